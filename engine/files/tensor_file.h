@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A file of named tensors, mapped into memory: safetensors (one file, or the index of a sharded
+ * set) and PyTorch's zip format (.pt, .pth). Nothing in a file is believed before it was checked:
+ * lengths, offsets, overlaps, counts and nesting are, and no object of a pickle is ever executed.
+ *
+ * Thread-safety: immutable after opening.
+ */
+#ifndef LF_FILES_TENSOR_FILE_H
+#define LF_FILES_TENSOR_FILE_H
+
+#include "kernels/error.h"
+#include "kernels/tensor.h"
+
+#include <glib.h>
+
+typedef struct LfTensorFile LfTensorFile;
+
+#define LF_FILE_MAX_DIMS 8
+
+/* One tensor of a file. Contiguous. `data` points into the mapping, at any alignment. */
+typedef struct {
+    const char *name; /* as the file has it */
+    LfType type;
+    int n_dims;
+    int64_t shape[LF_FILE_MAX_DIMS];
+    const void *data;
+    size_t size; /* bytes */
+} LfFileTensor;
+
+/* Opens `path` by what its first bytes say: safetensors, *.index.json of a sharded set (the shards
+ * lie beside it), or a PyTorch zip. */
+LfTensorFile *lf_tensor_file_open(const char *path, GError **error);
+LfTensorFile *lf_tensor_file_ref(LfTensorFile *file);
+void lf_tensor_file_unref(LfTensorFile *file);
+
+const char *lf_tensor_file_path(const LfTensorFile *file);
+const char *lf_tensor_file_format(const LfTensorFile *file); /* "safetensors", "PyTorch" */
+
+/* In the order of the names. */
+size_t lf_tensor_file_count(const LfTensorFile *file);
+const LfFileTensor *lf_tensor_file_nth(const LfTensorFile *file, size_t index);
+const LfFileTensor *lf_tensor_file_find(const LfTensorFile *file, const char *name); /* or NULL */
+
+/* Writes tensors as one safetensors file, through a temporary one that is renamed at the end. */
+gboolean lf_safetensors_write(const char *path, const LfFileTensor *tensors, size_t n_tensors,
+                              GError **error);
+
+/* "[1536, 8960]", for messages. Transfer full. */
+char *lf_shape_text(int n_dims, const int64_t *shape);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Text → ids, as the published pipelines do it: cleaning (whitespace mode), then SentencePiece with
+ * the model's own normaliser. Immutable after opening: any thread.
+ */
+#ifndef LF_FILES_TOKENIZER_H
+#define LF_FILES_TOKENIZER_H
+
+#include "kernels/error.h"
+
+#include <glib.h>
+#include <stdint.h>
+
+G_BEGIN_DECLS
+
+typedef struct LfTokenizer LfTokenizer;
+
+LfTokenizer *lf_tokenizer_open(const char *path, GError **error);
+void lf_tokenizer_free(LfTokenizer *tokenizer);
+int lf_tokenizer_size(const LfTokenizer *tokenizer); /* pieces */
+
+/* Ids of a cleaned prompt with the end mark, at most `capacity` including it: what is longer is cut
+ * off before the mark. Returns how many, ≥ 1, or −1 and LF_ERROR_TEXT. */
+int lf_tokenizer_encode(const LfTokenizer *tokenizer, const char *text, int32_t *ids, int capacity,
+                        GError **error);
+
+/* The cleaning alone (prompt_clean.c): curly quotes, ligatures and full-width forms made plain, C0
+ * controls and terminal escapes removed, HTML entities unescaped twice, NFC, runs of Unicode
+ * whitespace to one space, stripped. Transfer full; NULL and LF_ERROR_TEXT when it is not UTF-8. */
+char *lf_prompt_clean(const char *text, GError **error);
+
+G_END_DECLS
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Binds named tensors to the fields of a struct: one table of names is a model's whole list of
+ * weights. What is missing or has another shape is an error that names it:
+ * "blocks.3.ffn.0.weight: [1536, 8960] wanted, file has [1536, 8192]".
+ */
+#ifndef LF_FILES_WEIGHTS_H
+#define LF_FILES_WEIGHTS_H
+
+#include "kernels/arena.h"
+#include "kernels/ops.h"
+#include "tensor_file.h"
+
+/* Where tensors come from: a file, under any of the prefixes that trainers put before the published
+ * names ("generator_ema.", "model.", "_fsdp_wrapped_module." inside), or a generator of random
+ * numbers. */
+typedef struct LfWeightSource LfWeightSource;
+
+LfWeightSource *lf_weight_source_file(LfTensorFile *file); /* takes a reference */
+/* Tensors of any name and shape: normal numbers with deviation 1/√fan_in for matrices, 1 for norm
+ * weights (names that end in norm_q.weight, norm1.weight and the like), small ones for biases;
+ * BF16, a pure function of seed and name. */
+LfWeightSource *lf_weight_source_random(uint64_t seed);
+void lf_weight_source_free(LfWeightSource *source);
+
+/* The tensor of a published name, or NULL and LF_ERROR_SHAPE. */
+const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *name, GError **error);
+gboolean lf_weight_source_has(LfWeightSource *source, const char *name);
+
+typedef enum {
+    LF_BIND_LINEAR,    /* field LfWeight *, shape [out, in] (further dimensions of the file are
+                          flattened into `in`) */
+    LF_BIND_CONV3X3,   /* field LfWeight *, [out, in, 3, 3] */
+    LF_BIND_CONV_UP2,  /* field LfWeight *, [out, in, 3, 3] */
+    LF_BIND_EMBEDDING, /* field LfWeight *, [rows, width] */
+    LF_BIND_VECTOR /* field LfTensor, converted to F32 in the arena; shape as given (leading ones
+                      ignored) */
+} LfBindKind;
+
+/* One row of a table. `name` is appended to the prefix. Several names joined with '|' are stacked
+ * along the first dimension, in order, each with an equal share of shape[0]
+ * ("q.weight|k.weight|v.weight"). Rows [first, first + shape[0]) of the file's tensor are taken
+ * where `rows` (the file's rows) is not 0. */
+typedef struct {
+    const char *name;
+    size_t offset; /* of the field in the struct */
+    LfBindKind kind;
+    int64_t shape[4];    /* ends at the first 0 */
+    int64_t first, rows; /* see above; usually 0, 0 */
+} LfBinding;
+
+/* Fills the fields of `object` (zeroed before). On failure the fields bound so far stay, for
+ * lf_weights_unbind, which frees them all and is fine with a half-bound object. Vectors are taken
+ * from `arena`. */
+gboolean lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *prefix,
+                         const LfBinding *bindings, size_t n_bindings, LfArena *arena, void *object,
+                         GError **error);
+void lf_weights_unbind(LfBackend *be, const LfBinding *bindings, size_t n_bindings, void *object);
+
+/* Bytes of the weights that the bound fields hold themselves. */
+size_t lf_weights_memory(const LfBinding *bindings, size_t n_bindings, const void *object);
+
+#endif

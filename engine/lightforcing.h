@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * lightforcing: live video from a prompt.
+ *
+ *     LfModel *model = lf_model_open("models/demo", NULL, &error);
+ *     LfSession *session = lf_session_new(model, &(LfSessionOptions){.seed = 7}, &error);
+ *     lf_session_set_prompt(session, "a red ball bouncing on green grass", &error);
+ *     for (;;) {
+ *         LfChunk *chunk = lf_session_next(session, &error);
+ *         for (int i = 0; i < lf_chunk_info(chunk)->n_frames; i++)
+ *             lf_chunk_read(chunk, i, &picture, &error);
+ *         lf_chunk_unref(chunk);
+ *     }
+ *
+ * A model is weights and numbers, shared by any number of sessions. A session is one stream: a
+ * cache of keys and values, a decoder's memory, a prompt. A chunk is a few finished frames.
+ * All-zero options are valid and mean the defaults. Errors are of the domain LF_ERROR.
+ */
+#ifndef LF_ENGINE_LIGHTFORCING_H
+#define LF_ENGINE_LIGHTFORCING_H
+
+#include "kernels/error.h"
+#include "kernels/picture.h"
+
+#include <glib.h>
+#include <stdint.h>
+
+G_BEGIN_DECLS
+
+/* ---- model -------------------------------------------------------------------------------- */
+
+typedef struct LfModel LfModel;
+
+/* Called while a model loads: which part ("text encoder", "transformer", "decoder"), and the share
+ * of all work that is done, 0…1. FALSE stops the loading with LF_ERROR_CANCELLED. Called on the
+ * loading thread. */
+typedef gboolean (*LfProgress)(const char *part, double done, gpointer data);
+
+typedef struct {
+    const char *backend; /* "auto" (default, NULL), "cpu" */
+    int n_threads;       /* CPU threads; 0: one for each core */
+    LfProgress progress; /* or NULL */
+    gpointer progress_data;
+    /* Files or directories to take these parts from in place of the model's own, or NULL. */
+    const char *text_encoder_location;
+    const char *decoder_location;
+} LfModelOptions;
+
+/* What a model generates when nothing else is asked for. */
+typedef struct {
+    int width, height; /* pixels, multiples of 16 */
+    int fps_n, fps_d;  /* frames a second */
+    int chunk;         /* latent frames of a chunk; 4 pixel frames each, the first chunk 3 fewer */
+    int window;        /* latent frames that a chunk attends to, itself included; 0: all */
+    int sink;          /* first latent frames of the stream, never evicted from the window */
+    gboolean sparse;   /* has numbers for Light Forcing attention */
+    double sparsity;   /* its target share of skipped key blocks, 0…1 */
+    gboolean can_encode; /* has a text encoder and a tokenizer */
+    gboolean can_decode; /* has a decoder */
+} LfModelInfo;
+
+/* Where models are looked for when none is named: $LIGHTFORCING_MODEL, then
+ * lightforcing/models/demo in the user's and the system's data directories and in the one of this
+ * installation. A path of an existing directory, or NULL. Transfer full. */
+char *lf_model_default_location(void);
+
+/* Reads the numbers of a model alone, in milliseconds: enough to negotiate sizes and to fail early.
+ * `location` is a directory with a model.json, or that file. */
+gboolean lf_model_probe(const char *location, LfModelInfo *info, GError **error);
+
+/* Loads a model. Blocks; files stay mapped while the model lives. `options` may be NULL. */
+LfModel *lf_model_open(const char *location, const LfModelOptions *options, GError **error);
+
+/* A model of known dimensions with random weights, made in memory: "demo", "wan-1.3b". Its pictures
+ * mean nothing; its speed is that of the real one. `seed` fixes the weights. */
+LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOptions *options,
+                             GError **error);
+
+LfModel *lf_model_ref(LfModel *model);
+void lf_model_unref(LfModel *model);
+
+/* Valid while the model lives. Thread-safety: any thread. */
+const LfModelInfo *lf_model_info(const LfModel *model);
+const char *lf_model_name(const LfModel *model); /* the directory's or the preset's name */
+const char *lf_model_description(
+    const LfModel *model); /* "wan causal, 8 layers of 256 …", for people */
+const char *lf_model_device(const LfModel *model); /* the backend's description */
+
+/* ---- session ------------------------------------------------------------------------------ */
+
+typedef struct LfSession LfSession;
+
+typedef enum {
+    LF_ATTENTION_AUTO, /* sparse where the model has numbers for it, else dense */
+    LF_ATTENTION_DENSE,
+    LF_ATTENTION_SPARSE
+} LfAttention;
+
+typedef struct {
+    uint64_t seed;     /* of the noise; the same seed and prompts give the same frames */
+    int width, height; /* pixels, multiples of 16; 0: the model's */
+    LfAttention attention;
+    double sparsity;  /* target share of skipped key blocks, 0 < s < 1; 0: the model's. The growth's
+                         base  moves by as much as the target does */
+    gboolean uniform; /* no Chunk-Aware Growth: every chunk but the first gets the target */
+    int window;       /* latent frames, itself included; 0: the model's; -1: unbounded */
+    int sink;         /* latent frames; 0: the model's; -1: none */
+    gboolean no_decoder; /* latents only; chunks then have no pixels */
+    gboolean no_text;    /* the text comes as numbers, by lf_session_set_context */
+} LfSessionOptions;
+
+/* Everything that a session will need is allocated here and with its first chunk. The session keeps
+ * the model alive. */
+LfSession *lf_session_new(LfModel *model, const LfSessionOptions *options, GError **error);
+void lf_session_free(LfSession *session); /* NULL is fine; no call may be under way */
+
+/* The prompt from the next chunk on. Copies the text. LF_ERROR_TEXT when it is no UTF-8 or longer
+ * than 64 KiB; "" is a prompt. More tokens than the model takes are cut off, as its reference does.
+ * Thread-safety: any thread, also during lf_session_next. */
+gboolean lf_session_set_prompt(LfSession *session, const char *prompt, GError **error);
+
+/* Attention and target sparsity from the next chunk on; as in the options. Thread-safety: any
+ * thread. */
+void lf_session_set_attention(LfSession *session, LfAttention attention, double sparsity);
+
+/* Makes a running lf_session_next return LF_ERROR_CANCELLED within one layer, and every later one
+ * at once, until lf_session_resume. A cancelled chunk is generated anew, with the same frames.
+ * Thread-safety: any thread. */
+void lf_session_cancel(LfSession *session);
+void lf_session_resume(LfSession *session);
+
+/* Starts the stream again from its first frame, with another seed. The prompt stays. Not during
+ * lf_session_next. */
+void lf_session_restart(LfSession *session, uint64_t seed);
+
+/* ---- chunks ------------------------------------------------------------------------------- */
+
+typedef struct LfChunk LfChunk;
+
+typedef struct {
+    uint64_t index;       /* of this chunk in the stream, from 0 */
+    uint64_t first_frame; /* index of its first pixel frame in the stream */
+    int n_frames;         /* pixel frames: 4·chunk, or 3 fewer in the stream's first chunk */
+    int n_latent_frames;
+    int width, height;  /* pixels */
+    uint64_t prompt_id; /* counts lf_session_set_prompt calls, 1 for the first */
+    double sparsity;    /* planned share of skipped key blocks; 0: dense */
+    /* Nanoseconds, wall clock. */
+    int64_t encode_time;  /* prompt to text keys and values; 0 when the prompt did not change */
+    int64_t denoise_time; /* the few steps */
+    int64_t clean_time;   /* the clean pass */
+    int64_t decode_time;
+    int64_t transfer_time; /* device to host; 0 on the CPU */
+} LfChunkInfo;
+
+/* Generates the next chunk. Blocks for as long as that takes. The chunk's memory comes from the
+ * session's pool and goes back there with its last reference; the pool grows to the most
+ * chunks that were alive at once. NULL and an error otherwise; the session can be used again
+ * after any error. LF_ERROR_CONFIG when no prompt was set. Thread-safety: one thread at a time. */
+LfChunk *lf_session_next(LfSession *session, GError **error);
+
+LfChunk *lf_chunk_ref(LfChunk *chunk);
+void lf_chunk_unref(LfChunk *chunk); /* also after the session was freed */
+const LfChunkInfo *lf_chunk_info(const LfChunk *chunk);
+
+/* Frame `index` (0 … n_frames − 1) into `picture`, which has the chunk's size.
+ * Thread-safety: any thread. */
+gboolean lf_chunk_read(const LfChunk *chunk, int index, const LfPicture *picture, GError **error);
+
+/* What a session holds now, in bytes: weights (shared), caches and scratch. */
+typedef struct {
+    uint64_t weights, state, scratch;
+} LfMemory;
+LfMemory lf_session_memory(const LfSession *session);
+
+/* FLOPs of one chunk of this session in steady state (window full, current sparsity): of all
+ * forwards, and of the decoder. 1 multiply-add = 2. */
+typedef struct {
+    double transformer, decoder;
+} LfFlops;
+LfFlops lf_session_flops(const LfSession *session);
+
+/* ---- numbers in, numbers out: for holding the engine against another implementation -----------
+ */
+
+/* In place of a prompt: the encoder's output [rows, text_dim], rows ≤ text_len; the rest are zero
+ * rows. Copied. Not during lf_session_next. */
+gboolean lf_session_set_context(LfSession *session, const float *context, int rows, int text_dim,
+                                GError **error);
+
+/* In place of the generator: normal numbers for (chunk, step), step 0 the initial noise, the
+ * others the re-noising draws; `count` = frames·channels·h·w. Called on the thread of
+ * lf_session_next. */
+typedef void (*LfNoise)(float *out, int64_t count, uint64_t chunk, int step, gpointer data);
+void lf_session_set_noise(LfSession *session, LfNoise noise, gpointer data);
+
+/* Tokens of a prompt (cleaned, with the end mark, not padded), at most `capacity`: returns how many
+ * there are, or −1 and an error. */
+int lf_model_tokenize(const LfModel *model, const char *prompt, int32_t *ids, int capacity,
+                      GError **error);
+
+/* The text encoder on n ids: out [n, text_dim]. Not beside a running session of one thread … any
+ * thread may call it, it opens a backend of its own. */
+gboolean lf_model_encode(LfModel *model, const int32_t *ids, int n, float *out, GError **error);
+int lf_model_text_dim(const LfModel *model);
+int lf_model_text_len(const LfModel *model);
+
+/* The latents of a chunk, [n_latent_frames, channels, h, w], as the decoder gets them. Valid while
+ * the chunk lives. */
+const float *lf_chunk_latents(const LfChunk *chunk, int *n_channels, int *height, int *width);
+
+G_END_DECLS
+
+#endif

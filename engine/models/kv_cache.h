@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Keys and values of past frames, for every layer: a ring of frames with a fixed sink.
+ *
+ * A frame's slot never changes while it is in the window; eviction hands the slots of the oldest
+ * frames that are no sink to the next chunk, so nothing is ever moved.
+ *
+ * Keys are kept rotated with the frame's number in the stream. RoPE depends on differences of
+ * positions alone, so for frames that follow each other this equals numbering the window from 0
+ * (positions "relative"), and no key has to be rotated again when the window moves. Only the sink
+ * is not followed directly by the window's next frame: in relative mode its keys, and their means,
+ * are turned once a chunk from a copy of what was written first, to the numbers just below the
+ * window's. In absolute mode they keep their own.
+ *
+ * Thread-safety: one session's.
+ */
+#ifndef LF_MODELS_KV_CACHE_H
+#define LF_MODELS_KV_CACHE_H
+
+#include "engine/geometry.h"
+#include "kernels/arena.h"
+#include "kernels/ops.h"
+
+typedef struct {
+    LfGeometry geometry;
+    int layers, heads, head_dim;
+    int window;    /* latent frames, the chunk included; 0: unbounded, the cache grows */
+    int sink;      /* latent frames */
+    bool relative; /* see above */
+    int key_block;
+} LfKvCacheConfig;
+
+typedef struct LfKvCache LfKvCache;
+
+/* LF_ERROR_CONFIG when window < chunk + sink. LF_ERROR_MEMORY names the bytes. */
+LfKvCache *lf_kv_cache_new(LfBackend *be, const LfKvCacheConfig *config, GError **error);
+void lf_kv_cache_free(LfKvCache *cache);
+size_t lf_kv_cache_memory(const LfKvCache *cache);
+
+/* Forgets every frame. */
+void lf_kv_cache_reset(LfKvCache *cache);
+
+/* Makes room for chunk `index` (0, 1, 2 …: the next one, or the current one again, which changes
+ * nothing): evicts, numbers the slots, turns the sink. An unbounded cache may grow here. */
+bool lf_kv_cache_begin(LfKvCache *cache, uint64_t index, GError **error);
+
+/* The window of the chunk begun, as the operations read it. */
+LfWindow lf_kv_cache_window(const LfKvCache *cache, int layer);
+int lf_kv_cache_frames(const LfKvCache *cache); /* of the window, the chunk included */
+int lf_kv_cache_past(const LfKvCache *cache);   /* of these, before the chunk */
+
+/* The rotation of the chunk begun. */
+const LfRope *lf_kv_cache_rope(const LfKvCache *cache);
+
+/* After the clean pass: the chunk becomes past. */
+void lf_kv_cache_commit(LfKvCache *cache);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * umT5's encoder (engine specification, section 2.3). Weights only; every call brings its own
+ * backend and scratch. Thread-safety: immutable.
+ */
+#ifndef LF_MODELS_TEXT_ENCODER_H
+#define LF_MODELS_TEXT_ENCODER_H
+
+#include "engine/files/model_config.h"
+#include "engine/files/weights.h"
+
+typedef struct LfTextEncoder LfTextEncoder;
+
+LfTextEncoder *lf_text_encoder_new(LfBackend *be, const LfTextEncoderConfig *config,
+                                   LfWeightSource *source, GError **error);
+void lf_text_encoder_free(LfTextEncoder *encoder);
+size_t lf_text_encoder_memory(const LfTextEncoder *encoder);
+
+/* out F32 [n, dim] = encoder(ids I32 [n]), no padding among them. `scratch` gives the activations;
+ * a planning arena and the plan backend tell how much. ids and out are backend memory; `buckets`
+ * I32 … the position bias is built inside. */
+void lf_text_encoder_forward(const LfTextEncoder *encoder, LfBackend *be, LfArena *scratch,
+                             LfTensor out, LfTensor ids);
+
+/* The bucket of key j for query i, r = j − i. */
+int lf_position_bucket(int r, int n_buckets, int max_distance);
+
+#endif

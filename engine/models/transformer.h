@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The causal Wan transformer (engine specification, section 4), any size. Weights only: states
+ * belong to sessions. Thread-safety: immutable.
+ */
+#ifndef LF_MODELS_TRANSFORMER_H
+#define LF_MODELS_TRANSFORMER_H
+
+#include "engine/files/model_config.h"
+#include "engine/files/weights.h"
+#include "kv_cache.h"
+
+typedef struct LfTransformer LfTransformer;
+
+LfTransformer *lf_transformer_new(LfBackend *be, const LfTransformerConfig *config,
+                                  LfWeightSource *source, GError **error);
+void lf_transformer_free(LfTransformer *transformer);
+size_t lf_transformer_memory(const LfTransformer *transformer);
+const LfTransformerConfig *lf_transformer_config(const LfTransformer *transformer);
+
+/* A prompt, as every layer's cross attention reads it: computed once a prompt. Rows that are
+ * padding are all equal, so one stands for them all, with a logit of ln(their number). */
+typedef struct {
+    LfTensor k, v;    /* F32 [layers, text_len, D]; `rows` of them are valid */
+    int rows;         /* real rows, and one for the padding unless there is none */
+    float last_logit; /* ln(padding rows), 0 when there is none */
+} LfTextState;
+
+LfTextState lf_text_state(const LfTransformer *transformer, LfArena *arena);
+/* `context` F32 [rows ≤ text_len, text_dim], the encoder's output without padding. */
+void lf_transformer_text(const LfTransformer *transformer, LfBackend *be, LfArena *scratch,
+                         LfTextState *state, LfTensor context);
+
+/* The modulation of every layer at one timestep: computed once a session. */
+typedef struct {
+    LfTensor blocks; /* F32 [layers, 6, D]: shift, scale, gate of the attention, then of the FFN */
+    LfTensor head;   /* F32 [2, D]: shift, scale */
+} LfModulation;
+
+LfModulation lf_modulation(const LfTransformer *transformer, LfArena *arena);
+void lf_transformer_modulate(const LfTransformer *transformer, LfBackend *be, LfArena *scratch,
+                             LfModulation *modulation, float timestep);
+
+/* How a chunk attends. budget 0: dense. */
+typedef struct {
+    int budget; /* key blocks for each head and query block */
+    int query_block;
+    LfSelection selection;
+} LfAttend;
+
+/* velocity [c, C, h, w] = transformer(x [c, C, h, w]) on the chunk that `cache` has begun; writes
+ * that chunk's keys and values. `cancelled`, or NULL, is read before every layer; false when it was
+ * set, the outputs are then undefined. velocity may be LF_NONE: only the cache is wanted, and what
+ * serves the output alone is not computed. */
+bool lf_transformer_forward(const LfTransformer *transformer, LfBackend *be, LfArena *scratch,
+                            LfTensor velocity, LfTensor x, const LfModulation *modulation,
+                            const LfTextState *text, LfKvCache *cache, const LfAttend *attend,
+                            const int *cancelled);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "arena.h"
+
+LfArena lf_arena_plan(void)
+{
+    return (LfArena){.size = SIZE_MAX};
+}
+
+bool lf_arena_init(LfArena *arena, LfBackend *backend, size_t size, GError **error)
+{
+    *arena = (LfArena){.backend = backend, .size = size};
+    arena->base = backend->alloc(backend, MAX(size, 1));
+    if (!arena->base) {
+        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY,
+                    "no %.1f MB of memory on %s: choose a smaller size, window or model",
+                    (double) size / 1e6, backend->description);
+        return false;
+    }
+    return true;
+}
+
+void lf_arena_clear(LfArena *arena)
+{
+    if (arena->base)
+        arena->backend->free(arena->backend, arena->base);
+    *arena = (LfArena){0};
+}
+
+LfTensor lf_arena_take(LfArena *arena, LfType type, const int64_t *shape)
+{
+    LfTensor t = lf_tensor_view(NULL, type, shape);
+    size_t size = (lf_tensor_size(t) + LF_ARENA_ALIGNMENT - 1) / LF_ARENA_ALIGNMENT;
+    size *= LF_ARENA_ALIGNMENT;
+    if (size > arena->size - arena->used) {
+        g_critical("arena of %zu bytes asked for %zu more after %zu", arena->size, size,
+                   arena->used);
+        return t;
+    }
+    if (arena->base)
+        t.data = arena->base + arena->used;
+    arena->used += size;
+    arena->peak = MAX(arena->peak, arena->used);
+    return t;
+}
+
+void lf_arena_release(LfArena *arena, size_t mark)
+{
+    arena->used = mark;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The CPU backend's inside: what this machine can do, and the functions that fill the table,
+ * plain C first, then faster versions over it.
+ */
+#ifndef LF_KERNELS_CPU_CPU_H
+#define LF_KERNELS_CPU_CPU_H
+
+#include "kernels/ops.h"
+#include "kernels/weight.h"
+
+typedef enum { LF_CPU_C, LF_CPU_AVX2, LF_CPU_AVX512 } LfCpuLevel; /* each includes those before */
+
+typedef struct {
+    LfBackend base;
+    LfOps ops;
+    LfCpuLevel level;
+    /* Scratch of one thread: grows to the most that was asked for. */
+    struct {
+        void *memory;
+        size_t size;
+    } * scratch;
+} LfCpu;
+
+/* At least `size` bytes for thread `thread` of the running operation, aligned to 64, contents
+ * undefined. NULL (and the failure is latched) when there is no memory. */
+void *lf_cpu_scratch(LfBackend *be, int thread, size_t size);
+
+/* A weight of the CPU: `data` is packed by kind, see linear.c and conv.c. */
+typedef struct {
+    LfWeight base;
+    LfType type;    /* of data */
+    void *data;     /* its own, or the source's when base.memory is 0 */
+    void *prepared; /* of the kind's own making, or NULL */
+} LfCpuWeight;
+
+/* One for each file beside this one; each sets its entries to the best version at `level`. */
+void lf_cpu_linear_init(LfOps *ops, LfCpuLevel level);
+void lf_cpu_norm_init(LfOps *ops, LfCpuLevel level);
+void lf_cpu_rope_init(LfOps *ops, LfCpuLevel level);
+void lf_cpu_attention_init(LfOps *ops, LfCpuLevel level);
+void lf_cpu_select_init(LfOps *ops, LfCpuLevel level);
+void lf_cpu_text_init(LfOps *ops, LfCpuLevel level);
+void lf_cpu_conv_init(LfOps *ops, LfCpuLevel level);
+void lf_cpu_pointwise_init(LfOps *ops, LfCpuLevel level);
+void lf_cpu_noise_init(LfOps *ops, LfCpuLevel level);
+void lf_cpu_pixels_init(LfOps *ops, LfCpuLevel level);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The error domain of engine and kernels. Messages name the thing and the cure.
+ */
+#ifndef LF_KERNELS_ERROR_H
+#define LF_KERNELS_ERROR_H
+
+#include <glib.h>
+
+typedef enum {
+    LF_ERROR_NOT_FOUND, /* a file or directory does not exist */
+    LF_ERROR_READ,      /* it exists and cannot be read: permission, short read */
+    LF_ERROR_FORMAT, /* its bytes are not what they should be: lying header, bad pickle, bad JSON */
+    LF_ERROR_SHAPE,  /* a tensor is missing, or its shape or type is wrong */
+    LF_ERROR_CONFIG, /* numbers that contradict each other or are out of range */
+    LF_ERROR_UNSUPPORTED, /* well-formed, but this build or backend cannot do it */
+    LF_ERROR_MEMORY,      /* no host or device memory; the message names the size */
+    LF_ERROR_DEVICE,      /* driver or device missing, too old, or a launch failed */
+    LF_ERROR_TEXT,        /* a prompt that is no text: invalid UTF-8, too long */
+    LF_ERROR_CANCELLED    /* asked to stop */
+} LfError;
+
+#define LF_ERROR (lf_error_quark())
+GQuark lf_error_quark(void);
+
+#endif

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Every operation: formula, shapes, aliasing, what bounds it. The contract stands here once, for
+ * all backends and for tests/checkops. Shapes are checked in ops.c; a wrong one is a mistake of
+ * ours (g_error in debug builds, see lf_check in ops.c). Operations return nothing: a device's
+ * failure is latched and told by LfBackend.sync.
+ *
+ * Letters: c frames of a chunk, T tokens of a frame, N = c·T rows, H heads, d head dimension,
+ * D = H·d model width, S slots of the cache, Bq/Bk query and key tokens of a block,
+ * nq = ceil(T/Bq), nk = ceil(T/Bk) blocks of a frame; the last block of a frame may be partial.
+ * Activations are F32. Unless said otherwise outputs overlap no input.
+ * An LfTensor marked "or LF_NONE" may be left out.
+ */
+#ifndef LF_KERNELS_OPS_H
+#define LF_KERNELS_OPS_H
+
+#include "backend.h"
+#include "picture.h"
+#include "tensor.h"
+
+/* ---- weights ------------------------------------------------------------------------------ */
+
+/* What a weight is for: it decides how a backend packs, converts or quantises it, once, at load. */
+typedef enum {
+    LF_WEIGHT_LINEAR,   /* [out, in] for lf_linear, lf_linear_residual */
+    LF_WEIGHT_CONV3X3,  /* [out, in, 3, 3] for lf_conv3x3 */
+    LF_WEIGHT_CONV_UP2, /* [out, in, 3, 3] for lf_conv3x3_up2 */
+    LF_WEIGHT_EMBEDDING /* [rows, width] for lf_embedding: stays where it is, rows are gathered */
+} LfWeightKind;
+
+/* A matrix as its backend wants to read it. Opaque but for its shape. Immutable: any number of
+ * backends of the same machine may read it at once. */
+typedef struct LfWeight LfWeight;
+
+/* Prepares `source` (host memory; F32, BF16 or F16 or any other type that lf_to_float takes).
+ * A BF16 linear or embedding weight may be used in place: the source's memory then has to outlive
+ * the weight, so callers keep the file mapped. NULL and LF_ERROR_MEMORY when there is no room. */
+LfWeight *lf_weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error);
+void lf_weight_free(LfBackend *be, LfWeight *weight); /* NULL is fine */
+int64_t lf_weight_out(const LfWeight *weight);        /* rows: out channels */
+int64_t lf_weight_in(const LfWeight *weight);         /* columns: in channels */
+size_t lf_weight_memory(const LfWeight *weight);      /* bytes it holds itself (0 when in place) */
+
+/* ---- linear: out = x·Wᵀ -------------------------------------------------------------------- */
+
+typedef enum { LF_ACT_NONE, LF_ACT_GELU_TANH, LF_ACT_SILU } LfActivation;
+
+/* out [N, O] = act(x [N, I] · W [O, I]ᵀ + bias [O] or LF_NONE). gelu is the tanh form.
+ * Bound: 2·N·I·O FLOP. */
+void lf_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
+               LfActivation activation);
+
+/* x [N, O] += gate [O] or 1 ⊙ (y [N, I] · W [O, I]ᵀ + bias [O] or LF_NONE), in place. */
+void lf_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight,
+                        LfTensor bias, LfTensor gate);
+
+/* ---- norms -------------------------------------------------------------------------------- */
+
+/* out [N, D] = LN(x) ⊙ (1 + scale [D]) + shift [D]; LN has no affine of its own. Bound: bytes. */
+void lf_layer_norm_modulate(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, LfTensor shift,
+                            float eps);
+
+/* out [N, D] = LN(x) ⊙ weight [D] + bias [D]. */
+void lf_layer_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, LfTensor bias,
+                   float eps);
+
+/* out [N, D] = x / sqrt(mean(x²) + eps) ⊙ weight [D]. out may be x. */
+void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float eps);
+
+/* ---- self attention over the window -------------------------------------------------------- */
+
+/* Rotary position embedding in its three separable parts, as (cos, sin) of each pair's angle:
+ * pair p of a head turns by time[f] for p < n_time, then row[y], then col[x]. Pairs are
+ * interleaved: channels 2p and 2p+1. n_time + n_row + n_col = d/2; rows·cols = T. */
+typedef struct {
+    LfTensor time; /* F32 [c, n_time, 2] */
+    LfTensor row;  /* F32 [rows, n_row, 2] */
+    LfTensor col;  /* F32 [cols, n_col, 2] */
+} LfRope;
+
+/* The frames that a chunk attends to: itself (the tail, the last c of them) and its past. */
+typedef struct {
+    LfTensor k, v;   /* F32 [S, H, T, d]; keys are normed and rotated */
+    LfTensor k_pool; /* F32 [S, H, nk, d]: means of the keys of each block */
+    LfTensor slots;  /* I32 [frames]: the slot of each frame of the window, oldest first */
+    int chunk;       /* c: how many of `slots`, at the end, are the tail */
+    int key_block;   /* Bk */
+} LfWindow;
+
+/* From the product qkv [N, 3·D] (row: q, k, v):
+ *   q [H, N, d]              = rope(rms(q) ⊙ q_weight [D])
+ *   window k, at the tail    = rope(rms(k) ⊙ k_weight [D])
+ *   window v, at the tail    = v
+ *   q_pool [H, c·nq, d] or LF_NONE = means of q over each query block of `query_block` tokens
+ *   window k_pool, at the tail     = means of k over each key block
+ * The norms run over all D channels, before the split into heads. Means are over valid tokens.
+ * Bound: bytes. */
+void lf_qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window,
+                      LfTensor qkv, LfTensor q_weight, LfTensor k_weight, const LfRope *rope,
+                      int query_block, float eps);
+
+/* out [H, n, d] = x [H, n, d] with its first n_time pairs turned by turn [n_time, 2] (cos, sin):
+ * moves keys, or means of keys, of one frame to another frame number. out may be x. */
+void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn);
+
+/* Hierarchical selection. Ties go to the lower index. */
+typedef struct {
+    int keep_frames; /* past frames that stay candidates; when there are no more, all do */
+    int keep_sink;   /* of these, the first … */
+    int keep_near; /* … and the last past frames always; keep_sink + keep_near ≤ keep_frames */
+} LfSelection;
+
+/* table I32 [H, c·nq, budget]: for each head and query block the `budget` key blocks with the
+ * largest q_pool·k_pool among all blocks of the tail and of the past frames kept for this query
+ * block. A block's number is (position in the window)·nk + block of the frame; ascending.
+ * budget ≤ candidates. Formula: light-forcing specification, steps 2 and 3. */
+void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
+                      const LfSelection *selection);
+
+/* out [N, D] = softmax(q·kᵀ/√d)·v over the key blocks in `table` (as lf_select_blocks writes it;
+ * the query block of row n is that of its frame), or over the whole window for LF_NONE.
+ * Exact softmax, F32. Bound: 4·N·keys·D FLOP. */
+void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
+                  int query_block);
+
+/* ---- text --------------------------------------------------------------------------------- */
+
+/* out [N, D] = softmax(q·kᵀ/√d + bias)·v with q [N, D], k, v [L, D], `heads` heads; bias is
+ * `last_logit` on the last key and 0 on the others: a last row that stands for m equal rows has
+ * last_logit = ln m. */
+void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v, int heads,
+                        float last_logit);
+
+/* out [L, A] = softmax(q·kᵀ + bias [heads, L, L])·v, q, k, v [L, A]; not scaled (umT5). */
+void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
+                       LfTensor bias);
+
+/* out [L, width] = rows ids [L] (I32) of the table. */
+void lf_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids);
+
+/* gate [n, m] = gelu_tanh(gate) ⊙ up [n, m], in place. */
+void lf_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up);
+
+/* ---- latents ------------------------------------------------------------------------------ */
+
+/* out [N, C·4] = 2×2 patches of x [c, C, h, w]; column = channel·4 + 2·(row in patch) + column in
+ * patch. N = c·(h/2)·(w/2), frames slowest, then rows. */
+void lf_patchify(LfBackend *be, LfTensor out, LfTensor x);
+
+/* out [c, C, h, w] from x [N, 4·C]; column = (2·row in patch + column in patch)·C + channel. */
+void lf_unpatchify(LfBackend *be, LfTensor out, LfTensor x);
+
+/* out = x − sigma·v, all of one shape. out may be x or v. */
+void lf_denoise(LfBackend *be, LfTensor out, LfTensor x, LfTensor v, float sigma);
+
+/* out = (1 − sigma)·x0 + sigma·noise, all of one shape. out may be x0 or noise. */
+void lf_renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, float sigma);
+
+/* out, any shape: standard normal numbers, a pure function of (seed, chunk, step, index). Philox
+ * 4×32-10 (Salmon et al. 2011) with key = seed and counter = (index/4, step, chunk, 0), then
+ * Box–Muller: words (0, 1) give numbers 0 and 1, words (2, 3) numbers 2 and 3 of the four;
+ * u = (word + 0.5)/2³², r = √(−2 ln u₀), the pair is (r cos 2πu₁, r sin 2πu₁). */
+void lf_noise(LfBackend *be, LfTensor out, uint64_t seed, uint32_t chunk, uint32_t step);
+
+/* ---- decoder: channels last ---------------------------------------------------------------- */
+
+/* out [f, h, w, C] = 3·tanh(x/3), x [f, C, h, w] (channels first): TAEHV's entry. */
+void lf_squash(LfBackend *be, LfTensor out, LfTensor x);
+
+/* out [f, h, w, O] = act(conv3×3(x [f, h, w, I], padding 1) + conv3×3(past [f, h, w, I']) +
+ * bias [O] + residual [f, h, w, O]); `past`, bias and residual may be LF_NONE. The weight has
+ * I + I' input channels, those of x first. relu: max(·, 0). out may be residual.
+ * Bound: 2·9·(I + I')·O·f·h·w FLOP, bytes where channels are few. */
+void lf_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
+                LfTensor bias, LfTensor residual, bool relu);
+
+/* out [f, 2h, 2w, O] = act(conv3×3(nearest×2(x [f, h, w, I]))), without bias: four 2×2 convolutions
+ * on the small grid, whose weights are sums of the 3×3 ones. */
+void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, bool relu);
+
+/* out U8 [f, h, w, 3] = trunc(255·clamp(x [f, h, w, 3], 0, 1)). */
+void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x);
+
+/* One frame rgb U8 [h, w, 3] (backend memory) into `picture` (host memory; same size). Chroma of
+ * 4:2:0 is the mean of the pixels that it covers. May run on any thread beside other operations. */
+void lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb);
+
+/* ---- the table ---------------------------------------------------------------------------- */
+
+struct LfOps {
+    __typeof__(lf_weight_new) *weight_new;
+    __typeof__(lf_weight_free) *weight_free;
+    __typeof__(lf_linear) *linear;
+    __typeof__(lf_linear_residual) *linear_residual;
+    __typeof__(lf_layer_norm_modulate) *layer_norm_modulate;
+    __typeof__(lf_layer_norm) *layer_norm;
+    __typeof__(lf_rms_norm) *rms_norm;
+    __typeof__(lf_qkv_norm_rope) *qkv_norm_rope;
+    __typeof__(lf_rope_shift) *rope_shift;
+    __typeof__(lf_select_blocks) *select_blocks;
+    __typeof__(lf_attention) *attention;
+    __typeof__(lf_cross_attention) *cross_attention;
+    __typeof__(lf_text_attention) *text_attention;
+    __typeof__(lf_embedding) *embedding;
+    __typeof__(lf_gelu_gate) *gelu_gate;
+    __typeof__(lf_patchify) *patchify;
+    __typeof__(lf_unpatchify) *unpatchify;
+    __typeof__(lf_denoise) *denoise;
+    __typeof__(lf_renoise) *renoise;
+    __typeof__(lf_noise) *noise;
+    __typeof__(lf_squash) *squash;
+    __typeof__(lf_conv3x3) *conv3x3;
+    __typeof__(lf_conv3x3_up2) *conv3x3_up2;
+    __typeof__(lf_rgb8) *rgb8;
+    __typeof__(lf_pixels) *pixels;
+};
+
+#endif

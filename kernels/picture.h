@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Where one finished frame is written: memory of the caller, in the pixel format that it asks for.
+ */
+#ifndef LF_KERNELS_PICTURE_H
+#define LF_KERNELS_PICTURE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum {
+    LF_PIXELS_RGB, /* packed, 3 bytes a pixel */
+    LF_PIXELS_BGR,
+    LF_PIXELS_RGBX, /* packed, 4 bytes a pixel; the fourth byte (X or alpha) is written as 255 */
+    LF_PIXELS_BGRX,
+    LF_PIXELS_I420, /* planes Y, U, V; chroma halved in both directions */
+    LF_PIXELS_NV12  /* planes Y, UV interleaved */
+} LfPixelFormat;
+
+/* Y'CbCr matrix. Limited range (Y 16…235, C 16…240). Chroma is sited as MPEG-2 has it for
+ * both: horizontally on the left luma sample, vertically between two lines. */
+typedef enum { LF_MATRIX_BT601, LF_MATRIX_BT709 } LfMatrix;
+
+typedef struct {
+    LfPixelFormat format;
+    LfMatrix matrix; /* read for I420 and NV12 only */
+    int width, height;
+    uint8_t *planes[3];
+    int strides[3]; /* bytes from a line to the next */
+} LfPicture;
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What every backend's weight begins with. For backends and ops.c only.
+ */
+#ifndef LF_KERNELS_WEIGHT_H
+#define LF_KERNELS_WEIGHT_H
+
+#include "ops.h"
+
+struct LfWeight {
+    LfWeightKind kind;
+    int64_t out, in; /* rows and columns; of a convolution, channels */
+    size_t memory;   /* bytes that it owns */
+};
+
+#endif
