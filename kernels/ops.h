@@ -2,7 +2,7 @@
  *
  * Every operation: formula, shapes, aliasing, what bounds it. The contract stands here once, for
  * all backends and for tests/checkops. Shapes are checked in ops.c; a wrong one is a mistake of
- * ours (g_error in debug builds, see lf_check in ops.c). Operations return nothing: a device's
+ * ours: g_critical tells it and the operation is left out. Operations return nothing: a device's
  * failure is latched and told by LfBackend.sync.
  *
  * Letters: c frames of a chunk, T tokens of a frame, N = c·T rows, H heads, d head dimension,
@@ -33,8 +33,9 @@ typedef enum {
 typedef struct LfWeight LfWeight;
 
 /* Prepares `source` (host memory; F32, BF16 or F16 or any other type that lf_to_float takes).
- * A BF16 linear or embedding weight may be used in place: the source's memory then has to outlive
- * the weight, so callers keep the file mapped. NULL and LF_ERROR_MEMORY when there is no room. */
+ * A BF16 linear weight and an embedding of any type may be used in place: the source's memory then
+ * has to outlive the weight, so callers keep the file mapped. NULL and LF_ERROR_MEMORY when there
+ * is no room; LF_ERROR_SHAPE when the source cannot be a weight of this kind. */
 LfWeight *lf_weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error);
 void lf_weight_free(LfBackend *be, LfWeight *weight); /* NULL is fine */
 int64_t lf_weight_out(const LfWeight *weight);        /* rows: out channels */
@@ -135,7 +136,7 @@ void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfT
 void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
                        LfTensor bias);
 
-/* out [L, width] = rows ids [L] (I32) of the table. */
+/* out [L, width] = rows ids [L] (I32) of the table; zeros for an id that it does not have. */
 void lf_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids);
 
 /* gate [n, m] = gelu_tanh(gate) ⊙ up [n, m], in place. */

@@ -20,11 +20,15 @@ typedef struct {
         void *memory;
         size_t size;
     } * scratch;
+    size_t missing; /* bytes that a request for scratch did not get since the last sync; 0: none */
 } LfCpu;
 
 /* At least `size` bytes for thread `thread` of the running operation, aligned to 64, contents
  * undefined. NULL (and the failure is latched) when there is no memory. */
 void *lf_cpu_scratch(LfBackend *be, int thread, size_t size);
+
+/* The calling thread's number within the running parallel region. */
+int lf_cpu_thread(void);
 
 /* A weight of the CPU: `data` is packed by kind, see linear.c and conv.c. */
 typedef struct {

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Opening a backend by name, and the backend that does nothing.
+ */
+#include "backend.h"
+#include "ops.h"
+#include "weight.h"
+
+LfBackend *lf_backend_open(const char *name, int n_threads, GError **error)
+{
+    if (g_str_equal(name, "auto") || g_str_equal(name, "cpu"))
+        return lf_backend_open_cpu(n_threads, error);
+    g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED, "no backend \"%s\": use \"auto\" or \"cpu\"",
+                name);
+    return NULL;
+}
+
+void lf_backend_close(LfBackend *be)
+{
+    if (be)
+        be->close(be);
+}
+
+/* ---- the plan: every operation is a prototype's worth of nothing ---- */
+
+static void *plan_alloc(LfBackend *be, size_t size)
+{
+    return NULL;
+}
+
+static void plan_free(LfBackend *be, void *memory)
+{
+}
+
+static void plan_move(LfBackend *be, void *dst, const void *src, size_t size)
+{
+}
+
+static bool plan_sync(LfBackend *be, GError **error)
+{
+    return true;
+}
+
+static void plan_close(LfBackend *be)
+{
+}
+
+/* A weight with a shape only. */
+static LfWeight *plan_weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error)
+{
+    LfWeight *weight = g_new0(LfWeight, 1);
+    weight->kind = kind;
+    weight->out = source.shape[0];
+    weight->in = source.shape[1];
+    return weight;
+}
+
+static void plan_weight_free(LfBackend *be, LfWeight *weight)
+{
+    g_free(weight);
+}
+
+static void plan_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,
+                        LfTensor bias, LfActivation activation)
+{
+}
+
+static void plan_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight,
+                                 LfTensor bias, LfTensor gate)
+{
+}
+
+static void plan_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor a, LfTensor b, float eps)
+{
+}
+
+static void plan_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float eps)
+{
+}
+
+static void plan_qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window,
+                               LfTensor qkv, LfTensor q_weight, LfTensor k_weight,
+                               const LfRope *rope, int query_block, float eps)
+{
+}
+
+static void plan_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
+{
+}
+
+static void plan_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool,
+                               const LfWindow *window, const LfSelection *selection)
+{
+}
+
+static void plan_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window,
+                           LfTensor table, int query_block)
+{
+}
+
+static void plan_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
+                                 int heads, float last_logit)
+{
+}
+
+static void plan_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
+                                LfTensor bias)
+{
+}
+
+static void plan_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids)
+{
+}
+
+static void plan_two(LfBackend *be, LfTensor out, LfTensor x)
+{
+}
+
+static void plan_mix(LfBackend *be, LfTensor out, LfTensor x, LfTensor y, float sigma)
+{
+}
+
+static void plan_noise(LfBackend *be, LfTensor out, uint64_t seed, uint32_t chunk, uint32_t step)
+{
+}
+
+static void plan_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past,
+                         const LfWeight *weight, LfTensor bias, LfTensor residual, bool relu)
+{
+}
+
+static void plan_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,
+                             bool relu)
+{
+}
+
+static void plan_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb)
+{
+}
+
+static const LfOps plan_ops = {
+    .weight_new = plan_weight_new,
+    .weight_free = plan_weight_free,
+    .linear = plan_linear,
+    .linear_residual = plan_linear_residual,
+    .layer_norm_modulate = plan_norm,
+    .layer_norm = plan_norm,
+    .rms_norm = plan_rms_norm,
+    .qkv_norm_rope = plan_qkv_norm_rope,
+    .rope_shift = plan_rope_shift,
+    .select_blocks = plan_select_blocks,
+    .attention = plan_attention,
+    .cross_attention = plan_cross_attention,
+    .text_attention = plan_text_attention,
+    .embedding = plan_embedding,
+    .gelu_gate = plan_two,
+    .patchify = plan_two,
+    .unpatchify = plan_two,
+    .denoise = plan_mix,
+    .renoise = plan_mix,
+    .noise = plan_noise,
+    .squash = plan_two,
+    .conv3x3 = plan_conv3x3,
+    .conv3x3_up2 = plan_conv3x3_up2,
+    .rgb8 = plan_two,
+    .pixels = plan_pixels,
+};
+
+LfBackend *lf_backend_plan(void)
+{
+    static LfBackend plan = {
+        .ops = &plan_ops,
+        .name = "plan",
+        .description = "no machine: shapes only",
+        .n_threads = 1,
+        .alloc = plan_alloc,
+        .free = plan_free,
+        .upload = plan_move,
+        .download = plan_move,
+        .copy = plan_move,
+        .sync = plan_sync,
+        .close = plan_close,
+    };
+    return &plan;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The CPU as a backend: its memory, its threads, what its vector units can do.
+ */
+#include "cpu.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined __x86_64__
+#include <cpuid.h>
+#endif
+
+#define ALIGNMENT 256
+
+static const char *const level_names[] = {"plain C", "AVX2", "AVX-512"};
+
+/* ---- the machine ---- */
+
+static LfCpuLevel machine_level(void)
+{
+#if defined __x86_64__
+    __builtin_cpu_init();
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return LF_CPU_AVX512;
+    if (avx2)
+        return LF_CPU_AVX2;
+#endif
+    return LF_CPU_C;
+}
+
+/* What the machine has, or less if LF_CPU says so. False and an error for a word it is not. */
+static bool wanted_level(LfCpuLevel *level, GError **error)
+{
+    static const char *const words[] = {"c", "avx2", "avx512"};
+    const char *word = g_getenv("LF_CPU");
+    *level = machine_level();
+    if (!word || !*word)
+        return true;
+    for (int i = 0; i < (int) G_N_ELEMENTS(words); i++) {
+        if (g_str_equal(word, words[i])) {
+            *level = MIN(*level, (LfCpuLevel) i);
+            return true;
+        }
+    }
+    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                "LF_CPU=%s in the environment: use c, avx2 or avx512", word);
+    return false;
+}
+
+static int usable_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return MAX(1, CPU_COUNT(&set));
+    return (int) g_get_num_processors();
+}
+
+/* "AMD EPYC 9575F 64-Core Processor" from the three brand leaves, or "CPU". */
+static void machine_name(char name[49])
+{
+    strcpy(name, "CPU");
+#if defined __x86_64__
+    unsigned words[12];
+    for (unsigned leaf = 0; leaf < 3; leaf++) {
+        unsigned *w = words + 4 * leaf;
+        if (!__get_cpuid(0x80000002u + leaf, w, w + 1, w + 2, w + 3))
+            return;
+    }
+    memcpy(name, words, 48);
+    name[48] = 0;
+    g_strstrip(name);
+#endif
+}
+
+/* ---- memory ---- */
+
+static void *cpu_alloc(LfBackend *be, size_t size)
+{
+    void *memory = NULL;
+    return posix_memalign(&memory, ALIGNMENT, MAX(size, 1)) == 0 ? memory : NULL;
+}
+
+static void cpu_free(LfBackend *be, void *memory)
+{
+    free(memory);
+}
+
+static void cpu_move(LfBackend *be, void *dst, const void *src, size_t size)
+{
+    memmove(dst, src, size);
+}
+
+void *lf_cpu_scratch(LfBackend *be, int thread, size_t size)
+{
+    LfCpu *cpu = (LfCpu *) be;
+    if (size > cpu->scratch[thread].size) {
+        free(cpu->scratch[thread].memory);
+        cpu->scratch[thread].memory = cpu_alloc(be, size);
+        cpu->scratch[thread].size = cpu->scratch[thread].memory ? size : 0;
+        if (!cpu->scratch[thread].memory)
+            __atomic_store_n(&cpu->missing, size, __ATOMIC_RELAXED);
+    }
+    return cpu->scratch[thread].memory;
+}
+
+int lf_cpu_thread(void)
+{
+    return omp_get_thread_num();
+}
+
+static bool cpu_sync(LfBackend *be, GError **error)
+{
+    size_t missing = __atomic_exchange_n(&((LfCpu *) be)->missing, 0, __ATOMIC_RELAXED);
+    if (missing)
+        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY,
+                    "no %.1f MB of working memory: close other programs or choose a smaller size",
+                    (double) missing / 1e6);
+    return missing == 0;
+}
+
+/* ---- open and close ---- */
+
+static void fill_table(LfOps *ops, LfCpuLevel level)
+{
+    lf_cpu_linear_init(ops, level);
+    lf_cpu_norm_init(ops, level);
+    lf_cpu_conv_init(ops, level);
+    lf_cpu_pointwise_init(ops, level);
+    lf_cpu_noise_init(ops, level);
+    lf_cpu_pixels_init(ops, level);
+}
+
+static void cpu_close(LfBackend *be)
+{
+    LfCpu *cpu = (LfCpu *) be;
+    for (int i = 0; i < be->n_threads; i++)
+        free(cpu->scratch[i].memory);
+    g_free(cpu->scratch);
+    g_free(cpu);
+}
+
+LfBackend *lf_backend_open_cpu(int n_threads, GError **error)
+{
+    LfCpuLevel level;
+    if (!wanted_level(&level, error))
+        return NULL;
+    LfCpu *cpu = g_new0(LfCpu, 1);
+    cpu->level = level;
+    cpu->base = (LfBackend){
+        .ops = &cpu->ops,
+        .name = "cpu",
+        .n_threads = n_threads > 0 ? n_threads : usable_cores(),
+        .alloc = cpu_alloc,
+        .free = cpu_free,
+        .upload = cpu_move,
+        .download = cpu_move,
+        .copy = cpu_move,
+        .sync = cpu_sync,
+        .close = cpu_close,
+    };
+    char name[49];
+    machine_name(name);
+    g_snprintf(cpu->base.description, sizeof cpu->base.description, "%s, %d thread%s, %s", name,
+               cpu->base.n_threads, cpu->base.n_threads == 1 ? "" : "s", level_names[level]);
+    cpu->scratch = g_malloc0_n((gsize) cpu->base.n_threads, sizeof *cpu->scratch);
+    fill_table(&cpu->ops, level);
+    return &cpu->base;
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The functions in front of the table. Shapes and types are checked here, once, for all backends.
+ * A wrong one is a mistake of ours and never of a user: it is told by g_critical (which ends a
+ * test and any program under G_DEBUG=fatal-criticals) and the operation is left out.
+ */
+#include "ops.h"
+#include "weight.h"
+
+/* "F32 [3, 16, 20]" for each tensor. */
+static char *shapes_text(int n_tensors, const LfTensor *tensors)
+{
+    GString *text = g_string_new(NULL);
+    for (int i = 0; i < n_tensors; i++) {
+        g_string_append_printf(text, "%s%s [", i ? ", " : "", lf_type_name(tensors[i].type));
+        for (int d = 0; d < tensors[i].n_dims; d++)
+            g_string_append_printf(text, "%s%" G_GINT64_FORMAT, d ? ", " : "", tensors[i].shape[d]);
+        g_string_append_c(text, ']');
+    }
+    return g_string_free(text, FALSE);
+}
+
+static void tell_mistake(const char *operation, const char *rule, int n_tensors,
+                         const LfTensor *tensors)
+{
+    char *shapes = shapes_text(n_tensors, tensors);
+    g_critical("%s: not so: %s; given %s", operation, rule, shapes);
+    g_free(shapes);
+}
+
+static bool has_shape(LfTensor t, LfType type, int n_dims, const int64_t *shape)
+{
+    int same = 0;
+    while (same < t.n_dims && same < n_dims && t.shape[same] == shape[same])
+        same++;
+    return t.type == type && n_dims > 0 && same == n_dims && same == t.n_dims;
+}
+
+/* Leaves the calling operation unless `rule` holds; the tensors are for the message. */
+#define REQUIRE(rule, ...)                                                                         \
+    do {                                                                                           \
+        if (G_UNLIKELY(!(rule))) {                                                                 \
+            const LfTensor given_[] = {__VA_ARGS__};                                               \
+            tell_mistake(__func__, #rule, G_N_ELEMENTS(given_), given_);                           \
+            return;                                                                                \
+        }                                                                                          \
+    } while (0)
+
+#define SHAPE(t, type, ...)                                                                        \
+    has_shape((t), LF_##type, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                  \
+              (const int64_t[]){__VA_ARGS__})
+#define SHAPE_OR_NONE(t, type, ...) (!lf_given(t) || SHAPE(t, type, __VA_ARGS__))
+#define SAME(a, b)                  has_shape((a), (b).type, (b).n_dims, (b).shape)
+
+static int64_t blocks(int64_t tokens, int64_t block)
+{
+    return (tokens + block - 1) / block;
+}
+
+/* ---- weights ---- */
+
+static bool weight_shape(LfWeightKind kind, LfTensor t)
+{
+    if (kind == LF_WEIGHT_LINEAR || kind == LF_WEIGHT_EMBEDDING)
+        return t.n_dims == 2;
+    return t.n_dims == 4 && t.shape[2] == 3 && t.shape[3] == 3;
+}
+
+LfWeight *lf_weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error)
+{
+    bool floating = source.type <= LF_F8_E5M2;
+    if (floating && weight_shape(kind, source))
+        return be->ops->weight_new(be, kind, source, error);
+    char *shape = shapes_text(1, &source);
+    g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "a weight of kind %d cannot be made from %s", kind,
+                shape);
+    g_free(shape);
+    return NULL;
+}
+
+void lf_weight_free(LfBackend *be, LfWeight *weight)
+{
+    if (weight)
+        be->ops->weight_free(be, weight);
+}
+
+int64_t lf_weight_out(const LfWeight *weight)
+{
+    return weight->out;
+}
+
+int64_t lf_weight_in(const LfWeight *weight)
+{
+    return weight->in;
+}
+
+size_t lf_weight_memory(const LfWeight *weight)
+{
+    return weight->memory;
+}
+
+/* ---- linear ---- */
+
+void lf_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
+               LfActivation activation)
+{
+    REQUIRE(weight->kind == LF_WEIGHT_LINEAR, out, x);
+    REQUIRE(SHAPE(x, F32, x.shape[0], weight->in), x);
+    REQUIRE(SHAPE(out, F32, x.shape[0], weight->out), out, x);
+    REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, out);
+    be->ops->linear(be, out, x, weight, bias, activation);
+}
+
+void lf_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight,
+                        LfTensor bias, LfTensor gate)
+{
+    REQUIRE(weight->kind == LF_WEIGHT_LINEAR, x, y);
+    REQUIRE(SHAPE(y, F32, y.shape[0], weight->in), y);
+    REQUIRE(SHAPE(x, F32, y.shape[0], weight->out), x, y);
+    REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, x);
+    REQUIRE(SHAPE_OR_NONE(gate, F32, weight->out), gate, x);
+    be->ops->linear_residual(be, x, y, weight, bias, gate);
+}
+
+/* ---- norms ---- */
+
+void lf_layer_norm_modulate(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, LfTensor shift,
+                            float eps)
+{
+    REQUIRE(SHAPE(x, F32, x.shape[0], x.shape[1]) && SAME(out, x), out, x);
+    REQUIRE(SHAPE(scale, F32, x.shape[1]) && SAME(shift, scale), scale, shift, x);
+    be->ops->layer_norm_modulate(be, out, x, scale, shift, eps);
+}
+
+void lf_layer_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, LfTensor bias,
+                   float eps)
+{
+    REQUIRE(SHAPE(x, F32, x.shape[0], x.shape[1]) && SAME(out, x), out, x);
+    REQUIRE(SHAPE(weight, F32, x.shape[1]) && SAME(bias, weight), weight, bias, x);
+    be->ops->layer_norm(be, out, x, weight, bias, eps);
+}
+
+void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float eps)
+{
+    REQUIRE(SHAPE(x, F32, x.shape[0], x.shape[1]) && SAME(out, x), out, x);
+    REQUIRE(SHAPE(weight, F32, x.shape[1]), weight, x);
+    be->ops->rms_norm(be, out, x, weight, eps);
+}
+
+/* ---- self attention ---- */
+
+/* k and v [S, H, T, d] and as many frames as the chunk needs. */
+static bool window_holds(const LfWindow *w)
+{
+    const int64_t *s = w->k.shape;
+    return SHAPE(w->k, F32, s[0], s[1], s[2], s[3]) && SAME(w->v, w->k) &&
+           SHAPE(w->slots, I32, w->slots.shape[0]) && w->chunk >= 1 &&
+           w->chunk <= w->slots.shape[0] && w->slots.shape[0] <= s[0];
+}
+
+static bool pools_hold(const LfWindow *w)
+{
+    const int64_t *s = w->k.shape;
+    return w->key_block >= 1 && SHAPE(w->k_pool, F32, s[0], s[1], blocks(s[2], w->key_block), s[3]);
+}
+
+static bool rope_holds(const LfRope *rope, int64_t chunk, int64_t tokens, int64_t head)
+{
+    const int64_t *time = rope->time.shape, *row = rope->row.shape, *col = rope->col.shape;
+    return SHAPE(rope->time, F32, chunk, time[1], 2) && SHAPE(rope->row, F32, row[0], row[1], 2) &&
+           SHAPE(rope->col, F32, col[0], col[1], 2) && row[0] * col[0] == tokens &&
+           2 * (time[1] + row[1] + col[1]) == head;
+}
+
+void lf_qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window,
+                      LfTensor qkv, LfTensor q_weight, LfTensor k_weight, const LfRope *rope,
+                      int query_block, float eps)
+{
+    REQUIRE(window_holds(window) && pools_hold(window), window->k, window->v, window->k_pool,
+            window->slots);
+    int64_t heads = window->k.shape[1], tokens = window->k.shape[2], head = window->k.shape[3];
+    int64_t chunk = window->chunk;
+    REQUIRE(SHAPE(qkv, F32, chunk * tokens, 3 * heads * head), qkv, window->k);
+    REQUIRE(SHAPE(q, F32, heads, chunk * tokens, head), q, window->k);
+    REQUIRE(SHAPE(q_weight, F32, heads * head) && SAME(k_weight, q_weight), q_weight, k_weight);
+    REQUIRE(rope_holds(rope, chunk, tokens, head), rope->time, rope->row, rope->col, window->k);
+    REQUIRE(query_block >= 1 || !lf_given(q_pool), q_pool);
+    REQUIRE(SHAPE_OR_NONE(q_pool, F32, heads, chunk * blocks(tokens, query_block), head), q_pool,
+            q);
+    be->ops->qkv_norm_rope(be, q, q_pool, window, qkv, q_weight, k_weight, rope, query_block, eps);
+}
+
+void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
+{
+    REQUIRE(SHAPE(x, F32, x.shape[0], x.shape[1], x.shape[2]) && SAME(out, x), out, x);
+    REQUIRE(SHAPE(turn, F32, turn.shape[0], 2) && 2 * turn.shape[0] <= x.shape[2], turn, x);
+    be->ops->rope_shift(be, out, x, turn);
+}
+
+void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
+                      const LfSelection *selection)
+{
+    REQUIRE(window_holds(window) && pools_hold(window), window->k, window->v, window->k_pool,
+            window->slots);
+    int64_t heads = window->k.shape[1], n_queries = q_pool.shape[1];
+    int64_t past = window->slots.shape[0] - window->chunk;
+    int64_t candidates =
+        window->k_pool.shape[2] * (window->chunk + MIN(past, selection->keep_frames));
+    REQUIRE(SHAPE(q_pool, F32, heads, n_queries, window->k.shape[3]), q_pool, window->k);
+    REQUIRE(n_queries % window->chunk == 0, q_pool);
+    REQUIRE(SHAPE(table, I32, heads, n_queries, table.shape[2]), table, q_pool);
+    REQUIRE(table.shape[2] <= candidates, table, window->k_pool);
+    REQUIRE(selection->keep_sink >= 0 && selection->keep_near >= 0 &&
+                selection->keep_sink + selection->keep_near <= selection->keep_frames,
+            table);
+    be->ops->select_blocks(be, table, q_pool, window, selection);
+}
+
+void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
+                  int query_block)
+{
+    REQUIRE(window_holds(window), window->k, window->v, window->slots);
+    int64_t heads = window->k.shape[1], tokens = window->k.shape[2], head = window->k.shape[3];
+    int64_t chunk = window->chunk;
+    REQUIRE(SHAPE(q, F32, heads, chunk * tokens, head), q, window->k);
+    REQUIRE(SHAPE(out, F32, chunk * tokens, heads * head), out, q);
+    REQUIRE(!lf_given(table) || (query_block >= 1 && window->key_block >= 1), table);
+    REQUIRE(SHAPE_OR_NONE(table, I32, heads, chunk * blocks(tokens, query_block), table.shape[2]),
+            table, q);
+    be->ops->attention(be, out, q, window, table, query_block);
+}
+
+/* ---- text ---- */
+
+void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v, int heads,
+                        float last_logit)
+{
+    REQUIRE(SHAPE(q, F32, q.shape[0], q.shape[1]) && SAME(out, q), out, q);
+    REQUIRE(SHAPE(k, F32, k.shape[0], q.shape[1]) && SAME(v, k), k, v, q);
+    REQUIRE(heads >= 1 && q.shape[1] % heads == 0, q);
+    be->ops->cross_attention(be, out, q, k, v, heads, last_logit);
+}
+
+void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
+                       LfTensor bias)
+{
+    REQUIRE(SHAPE(q, F32, q.shape[0], q.shape[1]) && SAME(k, q) && SAME(v, q) && SAME(out, q), out,
+            q, k, v);
+    REQUIRE(SHAPE(bias, F32, bias.shape[0], q.shape[0], q.shape[0]), bias, q);
+    REQUIRE(q.shape[1] % bias.shape[0] == 0, q, bias);
+    be->ops->text_attention(be, out, q, k, v, bias);
+}
+
+void lf_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids)
+{
+    REQUIRE(table->kind == LF_WEIGHT_EMBEDDING, out, ids);
+    REQUIRE(SHAPE(ids, I32, ids.shape[0]), ids);
+    REQUIRE(SHAPE(out, F32, ids.shape[0], table->in), out, ids);
+    be->ops->embedding(be, out, table, ids);
+}
+
+void lf_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up)
+{
+    REQUIRE(SHAPE(gate, F32, gate.shape[0], gate.shape[1]) && SAME(up, gate), gate, up);
+    be->ops->gelu_gate(be, gate, up);
+}
+
+/* ---- latents ---- */
+
+/* x is [frames, channels, h, w] of whole patches, rows their [N, 4·channels]. */
+static bool patches_hold(LfTensor rows, LfTensor x)
+{
+    const int64_t *s = x.shape;
+    return SHAPE(x, F32, s[0], s[1], s[2], s[3]) && s[2] % 2 == 0 && s[3] % 2 == 0 &&
+           SHAPE(rows, F32, s[0] * (s[2] / 2) * (s[3] / 2), 4 * s[1]);
+}
+
+void lf_patchify(LfBackend *be, LfTensor out, LfTensor x)
+{
+    REQUIRE(patches_hold(out, x), out, x);
+    be->ops->patchify(be, out, x);
+}
+
+void lf_unpatchify(LfBackend *be, LfTensor out, LfTensor x)
+{
+    REQUIRE(patches_hold(x, out), out, x);
+    be->ops->unpatchify(be, out, x);
+}
+
+void lf_denoise(LfBackend *be, LfTensor out, LfTensor x, LfTensor v, float sigma)
+{
+    REQUIRE(x.type == LF_F32 && SAME(out, x) && SAME(v, x), out, x, v);
+    be->ops->denoise(be, out, x, v, sigma);
+}
+
+void lf_renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, float sigma)
+{
+    REQUIRE(x0.type == LF_F32 && SAME(out, x0) && SAME(noise, x0), out, x0, noise);
+    be->ops->renoise(be, out, x0, noise, sigma);
+}
+
+void lf_noise(LfBackend *be, LfTensor out, uint64_t seed, uint32_t chunk, uint32_t step)
+{
+    REQUIRE(out.type == LF_F32 && lf_given(out), out);
+    be->ops->noise(be, out, seed, chunk, step);
+}
+
+/* ---- decoder ---- */
+
+void lf_squash(LfBackend *be, LfTensor out, LfTensor x)
+{
+    const int64_t *s = x.shape;
+    REQUIRE(SHAPE(x, F32, s[0], s[1], s[2], s[3]), x);
+    REQUIRE(SHAPE(out, F32, s[0], s[2], s[3], s[1]), out, x);
+    be->ops->squash(be, out, x);
+}
+
+void lf_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
+                LfTensor bias, LfTensor residual, bool relu)
+{
+    const int64_t *s = x.shape;
+    REQUIRE(weight->kind == LF_WEIGHT_CONV3X3, out, x);
+    REQUIRE(SHAPE(x, F32, s[0], s[1], s[2], s[3]), x);
+    REQUIRE(SHAPE_OR_NONE(past, F32, s[0], s[1], s[2], past.shape[3]), past, x);
+    REQUIRE(s[3] + past.shape[3] == weight->in, x, past);
+    REQUIRE(SHAPE(out, F32, s[0], s[1], s[2], weight->out), out, x);
+    REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, out);
+    REQUIRE(!lf_given(residual) || SAME(residual, out), residual, out);
+    be->ops->conv3x3(be, out, x, past, weight, bias, residual, relu);
+}
+
+void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, bool relu)
+{
+    const int64_t *s = x.shape;
+    REQUIRE(weight->kind == LF_WEIGHT_CONV_UP2, out, x);
+    REQUIRE(SHAPE(x, F32, s[0], s[1], s[2], weight->in), x);
+    REQUIRE(SHAPE(out, F32, s[0], 2 * s[1], 2 * s[2], weight->out), out, x);
+    be->ops->conv3x3_up2(be, out, x, weight, relu);
+}
+
+void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x)
+{
+    const int64_t *s = x.shape;
+    REQUIRE(SHAPE(x, F32, s[0], s[1], s[2], 3), x);
+    REQUIRE(SHAPE(out, U8, s[0], s[1], s[2], 3), out, x);
+    be->ops->rgb8(be, out, x);
+}
+
+void lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb)
+{
+    REQUIRE(SHAPE(rgb, U8, picture->height, picture->width, 3), rgb);
+    be->ops->pixels(be, picture, rgb);
+}
