@@ -128,6 +128,10 @@ static void fill_table(LfOps *ops, LfCpuLevel level)
 {
     lf_cpu_linear_init(ops, level);
     lf_cpu_norm_init(ops, level);
+    lf_cpu_rope_init(ops, level);
+    lf_cpu_select_init(ops, level);
+    lf_cpu_attention_init(ops, level);
+    lf_cpu_text_init(ops, level);
     lf_cpu_conv_init(ops, level);
     lf_cpu_pointwise_init(ops, level);
     lf_cpu_noise_init(ops, level);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The inner loops that have a version for each level. What is threaded and how memory is walked
+ * stands once, in the operation's file; these work on what one thread has in its hands.
+ */
+#ifndef LF_KERNELS_CPU_SIMD_H
+#define LF_KERNELS_CPU_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* One token's queries or keys: y [heads, d] = rope(x / sqrt(mean(x²) + eps) ⊙ weight), head h at
+ * out + h·head_stride; sums [heads·d] += y. turns [d/2, 2]: (cos, sin) of each pair. */
+typedef struct {
+    const float *weight;
+    int heads, head_dim;
+    float eps;
+} LfRotate;
+
+typedef void LfRotateRow(const LfRotate *rotate, float *out, int64_t head_stride, float *sums,
+                         const float *x, const float *turns);
+
+/* Which key blocks one head's queries keep, see lf_select_blocks. */
+typedef struct {
+    const float *q;                 /* [n_queries, d] */
+    const float *const *k;          /* of each frame, oldest first: [blocks, d] */
+    int n_queries, head_dim;        /* n_queries ≤ the kernel's `group` */
+    int frames, past, blocks;       /* past: frames before the tail; blocks of one frame */
+    int first_free, n_free, n_keep; /* the n_free past frames from first_free on compete to be one
+                                       of n_keep; other frames are always candidates */
+    int budget;
+    int32_t *table; /* [n_queries, budget] */
+} LfSelect;
+
+typedef struct {
+    int group;                           /* queries of one call */
+    size_t (*scratch)(const LfSelect *); /* bytes that `run` needs */
+    void (*run)(const LfSelect *, void *scratch);
+} LfSelectKernel;
+
+/* Keys that follow each other in memory, with their values. */
+typedef struct {
+    const float *k, *v;
+    int n;
+} LfKeys;
+
+/* Exact attention of some queries of one head: out = softmax(scale·q·kᵀ + bias)·v. Strides count
+ * floats from row to row. */
+typedef struct {
+    const float *q; /* [n_queries, d] */
+    float *out;     /* [n_queries, d] */
+    const LfKeys *keys;
+    const float *bias; /* [n_queries, keys] or NULL */
+    int64_t q_stride, out_stride, key_stride, bias_stride;
+    int n_queries, head_dim, n_keys; /* n_keys: entries of `keys` */
+    int total;                       /* keys in all, or more: what scratch is sized for */
+    float scale;
+    float last_logit; /* added to the last key's */
+} LfAttend;
+
+typedef struct {
+    int group;                           /* queries of one call that run best; any number may */
+    size_t (*scratch)(const LfAttend *); /* bytes that `run` needs */
+    void (*run)(const LfAttend *, void *scratch);
+} LfAttendKernel;
+
+#endif
