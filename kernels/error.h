@@ -10,6 +10,7 @@
 typedef enum {
     LF_ERROR_NOT_FOUND, /* a file or directory does not exist */
     LF_ERROR_READ,      /* it exists and cannot be read: permission, short read */
+    LF_ERROR_WRITE,     /* it cannot be written: permission, no space */
     LF_ERROR_FORMAT, /* its bytes are not what they should be: lying header, bad pickle, bad JSON */
     LF_ERROR_SHAPE,  /* a tensor is missing, or its shape or type is wrong */
     LF_ERROR_CONFIG, /* numbers that contradict each other or are out of range */

@@ -2,7 +2,7 @@
  *
  * model.json: what a model directory holds, and the numbers that it was trained with.
  * What is unknown, out of range or contradictory is an error that names it. Numbers that the
- * tensors' shapes tell may be absent (0 here) and are filled by lf_model_config_complete.
+ * tensors' shapes tell may be absent (0 here) and are filled by the functions *_complete.
  */
 #ifndef LF_FILES_MODEL_CONFIG_H
 #define LF_FILES_MODEL_CONFIG_H
@@ -37,8 +37,8 @@ typedef struct {
         int width, height, fps_n, fps_d, chunk; /* defaults 832, 480, 16/1, 3 */
     } video;
     struct {
-        int steps[LF_MAX_STEPS],
-            n_steps;  /* 1000, 750, 500, 250: indices of the 1000-step grid, falling */
+        int steps[LF_MAX_STEPS]; /* of the 1000-step grid, falling; 1000, 750, 500, 250 */
+        int n_steps;
         double shift; /* 5 */
     } schedule;
     struct {
@@ -59,11 +59,16 @@ typedef struct {
 LfModelConfig *lf_model_config_read(const char *location, GError **error);
 void lf_model_config_free(LfModelConfig *config);
 
+/* Refuses numbers that contradict each other, also those of different parts: once more after
+ * completing. What is 0 is not known yet and passes. */
+gboolean lf_model_config_check(const LfModelConfig *config, GError **error);
+
 /* The path of a part's file. Transfer full. */
 char *lf_model_config_path(const LfModelConfig *config, const char *file);
 
 /* Fills the numbers that were absent from the tensors' shapes and refuses those that contradict
- * them, naming both. Any of the files may be NULL (that part is not completed). */
+ * them, naming both. The transformer's heads and text_len are in no shape: heads must be given,
+ * text_len is 512 unless it is. */
 gboolean lf_transformer_config_complete(LfTransformerConfig *config, LfTensorFile *file,
                                         GError **error);
 gboolean lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfTensorFile *file,

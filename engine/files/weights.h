@@ -13,19 +13,26 @@
 
 /* Where tensors come from: a file, under any of the prefixes that trainers put before the published
  * names ("generator_ema.", "model.", "_fsdp_wrapped_module." inside), or a generator of random
- * numbers. */
+ * numbers. A weight may be used where it lies, in the file's map or in the source: the source
+ * outlives everything that was bound from it.
+ * Thread-safety: one thread at a time. */
 typedef struct LfWeightSource LfWeightSource;
 
 LfWeightSource *lf_weight_source_file(LfTensorFile *file); /* takes a reference */
-/* Tensors of any name and shape: normal numbers with deviation 1/√fan_in for matrices, 1 for norm
- * weights (names that end in norm_q.weight, norm1.weight and the like), small ones for biases;
- * BF16, a pure function of seed and name. */
+/* Tensors of any name and shape, BF16, a pure function of seed, name and shape: normal numbers with
+ * deviation 1/√fan_in for matrices, 1 for the weights of norms ("norm_q.weight", "norm1.weight" …),
+ * small normal numbers for biases. */
 LfWeightSource *lf_weight_source_random(uint64_t seed);
-void lf_weight_source_free(LfWeightSource *source);
+void lf_weight_source_free(LfWeightSource *source); /* NULL is fine */
 
-/* The tensor of a published name, or NULL and LF_ERROR_SHAPE. */
+/* The tensor of a published name, or NULL and LF_ERROR_SHAPE. Random ones have the shape that they
+ * are asked for: for them it is LF_ERROR_UNSUPPORTED, and lf_weight_source_has is TRUE. */
 const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *name, GError **error);
 gboolean lf_weight_source_has(LfWeightSource *source, const char *name);
+
+/* Bytes that the source holds itself for weights that are used in place: stacked, aligned or random
+ * ones, not those in the file's map. */
+size_t lf_weight_source_memory(const LfWeightSource *source);
 
 typedef enum {
     LF_BIND_LINEAR,    /* field LfWeight *, shape [out, in] (further dimensions of the file are
@@ -33,8 +40,8 @@ typedef enum {
     LF_BIND_CONV3X3,   /* field LfWeight *, [out, in, 3, 3] */
     LF_BIND_CONV_UP2,  /* field LfWeight *, [out, in, 3, 3] */
     LF_BIND_EMBEDDING, /* field LfWeight *, [rows, width] */
-    LF_BIND_VECTOR /* field LfTensor, converted to F32 in the arena; shape as given (leading ones
-                      ignored) */
+    LF_BIND_VECTOR /* field LfTensor, converted to F32 in the arena, shape as given (leading ones
+                      of the file's are ignored) */
 } LfBindKind;
 
 /* One row of a table. `name` is appended to the prefix. Several names joined with '|' are stacked
@@ -51,11 +58,14 @@ typedef struct {
 
 /* Fills the fields of `object` (zeroed before). On failure the fields bound so far stay, for
  * lf_weights_unbind, which frees them all and is fine with a half-bound object. Vectors are taken
- * from `arena`. */
+ * from `arena`; lf_weights_vector_size tells how many bytes of it. FP8 tensors become BF16, each
+ * row times its entry of "….weight_scale" (or times "….scale_weight") where the file has one. */
 gboolean lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *prefix,
                          const LfBinding *bindings, size_t n_bindings, LfArena *arena, void *object,
                          GError **error);
 void lf_weights_unbind(LfBackend *be, const LfBinding *bindings, size_t n_bindings, void *object);
+
+size_t lf_weights_vector_size(const LfBinding *bindings, size_t n_bindings);
 
 /* Bytes of the weights that the bound fields hold themselves. */
 size_t lf_weights_memory(const LfBinding *bindings, size_t n_bindings, const void *object);

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * One table says what model.json may hold: part, key, kind, range, default.
+ */
+#include "model_config.h"
+
+#include "engine/geometry.h"
+#include "json.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+enum { MAX_CONFIG_SIZE = 1 << 20, MAX_SIZE = 8192, MAX_FRAMES = 1 << 20 };
+
+typedef enum { TEXT, WHOLE, REAL, STEPS, RATE, POSITIONS, TINY } Kind;
+
+typedef struct {
+    const char *part, *key;
+    Kind kind;
+    size_t offset;      /* in LfModelConfig */
+    double least, most; /* of WHOLE and REAL */
+    double normal;      /* value when the key is absent; 0 for what the shapes tell */
+} Field;
+
+#define AT(field) offsetof(LfModelConfig, field)
+
+static const Field fields[] = {
+    {"transformer", "file", TEXT, AT(transformer.file), 0, 0, 0},
+    {"transformer", "dim", WHOLE, AT(transformer.dim), 1, 1 << 16, 0},
+    {"transformer", "heads", WHOLE, AT(transformer.heads), 1, 1024, 0},
+    {"transformer", "ffn", WHOLE, AT(transformer.ffn), 1, 1 << 20, 0},
+    {"transformer", "layers", WHOLE, AT(transformer.layers), 1, 1024, 0},
+    {"transformer", "freq_dim", WHOLE, AT(transformer.freq_dim), 2, 1 << 16, 0},
+    {"transformer", "text_dim", WHOLE, AT(transformer.text_dim), 1, 1 << 16, 0},
+    {"transformer", "text_len", WHOLE, AT(transformer.text_len), 1, 1 << 16, 512},
+    {"transformer", "channels", WHOLE, AT(transformer.channels), 1, 1024, 0},
+    {"text_encoder", "file", TEXT, AT(text_encoder.file), 0, 0, 0},
+    {"text_encoder", "vocab", WHOLE, AT(text_encoder.vocab), 4, 1 << 24, 0},
+    {"text_encoder", "dim", WHOLE, AT(text_encoder.dim), 1, 1 << 16, 0},
+    {"text_encoder", "attention_dim", WHOLE, AT(text_encoder.attention_dim), 1, 1 << 16, 0},
+    {"text_encoder", "heads", WHOLE, AT(text_encoder.heads), 1, 1024, 0},
+    {"text_encoder", "ffn", WHOLE, AT(text_encoder.ffn), 1, 1 << 20, 0},
+    {"text_encoder", "layers", WHOLE, AT(text_encoder.layers), 1, 1024, 0},
+    {"text_encoder", "buckets", WHOLE, AT(text_encoder.buckets), 4, 1 << 16, 0},
+    {"text_encoder", "max_distance", WHOLE, AT(text_encoder.max_distance), 2, 1 << 20, 128},
+    {"tokenizer", "file", TEXT, AT(tokenizer_file), 0, 0, 0},
+    {"decoder", "type", TINY, 0, 0, 0, 0},
+    {"decoder", "file", TEXT, AT(decoder.file), 0, 0, 0},
+    {"video", "width", WHOLE, AT(video.width), LF_SIZE_STEP, MAX_SIZE, 832},
+    {"video", "height", WHOLE, AT(video.height), LF_SIZE_STEP, MAX_SIZE, 480},
+    {"video", "fps", RATE, AT(video.fps_n), 0, 0, 0},
+    {"video", "chunk", WHOLE, AT(video.chunk), 1, 64, 3},
+    {"schedule", "steps", STEPS, AT(schedule.steps), 0, 0, 0},
+    {"schedule", "shift", REAL, AT(schedule.shift), 0.01, 100, 5},
+    {"cache", "window", WHOLE, AT(cache.window), 0, MAX_FRAMES, 21},
+    {"cache", "sink", WHOLE, AT(cache.sink), 0, MAX_FRAMES, 0},
+    {"cache", "positions", POSITIONS, AT(cache.relative), 0, 0, 0},
+    {"sparse", "target", REAL, AT(sparse.target), 0, 0.999, 0.88},
+    {"sparse", "base", REAL, AT(sparse.base), 0, 0.999, 0.98},
+    {"sparse", "query_block", WHOLE, AT(sparse.query_block), 1, 4096, 64},
+    {"sparse", "key_block", WHOLE, AT(sparse.key_block), 1, 4096, 64},
+    {"sparse", "keep_frames", WHOLE, AT(sparse.keep_frames), 1, MAX_FRAMES, 6},
+    {"sparse", "keep_sink", WHOLE, AT(sparse.keep_sink), 0, MAX_FRAMES, 1},
+    {"sparse", "keep_near", WHOLE, AT(sparse.keep_near), 0, MAX_FRAMES, 2},
+    {"sparse", "horizon", WHOLE, AT(sparse.horizon), 1, MAX_FRAMES, 63},
+};
+
+G_GNUC_PRINTF(2, 3)
+static gboolean refuse(GError **error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    g_autofree char *text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "model.json: %s", text);
+    return FALSE;
+}
+
+static void *place(LfModelConfig *config, const Field *field)
+{
+    return (char *) config + field->offset;
+}
+
+static LfModelConfig *config_new(void)
+{
+    static const int steps[] = {1000, 750, 500, 250};
+    LfModelConfig *config = g_new0(LfModelConfig, 1);
+    for (gsize i = 0; i < G_N_ELEMENTS(fields); i++) {
+        if (fields[i].kind == WHOLE)
+            *(int *) place(config, &fields[i]) = (int) fields[i].normal;
+        else if (fields[i].kind == REAL)
+            *(double *) place(config, &fields[i]) = fields[i].normal;
+    }
+    config->video.fps_n = 16;
+    config->video.fps_d = 1;
+    config->schedule.n_steps = G_N_ELEMENTS(steps);
+    memcpy(config->schedule.steps, steps, sizeof steps);
+    return config;
+}
+
+void lf_model_config_free(LfModelConfig *config)
+{
+    if (!config)
+        return;
+    g_free(config->transformer.file);
+    g_free(config->text_encoder.file);
+    g_free(config->decoder.file);
+    g_free(config->tokenizer_file);
+    g_free(config->directory);
+    g_free(config);
+}
+
+/* ---- values -------------------------------------------------------------------------------- */
+
+static gboolean is_number(JsonNode *node, gboolean whole)
+{
+    if (!JSON_NODE_HOLDS_VALUE(node))
+        return FALSE;
+    GType type = json_node_get_value_type(node);
+    return type == G_TYPE_INT64 || (!whole && type == G_TYPE_DOUBLE);
+}
+
+static const char *text_of(JsonNode *node)
+{
+    return JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
+}
+
+static gboolean read_number(const Field *field, JsonNode *node, void *to, GError **error)
+{
+    gboolean whole = field->kind == WHOLE;
+    if (!is_number(node, whole))
+        return refuse(error, "%s.%s: a %snumber is wanted", field->part, field->key,
+                      whole ? "whole " : "");
+    double value = json_node_get_double(node);
+    if (!(value >= field->least && value <= field->most))
+        return refuse(error, "%s.%s: %g is not in %g … %g", field->part, field->key, value,
+                      field->least, field->most);
+    if (whole)
+        *(int *) to = (int) value;
+    else
+        *(double *) to = value;
+    return TRUE;
+}
+
+static gboolean read_text(const Field *field, JsonNode *node, char **to, GError **error)
+{
+    const char *text = text_of(node);
+    if (!text || !*text)
+        return refuse(error, "%s.%s: a text that is not empty is wanted", field->part, field->key);
+    g_free(*to);
+    *to = g_strdup(text);
+    return TRUE;
+}
+
+static gboolean read_choice(const Field *field, JsonNode *node, const char *const *choices,
+                            gboolean *to, GError **error)
+{
+    const char *text = text_of(node);
+    for (int i = 0; text && choices[i]; i++) {
+        if (strcmp(text, choices[i]) == 0) {
+            if (to)
+                *to = i;
+            return TRUE;
+        }
+    }
+    g_autofree char *known = g_strjoinv("\" or \"", (char **) choices);
+    return refuse(error, "%s.%s: \"%s\" is wanted", field->part, field->key, known);
+}
+
+static gboolean read_steps(LfModelConfig *config, JsonNode *node, GError **error)
+{
+    JsonArray *array = JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+    guint n = array ? json_array_get_length(array) : 0;
+    gint64 last = 1001;
+    for (guint i = 0; i < n && n <= LF_MAX_STEPS; i++) {
+        JsonNode *step = json_array_get_element(array, i);
+        gint64 value = is_number(step, TRUE) ? json_node_get_int(step) : 0;
+        if (value < 1 || value >= last)
+            return refuse(error, "schedule.steps: whole numbers from 1000 to 1 that fall are "
+                                 "wanted");
+        config->schedule.steps[i] = (int) (last = value);
+    }
+    if (n < 1 || n > LF_MAX_STEPS)
+        return refuse(error, "schedule.steps: a list of 1 … %d steps is wanted", LF_MAX_STEPS);
+    config->schedule.n_steps = (int) n;
+    return TRUE;
+}
+
+/* 16, 23.976 or "24000/1001". */
+static gboolean read_rate(LfModelConfig *config, JsonNode *node, GError **error)
+{
+    const char *text = text_of(node);
+    gint64 n = 0, d = 1;
+    if (text) {
+        char *end;
+        n = g_ascii_strtoll(text, &end, 10);
+        d = *end == '/' ? g_ascii_strtoll(end + 1, &end, 10) : 0;
+        if (*end)
+            d = 0;
+    } else if (is_number(node, FALSE)) {
+        double rate = json_node_get_double(node);
+        d = rate == floor(rate) ? 1 : 1000;
+        n = rate > 0 && rate <= 1000 ? llround(rate * (double) d) : 0;
+    }
+    if (n < 1 || d < 1 || n > 1000000 || d > 1000000 || n > 1000 * d)
+        return refuse(error, "video.fps: a number up to 1000, or \"n/d\", is wanted");
+    config->video.fps_n = (int) n;
+    config->video.fps_d = (int) d;
+    return TRUE;
+}
+
+static gboolean read_field(LfModelConfig *config, const Field *field, JsonNode *node,
+                           GError **error)
+{
+    static const char *const positions[] = {"absolute", "relative", NULL};
+    static const char *const types[] = {"tiny", NULL};
+    switch (field->kind) {
+    case TEXT:
+        return read_text(field, node, place(config, field), error);
+    case STEPS:
+        return read_steps(config, node, error);
+    case RATE:
+        return read_rate(config, node, error);
+    case POSITIONS:
+        return read_choice(field, node, positions, place(config, field), error);
+    case TINY:
+        return read_choice(field, node, types, NULL, error);
+    default:
+        return read_number(field, node, place(config, field), error);
+    }
+}
+
+/* ---- parts --------------------------------------------------------------------------------- */
+
+static gboolean is_part(const char *part)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(fields); i++)
+        if (strcmp(fields[i].part, part) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+static const Field *field_of(const char *part, const char *key)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(fields); i++)
+        if (strcmp(fields[i].part, part) == 0 && strcmp(fields[i].key, key) == 0)
+            return &fields[i];
+    return NULL;
+}
+
+static gboolean read_part(LfModelConfig *config, const char *part, JsonNode *node, GError **error)
+{
+    JsonObjectIter iter;
+    const char *key;
+    JsonNode *value;
+    if (!is_part(part))
+        return refuse(error, "unknown part \"%s\"", part);
+    if (!JSON_NODE_HOLDS_OBJECT(node))
+        return refuse(error, "%s: an object is wanted", part);
+    json_object_iter_init(&iter, json_node_get_object(node));
+    while (json_object_iter_next(&iter, &key, &value)) {
+        const Field *field = field_of(part, key);
+        if (!field)
+            return refuse(error, "%s: unknown key \"%s\"", part, key);
+        if (!read_field(config, field, value, error))
+            return FALSE;
+    }
+    /* These parts are nothing but their file. */
+    if (field_of(part, "file") && !json_object_has_member(json_node_get_object(node), "file"))
+        return refuse(error, "%s.file: missing", part);
+    config->sparse.given |= strcmp(part, "sparse") == 0;
+    return TRUE;
+}
+
+/* ---- contradictions ------------------------------------------------------------------------ */
+
+/* A head's channels turn in pairs: d/6 (rounded down) for rows and as many for columns, the rest
+ * for time, so each third needs one pair. */
+static gboolean check_transformer(const LfTransformerConfig *t, GError **error)
+{
+    if (t->dim && t->heads) {
+        int head_dim = t->dim / t->heads;
+        if (t->dim % t->heads != 0)
+            return refuse(error, "transformer: %d heads do not divide dim %d", t->heads, t->dim);
+        if (head_dim % 2 != 0 || head_dim < 6)
+            return refuse(error,
+                          "transformer: dim %d / %d heads gives heads of %d; an even "
+                          "number of at least 6 is wanted",
+                          t->dim, t->heads, head_dim);
+    }
+    if (t->freq_dim % 2 != 0)
+        return refuse(error, "transformer.freq_dim: %d is not even", t->freq_dim);
+    return TRUE;
+}
+
+static gboolean check_text_encoder(const LfTextEncoderConfig *t, GError **error)
+{
+    if (t->attention_dim && t->heads && t->attention_dim % t->heads != 0)
+        return refuse(error, "text_encoder: %d heads do not divide attention_dim %d", t->heads,
+                      t->attention_dim);
+    /* Half of the buckets for each direction, and half of those for single distances. */
+    if (t->buckets % 4 != 0)
+        return refuse(error, "text_encoder.buckets: %d is no multiple of 4", t->buckets);
+    if (t->buckets && t->max_distance <= t->buckets / 4)
+        return refuse(error, "text_encoder.max_distance: %d is too small for %d buckets",
+                      t->max_distance, t->buckets);
+    return TRUE;
+}
+
+static gboolean check_stream(const LfModelConfig *c, GError **error)
+{
+    if (c->video.width % LF_SIZE_STEP != 0 || c->video.height % LF_SIZE_STEP != 0)
+        return refuse(error, "video: %d×%d is no multiple of %d", c->video.width, c->video.height,
+                      LF_SIZE_STEP);
+    if (c->cache.window && c->cache.window < c->video.chunk + c->cache.sink)
+        return refuse(error, "cache.window: %d frames do not hold a chunk of %d and a sink of %d",
+                      c->cache.window, c->video.chunk, c->cache.sink);
+    if (c->sparse.keep_sink + c->sparse.keep_near > c->sparse.keep_frames)
+        return refuse(error, "sparse: keep_sink %d + keep_near %d is more than keep_frames %d",
+                      c->sparse.keep_sink, c->sparse.keep_near, c->sparse.keep_frames);
+    return TRUE;
+}
+
+gboolean lf_model_config_check(const LfModelConfig *config, GError **error)
+{
+    const LfTransformerConfig *t = &config->transformer;
+    if (!check_transformer(t, error) || !check_text_encoder(&config->text_encoder, error) ||
+        !check_stream(config, error))
+        return FALSE;
+    if (t->text_dim && config->text_encoder.dim && t->text_dim != config->text_encoder.dim)
+        return refuse(error, "transformer.text_dim %d, but text_encoder.dim %d", t->text_dim,
+                      config->text_encoder.dim);
+    if (t->channels && config->decoder.channels && t->channels != config->decoder.channels)
+        return refuse(error, "the transformer makes latents of %d channels, the decoder takes %d",
+                      t->channels, config->decoder.channels);
+    return TRUE;
+}
+
+/* ---- reading ------------------------------------------------------------------------------- */
+
+static JsonNode *load(const char *path, GError **error)
+{
+    g_autofree char *text = NULL;
+    g_autoptr(GMappedFile) map = NULL;
+    g_autoptr(GError) reason = NULL;
+    if (!g_file_test(path, G_FILE_TEST_EXISTS)) {
+        g_set_error(error, LF_ERROR, LF_ERROR_NOT_FOUND, "%s does not exist", path);
+        return NULL;
+    }
+    if (!g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
+        g_set_error(error, LF_ERROR, LF_ERROR_READ, "%s is no regular file", path);
+        return NULL;
+    }
+    map = g_mapped_file_new(path, FALSE, &reason);
+    if (!map) {
+        g_set_error(error, LF_ERROR, LF_ERROR_READ, "%s", reason->message);
+        return NULL;
+    }
+    if (g_mapped_file_get_length(map) > MAX_CONFIG_SIZE) {
+        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: longer than 1 MiB", path);
+        return NULL;
+    }
+    return lf_json_parse(g_mapped_file_get_contents(map), g_mapped_file_get_length(map), path,
+                         error);
+}
+
+LfModelConfig *lf_model_config_read(const char *location, GError **error)
+{
+    gboolean folder = g_file_test(location, G_FILE_TEST_IS_DIR);
+    g_autofree char *path =
+        folder ? g_build_filename(location, "model.json", NULL) : g_strdup(location);
+    g_autoptr(JsonNode) root = load(path, error);
+    if (!root)
+        return NULL;
+    LfModelConfig *config = config_new();
+    config->directory = g_path_get_dirname(path);
+    JsonObjectIter iter;
+    const char *part;
+    JsonNode *node;
+    json_object_iter_init(&iter, json_node_get_object(root));
+    while (json_object_iter_next(&iter, &part, &node))
+        if (!read_part(config, part, node, error))
+            goto fail;
+    if (!lf_model_config_check(config, error))
+        goto fail;
+    return config;
+fail:
+    lf_model_config_free(config);
+    g_prefix_error(error, "%s: ", location);
+    return NULL;
+}
+
+char *lf_model_config_path(const LfModelConfig *config, const char *file)
+{
+    if (g_path_is_absolute(file) || !config->directory)
+        return g_strdup(file);
+    return g_build_filename(config->directory, file, NULL);
+}

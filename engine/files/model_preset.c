@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The numbers of known models, for random weights.
+ */
+#include "model_config.h"
+
+#include <string.h>
+
+/* models/demo/model.json */
+static const LfModelConfig demo = {
+    .transformer = {NULL, 256, 4, 768, 8, 256, 192, 48, 16},
+    .text_encoder = {NULL, 434, 192, 192, 3, 384, 3, 32, 128},
+    .decoder = {NULL, {64, 48, 16, 16}, 16},
+    .video = {256, 160, 16, 1, 3},
+    .schedule = {{1000, 750, 500, 250}, 4, 5.0},
+    .cache = {12, 1, TRUE},
+    .sparse = {TRUE, 0.85, 0.95, 32, 32, 3, 1, 1, 63},
+};
+
+/* Wan 2.1 1.3B as Self-Forcing uses it, with the sparsity that Light Forcing publishes for it. */
+static const LfModelConfig wan = {
+    .transformer = {NULL, 1536, 12, 8960, 30, 256, 4096, 512, 16},
+    .text_encoder = {NULL, 256384, 4096, 4096, 64, 10240, 24, 32, 128},
+    .decoder = {NULL, {256, 128, 64, 64}, 16},
+    .video = {832, 480, 16, 1, 3},
+    .schedule = {{1000, 750, 500, 250}, 4, 5.0},
+    .cache = {21, 0, FALSE},
+    .sparse = {TRUE, 0.88, 0.98, 64, 64, 6, 1, 2, 63},
+};
+
+LfModelConfig *lf_model_config_preset(const char *name)
+{
+    if (strcmp(name, "demo") == 0)
+        return g_memdup2(&demo, sizeof demo);
+    if (strcmp(name, "wan-1.3b") == 0)
+        return g_memdup2(&wan, sizeof wan);
+    return NULL;
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * safetensors: the header's length n (u64, little-endian), n bytes of JSON, then the data. Each
+ * entry names a type, a shape and the bytes [begin, end) of the data that it takes.
+ */
+#include "json.h"
+#include "tensor_list.h"
+
+#include <string.h>
+
+enum { MAX_HEADER = 8 << 20, MAX_SHARDS = 1000 }; /* 1000 tensors take about 100 KiB of header */
+
+typedef struct {
+    const char *path; /* of this file, not of an index that named it */
+    const char *data;
+    gsize size; /* bytes of data */
+} Reading;
+
+static gboolean fail(const Reading *in, const char *name, GError **error, const char *what)
+{
+    g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: %s: %s", in->path, name, what);
+    return FALSE;
+}
+
+/* The whole numbers of a JSON array; their number, or −1 when it is no such array. */
+static int numbers(JsonObject *entry, const char *key, int64_t *values, int capacity)
+{
+    JsonNode *node = json_object_get_member(entry, key);
+    if (!node || !JSON_NODE_HOLDS_ARRAY(node))
+        return -1;
+    JsonArray *array = json_node_get_array(node);
+    int n = (int) MIN(json_array_get_length(array), (guint) capacity + 1);
+    for (int i = 0; i < n && n <= capacity; i++) {
+        JsonNode *element = json_array_get_element(array, (guint) i);
+        if (!JSON_NODE_HOLDS_VALUE(element) || json_node_get_value_type(element) != G_TYPE_INT64 ||
+            (values[i] = json_node_get_int(element)) < 0)
+            return -1;
+    }
+    return n <= capacity ? n : -1;
+}
+
+static gboolean type_of(JsonObject *entry, LfType *type, const char **name)
+{
+    JsonNode *node = json_object_get_member(entry, "dtype");
+    *name = node && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
+    for (int i = 0; *name && i < LF_N_TYPES; i++) {
+        if (strcmp(*name, lf_type_name((LfType) i)) == 0) {
+            *type = (LfType) i;
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+static gboolean read_entry(const Reading *in, const char *name, JsonNode *node, LfFileTensor *t,
+                           GError **error)
+{
+    const char *type;
+    int64_t range[2];
+    *t = (LfFileTensor){.name = name};
+    if (!JSON_NODE_HOLDS_OBJECT(node))
+        return fail(in, name, error, "its entry is no object");
+    JsonObject *entry = json_node_get_object(node);
+    if (!type_of(entry, &t->type, &type)) {
+        g_set_error(error, LF_ERROR, type ? LF_ERROR_UNSUPPORTED : LF_ERROR_FORMAT,
+                    "%s: %s: unknown type %s", in->path, name, type ? type : "(none)");
+        return FALSE;
+    }
+    t->n_dims = numbers(entry, "shape", t->shape, LF_FILE_MAX_DIMS);
+    if (t->n_dims < 0 || !lf_shape_size(t->type, t->n_dims, t->shape, &t->size))
+        return fail(in, name, error, "its shape is none, or too large");
+    if (numbers(entry, "data_offsets", range, 2) != 2 || range[0] > range[1])
+        return fail(in, name, error, "its data_offsets are none");
+    if ((guint64) range[1] > in->size)
+        return fail(in, name, error, "its data lies behind the end of the file");
+    if ((guint64) (range[1] - range[0]) != t->size)
+        return fail(in, name, error, "its data_offsets and its shape differ in size");
+    t->data = in->data + range[0];
+    return TRUE;
+}
+
+static int by_data(const void *a, const void *b)
+{
+    const LfFileTensor *x = a, *y = b;
+    if (x->data != y->data)
+        return x->data < y->data ? -1 : 1;
+    return (x->size > y->size) - (x->size < y->size);
+}
+
+static gboolean check_overlap(const Reading *in, GArray *tensors, GError **error)
+{
+    g_array_sort(tensors, by_data);
+    for (guint i = 1; i < tensors->len; i++) {
+        const LfFileTensor *t = &g_array_index(tensors, LfFileTensor, i);
+        if ((const char *) t[-1].data + t[-1].size > (const char *) t->data)
+            return fail(in, t->name, error, "its data overlaps another tensor's");
+    }
+    return TRUE;
+}
+
+/* Every tensor of one safetensors file, checked; the names belong to `header`. */
+static gboolean read_tensors(Reading *in, GMappedFile *map, JsonNode **header, GArray *tensors,
+                             GError **error)
+{
+    const char *bytes = g_mapped_file_get_contents(map);
+    gsize size = g_mapped_file_get_length(map);
+    guint64 n = 0;
+    if (size >= 8)
+        memcpy(&n, bytes, 8);
+    n = GUINT64_FROM_LE(n);
+    if (size < 8 || n > size - 8 || n > MAX_HEADER) {
+        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT,
+                    "%s: a header of %" G_GUINT64_FORMAT " bytes in a file of %" G_GSIZE_FORMAT
+                    ": the file is cut off or no safetensors",
+                    in->path, n, size);
+        return FALSE;
+    }
+    in->data = bytes + 8 + n;
+    in->size = size - 8 - n;
+    g_autofree char *what = g_strdup_printf("%s: the header", in->path);
+    *header = lf_json_parse(bytes + 8, n, what, error);
+    if (!*header)
+        return FALSE;
+    JsonObjectIter iter;
+    const char *name;
+    JsonNode *node;
+    json_object_iter_init(&iter, json_node_get_object(*header));
+    while (json_object_iter_next(&iter, &name, &node)) {
+        LfFileTensor t;
+        if (strcmp(name, "__metadata__") == 0)
+            continue;
+        if (!read_entry(in, name, node, &t, error))
+            return FALSE;
+        g_array_append_val(tensors, t);
+    }
+    return check_overlap(in, tensors, error);
+}
+
+/* Adds the tensors of one file; with `weight_map`, those that it says are in `shard`. */
+static gboolean read_file(LfTensorFile *file, const char *path, GMappedFile *map,
+                          JsonObject *weight_map, const char *shard, GError **error)
+{
+    g_autoptr(JsonNode) header = NULL;
+    g_autoptr(GArray) tensors = g_array_new(FALSE, FALSE, sizeof(LfFileTensor));
+    Reading in = {.path = path};
+    if (!read_tensors(&in, map, &header, tensors, error))
+        return FALSE;
+    for (guint i = 0; i < tensors->len; i++) {
+        const LfFileTensor *t = &g_array_index(tensors, LfFileTensor, i);
+        const char *home =
+            weight_map ? json_object_get_string_member_with_default(weight_map, t->name, NULL)
+                       : shard;
+        if (g_strcmp0(home, shard) == 0)
+            lf_tensor_file_add(file, t);
+    }
+    return TRUE;
+}
+
+gboolean lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error)
+{
+    file->format = "safetensors";
+    return read_file(file, file->path, map, NULL, NULL, error);
+}
+
+/* The names of the shards. They lie beside the index: a name that leads elsewhere is refused. */
+static gboolean list_shards(LfTensorFile *file, JsonObject *weight_map, GHashTable *shards,
+                            GError **error)
+{
+    JsonObjectIter iter;
+    const char *name;
+    JsonNode *node;
+    json_object_iter_init(&iter, weight_map);
+    while (json_object_iter_next(&iter, &name, &node)) {
+        const char *shard = JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
+        if (!shard || !*shard || strpbrk(shard, "/\\") || *shard == '.') {
+            g_set_error(error, LF_ERROR, LF_ERROR_FORMAT,
+                        "%s: weight_map: %s: %s is no file beside the index", file->path, name,
+                        shard ? shard : "(none)");
+            return FALSE;
+        }
+        g_hash_table_add(shards, (gpointer) shard);
+    }
+    if (g_hash_table_size(shards) > MAX_SHARDS) {
+        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: more than %d shards", file->path,
+                    MAX_SHARDS);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean check_complete(LfTensorFile *file, JsonObject *weight_map, GError **error)
+{
+    g_autoptr(GHashTable) found = g_hash_table_new(g_str_hash, g_str_equal);
+    for (guint i = 0; i < file->tensors->len; i++)
+        g_hash_table_add(found, (gpointer) g_array_index(file->tensors, LfFileTensor, i).name);
+    JsonObjectIter iter;
+    const char *name;
+    JsonNode *node;
+    json_object_iter_init(&iter, weight_map);
+    while (json_object_iter_next(&iter, &name, &node)) {
+        if (!g_hash_table_contains(found, name)) {
+            g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: %s: not in %s as the index says",
+                        file->path, name, json_node_get_string(node));
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+gboolean lf_safetensors_read_index(LfTensorFile *file, GMappedFile *map, GError **error)
+{
+    gsize size = g_mapped_file_get_length(map);
+    g_autoptr(JsonNode) root = NULL;
+    g_autoptr(GHashTable) shards = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autofree char *folder = g_path_get_dirname(file->path);
+    file->format = "safetensors";
+    if (size > MAX_HEADER) {
+        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: too long for an index", file->path);
+        return FALSE;
+    }
+    root = lf_json_parse(g_mapped_file_get_contents(map), size, file->path, error);
+    if (!root)
+        return FALSE;
+    JsonNode *node = json_object_get_member(json_node_get_object(root), "weight_map");
+    if (!node || !JSON_NODE_HOLDS_OBJECT(node)) {
+        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT,
+                    "%s: JSON without a weight_map is no index of a sharded set", file->path);
+        return FALSE;
+    }
+    JsonObject *weight_map = json_node_get_object(node);
+    if (!list_shards(file, weight_map, shards, error))
+        return FALSE;
+    GHashTableIter iter;
+    gpointer shard;
+    g_hash_table_iter_init(&iter, shards);
+    while (g_hash_table_iter_next(&iter, &shard, NULL)) {
+        g_autofree char *path = g_build_filename(folder, shard, NULL);
+        GMappedFile *part = lf_tensor_file_map(file, path, error);
+        if (!part || !read_file(file, path, part, weight_map, shard, error))
+            return FALSE;
+    }
+    return check_complete(file, weight_map, error);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Writes a safetensors file: what has the largest elements first, so that everything is aligned.
+ */
+#include "tensor_list.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void append_string(GString *json, const char *text)
+{
+    g_string_append_c(json, '"');
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            g_string_append_c(json, '\\');
+        if ((guchar) *text < 0x20)
+            g_string_append_printf(json, "\\u%04x", (guint) *text);
+        else
+            g_string_append_c(json, *text);
+    }
+    g_string_append_c(json, '"');
+}
+
+static void append_entry(GString *json, const LfFileTensor *t, guint64 begin)
+{
+    g_string_append_c(json, json->len > 1 ? ',' : ' ');
+    append_string(json, t->name);
+    g_string_append_printf(json, ":{\"dtype\":\"%s\",\"shape\":[", lf_type_name(t->type));
+    for (int i = 0; i < t->n_dims; i++)
+        g_string_append_printf(json, "%s%" G_GINT64_FORMAT, i ? "," : "", t->shape[i]);
+    g_string_append_printf(json,
+                           "],\"data_offsets\":[%" G_GUINT64_FORMAT ",%" G_GUINT64_FORMAT "]}",
+                           begin, begin + t->size);
+}
+
+static const LfFileTensor **in_file_order(const LfFileTensor *tensors, size_t n_tensors)
+{
+    const LfFileTensor **order = g_new(const LfFileTensor *, n_tensors + 1);
+    size_t n = 0;
+    for (size_t element = 8; element > 0; element /= 2)
+        for (size_t i = 0; i < n_tensors; i++)
+            if (lf_type_size(tensors[i].type) == element)
+                order[n++] = &tensors[i];
+    return order;
+}
+
+static GString *header_of(const LfFileTensor **tensors, size_t n_tensors)
+{
+    GString *json = g_string_new("{");
+    guint64 offset = 0;
+    for (size_t i = 0; i < n_tensors; i++) {
+        append_entry(json, tensors[i], offset);
+        offset += tensors[i]->size;
+    }
+    g_string_append_c(json, '}');
+    while (json->len % 8 != 0)
+        g_string_append_c(json, ' ');
+    return json;
+}
+
+static gboolean write_all(FILE *stream, const LfFileTensor **tensors, size_t n_tensors)
+{
+    g_autoptr(GString) header = header_of(tensors, n_tensors);
+    guint64 length = GUINT64_TO_LE((guint64) header->len);
+    gboolean written = fwrite(&length, 8, 1, stream) == 1 &&
+                       fwrite(header->str, 1, header->len, stream) == header->len;
+    for (size_t i = 0; written && i < n_tensors; i++)
+        written = fwrite(tensors[i]->data, 1, tensors[i]->size, stream) == tensors[i]->size;
+    return written;
+}
+
+/* Flushed to the disk before it gets its name, so that no crash leaves half a file under it. */
+static gboolean write_as(const char *temporary, int fd, const char *path,
+                         const LfFileTensor **tensors, size_t n_tensors)
+{
+    FILE *stream = fdopen(fd, "wb");
+    if (!stream) {
+        close(fd);
+        return FALSE;
+    }
+    gboolean written =
+        write_all(stream, tensors, n_tensors) && fflush(stream) == 0 && fsync(fd) == 0;
+    int code = errno;
+    if (fclose(stream) != 0 && written)
+        return FALSE;
+    errno = code;
+    return written && g_rename(temporary, path) == 0;
+}
+
+gboolean lf_safetensors_write(const char *path, const LfFileTensor *tensors, size_t n_tensors,
+                              GError **error)
+{
+    for (size_t i = 0; i < n_tensors; i++) {
+        size_t size;
+        if (!lf_shape_size(tensors[i].type, tensors[i].n_dims, tensors[i].shape, &size) ||
+            size != tensors[i].size) {
+            g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "%s: its shape and its size differ",
+                        tensors[i].name);
+            return FALSE;
+        }
+    }
+    g_autofree const LfFileTensor **order = in_file_order(tensors, n_tensors);
+    g_autofree char *temporary = g_strconcat(path, ".XXXXXX", NULL);
+    int fd = g_mkstemp_full(temporary, O_WRONLY | O_CLOEXEC, 0666);
+    if (fd >= 0 && write_as(temporary, fd, path, order, n_tensors))
+        return TRUE;
+    int code = errno;
+    if (fd >= 0)
+        g_unlink(temporary);
+    g_set_error(error, LF_ERROR, LF_ERROR_WRITE, "cannot write %s: %s", path, g_strerror(code));
+    return FALSE;
+}

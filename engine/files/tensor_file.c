@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tensor_list.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+static LfTensorFile *file_new(const char *path)
+{
+    LfTensorFile *file = g_new0(LfTensorFile, 1);
+    g_atomic_ref_count_init(&file->refs);
+    file->path = g_strdup(path);
+    file->maps = g_ptr_array_new_with_free_func((GDestroyNotify) g_mapped_file_unref);
+    file->copies = g_ptr_array_new_with_free_func(g_free);
+    file->names = g_string_chunk_new(4096);
+    file->tensors = g_array_new(FALSE, FALSE, sizeof(LfFileTensor));
+    return file;
+}
+
+LfTensorFile *lf_tensor_file_ref(LfTensorFile *file)
+{
+    g_atomic_ref_count_inc(&file->refs);
+    return file;
+}
+
+void lf_tensor_file_unref(LfTensorFile *file)
+{
+    if (!file || !g_atomic_ref_count_dec(&file->refs))
+        return;
+    g_array_unref(file->tensors);
+    g_string_chunk_free(file->names);
+    g_ptr_array_unref(file->copies);
+    g_ptr_array_unref(file->maps);
+    g_free(file->path);
+    g_free(file);
+}
+
+/* A pipe would block and a device never end, so only regular files are opened. */
+GMappedFile *lf_tensor_file_map(LfTensorFile *file, const char *path, GError **error)
+{
+    GStatBuf info;
+    g_autoptr(GError) reason = NULL;
+    if (g_stat(path, &info) != 0) {
+        int code = errno == ENOENT || errno == ENOTDIR ? LF_ERROR_NOT_FOUND : LF_ERROR_READ;
+        g_set_error(error, LF_ERROR, code, "%s: %s", path, g_strerror(errno));
+        return NULL;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        g_set_error(error, LF_ERROR, LF_ERROR_READ, "%s is no regular file", path);
+        return NULL;
+    }
+    GMappedFile *map = g_mapped_file_new(path, FALSE, &reason);
+    if (map)
+        g_ptr_array_add(file->maps, map);
+    else
+        g_set_error(error, LF_ERROR, LF_ERROR_READ, "%s", reason->message);
+    return map;
+}
+
+void lf_tensor_file_add(LfTensorFile *file, const LfFileTensor *tensor)
+{
+    LfFileTensor copy = *tensor;
+    copy.name = g_string_chunk_insert(file->names, tensor->name);
+    g_array_append_val(file->tensors, copy);
+}
+
+gboolean lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size)
+{
+    *size = lf_type_size(type);
+    gboolean fits = n_dims >= 0 && n_dims <= LF_FILE_MAX_DIMS;
+    for (int i = 0; fits && i < n_dims; i++)
+        fits = shape[i] >= 0 && !__builtin_mul_overflow(*size, (size_t) shape[i], size);
+    return fits && *size <= INT64_MAX;
+}
+
+typedef gboolean (*Reader)(LfTensorFile *file, GMappedFile *map, GError **error);
+
+/* The length that a safetensors file begins with is far below 2^32, so it has zero bytes where
+ * JSON has text. */
+static gboolean looks_like_json(const char *bytes, gsize size)
+{
+    gsize start = 0;
+    while (start < size && g_ascii_isspace(bytes[start]))
+        start++;
+    return start < size && bytes[start] == '{' && !memchr(bytes, 0, MIN(size, 8));
+}
+
+static Reader reader_of(const char *bytes, gsize size, const char **cure)
+{
+    *cure = "it is neither safetensors nor a PyTorch file";
+    if (looks_like_json(bytes, size))
+        return lf_safetensors_read_index;
+    if (size > 8 && bytes[8] == '{')
+        return lf_safetensors_read;
+    if (size >= 2 && bytes[0] == '\x80' && bytes[1] <= 5)
+        *cure = "PyTorch's format of before 1.6; load it and save it again with torch.save";
+    else if (size >= 19 && memcmp(bytes, "version https://git", 19) == 0)
+        *cure = "it is a pointer of Git LFS; fetch the file with git lfs pull";
+    else if (size == 0)
+        *cure = "it is empty";
+    return NULL;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const LfFileTensor *) a)->name, ((const LfFileTensor *) b)->name);
+}
+
+static gboolean sort(LfTensorFile *file, GError **error)
+{
+    g_array_sort(file->tensors, by_name);
+    for (guint i = 1; i < file->tensors->len; i++) {
+        const LfFileTensor *t = &g_array_index(file->tensors, LfFileTensor, i);
+        if (strcmp(t[-1].name, t->name) == 0) {
+            g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: two tensors named %s", file->path,
+                        t->name);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+LfTensorFile *lf_tensor_file_open(const char *path, GError **error)
+{
+    LfTensorFile *file = file_new(path);
+    const char *cure;
+    GMappedFile *map = lf_tensor_file_map(file, path, error);
+    if (!map)
+        goto fail;
+    Reader read = reader_of(g_mapped_file_get_contents(map), g_mapped_file_get_length(map), &cure);
+    if (!read) {
+        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: %s", path, cure);
+        goto fail;
+    }
+    if (!read(file, map, error) || !sort(file, error))
+        goto fail;
+    return file;
+fail:
+    lf_tensor_file_unref(file);
+    return NULL;
+}
+
+const char *lf_tensor_file_path(const LfTensorFile *file)
+{
+    return file->path;
+}
+
+const char *lf_tensor_file_format(const LfTensorFile *file)
+{
+    return file->format;
+}
+
+size_t lf_tensor_file_count(const LfTensorFile *file)
+{
+    return file->tensors->len;
+}
+
+const LfFileTensor *lf_tensor_file_nth(const LfTensorFile *file, size_t index)
+{
+    g_return_val_if_fail(index < file->tensors->len, NULL);
+    return &g_array_index(file->tensors, LfFileTensor, index);
+}
+
+const LfFileTensor *lf_tensor_file_find(const LfTensorFile *file, const char *name)
+{
+    LfFileTensor wanted = {.name = name};
+    return bsearch(&wanted, file->tensors->data, file->tensors->len, sizeof wanted, by_name);
+}
+
+char *lf_shape_text(int n_dims, const int64_t *shape)
+{
+    GString *text = g_string_new("[");
+    for (int i = 0; i < n_dims; i++)
+        g_string_append_printf(text, "%s%" G_GINT64_FORMAT, i ? ", " : "", shape[i]);
+    return g_string_free(g_string_append_c(text, ']'), FALSE);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What the readers of the formats (safetensors.c, pytorch.c) build: for them and tensor_file.c
+ * only.
+ */
+#ifndef LF_FILES_TENSOR_LIST_H
+#define LF_FILES_TENSOR_LIST_H
+
+#include "tensor_file.h"
+
+struct LfTensorFile {
+    gatomicrefcount refs;
+    char *path;
+    const char *format;
+    GPtrArray *maps;     /* GMappedFile * */
+    GPtrArray *copies;   /* memory that tensors were made contiguous in */
+    GStringChunk *names; /* of `tensors` */
+    GArray *tensors;     /* LfFileTensor; sorted by name once the reader is done */
+};
+
+/* Maps `path` and keeps the map while the file lives. */
+GMappedFile *lf_tensor_file_map(LfTensorFile *file, const char *path, GError **error);
+
+/* Appends `tensor`; its name is copied, its data stays where it is. */
+void lf_tensor_file_add(LfTensorFile *file, const LfFileTensor *tensor);
+
+/* Elements of a shape, and bytes of it in `type`. FALSE when a dimension is negative or the
+ * numbers do not fit. */
+gboolean lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size);
+
+/* Readers: fill `file`, whose path is set, from `map`. */
+gboolean lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error);
+gboolean lf_safetensors_read_index(LfTensorFile *file, GMappedFile *map, GError **error);
+gboolean lf_pytorch_read(LfTensorFile *file, GMappedFile *map, GError **error);
+
+#endif

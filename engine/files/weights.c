@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A binding is filled in three steps: its parts are found and checked, their numbers are brought
+ * together where they do not lie together already, and the backend makes a weight or vector of
+ * them.
+ */
+#include "random_weights.h"
+#include "weight_source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_PARTS = 8 };
+
+/* One of the names of a binding, with the rows that are wanted of it. */
+typedef struct {
+    char *name;
+    const LfFileTensor *tensor; /* NULL: random */
+    const LfFileTensor *scale;  /* of an FP8 tensor's rows, or NULL */
+    const uint8_t *data;        /* of the first row wanted */
+} Part;
+
+typedef struct {
+    const LfBinding *binding;
+    int n_dims;
+    int64_t rows, columns; /* of a part: what is wanted of its first dimension, and the others */
+    int n_parts;
+    Part parts[MAX_PARTS];
+} Parts;
+
+static void parts_clear(Parts *parts)
+{
+    for (int i = 0; i < parts->n_parts; i++)
+        g_free(parts->parts[i].name);
+}
+
+/* ---- finding ------------------------------------------------------------------------------- */
+
+/* Whether the file's shape is the one wanted, in the binding's reading of it. */
+static gboolean fits(const Parts *parts, const LfFileTensor *t, const int64_t *shape)
+{
+    int first = 0, n = parts->n_dims;
+    if (parts->binding->kind == LF_BIND_LINEAR) {
+        int64_t columns = 1;
+        for (int i = 1; i < t->n_dims; i++)
+            columns *= t->shape[i];
+        return t->n_dims >= 2 && t->shape[0] == shape[0] && columns == shape[1];
+    }
+    while (parts->binding->kind == LF_BIND_VECTOR && t->n_dims - first > n && t->shape[first] == 1)
+        first++;
+    return t->n_dims - first == n && memcmp(t->shape + first, shape, n * sizeof *shape) == 0;
+}
+
+static gboolean check(const Parts *parts, const Part *part, GError **error)
+{
+    const LfBinding *binding = parts->binding;
+    int64_t shape[G_N_ELEMENTS(binding->shape)];
+    memcpy(shape, binding->shape, sizeof shape);
+    shape[0] = binding->rows ? binding->rows : parts->rows;
+    if (!fits(parts, part->tensor, shape)) {
+        g_autofree char *wanted = lf_shape_text(parts->n_dims, shape);
+        g_autofree char *found = lf_shape_text(part->tensor->n_dims, part->tensor->shape);
+        g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "%s: %s wanted, file has %s", part->name,
+                    wanted, found);
+        return FALSE;
+    }
+    if (part->tensor->type > LF_F8_E5M2) {
+        g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "%s: real numbers wanted, file has %s",
+                    part->name, lf_type_name(part->tensor->type));
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean is_fp8(const LfFileTensor *t)
+{
+    return t->type == LF_F8_E4M3 || t->type == LF_F8_E5M2;
+}
+
+/* "x.weight_scale", one for each row, or "x.scale_weight", one for all. */
+static gboolean find_scale(LfWeightSource *source, Part *part, GError **error)
+{
+    g_autofree char *rows = g_strconcat(part->name, "_scale", NULL);
+    g_autofree char *stem = g_strndup(part->name, strlen(part->name) - strlen("weight"));
+    g_autofree char *all = g_strconcat(stem, "scale_weight", NULL);
+    const char *name = lf_weight_source_has(source, rows)  ? rows
+                       : lf_weight_source_has(source, all) ? all
+                                                           : NULL;
+    if (!name)
+        return TRUE;
+    part->scale = lf_weight_source_find(source, name, error);
+    size_t element = lf_type_size(part->scale->type);
+    size_t n = part->scale->size / element;
+    if (part->scale->type > LF_F64 || (n != 1 && n != (size_t) part->tensor->shape[0])) {
+        g_autofree char *shape = lf_shape_text(part->scale->n_dims, part->scale->shape);
+        g_set_error(error, LF_ERROR, LF_ERROR_SHAPE,
+                    "%s: real numbers [%" G_GINT64_FORMAT ", 1] or [1] wanted, file has %s %s",
+                    name, part->tensor->shape[0], lf_type_name(part->scale->type), shape);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean find_part(LfWeightSource *source, Parts *parts, Part *part, GError **error)
+{
+    if (!source->file)
+        return TRUE;
+    part->tensor = lf_weight_source_find(source, part->name, error);
+    if (!part->tensor || !check(parts, part, error))
+        return FALSE;
+    size_t row = (size_t) parts->columns * lf_type_size(part->tensor->type);
+    part->data = (const uint8_t *) part->tensor->data + (size_t) parts->binding->first * row;
+    if (is_fp8(part->tensor) && g_str_has_suffix(part->name, ".weight"))
+        return find_scale(source, part, error);
+    return TRUE;
+}
+
+static gboolean find_parts(LfWeightSource *source, const char *prefix, const LfBinding *binding,
+                           Parts *parts, GError **error)
+{
+    g_auto(GStrv) names = g_strsplit(binding->name, "|", MAX_PARTS);
+    int n = (int) g_strv_length(names);
+    *parts = (Parts){.binding = binding, .columns = 1};
+    while (parts->n_dims < (int) G_N_ELEMENTS(binding->shape) && binding->shape[parts->n_dims])
+        parts->n_dims++;
+    g_return_val_if_fail(parts->n_dims > 0 && binding->shape[0] % n == 0, FALSE);
+    parts->rows = binding->shape[0] / n;
+    for (int i = 1; i < parts->n_dims; i++)
+        parts->columns *= binding->shape[i];
+    for (parts->n_parts = 0; parts->n_parts < n;) {
+        Part *part = &parts->parts[parts->n_parts++];
+        part->name = g_strconcat(prefix, names[parts->n_parts - 1], NULL);
+        if (!find_part(source, parts, part, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* ---- bringing together --------------------------------------------------------------------- */
+
+/* The type that the parts have in common once they are together. */
+static LfType common_type(const Parts *parts)
+{
+    const LfFileTensor *first = parts->parts[0].tensor;
+    if (!first || is_fp8(first))
+        return LF_BF16;
+    for (int i = 1; i < parts->n_parts; i++)
+        if (parts->parts[i].tensor->type != first->type)
+            return LF_F32;
+    return first->type;
+}
+
+/* Row by row, because FP8 rows have their own scales. */
+static void convert(const Parts *parts, const Part *part, LfType type, uint8_t *out)
+{
+    const LfFileTensor *t = part->tensor;
+    size_t source_row = (size_t) parts->columns * lf_type_size(t->type);
+    size_t row = (size_t) parts->columns * lf_type_size(type);
+    g_autofree float *values = g_new(float, parts->columns);
+    for (int64_t r = 0; r < parts->rows; r++, out += row) {
+        float scale = 1.0f;
+        lf_to_float(values, part->data + (size_t) r * source_row, t->type, parts->columns);
+        if (part->scale) {
+            size_t element = lf_type_size(part->scale->type);
+            size_t index = part->scale->size == element ? 0 : parts->binding->first + r;
+            lf_to_float(&scale, (const uint8_t *) part->scale->data + index * element,
+                        part->scale->type, 1);
+        }
+        for (int64_t i = 0; i < parts->columns; i++)
+            values[i] *= scale;
+        if (type == LF_F32)
+            memcpy(out, values, row);
+        for (int64_t i = 0; type == LF_BF16 && i < parts->columns; i++)
+            ((uint16_t *) (void *) out)[i] = lf_float_to_bf16(values[i]);
+    }
+}
+
+/* The numbers of all parts as `type`, one after the other. */
+static void gather(LfWeightSource *source, const Parts *parts, LfType type, uint8_t *out)
+{
+    int64_t count = parts->rows * parts->columns;
+    size_t size = (size_t) count * lf_type_size(type);
+    for (int i = 0; i < parts->n_parts; i++, out += size) {
+        const Part *part = &parts->parts[i];
+        if (!part->tensor)
+            lf_random_weights((uint16_t *) (void *) out, count, source->seed, part->name,
+                              parts->n_dims, parts->columns);
+        else if (part->tensor->type == type)
+            memcpy(out, part->data, size);
+        else
+            convert(parts, part, type, out);
+    }
+}
+
+/* One part of a file can stay where it is, unless no element of it could be read there. */
+static gboolean lies_together(const Parts *parts)
+{
+    const Part *part = &parts->parts[0];
+    return parts->n_parts == 1 && part->tensor && !is_fp8(part->tensor) &&
+           (uintptr_t) part->data % lf_type_size(part->tensor->type) == 0;
+}
+
+/* ---- binding ------------------------------------------------------------------------------- */
+
+static LfWeightKind weight_kind(LfBindKind kind)
+{
+    switch (kind) {
+    case LF_BIND_CONV3X3:
+        return LF_WEIGHT_CONV3X3;
+    case LF_BIND_CONV_UP2:
+        return LF_WEIGHT_CONV_UP2;
+    case LF_BIND_EMBEDDING:
+        return LF_WEIGHT_EMBEDDING;
+    default:
+        return LF_WEIGHT_LINEAR;
+    }
+}
+
+static LfTensor tensor_of(const Parts *parts, LfType type, void *data)
+{
+    LfTensor t = {.data = data, .type = type, .n_dims = parts->n_dims};
+    memcpy(t.shape, parts->binding->shape, parts->n_dims * sizeof *t.shape);
+    return t;
+}
+
+static gboolean bind_weight(LfBackend *be, LfWeightSource *source, const Parts *parts,
+                            LfWeight **field, GError **error)
+{
+    LfTensor tensor = tensor_of(parts, common_type(parts), NULL);
+    LfWeightKind kind = weight_kind(parts->binding->kind);
+    void *memory = NULL;
+    if (lies_together(parts)) {
+        tensor.data = (void *) parts->parts[0].data;
+    } else {
+        memory = lf_weight_memory_new(parts->parts[0].name, lf_tensor_size(tensor), error);
+        if (!memory)
+            return FALSE;
+        tensor.data = memory;
+        gather(source, parts, tensor.type, memory);
+    }
+    *field = lf_weight_new(be, kind, tensor, error);
+    if (memory && *field && lf_weight_memory(*field) == 0)
+        lf_weight_source_keep(source, memory, lf_tensor_size(tensor));
+    else
+        free(memory);
+    return *field != NULL;
+}
+
+static gboolean bind_vector(LfBackend *be, LfWeightSource *source, const Parts *parts,
+                            LfArena *arena, LfTensor *field, GError **error)
+{
+    LfTensor tensor = tensor_of(parts, common_type(parts), NULL);
+    int64_t count = lf_tensor_count(tensor);
+    int64_t shape[LF_MAX_DIMS + 1] = {0};
+    memcpy(shape, parts->binding->shape, sizeof parts->binding->shape);
+    *field = lf_arena_take(arena, LF_F32, shape);
+    if (!field->data) /* a plan */
+        return TRUE;
+    g_autofree uint8_t *together = g_try_malloc(lf_tensor_size(tensor));
+    g_autofree float *values = g_try_new(float, count);
+    if (!together || !values) {
+        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY, "no %.1f MB of memory for %s",
+                    8e-6 * (double) count, parts->parts[0].name);
+        return FALSE;
+    }
+    gather(source, parts, tensor.type, together);
+    lf_to_float(values, together, tensor.type, count);
+    be->upload(be, field->data, values, lf_tensor_size(*field));
+    return TRUE;
+}
+
+gboolean lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *prefix,
+                         const LfBinding *bindings, size_t n_bindings, LfArena *arena, void *object,
+                         GError **error)
+{
+    gboolean bound = TRUE;
+    for (size_t i = 0; bound && i < n_bindings; i++) {
+        void *field = (char *) object + bindings[i].offset;
+        Parts parts;
+        bound = find_parts(source, prefix, &bindings[i], &parts, error) &&
+                (bindings[i].kind == LF_BIND_VECTOR
+                     ? bind_vector(be, source, &parts, arena, field, error)
+                     : bind_weight(be, source, &parts, field, error));
+        parts_clear(&parts);
+    }
+    return bound;
+}
+
+void lf_weights_unbind(LfBackend *be, const LfBinding *bindings, size_t n_bindings, void *object)
+{
+    for (size_t i = 0; i < n_bindings; i++) {
+        void *field = (char *) object + bindings[i].offset;
+        if (bindings[i].kind == LF_BIND_VECTOR) {
+            *(LfTensor *) field = LF_NONE;
+        } else {
+            lf_weight_free(be, *(LfWeight **) field);
+            *(LfWeight **) field = NULL;
+        }
+    }
+}
+
+size_t lf_weights_memory(const LfBinding *bindings, size_t n_bindings, const void *object)
+{
+    size_t memory = 0;
+    for (size_t i = 0; i < n_bindings; i++) {
+        const void *field = (const char *) object + bindings[i].offset;
+        if (bindings[i].kind != LF_BIND_VECTOR && *(LfWeight *const *) field)
+            memory += lf_weight_memory(*(LfWeight *const *) field);
+    }
+    return memory;
+}
+
+size_t lf_weights_vector_size(const LfBinding *bindings, size_t n_bindings)
+{
+    LfArena plan = lf_arena_plan();
+    for (size_t i = 0; i < n_bindings; i++) {
+        int64_t shape[LF_MAX_DIMS + 1] = {0};
+        memcpy(shape, bindings[i].shape, sizeof bindings[i].shape);
+        if (bindings[i].kind == LF_BIND_VECTOR)
+            lf_arena_take(&plan, LF_F32, shape);
+    }
+    return plan.used;
+}
