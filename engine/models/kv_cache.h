@@ -3,7 +3,8 @@
  * Keys and values of past frames, for every layer: a ring of frames with a fixed sink.
  *
  * A frame's slot never changes while it is in the window; eviction hands the slots of the oldest
- * frames that are no sink to the next chunk, so nothing is ever moved.
+ * frames that are no sink to the next chunk, so nothing is ever moved. Frame f < sink has slot f,
+ * any other has slot sink + (f − sink) mod (window − sink).
  *
  * Keys are kept rotated with the frame's number in the stream. RoPE depends on differences of
  * positions alone, so for frames that follow each other this equals numbering the window from 0
@@ -27,21 +28,26 @@ typedef struct {
     int window;    /* latent frames, the chunk included; 0: unbounded, the cache grows */
     int sink;      /* latent frames */
     bool relative; /* see above */
-    int key_block;
+    int key_block; /* tokens */
 } LfKvCacheConfig;
 
 typedef struct LfKvCache LfKvCache;
 
-/* LF_ERROR_CONFIG when window < chunk + sink. LF_ERROR_MEMORY names the bytes. */
+/* LF_ERROR_CONFIG when window < chunk + sink, or a number is out of its range. LF_ERROR_MEMORY
+ * names the bytes. The backend outlives the cache. On lf_backend_plan() the cache has no memory and
+ * any chunk may be begun: for finding out how much scratch a forward takes. */
 LfKvCache *lf_kv_cache_new(LfBackend *be, const LfKvCacheConfig *config, GError **error);
-void lf_kv_cache_free(LfKvCache *cache);
-size_t lf_kv_cache_memory(const LfKvCache *cache);
+void lf_kv_cache_free(LfKvCache *cache); /* NULL is fine */
+const LfKvCacheConfig *lf_kv_cache_config(const LfKvCache *cache);
+size_t lf_kv_cache_memory(const LfKvCache *cache); /* bytes */
 
-/* Forgets every frame. */
+/* Forgets every frame. An unbounded cache keeps the room that it has. */
 void lf_kv_cache_reset(LfKvCache *cache);
 
 /* Makes room for chunk `index` (0, 1, 2 …: the next one, or the current one again, which changes
- * nothing): evicts, numbers the slots, turns the sink. An unbounded cache may grow here. */
+ * nothing): evicts, numbers the slots, turns the sink. A chunk that was committed may be begun
+ * again until the next one is. An unbounded cache may grow here, by doubling; when there is no
+ * memory (LF_ERROR_MEMORY) the cache is as before. */
 bool lf_kv_cache_begin(LfKvCache *cache, uint64_t index, GError **error);
 
 /* The window of the chunk begun, as the operations read it. */

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "kv_cache.h"
+
+#include "positions.h"
+
+/* One layer's frames. Each layer has memory of its own, so that growing needs a second copy of one
+ * layer only. */
+typedef struct {
+    LfArena memory;
+    LfTensor k, v;   /* [slots, H, T, d] */
+    LfTensor k_pool; /* [slots, H, nk, d] */
+} Frames;
+
+typedef struct {
+    LfTensor k;      /* [sink, H, T, d], as the clean pass wrote them */
+    LfTensor k_pool; /* [sink, H, nk, d] */
+} Sink;
+
+struct LfKvCache {
+    LfBackend *be;
+    LfKvCacheConfig config;
+    LfPairs pairs;
+    int key_blocks; /* of a frame */
+
+    LfArena memory; /* of what does not grow */
+    LfRope rope;
+    LfTensor turn; /* [n_time, 2]: from the sink's own numbers to those below the window's */
+    Sink *sinks;   /* of each layer, or NULL: only when the sink ever turns */
+
+    int slots;
+    Frames *layers;
+    LfArena list_memory;
+    LfTensor list; /* I32 [slots]; the first `frames` are the window's slots, oldest first */
+
+    bool begun, committed;
+    uint64_t chunk; /* the one begun */
+    int frames;     /* of its window */
+};
+
+static bool planned(const LfKvCache *cache)
+{
+    return cache->be == lf_backend_plan();
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+static Frames take_frames(const LfKvCache *cache, LfArena *arena, int slots)
+{
+    const LfKvCacheConfig *c = &cache->config;
+    int tokens = c->geometry.frame_tokens;
+    return (Frames){
+        .k = lf_arena_tensor(arena, LF_F32, slots, c->heads, tokens, c->head_dim),
+        .v = lf_arena_tensor(arena, LF_F32, slots, c->heads, tokens, c->head_dim),
+        .k_pool = lf_arena_tensor(arena, LF_F32, slots, c->heads, cache->key_blocks, c->head_dim),
+    };
+}
+
+/* An arena for what `plan` has counted; one without memory on the backend that has none. */
+static bool open_arena(const LfKvCache *cache, LfArena *arena, const LfArena *plan, GError **error)
+{
+    *arena = lf_arena_plan();
+    return planned(cache) || lf_arena_init(arena, cache->be, plan->peak, error);
+}
+
+static bool grow_layer(LfKvCache *cache, Frames *layer, int slots, GError **error)
+{
+    const LfKvCacheConfig *c = &cache->config;
+    LfArena plan = lf_arena_plan(), memory;
+    double values = 3.0 * slots * c->heads * c->geometry.frame_tokens * c->head_dim;
+    if (values > (double) (G_MAXINT64 / 8)) { /* the sizes below would wrap */
+        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY, "no %.0f TB of memory: set a smaller window",
+                    values * sizeof(float) / 1e12);
+        return false;
+    }
+    take_frames(cache, &plan, slots);
+    if (!open_arena(cache, &memory, &plan, error))
+        return false;
+    Frames larger = take_frames(cache, &memory, slots);
+    larger.memory = memory;
+    if (lf_given(layer->k)) {
+        LfBackend *be = cache->be;
+        be->copy(be, larger.k.data, layer->k.data, lf_tensor_size(layer->k));
+        be->copy(be, larger.v.data, layer->v.data, lf_tensor_size(layer->v));
+        be->copy(be, larger.k_pool.data, layer->k_pool.data, lf_tensor_size(layer->k_pool));
+        if (!be->sync(be, error)) {
+            lf_arena_clear(&memory);
+            return false;
+        }
+        lf_arena_clear(&layer->memory);
+    }
+    *layer = larger;
+    return true;
+}
+
+static bool grow_list(LfKvCache *cache, int slots, GError **error)
+{
+    LfArena plan = lf_arena_plan(), memory;
+    lf_arena_tensor(&plan, LF_I32, slots);
+    if (!open_arena(cache, &memory, &plan, error))
+        return false;
+    lf_arena_clear(&cache->list_memory);
+    cache->list = lf_arena_tensor(&memory, LF_I32, slots);
+    cache->list_memory = memory;
+    return true;
+}
+
+/* Room for `slots` frames in every layer. When it fails some layers may have the room already:
+ * they keep it, and are not grown again by the next attempt. */
+static bool grow(LfKvCache *cache, int slots, GError **error)
+{
+    for (int i = 0; i < cache->config.layers; i++)
+        if (cache->layers[i].k.shape[0] < slots)
+            if (!grow_layer(cache, &cache->layers[i], slots, error))
+                return false;
+    if (!grow_list(cache, slots, error))
+        return false;
+    cache->slots = slots;
+    return true;
+}
+
+static bool sink_turns(const LfKvCacheConfig *c)
+{
+    return c->relative && c->window > 0 && c->sink > 0;
+}
+
+static void take_fixed(LfKvCache *cache, LfArena *arena)
+{
+    const LfKvCacheConfig *c = &cache->config;
+    const LfGeometry *g = &c->geometry;
+    LfPairs pairs = cache->pairs;
+    cache->rope.time = lf_arena_tensor(arena, LF_F32, g->chunk, pairs.time, 2);
+    cache->rope.row = lf_arena_tensor(arena, LF_F32, g->rows, pairs.row, 2);
+    cache->rope.col = lf_arena_tensor(arena, LF_F32, g->cols, pairs.col, 2);
+    cache->turn = lf_arena_tensor(arena, LF_F32, pairs.time, 2);
+    for (int i = 0; cache->sinks && i < c->layers; i++) {
+        cache->sinks[i].k =
+            lf_arena_tensor(arena, LF_F32, c->sink, c->heads, g->frame_tokens, c->head_dim);
+        cache->sinks[i].k_pool =
+            lf_arena_tensor(arena, LF_F32, c->sink, c->heads, cache->key_blocks, c->head_dim);
+    }
+}
+
+/* ---- positions ------------------------------------------------------------------------------ */
+
+/* `table` [n, pairs, 2], or [pairs, 2] for one position. */
+static void write_positions(LfKvCache *cache, LfTensor table, uint64_t first)
+{
+    int count = table.n_dims > 2 ? (int) table.shape[0] : 1;
+    int pairs = (int) table.shape[table.n_dims - 2];
+    if (planned(cache))
+        return;
+    float *values = g_new(float, lf_tensor_count(table));
+    lf_position_table(values, pairs, first, count);
+    cache->be->upload(cache->be, table.data, values, lf_tensor_size(table));
+    g_free(values);
+}
+
+static uint64_t end_of_chunk(const LfKvCache *cache)
+{
+    return (cache->chunk + 1) * (uint64_t) cache->config.geometry.chunk;
+}
+
+/* Frames between the sink and the next frame of the window: how far the sink's numbers lag. */
+static uint64_t evicted(const LfKvCache *cache)
+{
+    return end_of_chunk(cache) - (uint64_t) cache->frames;
+}
+
+static void write_slots(LfKvCache *cache)
+{
+    const LfKvCacheConfig *c = &cache->config;
+    if (planned(cache))
+        return;
+    int32_t *slots = g_new(int32_t, cache->frames);
+    for (int i = 0; i < cache->frames; i++) {
+        uint64_t frame = (uint64_t) i + (i < c->sink ? 0 : evicted(cache));
+        uint64_t sink = (uint64_t) c->sink, ring = (uint64_t) (c->window - c->sink);
+        if (c->window > 0 && frame >= sink)
+            frame = sink + (frame - sink) % ring;
+        slots[i] = (int32_t) frame;
+    }
+    cache->be->upload(cache->be, cache->list.data, slots, (size_t) cache->frames * sizeof *slots);
+    g_free(slots);
+}
+
+static void shift_frames(LfKvCache *cache, LfTensor out, LfTensor x)
+{
+    for (int64_t i = 0; i < x.shape[0]; i++)
+        lf_rope_shift(cache->be, lf_tensor_at(out, i), lf_tensor_at(x, i), cache->turn);
+}
+
+static void turn_sink(LfKvCache *cache)
+{
+    write_positions(cache, cache->turn, evicted(cache));
+    for (int i = 0; i < cache->config.layers; i++) {
+        shift_frames(cache, cache->layers[i].k, cache->sinks[i].k);
+        shift_frames(cache, cache->layers[i].k_pool, cache->sinks[i].k_pool);
+    }
+}
+
+/* ---- the chunk ------------------------------------------------------------------------------ */
+
+/* Copies those frames of the chunk that are the sink's, while they have their own numbers. */
+static void keep_sink(LfKvCache *cache)
+{
+    LfBackend *be = cache->be;
+    int chunk = cache->config.geometry.chunk, sink = cache->config.sink;
+    uint64_t first = cache->chunk * (uint64_t) chunk;
+    if (first >= (uint64_t) sink)
+        return;
+    int64_t from = (int64_t) first, count = MIN(sink - from, chunk);
+    for (int i = 0; i < cache->config.layers; i++) {
+        LfTensor k = lf_tensor_slice(cache->layers[i].k, from, count);
+        LfTensor k_pool = lf_tensor_slice(cache->layers[i].k_pool, from, count);
+        be->copy(be, lf_tensor_slice(cache->sinks[i].k, from, count).data, k.data,
+                 lf_tensor_size(k));
+        be->copy(be, lf_tensor_slice(cache->sinks[i].k_pool, from, count).data, k_pool.data,
+                 lf_tensor_size(k_pool));
+    }
+}
+
+void lf_kv_cache_commit(LfKvCache *cache)
+{
+    if (cache->sinks && !cache->committed)
+        keep_sink(cache);
+    cache->committed = true;
+}
+
+/* How many frames an unbounded cache has to hold for `frames`: double until they fit. */
+static bool make_room(LfKvCache *cache, uint64_t frames, GError **error)
+{
+    int slots = cache->slots;
+    while ((uint64_t) slots < frames && slots <= INT_MAX / 2)
+        slots *= 2;
+    if ((uint64_t) slots < frames) {
+        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY,
+                    "an unbounded window cannot hold %" G_GUINT64_FORMAT
+                    " latent frames: set a window",
+                    frames);
+        return false;
+    }
+    if (slots == cache->slots || grow(cache, slots, error))
+        return true;
+    g_prefix_error(error, "an unbounded window of %" G_GUINT64_FORMAT " latent frames: ", frames);
+    return false;
+}
+
+static bool may_begin(const LfKvCache *cache, uint64_t index, GError **error)
+{
+    uint64_t next = cache->begun ? cache->chunk + cache->committed : 0;
+    if (index == next || (cache->begun && index == cache->chunk) || planned(cache))
+        return true;
+    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                "chunk %" G_GUINT64_FORMAT
+                " of the cache cannot be begun: it is at chunk %" G_GUINT64_FORMAT,
+                index, next);
+    return false;
+}
+
+bool lf_kv_cache_begin(LfKvCache *cache, uint64_t index, GError **error)
+{
+    const LfKvCacheConfig *c = &cache->config;
+    if (!may_begin(cache, index, error))
+        return false;
+    if (cache->begun && index == cache->chunk) {
+        cache->committed = false;
+        return true;
+    }
+    uint64_t end = (index + 1) * (uint64_t) c->geometry.chunk;
+    if (c->window == 0 && !make_room(cache, end, error))
+        return false;
+    cache->chunk = index;
+    cache->begun = true;
+    cache->committed = false;
+    cache->frames = (int) (c->window > 0 ? MIN(end, (uint64_t) c->window) : end);
+    write_slots(cache);
+    write_positions(cache, cache->rope.time, end - (uint64_t) c->geometry.chunk);
+    if (cache->sinks && evicted(cache) > 0)
+        turn_sink(cache);
+    return true;
+}
+
+void lf_kv_cache_reset(LfKvCache *cache)
+{
+    cache->begun = cache->committed = false;
+    cache->chunk = 0;
+    cache->frames = 0;
+}
+
+/* ---- asked ---------------------------------------------------------------------------------- */
+
+LfWindow lf_kv_cache_window(const LfKvCache *cache, int layer)
+{
+    const Frames *frames = &cache->layers[layer];
+    return (LfWindow){.k = frames->k,
+                      .v = frames->v,
+                      .k_pool = frames->k_pool,
+                      .slots = lf_tensor_slice(cache->list, 0, cache->frames),
+                      .chunk = cache->config.geometry.chunk,
+                      .key_block = cache->config.key_block};
+}
+
+int lf_kv_cache_frames(const LfKvCache *cache)
+{
+    return cache->frames;
+}
+
+int lf_kv_cache_past(const LfKvCache *cache)
+{
+    return cache->frames - cache->config.geometry.chunk;
+}
+
+const LfRope *lf_kv_cache_rope(const LfKvCache *cache)
+{
+    return &cache->rope;
+}
+
+const LfKvCacheConfig *lf_kv_cache_config(const LfKvCache *cache)
+{
+    return &cache->config;
+}
+
+size_t lf_kv_cache_memory(const LfKvCache *cache)
+{
+    size_t size = cache->memory.peak + cache->list_memory.peak;
+    for (int i = 0; i < cache->config.layers; i++)
+        size += cache->layers[i].memory.peak;
+    return size;
+}
+
+/* ---- made and freed ------------------------------------------------------------------------- */
+
+static bool check_config(const LfKvCacheConfig *c, GError **error)
+{
+    const LfGeometry *g = &c->geometry;
+    if (c->layers < 1 || c->heads < 1 || c->head_dim < 6 || c->head_dim % 2 || g->chunk < 1 ||
+        g->frame_tokens < 1 || c->sink < 0 || c->window < 0 || c->key_block < 1) {
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                    "a cache of %d layers, %d heads of %d channels, chunks of %d frames of %d "
+                    "tokens, sink %d, window %d, key blocks of %d tokens cannot be",
+                    c->layers, c->heads, c->head_dim, g->chunk, g->frame_tokens, c->sink, c->window,
+                    c->key_block);
+        return false;
+    }
+    if (c->window > 0 && (int64_t) c->window < (int64_t) g->chunk + c->sink) {
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                    "a window of %d latent frames has no room for a chunk of %d beside a sink of "
+                    "%d: at least %" G_GINT64_FORMAT " are needed",
+                    c->window, g->chunk, c->sink, (int64_t) g->chunk + c->sink);
+        return false;
+    }
+    return true;
+}
+
+static bool allocate(LfKvCache *cache, GError **error)
+{
+    const LfKvCacheConfig *c = &cache->config;
+    LfArena plan = lf_arena_plan();
+    if (sink_turns(c))
+        cache->sinks = g_new0(Sink, c->layers);
+    take_fixed(cache, &plan);
+    if (!open_arena(cache, &cache->memory, &plan, error))
+        return false;
+    take_fixed(cache, &cache->memory);
+    return grow(cache, c->window > 0 ? c->window : c->geometry.chunk, error);
+}
+
+LfKvCache *lf_kv_cache_new(LfBackend *be, const LfKvCacheConfig *config, GError **error)
+{
+    if (!check_config(config, error))
+        return NULL;
+    LfKvCache *cache = g_new0(LfKvCache, 1);
+    cache->be = be;
+    cache->config = *config;
+    cache->pairs = lf_position_pairs(config->head_dim);
+    cache->key_blocks = lf_frame_blocks(config->geometry.frame_tokens, config->key_block);
+    cache->layers = g_new0(Frames, config->layers);
+    if (!allocate(cache, error))
+        goto fail;
+    write_positions(cache, cache->rope.row, 0);
+    write_positions(cache, cache->rope.col, 0);
+    return cache;
+fail:
+    lf_kv_cache_free(cache);
+    return NULL;
+}
+
+void lf_kv_cache_free(LfKvCache *cache)
+{
+    if (!cache)
+        return;
+    for (int i = 0; i < cache->config.layers; i++)
+        lf_arena_clear(&cache->layers[i].memory);
+    lf_arena_clear(&cache->list_memory);
+    lf_arena_clear(&cache->memory);
+    g_free(cache->sinks);
+    g_free(cache->layers);
+    g_free(cache);
+}

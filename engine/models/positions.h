@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Rotary positions (engine specification, section 4.4): pair p of n turns by
+ * position·10000^(−p/n), computed in double however large the position is.
+ */
+#ifndef LF_MODELS_POSITIONS_H
+#define LF_MODELS_POSITIONS_H
+
+#include <stdint.h>
+
+/* The pairs of a head of `head_dim` channels that stand for time, row and column. */
+typedef struct {
+    int time, row, col;
+} LfPairs;
+
+LfPairs lf_position_pairs(int head_dim);
+
+/* table [count, pairs, 2] = (cos, sin) of the turns of positions first … first + count − 1. */
+void lf_position_table(float *table, int pairs, uint64_t first, int count);
+
+#endif

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "transformer.h"
+
+#include <math.h>
+#include <string.h>
+
+#define EPSILON 1e-6f
+
+/* ---- weights: D model width, F feed-forward width, C latent channels, E text width ----------- */
+
+typedef struct {
+    LfTensor modulation; /* [6, D] */
+    struct {
+        LfWeight *qkv, *o;                         /* [3·D, D], [D, D] */
+        LfTensor qkv_bias, o_bias, norm_q, norm_k; /* [3·D], [D], [D], [D] */
+    } self;
+    struct {
+        LfTensor norm, norm_bias;                                /* [D] */
+        LfWeight *q, *k, *v, *o;                                 /* [D, D] */
+        LfTensor q_bias, k_bias, v_bias, o_bias, norm_q, norm_k; /* [D] */
+    } cross;
+    struct {
+        LfWeight *up, *down;         /* [F, D], [D, F] */
+        LfTensor up_bias, down_bias; /* [F], [D] */
+    } ffn;
+} Layer;
+
+typedef struct {
+    LfWeight *patch, *text_in, *text_out, *time_in, *time_out, *time_projection, *head;
+    LfTensor patch_bias, text_in_bias, text_out_bias, time_in_bias, time_out_bias,
+        time_projection_bias, head_bias;
+    LfTensor head_modulation; /* [2, D] */
+} Outer;
+
+struct LfTransformer {
+    LfBackend *be;
+    LfTransformerConfig config;
+    LfArena vectors;
+    Outer outer;
+    Layer *layers;
+};
+
+enum { N_OUTER = 15, N_LAYER = 23 };
+
+#define LINEAR(NAME, FIELD, OUT, IN)                                                               \
+    {                                                                                              \
+        NAME ".weight", FIELD, LF_BIND_LINEAR, {OUT, IN}, 0, 0                                     \
+    }
+#define VECTOR(NAME, FIELD, ...)                                                                   \
+    {                                                                                              \
+        NAME, FIELD, LF_BIND_VECTOR, {__VA_ARGS__}, 0, 0                                           \
+    }
+
+static void bind_outer(const LfTransformerConfig *c, LfBinding bindings[N_OUTER])
+{
+    int64_t d = c->dim, patch = 4 * (int64_t) c->channels;
+#define AT(FIELD) offsetof(Outer, FIELD)
+    const LfBinding table[N_OUTER] = {
+        LINEAR("patch_embedding", AT(patch), d, patch),
+        VECTOR("patch_embedding.bias", AT(patch_bias), d),
+        LINEAR("text_embedding.0", AT(text_in), d, c->text_dim),
+        VECTOR("text_embedding.0.bias", AT(text_in_bias), d),
+        LINEAR("text_embedding.2", AT(text_out), d, d),
+        VECTOR("text_embedding.2.bias", AT(text_out_bias), d),
+        LINEAR("time_embedding.0", AT(time_in), d, c->freq_dim),
+        VECTOR("time_embedding.0.bias", AT(time_in_bias), d),
+        LINEAR("time_embedding.2", AT(time_out), d, d),
+        VECTOR("time_embedding.2.bias", AT(time_out_bias), d),
+        LINEAR("time_projection.1", AT(time_projection), 6 * d, d),
+        VECTOR("time_projection.1.bias", AT(time_projection_bias), 6 * d),
+        LINEAR("head.head", AT(head), patch, d),
+        VECTOR("head.head.bias", AT(head_bias), patch),
+        VECTOR("head.modulation", AT(head_modulation), 2, d),
+    };
+#undef AT
+    memcpy(bindings, table, sizeof table);
+}
+
+static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER])
+{
+    int64_t d = c->dim, f = c->ffn;
+#define AT(FIELD) offsetof(Layer, FIELD)
+    const LfBinding table[N_LAYER] = {
+        VECTOR("modulation", AT(modulation), 6, d),
+        LINEAR("self_attn.q.weight|self_attn.k.weight|self_attn.v", AT(self.qkv), 3 * d, d),
+        VECTOR("self_attn.q.bias|self_attn.k.bias|self_attn.v.bias", AT(self.qkv_bias), 3 * d),
+        VECTOR("self_attn.norm_q.weight", AT(self.norm_q), d),
+        VECTOR("self_attn.norm_k.weight", AT(self.norm_k), d),
+        LINEAR("self_attn.o", AT(self.o), d, d),
+        VECTOR("self_attn.o.bias", AT(self.o_bias), d),
+        VECTOR("norm3.weight", AT(cross.norm), d),
+        VECTOR("norm3.bias", AT(cross.norm_bias), d),
+        LINEAR("cross_attn.q", AT(cross.q), d, d),
+        VECTOR("cross_attn.q.bias", AT(cross.q_bias), d),
+        LINEAR("cross_attn.k", AT(cross.k), d, d),
+        VECTOR("cross_attn.k.bias", AT(cross.k_bias), d),
+        LINEAR("cross_attn.v", AT(cross.v), d, d),
+        VECTOR("cross_attn.v.bias", AT(cross.v_bias), d),
+        VECTOR("cross_attn.norm_q.weight", AT(cross.norm_q), d),
+        VECTOR("cross_attn.norm_k.weight", AT(cross.norm_k), d),
+        LINEAR("cross_attn.o", AT(cross.o), d, d),
+        VECTOR("cross_attn.o.bias", AT(cross.o_bias), d),
+        LINEAR("ffn.0", AT(ffn.up), f, d),
+        VECTOR("ffn.0.bias", AT(ffn.up_bias), f),
+        LINEAR("ffn.2", AT(ffn.down), d, f),
+        VECTOR("ffn.2.bias", AT(ffn.down_bias), d),
+    };
+#undef AT
+    memcpy(bindings, table, sizeof table);
+}
+
+static void take_vectors(LfArena *arena, const LfBinding *bindings, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (bindings[i].kind == LF_BIND_VECTOR) {
+            const int64_t *s = bindings[i].shape;
+            lf_arena_tensor(arena, LF_F32, s[0], s[1]);
+        }
+}
+
+static bool bind_all(LfTransformer *t, LfWeightSource *source, GError **error)
+{
+    LfBinding outer[N_OUTER], layer[N_LAYER];
+    LfArena plan = lf_arena_plan();
+    bind_outer(&t->config, outer);
+    bind_layer(&t->config, layer);
+    take_vectors(&plan, outer, N_OUTER);
+    for (int i = 0; i < t->config.layers; i++)
+        take_vectors(&plan, layer, N_LAYER);
+    if (!lf_arena_init(&t->vectors, t->be, plan.peak, error) ||
+        !lf_weights_bind(t->be, source, "", outer, N_OUTER, &t->vectors, &t->outer, error))
+        return false;
+    for (int i = 0; i < t->config.layers; i++) {
+        char prefix[32];
+        g_snprintf(prefix, sizeof prefix, "blocks.%d.", i);
+        if (!lf_weights_bind(t->be, source, prefix, layer, N_LAYER, &t->vectors, &t->layers[i],
+                             error))
+            return false;
+    }
+    return t->be->sync(t->be, error);
+}
+
+static bool check_config(const LfTransformerConfig *c, GError **error)
+{
+    if (c->dim > 0 && c->heads > 0 && c->dim % c->heads == 0 && c->dim / c->heads >= 6 &&
+        c->dim / c->heads % 2 == 0 && c->ffn > 0 && c->layers > 0 && c->freq_dim > 0 &&
+        c->freq_dim % 2 == 0 && c->text_dim > 0 && c->text_len > 0 && c->channels > 0)
+        return true;
+    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                "transformer: %d layers of width %d with %d heads, ffn %d, freq_dim %d, text %d × "
+                "%d, %d channels cannot be: the width must be heads of an even number of channels, "
+                "6 or more, freq_dim even, and all above 0",
+                c->layers, c->dim, c->heads, c->ffn, c->freq_dim, c->text_len, c->text_dim,
+                c->channels);
+    return false;
+}
+
+LfTransformer *lf_transformer_new(LfBackend *be, const LfTransformerConfig *config,
+                                  LfWeightSource *source, GError **error)
+{
+    if (!check_config(config, error))
+        return NULL;
+    LfTransformer *t = g_new0(LfTransformer, 1);
+    t->be = be;
+    t->config = *config;
+    t->config.file = NULL;
+    t->layers = g_new0(Layer, config->layers);
+    if (!bind_all(t, source, error))
+        goto fail;
+    return t;
+fail:
+    lf_transformer_free(t);
+    return NULL;
+}
+
+void lf_transformer_free(LfTransformer *t)
+{
+    if (!t)
+        return;
+    LfBinding outer[N_OUTER], layer[N_LAYER];
+    bind_outer(&t->config, outer);
+    bind_layer(&t->config, layer);
+    lf_weights_unbind(t->be, outer, N_OUTER, &t->outer);
+    for (int i = 0; i < t->config.layers; i++)
+        lf_weights_unbind(t->be, layer, N_LAYER, &t->layers[i]);
+    lf_arena_clear(&t->vectors);
+    g_free(t->layers);
+    g_free(t);
+}
+
+size_t lf_transformer_memory(const LfTransformer *t)
+{
+    LfBinding outer[N_OUTER], layer[N_LAYER];
+    bind_outer(&t->config, outer);
+    bind_layer(&t->config, layer);
+    size_t size = t->vectors.peak + lf_weights_memory(outer, N_OUTER, &t->outer);
+    for (int i = 0; i < t->config.layers; i++)
+        size += lf_weights_memory(layer, N_LAYER, &t->layers[i]);
+    return size;
+}
+
+const LfTransformerConfig *lf_transformer_config(const LfTransformer *t)
+{
+    return &t->config;
+}
+
+/* ---- once a prompt -------------------------------------------------------------------------- */
+
+LfTextState lf_text_state(const LfTransformer *t, LfArena *arena)
+{
+    const LfTransformerConfig *c = &t->config;
+    return (LfTextState){
+        .k = lf_arena_tensor(arena, LF_F32, c->layers, c->text_len, c->dim),
+        .v = lf_arena_tensor(arena, LF_F32, c->layers, c->text_len, c->dim),
+    };
+}
+
+/* [rows, E]: the context, and below it a row of zeros when there is padding. */
+static LfTensor padded_context(const LfTransformer *t, LfBackend *be, LfArena *scratch,
+                               LfTensor context, int rows)
+{
+    int64_t width = t->config.text_dim, real = lf_given(context) ? context.shape[0] : 0;
+    LfTensor padded = lf_arena_tensor(scratch, LF_F32, rows, width);
+    if (real > 0)
+        be->copy(be, padded.data, context.data, lf_tensor_size(context));
+    if (real < rows) {
+        LfTensor last = lf_tensor_slice(padded, real, 1);
+        float *zeros = g_new0(float, width);
+        be->upload(be, last.data, zeros, lf_tensor_size(last));
+        g_free(zeros);
+    }
+    return padded;
+}
+
+void lf_transformer_text(const LfTransformer *t, LfBackend *be, LfArena *scratch,
+                         LfTextState *state, LfTensor context)
+{
+    const Outer *w = &t->outer;
+    size_t mark = scratch->used;
+    int d = t->config.dim, real = lf_given(context) ? (int) context.shape[0] : 0;
+    int padding = t->config.text_len - real, rows = real + (padding > 0);
+    LfTensor x = padded_context(t, be, scratch, context, rows);  /* [rows, E] */
+    LfTensor hidden = lf_arena_tensor(scratch, LF_F32, rows, d); /* [rows, D] */
+    LfTensor text = lf_arena_tensor(scratch, LF_F32, rows, d);   /* [rows, D] */
+    lf_linear(be, hidden, x, w->text_in, w->text_in_bias, LF_ACT_GELU_TANH);
+    lf_linear(be, text, hidden, w->text_out, w->text_out_bias, LF_ACT_NONE);
+    for (int i = 0; i < t->config.layers; i++) {
+        const Layer *l = &t->layers[i];
+        LfTensor k = lf_tensor_slice(lf_tensor_at(state->k, i), 0, rows); /* [rows, D] */
+        LfTensor v = lf_tensor_slice(lf_tensor_at(state->v, i), 0, rows); /* [rows, D] */
+        lf_linear(be, k, text, l->cross.k, l->cross.k_bias, LF_ACT_NONE);
+        lf_rms_norm(be, k, k, l->cross.norm_k, EPSILON);
+        lf_linear(be, v, text, l->cross.v, l->cross.v_bias, LF_ACT_NONE);
+    }
+    state->rows = rows;
+    state->last_logit = padding > 0 ? logf((float) padding) : 0;
+    lf_arena_release(scratch, mark);
+}
+
+/* ---- once a timestep ------------------------------------------------------------------------ */
+
+LfModulation lf_modulation(const LfTransformer *t, LfArena *arena)
+{
+    return (LfModulation){
+        .blocks = lf_arena_tensor(arena, LF_F32, t->config.layers, 6, t->config.dim),
+        .head = lf_arena_tensor(arena, LF_F32, 2, t->config.dim),
+    };
+}
+
+/* [rows, freq_dim], all rows alike: cos(t·ω_i), then sin(t·ω_i), ω_i = 10000^(−i/n). */
+static LfTensor sinusoids(LfBackend *be, LfArena *scratch, int rows, int freq_dim, float timestep)
+{
+    LfTensor out = lf_arena_tensor(scratch, LF_F32, rows, freq_dim);
+    float *values = g_new(float, lf_tensor_count(out));
+    int n = freq_dim / 2;
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < n; i++) {
+            double angle = timestep * pow(10000, -(double) i / n);
+            values[r * freq_dim + i] = (float) cos(angle);
+            values[r * freq_dim + n + i] = (float) sin(angle);
+        }
+    be->upload(be, out.data, values, lf_tensor_size(out));
+    g_free(values);
+    return out;
+}
+
+/* One row of the time vector for each layer and, so that the head's two rows have one too, at least
+ * two: the learned modulation is then what the products are added to. */
+void lf_transformer_modulate(const LfTransformer *t, LfBackend *be, LfArena *scratch,
+                             LfModulation *m, float timestep)
+{
+    const Outer *w = &t->outer;
+    size_t mark = scratch->used;
+    int layers = t->config.layers, d = t->config.dim, rows = MAX(layers, 2);
+    LfTensor x = sinusoids(be, scratch, rows, t->config.freq_dim, timestep);
+    LfTensor hidden = lf_arena_tensor(scratch, LF_F32, rows, d); /* [rows, D] */
+    LfTensor time = lf_arena_tensor(scratch, LF_F32, rows, d);   /* [rows, D] = silu(e) */
+    lf_linear(be, hidden, x, w->time_in, w->time_in_bias, LF_ACT_SILU);
+    lf_linear(be, time, hidden, w->time_out, w->time_out_bias, LF_ACT_SILU);
+
+    for (int i = 0; i < layers; i++) {
+        LfTensor learned = t->layers[i].modulation;
+        be->copy(be, lf_tensor_at(m->blocks, i).data, learned.data, lf_tensor_size(learned));
+    }
+    be->copy(be, m->head.data, w->head_modulation.data, lf_tensor_size(w->head_modulation));
+    lf_linear_residual(be, lf_tensor_reshape(m->blocks, layers, 6 * d),
+                       lf_tensor_slice(time, 0, layers), w->time_projection,
+                       w->time_projection_bias, LF_NONE);
+    lf_linear_residual(be, m->head, lf_tensor_slice(hidden, 0, 2), w->time_out, w->time_out_bias,
+                       LF_NONE);
+    lf_arena_release(scratch, mark);
+}
+
+/* ---- a chunk: N = c·T rows ------------------------------------------------------------------ */
+
+/* What every part of a forward reads. */
+typedef struct {
+    const LfTransformer *t;
+    LfBackend *be;
+    LfArena *scratch;
+    const LfTextState *text;
+    LfKvCache *cache;
+    const LfAttend *attend;
+    LfTensor x;    /* [N, D], the residual stream */
+    LfTensor norm; /* [N, D], what each part reads of it */
+} Forward;
+
+/* Query, key and value of the chunk; the latter two go to the cache. */
+static void project(const Forward *f, const Layer *l, LfTensor m, const LfWindow *window,
+                    LfTensor q, LfTensor q_pool)
+{
+    size_t mark = f->scratch->used;
+    LfTensor qkv = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0], 3 * f->x.shape[1]);
+    lf_layer_norm_modulate(f->be, f->norm, f->x, lf_tensor_at(m, 1), lf_tensor_at(m, 0), EPSILON);
+    lf_linear(f->be, qkv, f->norm, l->self.qkv, l->self.qkv_bias, LF_ACT_NONE);
+    lf_qkv_norm_rope(f->be, q, q_pool, window, qkv, l->self.norm_q, l->self.norm_k,
+                     lf_kv_cache_rope(f->cache), f->attend->query_block, EPSILON);
+    lf_arena_release(f->scratch, mark);
+}
+
+/* x += gate ⊙ o(attention over the window); m [6, D]. With `store` alone: the cache is filled and x
+ * stays as it is. */
+static void self_attention(const Forward *f, int layer, LfTensor m, bool store)
+{
+    const Layer *l = &f->t->layers[layer];
+    const LfKvCacheConfig *c = lf_kv_cache_config(f->cache);
+    const LfAttend *attend = f->attend;
+    LfWindow window = lf_kv_cache_window(f->cache, layer);
+    size_t mark = f->scratch->used;
+    LfTensor q = lf_arena_tensor(f->scratch, LF_F32, c->heads, f->x.shape[0], c->head_dim);
+    LfTensor pool = LF_NONE, table = LF_NONE;
+    if (attend->budget > 0 && !store) {
+        int blocks = lf_frame_blocks(c->geometry.frame_tokens, attend->query_block);
+        blocks *= c->geometry.chunk; /* c·nq */
+        pool = lf_arena_tensor(f->scratch, LF_F32, c->heads, blocks, c->head_dim);
+        table = lf_arena_tensor(f->scratch, LF_I32, c->heads, blocks, attend->budget);
+    }
+    project(f, l, m, &window, q, pool);
+    if (lf_given(table))
+        lf_select_blocks(f->be, table, pool, &window, &attend->selection);
+    if (!store) {
+        lf_attention(f->be, f->norm, q, &window, table, attend->query_block); /* [N, D] */
+        lf_linear_residual(f->be, f->x, f->norm, l->self.o, l->self.o_bias, lf_tensor_at(m, 2));
+    }
+    lf_arena_release(f->scratch, mark);
+}
+
+/* x += o(attention over the text) */
+static void cross_attention(const Forward *f, int layer)
+{
+    const Layer *l = &f->t->layers[layer];
+    size_t mark = f->scratch->used;
+    LfTensor k = lf_tensor_slice(lf_tensor_at(f->text->k, layer), 0, f->text->rows); /* [rows, D] */
+    LfTensor v = lf_tensor_slice(lf_tensor_at(f->text->v, layer), 0, f->text->rows); /* [rows, D] */
+    LfTensor q = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0], f->x.shape[1]);  /* [N, D] */
+    lf_layer_norm(f->be, f->norm, f->x, l->cross.norm, l->cross.norm_bias, EPSILON);
+    lf_linear(f->be, q, f->norm, l->cross.q, l->cross.q_bias, LF_ACT_NONE);
+    lf_rms_norm(f->be, q, q, l->cross.norm_q, EPSILON);
+    lf_cross_attention(f->be, f->norm, q, k, v, f->t->config.heads, f->text->last_logit);
+    lf_linear_residual(f->be, f->x, f->norm, l->cross.o, l->cross.o_bias, LF_NONE);
+    lf_arena_release(f->scratch, mark);
+}
+
+/* x += gate ⊙ down(gelu(up(norm(x)))); m [6, D] */
+static void feed_forward(const Forward *f, int layer, LfTensor m)
+{
+    const Layer *l = &f->t->layers[layer];
+    size_t mark = f->scratch->used;
+    LfTensor hidden = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0], f->t->config.ffn);
+    lf_layer_norm_modulate(f->be, f->norm, f->x, lf_tensor_at(m, 4), lf_tensor_at(m, 3), EPSILON);
+    lf_linear(f->be, hidden, f->norm, l->ffn.up, l->ffn.up_bias, LF_ACT_GELU_TANH); /* [N, F] */
+    lf_linear_residual(f->be, f->x, hidden, l->ffn.down, l->ffn.down_bias, lf_tensor_at(m, 5));
+    lf_arena_release(f->scratch, mark);
+}
+
+/* x [N, D] from latents [c, C, h, w] */
+static void embed(const Forward *f, LfTensor latents)
+{
+    const Outer *w = &f->t->outer;
+    size_t mark = f->scratch->used;
+    LfTensor patches = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0],
+                                       4 * f->t->config.channels); /* [N, 4·C] */
+    lf_patchify(f->be, patches, latents);
+    lf_linear(f->be, f->x, patches, w->patch, w->patch_bias, LF_ACT_NONE);
+    lf_arena_release(f->scratch, mark);
+}
+
+/* velocity [c, C, h, w] from x [N, D]; m [2, D] */
+static void head(const Forward *f, LfTensor velocity, LfTensor m)
+{
+    const Outer *w = &f->t->outer;
+    size_t mark = f->scratch->used;
+    LfTensor patches = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0],
+                                       4 * f->t->config.channels); /* [N, 4·C] */
+    lf_layer_norm_modulate(f->be, f->norm, f->x, lf_tensor_at(m, 1), lf_tensor_at(m, 0), EPSILON);
+    lf_linear(f->be, patches, f->norm, w->head, w->head_bias, LF_ACT_NONE);
+    lf_unpatchify(f->be, velocity, patches);
+    lf_arena_release(f->scratch, mark);
+}
+
+static bool is_set(const int *cancelled)
+{
+    return cancelled && g_atomic_int_get(cancelled);
+}
+
+bool lf_transformer_forward(const LfTransformer *t, LfBackend *be, LfArena *scratch,
+                            LfTensor velocity, LfTensor x, const LfModulation *modulation,
+                            const LfTextState *text, LfKvCache *cache, const LfAttend *attend,
+                            const int *cancelled)
+{
+    size_t mark = scratch->used;
+    int tokens = lf_kv_cache_config(cache)->geometry.chunk_tokens;
+    Forward f = {t, be, scratch, text, cache, attend, LF_NONE, LF_NONE};
+    f.x = lf_arena_tensor(scratch, LF_F32, tokens, t->config.dim);
+    f.norm = lf_arena_tensor(scratch, LF_F32, tokens, t->config.dim);
+    embed(&f, x);
+    int layer = 0;
+    for (; layer < t->config.layers && !is_set(cancelled); layer++) {
+        LfTensor m = lf_tensor_at(modulation->blocks, layer); /* [6, D] */
+        /* Nothing reads what comes after the last layer's keys when the output is not wanted. */
+        bool store = layer == t->config.layers - 1 && !lf_given(velocity);
+        self_attention(&f, layer, m, store);
+        if (!store) {
+            cross_attention(&f, layer);
+            feed_forward(&f, layer, m);
+        }
+    }
+    if (layer == t->config.layers && lf_given(velocity))
+        head(&f, velocity, modulation->head);
+    lf_arena_release(scratch, mark);
+    return layer == t->config.layers;
+}
