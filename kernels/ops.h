@@ -182,8 +182,10 @@ void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *wei
 /* out U8 [f, h, w, 3] = trunc(255·clamp(x [f, h, w, 3], 0, 1)). */
 void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x);
 
-/* One frame rgb U8 [h, w, 3] (backend memory) into `picture` (host memory; same size). Chroma of
- * 4:2:0 is the mean of the pixels that it covers. May run on any thread beside other operations. */
+/* One frame rgb U8 [h, w, 3] (backend memory) into `picture` (host memory; same size; even for
+ * 4:2:0). Every value is the exact one rounded to nearest. Chroma of 4:2:0 is the mean over its
+ * area where LfMatrix sites it: ¼, ½, ¼ across (the left edge repeats), ½, ½ down. May run on any
+ * thread beside other operations. */
 void lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb);
 
 /* ---- the table ---------------------------------------------------------------------------- */

@@ -17,7 +17,7 @@ static const Weights weights[] = {
     [LF_MATRIX_BT709] = {2126, 7152, 722, 10000},
 };
 
-/* 16 + 219·Y/255. The largest numerator is 219·255·10000 + …, under 2³². */
+/* 16 + 219·Y/255; the numerator stays under 2³². */
 static uint8_t luma(const Weights *m, const uint8_t *rgb)
 {
     uint32_t y = 219 * (m->red * rgb[0] + m->green * rgb[1] + m->blue * rgb[2]);
@@ -25,14 +25,14 @@ static uint8_t luma(const Weights *m, const uint8_t *rgb)
     return (uint8_t) (16 + (y + unit / 2) / unit);
 }
 
-/* 128 + 112·(c − Y)/(one − weight of c)/255 for the colour c of four pixels together, with `same`
+/* 128 + 112·(c − Y)/(one − weight of c)/255 for the colour c of eight pixels together, with `same`
  * the sum of c and a, b those of the others. The numerator stays between 0 and 2³². */
 static uint8_t chroma(const Weights *m, uint32_t weight, uint32_t same, uint32_t weight_a,
                       uint32_t a, uint32_t weight_b, uint32_t b)
 {
-    uint32_t unit = 4 * 255 * (m->one - weight);
-    uint32_t value = 128 * unit + 112 * (m->one - weight) * same;
-    value -= 112 * (weight_a * a + weight_b * b);
+    uint32_t unit = 255 * (m->one - weight);
+    uint32_t value = 128 * unit + 14 * (m->one - weight) * same;
+    value -= 14 * (weight_a * a + weight_b * b);
     return (uint8_t) ((value + unit / 2) / unit);
 }
 
@@ -42,15 +42,17 @@ static void luma_line(const Weights *m, uint8_t *dst, const uint8_t *rgb, int wi
         dst[x] = luma(m, rgb + 3 * x);
 }
 
-/* A line of chroma from two lines of pixels; samples of U and V lie `step` bytes apart. */
+/* A line of chroma from two lines of pixels; samples of U and V lie `step` bytes apart. A sample
+ * sits on the left one of its pixels and weighs that line's pixels ¼, ½, ¼; the edge repeats. */
 static void chroma_line(const Weights *m, uint8_t *u, uint8_t *v, int step, const uint8_t *top,
                         const uint8_t *bottom, int width)
 {
     for (int x = 0; x + 1 < width; x += 2, u += step, v += step) {
+        int left = 3 * MAX(x - 1, 0), here = 3 * x, right = here + 3;
         uint32_t sum[3];
         for (int c = 0; c < 3; c++)
-            sum[c] =
-                top[3 * x + c] + top[3 * x + 3 + c] + bottom[3 * x + c] + bottom[3 * x + 3 + c];
+            sum[c] = top[left + c] + 2 * top[here + c] + top[right + c] + bottom[left + c] +
+                     2 * bottom[here + c] + bottom[right + c];
         *u = chroma(m, m->blue, sum[2], m->red, sum[0], m->green, sum[1]);
         *v = chroma(m, m->red, sum[0], m->green, sum[1], m->blue, sum[2]);
     }

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Tensors of a test: filled with random numbers or poison, guarded, compared.
+ */
+#include "checkops.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MARGIN 256
+#define CANARY 0xA5
+#define MOST   64
+
+typedef struct {
+    uint8_t *block; /* margin, data, margin */
+    uint8_t *data;
+    size_t block_size, size;
+    uint8_t *original; /* of an input */
+} Buffer;
+
+static Buffer buffers[MOST];
+static int n_buffers;
+static double *doubles[MOST];
+static int n_doubles;
+
+/* ---- random numbers ---- */
+
+/* SplitMix64, seeded by the test program's seed: filling tensors through GRand would take most of
+ * the time of a test. */
+static uint64_t next_random(void)
+{
+    static uint64_t state;
+    if (!state)
+        state = (uint64_t) (g_test_initialized() ? g_test_rand_int() : 1) << 32 | 1;
+    uint64_t z = state += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+double random_uniform(double low, double high)
+{
+    return low + (high - low) * (double) (next_random() >> 11) * 0x1p-53;
+}
+
+int64_t random_size(int64_t most)
+{
+    return 1 + (int64_t) (next_random() % (uint64_t) most);
+}
+
+int64_t random_odd(int64_t most)
+{
+    return random_size((most + 1) / 2) * 2 - 1;
+}
+
+/* The sum of twelve uniform numbers has variance 1 and is normal enough here. */
+double random_normal(void)
+{
+    double sum = -6.0;
+    for (int i = 0; i < 3; i++) {
+        uint64_t bits = next_random();
+        for (int part = 0; part < 4; part++, bits >>= 16)
+            sum += ((double) (bits & 0xffff) + 0.5) * 0x1p-16;
+    }
+    return sum;
+}
+
+/* ---- buffers ---- */
+
+/* Starts anywhere that the type allows, as a slice of an arena's tensor may. */
+static LfTensor new_buffer(LfType type, const int64_t *shape)
+{
+    LfTensor t = lf_tensor_view(NULL, type, shape);
+    size_t item = lf_type_size(type), size = lf_tensor_size(t);
+    size_t offset = MARGIN + item * (size_t) (random_size(16) - 1);
+    g_assert_cmpint(n_buffers, <, MOST);
+    Buffer *b = &buffers[n_buffers++];
+    *b = (Buffer){.block_size = offset + size + MARGIN, .size = size};
+    b->block = g_malloc(b->block_size);
+    memset(b->block, CANARY, b->block_size);
+    t.data = b->data = b->block + offset;
+    return t;
+}
+
+LfTensor input_tensor(LfType type, const int64_t *shape)
+{
+    LfTensor t = new_buffer(type, shape);
+    for (int64_t i = 0; i < lf_tensor_count(t); i++) {
+        if (type == LF_F32)
+            lf_f32(t)[i] = (float) random_normal();
+        else if (type == LF_BF16)
+            ((uint16_t *) t.data)[i] = lf_float_to_bf16((float) random_normal());
+        else
+            memset((uint8_t *) t.data + (size_t) i * lf_type_size(type),
+                   (int) (next_random() & 0x7f), lf_type_size(type));
+    }
+    buffers[n_buffers - 1].original = g_memdup2(t.data, lf_tensor_size(t));
+    return t;
+}
+
+LfTensor output_tensor(LfType type, const int64_t *shape)
+{
+    LfTensor t = new_buffer(type, shape);
+    memset(t.data, 0xff, lf_tensor_size(t));
+    return t;
+}
+
+void let_change(LfTensor t)
+{
+    for (int i = 0; i < n_buffers; i++)
+        if (buffers[i].data == t.data)
+            g_clear_pointer(&buffers[i].original, g_free);
+}
+
+static bool canaries_live(const Buffer *b)
+{
+    const uint8_t *end = b->data + b->size;
+    for (const uint8_t *p = b->block; p < b->data; p++)
+        if (*p != CANARY)
+            return false;
+    for (const uint8_t *p = end; p < b->block + b->block_size; p++)
+        if (*p != CANARY)
+            return false;
+    return true;
+}
+
+void settle(LfBackend *be)
+{
+    g_assert_true(be->sync(be, NULL));
+    for (int i = 0; i < n_buffers; i++) {
+        Buffer *b = &buffers[i];
+        g_assert_true(canaries_live(b));
+        if (b->original)
+            g_assert_true(memcmp(b->original, b->data, b->size) == 0);
+        g_free(b->original);
+        g_free(b->block);
+    }
+    for (int i = 0; i < n_doubles; i++)
+        g_free(doubles[i]);
+    n_buffers = n_doubles = 0;
+}
+
+/* ---- references ---- */
+
+double *reference(int64_t n)
+{
+    g_assert_cmpint(n_doubles, <, MOST);
+    return doubles[n_doubles++] = g_new0(double, n);
+}
+
+double *as_double(LfTensor t)
+{
+    int64_t n = lf_tensor_count(t);
+    double *wide = reference(n);
+    float *narrow = g_new(float, n);
+    g_assert_true(lf_to_float(narrow, t.data, t.type, n));
+    for (int64_t i = 0; i < n; i++)
+        wide[i] = narrow[i];
+    g_free(narrow);
+    return wide;
+}
+
+void expect_close(LfTensor out, const double *want, double tolerance)
+{
+    int64_t n = lf_tensor_count(out);
+    double error = 0.0, norm = 0.0, most = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double difference = (double) lf_f32(out)[i] - want[i];
+        error += difference * difference;
+        norm += want[i] * want[i];
+        most = fmax(most, fabs(difference));
+    }
+    double relative = sqrt(error / fmax(norm, 1e-30));
+    g_test_message("%d numbers: rel-L2 %.2g, largest difference %.2g", (int) n, relative, most);
+    g_assert_true(relative <= tolerance); /* false for NaN, too */
+}
+
+void expect_equal(LfTensor out, const void *want)
+{
+    g_assert_cmpmem(out.data, lf_tensor_size(out), want, lf_tensor_size(out));
+}

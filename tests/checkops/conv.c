@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "checkops.h"
+
+#include <math.h>
+#include <string.h>
+
+#define TOLERANCE 1e-6
+
+/* sums [f, h, w, O] += conv3×3(x [f, h, w, I]) with channels [first, first + I) of the weight
+ * [O, all, 3, 3], straight from the definition. */
+static void add_conv(double *sums, const double *x, const int64_t *shape, LfTensor weight,
+                     int64_t first)
+{
+    int64_t h = shape[1], w = shape[2], n_in = shape[3], n_out = weight.shape[0];
+    for (int64_t pixel = 0; pixel < shape[0] * h * w; pixel++)
+        for (int k = 0; k < 9; k++) {
+            int64_t row = pixel / w % h + k / 3 - 1, column = pixel % w + k % 3 - 1;
+            if (row < 0 || row >= h || column < 0 || column >= w)
+                continue;
+            const double *from = x + (pixel + (k / 3 - 1) * w + k % 3 - 1) * n_in;
+            for (int64_t o = 0; o < n_out; o++)
+                for (int64_t i = 0; i < n_in; i++)
+                    sums[pixel * n_out + o] +=
+                        from[i] * lf_f32(weight)[(o * weight.shape[1] + first + i) * 9 + k];
+        }
+}
+
+static void rectify(double *values, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        values[i] = fmax(values[i], 0.0);
+}
+
+static LfWeight *new_weight(LfBackend *be, LfWeightKind kind, LfTensor source)
+{
+    GError *error = NULL;
+    LfWeight *weight = lf_weight_new(be, kind, source, &error);
+    g_assert_no_error(error);
+    return weight;
+}
+
+typedef struct {
+    int64_t frames, h, w, n_x, n_past, n_out;
+    bool residual, in_place, relu, bias;
+} Shape;
+
+static void conv_case(LfBackend *be, Shape s)
+{
+    LfTensor x = input(LF_F32, s.frames, s.h, s.w, s.n_x);
+    LfTensor past = s.n_past ? input(LF_F32, s.frames, s.h, s.w, s.n_past) : LF_NONE;
+    LfTensor source = input(LF_F32, s.n_out, s.n_x + s.n_past, 3, 3);
+    LfTensor bias = s.bias ? input(LF_F32, s.n_out) : LF_NONE;
+    LfTensor residual = s.residual ? input(LF_F32, s.frames, s.h, s.w, s.n_out) : LF_NONE;
+    LfTensor out = s.in_place ? residual : output(LF_F32, s.frames, s.h, s.w, s.n_out);
+    LfWeight *weight = new_weight(be, LF_WEIGHT_CONV3X3, source);
+    double *want = s.residual ? as_double(residual) : reference(lf_tensor_count(out));
+    for (int64_t i = 0; i < lf_tensor_count(out) && s.bias; i++)
+        want[i] += lf_f32(bias)[i % s.n_out];
+    add_conv(want, as_double(x), x.shape, source, 0);
+    if (s.n_past)
+        add_conv(want, as_double(past), past.shape, source, s.n_x);
+    if (s.relu)
+        rectify(want, lf_tensor_count(out));
+    let_change(out);
+    lf_conv3x3(be, out, x, past, weight, bias, residual, s.relu);
+    expect_close(out, want, TOLERANCE);
+    lf_weight_free(be, weight);
+    settle(be);
+}
+
+static void any_conv(LfBackend *be, int64_t frames, int64_t h, int64_t w, int64_t n_x,
+                     int64_t n_past, int64_t n_out)
+{
+    Shape s = {.frames = frames, .h = h, .w = w, .n_x = n_x, .n_past = n_past, .n_out = n_out};
+    s.residual = random_size(2) == 1;
+    s.in_place = s.residual && random_size(2) == 1;
+    s.relu = random_size(2) == 1;
+    s.bias = random_size(3) > 1;
+    conv_case(be, s);
+}
+
+static void check_conv3x3(LfBackend *be)
+{
+    static const int64_t real[][3] = {{16, 0, 64},  {64, 64, 64}, {48, 48, 48}, {16, 16, 16},
+                                      {16, 0, 3},   {64, 0, 48},  {128, 0, 64}, {24, 24, 24},
+                                      {256, 0, 32}, {3, 0, 16}};
+    any_conv(be, 1, 1, 1, 1, 0, 1);
+    for (int i = 0; i < 10; i++)
+        any_conv(be, random_odd(3), random_odd(9), random_odd(35), random_odd(35),
+                 i % 2 ? 0 : random_odd(35), random_odd(35));
+    for (int i = 0; i < 6; i++)
+        any_conv(be, random_size(3), random_size(20), random_size(70), random_size(40),
+                 random_size(20), random_size(70));
+    for (size_t i = 0; i < G_N_ELEMENTS(real); i++)
+        any_conv(be, 2, 10, 16 * random_size(4), real[i][0], real[i][1], real[i][2]);
+}
+
+/* ---- with upsampling ---- */
+
+static double *upsampled(LfTensor x)
+{
+    int64_t h = x.shape[1], w = x.shape[2], n = x.shape[3];
+    double *big = reference(4 * lf_tensor_count(x));
+    for (int64_t i = 0; i < 4 * lf_tensor_count(x); i++) {
+        int64_t channel = i % n, column = i / n % (2 * w), row = i / n / (2 * w) % (2 * h);
+        int64_t frame = i / n / (4 * w * h);
+        big[i] = lf_f32(x)[((frame * h + row / 2) * w + column / 2) * n + channel];
+    }
+    return big;
+}
+
+static void up2_case(LfBackend *be, int64_t frames, int64_t h, int64_t w, int64_t n_in,
+                     int64_t n_out)
+{
+    bool relu = random_size(2) == 1;
+    LfTensor x = input(LF_F32, frames, h, w, n_in), source = input(LF_F32, n_out, n_in, 3, 3);
+    LfTensor out = output(LF_F32, frames, 2 * h, 2 * w, n_out);
+    LfWeight *weight = new_weight(be, LF_WEIGHT_CONV_UP2, source);
+    double *want = reference(lf_tensor_count(out));
+    add_conv(want, upsampled(x), (const int64_t[]){frames, 2 * h, 2 * w, n_in}, source, 0);
+    if (relu)
+        rectify(want, lf_tensor_count(out));
+    lf_conv3x3_up2(be, out, x, weight, relu);
+    expect_close(out, want, TOLERANCE);
+    lf_weight_free(be, weight);
+    settle(be);
+}
+
+static void check_conv3x3_up2(LfBackend *be)
+{
+    up2_case(be, 1, 1, 1, 1, 1);
+    for (int i = 0; i < 10; i++)
+        up2_case(be, random_odd(3), random_odd(9), random_odd(35), random_odd(35), random_odd(35));
+    for (int i = 0; i < 6; i++)
+        up2_case(be, random_size(3), random_size(20), random_size(40), random_size(70),
+                 random_size(70));
+    up2_case(be, 2, 8, 32, 64, 48);
+    up2_case(be, 2, 8, 64, 48, 16);
+    up2_case(be, 2, 8, 64, 16, 16);
+    up2_case(be, 1, 5, 13, 256, 64);
+}
+
+/* ---- benchmarks: the demo's decoder on one chunk, then TAEHV at 480×832 ---- */
+
+static double conv_flops(Shape s)
+{
+    return 18.0 * (double) (s.frames * s.h * s.w * (s.n_x + s.n_past) * s.n_out);
+}
+
+static void bench_conv(LfBackend *be, Shape s)
+{
+    LfTensor x = input(LF_F32, s.frames, s.h, s.w, s.n_x);
+    LfTensor past = s.n_past ? input(LF_F32, s.frames, s.h, s.w, s.n_past) : LF_NONE;
+    LfTensor source = input(LF_F32, s.n_out, s.n_x + s.n_past, 3, 3), bias = input(LF_F32, s.n_out);
+    LfTensor out = output(LF_F32, s.frames, s.h, s.w, s.n_out);
+    LfWeight *weight = new_weight(be, LF_WEIGHT_CONV3X3, source);
+    char what[96];
+    g_snprintf(what, sizeof what, "%dx%dx%d %d+%d->%d%s", (int) s.frames, (int) s.h, (int) s.w,
+               (int) s.n_x, (int) s.n_past, (int) s.n_out, s.residual ? " +residual" : "");
+    if (s.residual)
+        memset(out.data, 0, lf_tensor_size(out));
+    BENCH(be, what, conv_flops(s), 0)
+    lf_conv3x3(be, out, x, past, weight, bias, s.residual ? out : LF_NONE, true);
+    lf_weight_free(be, weight);
+    settle(be);
+}
+
+static void bench_conv3x3(LfBackend *be)
+{
+    static const Shape shapes[] = {
+        {.frames = 3, .h = 20, .w = 32, .n_x = 16, .n_out = 64},
+        {.frames = 3, .h = 20, .w = 32, .n_x = 64, .n_past = 64, .n_out = 64},
+        {.frames = 3, .h = 20, .w = 32, .n_x = 64, .n_out = 64, .residual = true},
+        {.frames = 3, .h = 40, .w = 64, .n_x = 48, .n_past = 48, .n_out = 48},
+        {.frames = 3, .h = 40, .w = 64, .n_x = 48, .n_out = 48, .residual = true},
+        {.frames = 6, .h = 80, .w = 128, .n_x = 16, .n_past = 16, .n_out = 16},
+        {.frames = 6, .h = 80, .w = 128, .n_x = 16, .n_out = 16, .residual = true},
+        {.frames = 12, .h = 160, .w = 256, .n_x = 16, .n_out = 3},
+        {.frames = 3, .h = 60, .w = 104, .n_x = 256, .n_out = 256},
+        {.frames = 6, .h = 240, .w = 416, .n_x = 64, .n_past = 64, .n_out = 64},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++)
+        bench_conv(be, shapes[i]);
+}
+
+/* FLOPs are counted as for the 3×3 form: shares may exceed what four 2×2 forms can be. */
+static void bench_up2(LfBackend *be, int64_t frames, int64_t h, int64_t w, int64_t n_in,
+                      int64_t n_out)
+{
+    LfTensor x = input(LF_F32, frames, h, w, n_in), source = input(LF_F32, n_out, n_in, 3, 3);
+    LfTensor out = output(LF_F32, frames, 2 * h, 2 * w, n_out);
+    LfWeight *weight = new_weight(be, LF_WEIGHT_CONV_UP2, source);
+    char what[96];
+    g_snprintf(what, sizeof what, "%dx%dx%d %d->%d (FLOP of 2x2 form)", (int) frames, (int) h,
+               (int) w, (int) n_in, (int) n_out);
+    BENCH(be, what, 32.0 * (double) (frames * h * w * n_in * n_out), 0)
+    lf_conv3x3_up2(be, out, x, weight, true);
+    lf_weight_free(be, weight);
+    settle(be);
+}
+
+static void bench_conv3x3_up2(LfBackend *be)
+{
+    bench_up2(be, 3, 20, 32, 64, 48);
+    bench_up2(be, 6, 40, 64, 48, 16);
+    bench_up2(be, 12, 80, 128, 16, 16);
+    bench_up2(be, 12, 240, 416, 64, 64);
+}
+
+const CheckOp conv_ops[] = {CHECK_OP(conv3x3), CHECK_OP(conv3x3_up2), {0}};

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "checkops.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define TOLERANCE 1e-6
+
+static double gelu_tanh(double x)
+{
+    return 0.5 * x * (1.0 + tanh(sqrt(2.0 / G_PI) * (x + 0.044715 * x * x * x)));
+}
+
+static double activated(double x, LfActivation activation)
+{
+    if (activation == LF_ACT_GELU_TANH)
+        return gelu_tanh(x);
+    return activation == LF_ACT_SILU ? x / (1.0 + exp(-x)) : x;
+}
+
+/* x·Wᵀ + bias [N, O] */
+static double *product(LfTensor x, LfTensor weight, LfTensor bias)
+{
+    int64_t n_rows = x.shape[0], n_in = x.shape[1], n_out = weight.shape[0];
+    double *a = as_double(x), *w = as_double(weight), *out = reference(n_rows * n_out);
+    for (int64_t n = 0; n < n_rows; n++)
+        for (int64_t o = 0; o < n_out; o++) {
+            double sum = lf_given(bias) ? lf_f32(bias)[o] : 0.0;
+            for (int64_t i = 0; i < n_in; i++)
+                sum += a[n * n_in + i] * w[o * n_in + i];
+            out[n * n_out + o] = sum;
+        }
+    return out;
+}
+
+static LfWeight *new_weight(LfBackend *be, LfTensor source)
+{
+    GError *error = NULL;
+    LfWeight *weight = lf_weight_new(be, LF_WEIGHT_LINEAR, source, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(lf_weight_out(weight), ==, source.shape[0]);
+    g_assert_cmpint(lf_weight_in(weight), ==, source.shape[1]);
+    return weight;
+}
+
+static void linear_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out)
+{
+    LfTensor source = input(type, n_out, n_in), x = input(LF_F32, n, n_in);
+    LfTensor out = output(LF_F32, n, n_out);
+    LfTensor bias = random_size(3) > 1 ? input(LF_F32, n_out) : LF_NONE;
+    LfActivation activation = (LfActivation) random_size(3) - 1;
+    LfWeight *weight = new_weight(be, source);
+    double *want = product(x, source, bias);
+    for (int64_t i = 0; i < n * n_out; i++)
+        want[i] = activated(want[i], activation);
+    lf_linear(be, out, x, weight, bias, activation);
+    expect_close(out, want, TOLERANCE);
+    lf_weight_free(be, weight);
+    settle(be);
+}
+
+static void residual_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out)
+{
+    LfTensor source = input(type, n_out, n_in), y = input(LF_F32, n, n_in);
+    LfTensor x = input(LF_F32, n, n_out);
+    LfTensor bias = random_size(3) > 1 ? input(LF_F32, n_out) : LF_NONE;
+    LfTensor gate = random_size(3) > 1 ? input(LF_F32, n_out) : LF_NONE;
+    LfWeight *weight = new_weight(be, source);
+    double *want = product(y, source, bias);
+    for (int64_t i = 0; i < n * n_out; i++)
+        want[i] = lf_f32(x)[i] + (lf_given(gate) ? lf_f32(gate)[i % n_out] : 1.0) * want[i];
+    let_change(x);
+    lf_linear_residual(be, x, y, weight, bias, gate);
+    expect_close(x, want, TOLERANCE);
+    lf_weight_free(be, weight);
+    settle(be);
+}
+
+typedef void Case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out);
+
+/* Small odd sizes, then any, then those of the models (fewer rows), all weight types of files. */
+static void all_cases(LfBackend *be, Case *one)
+{
+    static const LfType types[] = {LF_F32, LF_BF16};
+    for (size_t t = 0; t < G_N_ELEMENTS(types); t++) {
+        one(be, types[t], 1, 1, 1);
+        for (int i = 0; i < 6; i++)
+            one(be, types[t], random_odd(9), random_odd(67), random_odd(67));
+        for (int i = 0; i < 4; i++)
+            one(be, types[t], random_size(600), random_size(300), random_size(300));
+        one(be, types[t], 480, 256, 768);
+        one(be, types[t], 480, 768, 256);
+        one(be, types[t], 1, 256, 1536);
+        one(be, types[t], 7, 1536, 2053);
+        one(be, types[t], 33, 8960, 130);
+    }
+}
+
+static void check_linear(LfBackend *be)
+{
+    all_cases(be, linear_case);
+}
+
+static void check_linear_residual(LfBackend *be)
+{
+    all_cases(be, residual_case);
+}
+
+/* ---- benchmarks: the demo model, then Wan 1.3B ---- */
+
+static const struct {
+    int64_t n, n_in, n_out;
+    LfActivation activation;
+    const char *name;
+} shapes[] =
+    {
+        {480, 256, 768, LF_ACT_NONE, "demo qkv"},
+        {480, 256, 768, LF_ACT_GELU_TANH, "demo ffn up"},
+        {4608, 1536, 4608, LF_ACT_NONE, "1.3B qkv"},
+        {4608, 1536, 8960, LF_ACT_GELU_TANH, "1.3B ffn up"},
+        {16, 1536, 8960, LF_ACT_GELU_TANH, "16 rows"},
+},
+  residual_shapes[] = {
+      {480, 256, 256, LF_ACT_NONE, "demo out"},
+      {480, 768, 256, LF_ACT_NONE, "demo ffn down"},
+      {4608, 1536, 1536, LF_ACT_NONE, "1.3B out"},
+      {4608, 8960, 1536, LF_ACT_NONE, "1.3B ffn down"},
+};
+
+static void bench_one(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out,
+                      const char *name, LfActivation activation, bool residual)
+{
+    LfTensor source = input(type, n_out, n_in), x = input(LF_F32, n, n_in);
+    LfTensor out = input(LF_F32, n, n_out), row = input(LF_F32, n_out);
+    LfWeight *weight = new_weight(be, source);
+    char what[96];
+    g_snprintf(what, sizeof what, "%s %s %dx%dx%d%s", name, lf_type_name(type), (int) n, (int) n_in,
+               (int) n_out, activation ? " gelu" : "");
+    let_change(out);
+    BENCH(be, what, 2.0 * (double) (n * n_in * n_out), 0)
+    {
+        if (residual)
+            lf_linear_residual(be, out, x, weight, row, row);
+        else
+            lf_linear(be, out, x, weight, row, activation);
+    }
+    lf_weight_free(be, weight);
+    settle(be);
+}
+
+static void bench_linear(LfBackend *be)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++)
+        for (LfType type = LF_F32; type <= LF_BF16; type++)
+            bench_one(be, type, shapes[i].n, shapes[i].n_in, shapes[i].n_out, shapes[i].name,
+                      shapes[i].activation, false);
+}
+
+static void bench_linear_residual(LfBackend *be)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(residual_shapes); i++)
+        for (LfType type = LF_F32; type <= LF_BF16; type++)
+            bench_one(be, type, residual_shapes[i].n, residual_shapes[i].n_in,
+                      residual_shapes[i].n_out, residual_shapes[i].name, LF_ACT_NONE, true);
+}
+
+const CheckOp linear_ops[] = {CHECK_OP(linear), CHECK_OP(linear_residual), {0}};

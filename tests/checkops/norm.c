@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "checkops.h"
+
+#include <math.h>
+
+#define TOLERANCE 1e-6
+#define EPS       1e-6f
+
+/* LN(x) ⊙ (one + a) + b */
+static double *layer_norm(LfTensor x, LfTensor a, LfTensor b, double one)
+{
+    int64_t n = x.shape[0], width = x.shape[1];
+    double *out = as_double(x);
+    for (int64_t row = 0; row < n; row++) {
+        double *r = out + row * width, mean = 0.0, variance = 0.0;
+        for (int64_t i = 0; i < width; i++)
+            mean += r[i] / (double) width;
+        for (int64_t i = 0; i < width; i++)
+            variance += (r[i] - mean) * (r[i] - mean) / (double) width;
+        for (int64_t i = 0; i < width; i++)
+            r[i] =
+                (r[i] - mean) / sqrt(variance + (double) EPS) * (one + lf_f32(a)[i]) + lf_f32(b)[i];
+    }
+    return out;
+}
+
+/* Rows with a mean far from 0, where a careless variance loses its digits. */
+static LfTensor rows(int64_t n, int64_t width)
+{
+    LfTensor x = input(LF_F32, n, width);
+    let_change(x);
+    float mean = (float) random_uniform(-20.0, 20.0);
+    for (int64_t i = 0; i < n * width; i++)
+        lf_f32(x)[i] += mean;
+    return x;
+}
+
+static void layer_norm_case(LfBackend *be, int64_t n, int64_t width, bool modulate)
+{
+    LfTensor x = rows(n, width), out = output(LF_F32, n, width);
+    LfTensor a = input(LF_F32, width), b = input(LF_F32, width);
+    double *want = layer_norm(x, a, b, modulate ? 1.0 : 0.0);
+    if (modulate)
+        lf_layer_norm_modulate(be, out, x, a, b, EPS);
+    else
+        lf_layer_norm(be, out, x, a, b, EPS);
+    /* x itself carries an error of half a unit in the last place of its mean. */
+    expect_close(out, want, width > 1 ? 2.0 * TOLERANCE : 1e-5);
+    settle(be);
+}
+
+static void rms_norm_case(LfBackend *be, int64_t n, int64_t width, bool in_place)
+{
+    LfTensor x = rows(n, width), out = in_place ? x : output(LF_F32, n, width);
+    LfTensor weight = input(LF_F32, width);
+    double *want = as_double(x);
+    for (int64_t row = 0; row < n; row++) {
+        double *r = want + row * width, mean = 0.0;
+        for (int64_t i = 0; i < width; i++)
+            mean += r[i] * r[i] / (double) width;
+        for (int64_t i = 0; i < width; i++)
+            r[i] = r[i] / sqrt(mean + (double) EPS) * lf_f32(weight)[i];
+    }
+    lf_rms_norm(be, out, x, weight, EPS);
+    expect_close(out, want, TOLERANCE);
+    settle(be);
+}
+
+typedef void Case(LfBackend *be, int64_t n, int64_t width, bool flag);
+
+static void all_cases(LfBackend *be, Case *one, bool flag)
+{
+    one(be, 1, 1, flag);
+    for (int i = 0; i < 8; i++)
+        one(be, random_odd(9), random_odd(99), flag);
+    for (int i = 0; i < 4; i++)
+        one(be, random_size(70), random_size(2000), flag);
+    one(be, 480, 256, flag);
+    one(be, 47, 1536, flag);
+    one(be, 9, 4096, flag);
+}
+
+static void check_layer_norm_modulate(LfBackend *be)
+{
+    all_cases(be, layer_norm_case, true);
+}
+
+static void check_layer_norm(LfBackend *be)
+{
+    all_cases(be, layer_norm_case, false);
+}
+
+static void check_rms_norm(LfBackend *be)
+{
+    all_cases(be, rms_norm_case, true);
+    all_cases(be, rms_norm_case, false);
+}
+
+static void bench_norm(LfBackend *be, int64_t n, int64_t width, bool rms, const char *what)
+{
+    LfTensor x = input(LF_F32, n, width), out = output(LF_F32, n, width);
+    LfTensor a = input(LF_F32, width);
+    BENCH(be, what, 0, 8.0 * (double) (n * width))
+    {
+        if (rms)
+            lf_rms_norm(be, out, x, a, EPS);
+        else
+            lf_layer_norm_modulate(be, out, x, a, a, EPS);
+    }
+    settle(be);
+}
+
+static void bench_layer_norm_modulate(LfBackend *be)
+{
+    bench_norm(be, 480, 256, false, "demo 480x256");
+    bench_norm(be, 4608, 1536, false, "1.3B 4608x1536");
+}
+
+#define bench_layer_norm NULL
+
+static void bench_rms_norm(LfBackend *be)
+{
+    bench_norm(be, 480, 256, true, "demo 480x256");
+    bench_norm(be, 4608, 1536, true, "1.3B 4608x1536");
+}
+
+const CheckOp norm_ops[] = {
+    CHECK_OP(layer_norm_modulate), CHECK_OP(layer_norm), CHECK_OP(rms_norm), {0}};

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "checkops.h"
+
+#include <math.h>
+#include <string.h>
+
+#define TOLERANCE 5e-7
+
+/* ---- text ---- */
+
+static void embedding_case(LfBackend *be, LfType type, int64_t n_rows, int64_t width, int64_t n_ids)
+{
+    LfTensor source = input(type, n_rows, width), ids = input(LF_I32, n_ids);
+    LfTensor out = output(LF_F32, n_ids, width);
+    GError *error = NULL;
+    LfWeight *table = lf_weight_new(be, LF_WEIGHT_EMBEDDING, source, &error);
+    g_assert_no_error(error);
+    let_change(ids);
+    double *from = as_double(source), *want = reference(n_ids * width);
+    for (int64_t i = 0; i < n_ids; i++) {
+        int64_t id = random_size(n_rows + 2) - 2; /* −1 … n_rows: both ends do not exist */
+        lf_i32(ids)[i] = (int32_t) id;
+        if (id >= 0 && id < n_rows)
+            memcpy(want + i * width, from + id * width, (size_t) width * sizeof *want);
+    }
+    lf_embedding(be, out, table, ids);
+    expect_close(out, want, 0.0);
+    lf_weight_free(be, table);
+    settle(be);
+}
+
+static void check_embedding(LfBackend *be)
+{
+    for (int i = 0; i < 6; i++)
+        embedding_case(be, i % 2 ? LF_BF16 : LF_F32, random_odd(50), random_odd(99),
+                       random_odd(20));
+    embedding_case(be, LF_BF16, 4096, 192, 40);
+}
+
+#define bench_embedding NULL
+
+static double gelu_tanh(double x)
+{
+    return 0.5 * x * (1.0 + tanh(sqrt(2.0 / G_PI) * (x + 0.044715 * x * x * x)));
+}
+
+static void gelu_gate_case(LfBackend *be, int64_t n, int64_t width, double scale)
+{
+    LfTensor gate = input(LF_F32, n, width), up = input(LF_F32, n, width);
+    let_change(gate);
+    for (int64_t i = 0; i < n * width; i++)
+        lf_f32(gate)[i] *= (float) scale;
+    double *want = as_double(gate);
+    for (int64_t i = 0; i < n * width; i++)
+        want[i] = gelu_tanh(want[i]) * lf_f32(up)[i];
+    lf_gelu_gate(be, gate, up);
+    expect_close(gate, want, TOLERANCE);
+    settle(be);
+}
+
+static void check_gelu_gate(LfBackend *be)
+{
+    for (int i = 0; i < 8; i++)
+        gelu_gate_case(be, random_odd(9), random_odd(99), 1.0);
+    gelu_gate_case(be, 33, 1024, 4.0);
+    gelu_gate_case(be, 33, 1024, 0.01);
+    gelu_gate_case(be, 3, 1024, 1000.0);
+}
+
+static void bench_gelu_gate(LfBackend *be)
+{
+    LfTensor gate = input(LF_F32, 512, 10240), up = input(LF_F32, 512, 10240);
+    let_change(gate);
+    BENCH(be, "umT5 512x10240", 0, 3.0 * (double) lf_tensor_size(gate))
+    lf_gelu_gate(be, gate, up);
+    settle(be);
+}
+
+/* ---- latents ---- */
+
+/* Both directions, from the definition; `first`: channels slowest in a row. */
+static void patch_case(LfBackend *be, int64_t frames, int64_t channels, int64_t h, int64_t w,
+                       bool first)
+{
+    LfTensor picture = first ? input(LF_F32, frames, channels, 2 * h, 2 * w)
+                             : output(LF_F32, frames, channels, 2 * h, 2 * w);
+    LfTensor rows = first ? output(LF_F32, frames * h * w, channels * 4)
+                          : input(LF_F32, frames * h * w, channels * 4);
+    double *want = reference(lf_tensor_count(picture)), *from = as_double(first ? picture : rows);
+    for (int64_t f = 0; f < frames; f++)
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t y = 0; y < 2 * h; y++)
+                for (int64_t x = 0; x < 2 * w; x++) {
+                    int64_t row = (f * h + y / 2) * w + x / 2, part = 2 * (y % 2) + x % 2;
+                    int64_t pixel = ((f * channels + c) * 2 * h + y) * 2 * w + x;
+                    if (first)
+                        want[row * channels * 4 + c * 4 + part] = from[pixel];
+                    else
+                        want[pixel] = from[row * channels * 4 + part * channels + c];
+                }
+    if (first)
+        lf_patchify(be, rows, picture);
+    else
+        lf_unpatchify(be, picture, rows);
+    expect_close(first ? rows : picture, want, 0.0);
+    settle(be);
+}
+
+static void patch_cases(LfBackend *be, bool first)
+{
+    for (int i = 0; i < 6; i++)
+        patch_case(be, random_odd(3), random_odd(17), random_odd(9), random_odd(9), first);
+    patch_case(be, 3, 16, 10, 16, first);
+}
+
+static void check_patchify(LfBackend *be)
+{
+    patch_cases(be, true);
+}
+
+static void check_unpatchify(LfBackend *be)
+{
+    patch_cases(be, false);
+}
+
+static void bench_patchify(LfBackend *be)
+{
+    LfTensor x = input(LF_F32, 3, 16, 60, 104), out = output(LF_F32, 3 * 30 * 52, 64);
+    BENCH(be, "480x832 patchify", 0, 2.0 * (double) lf_tensor_size(x))
+    lf_patchify(be, out, x);
+    settle(be);
+}
+
+static void bench_unpatchify(LfBackend *be)
+{
+    LfTensor out = output(LF_F32, 3, 16, 60, 104), x = input(LF_F32, 3 * 30 * 52, 64);
+    BENCH(be, "480x832 unpatchify", 0, 2.0 * (double) lf_tensor_size(x))
+    lf_unpatchify(be, out, x);
+    settle(be);
+}
+
+/* out = a·x + b·y; `place`: 0 apart, 1 out is x, 2 out is y. */
+static void mix_case(LfBackend *be, int64_t n, int place, bool renoise)
+{
+    LfTensor x = input(LF_F32, n), y = input(LF_F32, n);
+    LfTensor out = place == 0 ? output(LF_F32, n) : place == 1 ? x : y;
+    float sigma = (float) random_uniform(0.0, 1.0);
+    double *a = as_double(x), *b = as_double(y);
+    for (int64_t i = 0; i < n; i++)
+        a[i] = renoise ? (1.0 - (double) sigma) * a[i] + (double) sigma * b[i]
+                       : a[i] - (double) sigma * b[i];
+    let_change(out);
+    if (renoise)
+        lf_renoise(be, out, x, y, sigma);
+    else
+        lf_denoise(be, out, x, y, sigma);
+    expect_close(out, a, TOLERANCE);
+    settle(be);
+}
+
+static void mix_cases(LfBackend *be, bool renoise)
+{
+    for (int i = 0; i < 9; i++)
+        mix_case(be, i < 6 ? random_odd(99) : random_size(5000), i % 3, renoise);
+}
+
+static void check_denoise(LfBackend *be)
+{
+    mix_cases(be, false);
+}
+
+static void check_renoise(LfBackend *be)
+{
+    mix_cases(be, true);
+}
+
+#define bench_denoise NULL
+
+static void bench_renoise(LfBackend *be)
+{
+    LfTensor x = input(LF_F32, 3, 16, 60, 104), out = output(LF_F32, 3, 16, 60, 104);
+    BENCH(be, "480x832 renoise", 0, 3.0 * (double) lf_tensor_size(x))
+    lf_renoise(be, out, x, x, 0.5f);
+    settle(be);
+}
+
+/* ---- decoder ---- */
+
+static void squash_case(LfBackend *be, int64_t frames, int64_t channels, int64_t h, int64_t w)
+{
+    LfTensor x = input(LF_F32, frames, channels, h, w),
+             out = output(LF_F32, frames, h, w, channels);
+    double *from = as_double(x), *want = reference(lf_tensor_count(x));
+    for (int64_t i = 0; i < lf_tensor_count(x); i++) {
+        int64_t pixel = i % (h * w), channel = i / (h * w) % channels, f = i / (h * w * channels);
+        want[(f * h * w + pixel) * channels + channel] = 3.0 * tanh(from[i] / 3.0);
+    }
+    lf_squash(be, out, x);
+    expect_close(out, want, TOLERANCE);
+    settle(be);
+}
+
+static void check_squash(LfBackend *be)
+{
+    for (int i = 0; i < 6; i++)
+        squash_case(be, random_odd(3), random_odd(17), random_odd(9), random_odd(9));
+    squash_case(be, 3, 16, 20, 32);
+}
+
+static void bench_squash(LfBackend *be)
+{
+    LfTensor x = input(LF_F32, 3, 16, 60, 104), out = output(LF_F32, 3, 60, 104, 16);
+    BENCH(be, "480x832 squash", 0, 2.0 * (double) lf_tensor_size(x))
+    lf_squash(be, out, x);
+    settle(be);
+}
+
+static void rgb8_case(LfBackend *be, int64_t frames, int64_t h, int64_t w)
+{
+    LfTensor x = input(LF_F32, frames, h, w, 3), out = output(LF_U8, frames, h, w, 3);
+    uint8_t *want = g_malloc(lf_tensor_size(out));
+    static const float special[] = {0.0f, -0.0f, 1.0f, 255.0f / 256.0f, INFINITY, -INFINITY, 0.5f};
+    let_change(x);
+    for (int64_t i = 0; i < lf_tensor_count(x); i++) {
+        float *value = lf_f32(x) + i;
+        if (random_size(20) == 1)
+            *value = special[random_size(G_N_ELEMENTS(special)) - 1];
+        want[i] = (uint8_t) (255.0f * fminf(fmaxf(*value, 0.0f), 1.0f));
+    }
+    lf_rgb8(be, out, x);
+    expect_equal(out, want);
+    g_free(want);
+    settle(be);
+}
+
+static void check_rgb8(LfBackend *be)
+{
+    for (int i = 0; i < 8; i++)
+        rgb8_case(be, random_odd(3), random_odd(33), random_odd(33));
+    rgb8_case(be, 2, 160, 256);
+}
+
+static void bench_rgb8(LfBackend *be)
+{
+    LfTensor x = input(LF_F32, 12, 160, 256, 3), out = output(LF_U8, 12, 160, 256, 3);
+    BENCH(be, "demo 12x160x256", 0, 5.0 * (double) lf_tensor_count(x))
+    lf_rgb8(be, out, x);
+    settle(be);
+}
+
+const CheckOp pointwise_ops[] = {CHECK_OP(embedding),  CHECK_OP(gelu_gate), CHECK_OP(patchify),
+                                 CHECK_OP(unpatchify), CHECK_OP(denoise),   CHECK_OP(renoise),
+                                 CHECK_OP(squash),     CHECK_OP(rgb8),      {0}};
