@@ -8,6 +8,13 @@
 #include "cpu.h"
 #include "simd/simd.h"
 
+/* The kernels of the levels above plain C; a machine without them never reaches those levels. */
+#if defined __x86_64__
+#define LF_SIMD_KERNELS(name) &name##_avx2, &name##_avx512
+#else
+#define LF_SIMD_KERNELS(name) NULL, NULL
+#endif
+
 /* The attention kernel of this backend's level. */
 const LfAttendKernel *lf_attend_kernel(const LfBackend *be);
 

@@ -63,7 +63,8 @@ static const LfAttendKernel kernel_c = {16, attend_scratch_c, attend_c};
 
 const LfAttendKernel *lf_attend_kernel(const LfBackend *be)
 {
-    return &kernel_c;
+    const LfAttendKernel *const kernels[] = {&kernel_c, LF_SIMD_KERNELS(lf_attend)};
+    return kernels[((const LfCpu *) be)->level];
 }
 
 /* ---- the operation ------------------------------------------------------------------------- */

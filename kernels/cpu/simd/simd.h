@@ -53,7 +53,7 @@ typedef struct {
     const float *bias; /* [n_queries, keys] or NULL */
     int64_t q_stride, out_stride, key_stride, bias_stride;
     int n_queries, head_dim, n_keys; /* n_keys: entries of `keys` */
-    int total;                       /* keys in all, or more: what scratch is sized for */
+    int total;                       /* keys in all; more where last_logit is 0 */
     float scale;
     float last_logit; /* added to the last key's */
 } LfAttend;
@@ -63,5 +63,7 @@ typedef struct {
     size_t (*scratch)(const LfAttend *); /* bytes that `run` needs */
     void (*run)(const LfAttend *, void *scratch);
 } LfAttendKernel;
+
+extern const LfAttendKernel lf_attend_avx2, lf_attend_avx512;
 
 #endif

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Attention of up to some dozens of queries, which are the lanes of the vectors, so that nothing is
+ * ever reduced across a register and keys and values are read as they lie:
+ *
+ *   S [key, query] = Σ_c K [key, c] · Q [c, query]       K broadcast, Q transposed once
+ *   P = 2^(S − max), down the keys                       scale · log2 e sits in Q
+ *   O [c, query] += Σ_key V [key, c] · P [key, query]    V broadcast
+ *
+ * with the running maximum and sum of online softmax from one run of keys to the next. Bound: the
+ * two products, on vector FMA units; registers hold ROWS × n_vec sums, enough to hide the FMA's
+ * latency, with fewer loads than FMAs.
+ */
+#include "simd.h"
+#include "vec.h"
+
+#include <string.h>
+
+#define LOG2E 1.44269504f
+#if LANES == 16
+#define MAX_VECS 4 /* vectors of queries in a tile */
+#else
+#define MAX_VECS 2
+#endif
+#define RUN 128 /* keys whose scores are held at once */
+
+/* One tile of queries. Rows of q, p and o are n_vec vectors wide. */
+typedef struct {
+    const LfAttend *a;
+    float *q; /* [d], scaled */
+    float *p; /* [RUN]: scores, then weights */
+    float *o; /* [d] */
+    Vec largest[MAX_VECS], sum[MAX_VECS], fade[MAX_VECS];
+    LfKeys part[RUN]; /* of the run being gathered */
+    int n_parts, n, done;
+    int first, n_queries; /* of the tile */
+} Tile;
+
+/* ---- S = K·Q ---- */
+
+INLINE void score_rows(Tile *tile, float *p, const float *k, const int rows, const int n_vec)
+{
+    int64_t stride = tile->a->key_stride;
+    int d = tile->a->head_dim;
+    const float *q = tile->q;
+    Vec s[8][MAX_VECS];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < n_vec; v++)
+            s[r][v] = vec_set1(0);
+    for (int c = 0; c < d; c++, q += n_vec * LANES) {
+        Vec x[MAX_VECS];
+#pragma GCC unroll 4
+        for (int v = 0; v < n_vec; v++)
+            x[v] = vec_load(q + v * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            Vec y = vec_set1(k[r * stride + c]);
+#pragma GCC unroll 4
+            for (int v = 0; v < n_vec; v++)
+                s[r][v] = vec_fma(y, x[v], s[r][v]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < n_vec; v++)
+            vec_store(p + (r * n_vec + v) * LANES, s[r][v]);
+}
+
+INLINE void score_part(Tile *tile, float *p, const LfKeys *part, const int rows, const int n_vec)
+{
+    int64_t stride = tile->a->key_stride;
+    int j = 0, width = n_vec * LANES;
+    for (; j + rows <= part->n; j += rows)
+        score_rows(tile, p + j * width, part->k + j * stride, rows, n_vec);
+    if (rows > 4 && j + 4 <= part->n) {
+        score_rows(tile, p + j * width, part->k + j * stride, 4, n_vec);
+        j += 4;
+    }
+    for (; j < part->n; j++)
+        score_rows(tile, p + j * width, part->k + j * stride, 1, n_vec);
+}
+
+/* ---- P = 2^(S − max) ---- */
+
+/* What is added to the scores: a bias of each pair, and the last key's logit. */
+static void add_bias(Tile *tile, int n_vec)
+{
+    const LfAttend *a = tile->a;
+    int width = n_vec * LANES;
+    for (int i = 0; a->bias && i < tile->n_queries; i++) {
+        const float *bias = a->bias + (tile->first + i) * a->bias_stride + tile->done;
+        for (int j = 0; j < tile->n; j++)
+            tile->p[j * width + i] += bias[j] * LOG2E;
+    }
+    if (a->last_logit != 0 && tile->done + tile->n == a->total)
+        for (int i = 0; i < width; i++)
+            tile->p[(tile->n - 1) * width + i] += a->last_logit * LOG2E;
+}
+
+INLINE void weigh(Tile *tile, const int n_vec)
+{
+    float *p = tile->p;
+    for (int v = 0; v < n_vec; v++) {
+        Vec largest = tile->largest[v];
+        for (int j = 0; j < tile->n; j++)
+            largest = vec_max(largest, vec_load(p + (j * n_vec + v) * LANES));
+        tile->fade[v] = vec_exp2(tile->largest[v] - largest);
+        tile->largest[v] = largest;
+        tile->sum[v] *= tile->fade[v];
+    }
+    for (int j = 0; j < tile->n; j++)
+#pragma GCC unroll 4
+        for (int v = 0; v < n_vec; v++) {
+            float *pv = p + (j * n_vec + v) * LANES;
+            Vec weight = vec_exp2(vec_load(pv) - tile->largest[v]);
+            vec_store(pv, weight);
+            tile->sum[v] += weight;
+        }
+}
+
+/* ---- O += V·P ---- */
+
+INLINE void sum_channels(Tile *tile, int c, const int rows, const int n_vec)
+{
+    int64_t stride = tile->a->key_stride;
+    float *o = tile->o + c * n_vec * LANES;
+    const float *p = tile->p;
+    Vec s[8][MAX_VECS];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < n_vec; v++)
+            s[r][v] = vec_load(o + (r * n_vec + v) * LANES) * tile->fade[v];
+    for (int i = 0; i < tile->n_parts; i++) {
+        const float *y = tile->part[i].v + c;
+        for (int j = 0; j < tile->part[i].n; j++, y += stride, p += n_vec * LANES) {
+            Vec x[MAX_VECS];
+#pragma GCC unroll 4
+            for (int v = 0; v < n_vec; v++)
+                x[v] = vec_load(p + v * LANES);
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+                for (int v = 0; v < n_vec; v++)
+                    s[r][v] = vec_fma(vec_set1(y[r]), x[v], s[r][v]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < n_vec; v++)
+            vec_store(o + (r * n_vec + v) * LANES, s[r][v]);
+}
+
+/* ---- one run of keys ---- */
+
+INLINE void attend_run_of(Tile *tile, const int rows, const int n_vec)
+{
+    const LfAttend *a = tile->a;
+    float *p = tile->p;
+    for (int i = 0; i < tile->n_parts; i++) {
+        score_part(tile, p, &tile->part[i], rows, n_vec);
+        p += tile->part[i].n * n_vec * LANES;
+    }
+    if (a->bias || a->last_logit != 0)
+        add_bias(tile, n_vec);
+    weigh(tile, n_vec);
+    int c = 0;
+    for (; c + rows <= a->head_dim; c += rows)
+        sum_channels(tile, c, rows, n_vec);
+    for (; c < a->head_dim; c++)
+        sum_channels(tile, c, 1, n_vec);
+}
+
+static void attend_run(Tile *tile, int n_vec)
+{
+    switch (n_vec) {
+    case 1:
+        attend_run_of(tile, 8, 1);
+        break;
+#if MAX_VECS == 2
+    case 2:
+        attend_run_of(tile, 4, 2);
+        break;
+#else
+    case 2:
+        attend_run_of(tile, 8, 2);
+        break;
+    case 3:
+        attend_run_of(tile, 8, 3);
+        break;
+    case 4:
+        attend_run_of(tile, 4, 4);
+        break;
+#endif
+    }
+    tile->done += tile->n;
+    tile->n = tile->n_parts = 0;
+}
+
+/* ---- a tile of queries ---- */
+
+static void load_queries(Tile *tile, int n_vec)
+{
+    const LfAttend *a = tile->a;
+    Vec scale = vec_set1(a->scale * LOG2E), block[LANES];
+    for (int v = 0; v < n_vec; v++) {
+        for (int c = 0; c < a->head_dim; c += LANES) {
+            int width = a->head_dim - c < LANES ? a->head_dim - c : LANES;
+            for (int i = 0; i < LANES; i++) {
+                int row = v * LANES + i;
+                const float *q = a->q + (tile->first + row) * a->q_stride + c;
+                block[i] = vec_set1(0);
+                if (row < tile->n_queries)
+                    block[i] = vec_load_n(q, width) * scale;
+            }
+            vec_transpose(block);
+            for (int i = 0; i < width; i++)
+                vec_store(tile->q + ((c + i) * n_vec + v) * LANES, block[i]);
+        }
+    }
+}
+
+static void store_outputs(Tile *tile, int n_vec)
+{
+    const LfAttend *a = tile->a;
+    Vec block[LANES];
+    for (int v = 0; v < n_vec; v++) {
+        Vec share = vec_set1(1) / tile->sum[v];
+        for (int c = 0; c < a->head_dim; c += LANES) {
+            int width = a->head_dim - c < LANES ? a->head_dim - c : LANES;
+            for (int i = 0; i < LANES; i++)
+                block[i] = vec_set1(0);
+            for (int i = 0; i < width; i++)
+                block[i] = vec_load(tile->o + ((c + i) * n_vec + v) * LANES) * share;
+            vec_transpose(block);
+            for (int i = 0; i < LANES && v * LANES + i < tile->n_queries; i++)
+                vec_store_n(a->out + (tile->first + v * LANES + i) * a->out_stride + c, block[i],
+                            width);
+        }
+    }
+}
+
+static void attend_tile(Tile *tile)
+{
+    const LfAttend *a = tile->a;
+    int n_vec = (tile->n_queries + LANES - 1) / LANES;
+    load_queries(tile, n_vec);
+    memset(tile->o, 0, (size_t) a->head_dim * n_vec * sizeof(Vec));
+    for (int v = 0; v < n_vec; v++) {
+        tile->largest[v] = vec_set1(-1e30f); /* finite: the difference to it must be a number */
+        tile->sum[v] = vec_set1(0);
+    }
+    for (int i = 0; i < a->n_keys; i++) {
+        for (int j = 0; j < a->keys[i].n;) {
+            int left = a->keys[i].n - j, room = RUN - tile->n, n = left < room ? left : room;
+            tile->part[tile->n_parts++] =
+                (LfKeys){a->keys[i].k + j * a->key_stride, a->keys[i].v + j * a->key_stride, n};
+            tile->n += n;
+            j += n;
+            if (tile->n == RUN)
+                attend_run(tile, n_vec);
+        }
+    }
+    if (tile->n)
+        attend_run(tile, n_vec);
+    store_outputs(tile, n_vec);
+}
+
+/* ---- the kernel ---- */
+
+static size_t attend_scratch(const LfAttend *a)
+{
+    return sizeof(Tile) + (size_t) (2 * a->head_dim + RUN) * MAX_VECS * sizeof(Vec);
+}
+
+static void attend(const LfAttend *a, void *scratch)
+{
+    Tile *tile = scratch;
+    tile->a = a;
+    tile->q = (float *) (tile + 1);
+    tile->o = tile->q + (size_t) a->head_dim * MAX_VECS * LANES;
+    tile->p = tile->o + (size_t) a->head_dim * MAX_VECS * LANES;
+    for (int i = 0; i < a->n_queries; i += MAX_VECS * LANES) {
+        int left = a->n_queries - i;
+        tile->first = i;
+        tile->n_queries = left < MAX_VECS * LANES ? left : MAX_VECS * LANES;
+        tile->n = tile->n_parts = tile->done = 0;
+        attend_tile(tile);
+    }
+}
+
+const LfAttendKernel LF_SIMD(lf_attend) = {MAX_VECS * LANES, attend_scratch, attend};
