@@ -7,6 +7,8 @@
 
 #include <glib.h>
 
+G_BEGIN_DECLS
+
 typedef enum {
     LF_ERROR_NOT_FOUND, /* a file or directory does not exist */
     LF_ERROR_READ,      /* it exists and cannot be read: permission, short read */
@@ -23,5 +25,7 @@ typedef enum {
 
 #define LF_ERROR (lf_error_quark())
 GQuark lf_error_quark(void);
+
+G_END_DECLS
 
 #endif

@@ -24,9 +24,11 @@ int lf_tokenizer_size(const LfTokenizer *tokenizer); /* pieces */
 int lf_tokenizer_encode(const LfTokenizer *tokenizer, const char *text, int32_t *ids, int capacity,
                         GError **error);
 
-/* The cleaning alone (prompt_clean.c): curly quotes, ligatures and full-width forms made plain, C0
- * controls and terminal escapes removed, HTML entities unescaped twice, NFC, runs of Unicode
- * whitespace to one space, stripped. Transfer full; NULL and LF_ERROR_TEXT when it is not UTF-8. */
+/* The cleaning alone: curly quotes, Latin ligatures and full-width forms made plain, C0 controls
+ * and terminal escapes removed, UTF-8 that was read as Windows-1252 or Latin-1 ("cafÃ©") repaired,
+ * HTML entities unescaped, NFC, runs of Unicode whitespace to one space, stripped. Text misread by
+ * any other code page, or whose misread parts were lost since, stays as it is. Transfer full; NULL
+ * and LF_ERROR_TEXT when it is not UTF-8 or longer than 64 KiB. */
 char *lf_prompt_clean(const char *text, GError **error);
 
 G_END_DECLS
