@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/files/model_config.h"
+#include "tests/common/tiny_model.h"
+
+#include <string.h>
+
+/* Reads `text` as the model.json of a fresh directory. */
+static LfModelConfig *read_text(const char *text, gssize size, GError **error)
+{
+    char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "model.json", NULL);
+    g_assert_true(g_file_set_contents(path, text, size, NULL));
+    LfModelConfig *config = lf_model_config_read(dir, error);
+    lf_tiny_model_remove(dir);
+    return config;
+}
+
+static void test_defaults(void)
+{
+    GError *error = NULL;
+    LfModelConfig *c = read_text("{}", -1, &error);
+    g_assert_no_error(error);
+    g_assert_null(c->transformer.file);
+    g_assert_cmpint(c->transformer.dim, ==, 0);
+    g_assert_cmpint(c->transformer.text_len, ==, 512);
+    g_assert_cmpint(c->video.width, ==, 832);
+    g_assert_cmpint(c->video.height, ==, 480);
+    g_assert_cmpint(c->video.fps_n, ==, 16);
+    g_assert_cmpint(c->video.fps_d, ==, 1);
+    g_assert_cmpint(c->video.chunk, ==, 3);
+    g_assert_cmpint(c->schedule.n_steps, ==, 4);
+    g_assert_cmpint(c->schedule.steps[3], ==, 250);
+    g_assert_cmpfloat(c->schedule.shift, ==, 5.0);
+    g_assert_cmpint(c->cache.window, ==, 21);
+    g_assert_false(c->cache.relative);
+    g_assert_false(c->sparse.given);
+    g_assert_cmpfloat(c->sparse.base, ==, 0.98);
+    lf_model_config_free(c);
+}
+
+static void test_values(void)
+{
+    GError *error = NULL;
+    LfModelConfig *c =
+        read_text("{\"transformer\": {\"file\": \"a.pt\", \"dim\": 48, \"heads\": 2},"
+                  " \"decoder\": {\"file\": \"/b.pth\", \"type\": \"tiny\"},"
+                  " \"video\": {\"fps\": \"24000/1001\", \"chunk\": 2},"
+                  " \"schedule\": {\"steps\": [1000, 1], \"shift\": 3},"
+                  " \"cache\": {\"window\": 0, \"sink\": 3, "
+                  "\"positions\": \"relative\"},"
+                  " \"sparse\": {}}",
+                  -1, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(c->video.fps_n, ==, 24000);
+    g_assert_cmpint(c->video.fps_d, ==, 1001);
+    g_assert_cmpint(c->schedule.n_steps, ==, 2);
+    g_assert_cmpfloat(c->schedule.shift, ==, 3.0);
+    g_assert_true(c->cache.relative);
+    g_assert_true(c->sparse.given);
+    g_autofree char *inside = lf_model_config_path(c, c->transformer.file);
+    g_autofree char *outside = lf_model_config_path(c, c->decoder.file);
+    g_assert_true(g_str_has_prefix(inside, c->directory));
+    g_assert_cmpstr(outside, ==, "/b.pth");
+    lf_model_config_free(c);
+    c = read_text("{\"video\": {\"fps\": 23.976}}", -1, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(c->video.fps_n, ==, 23976);
+    g_assert_cmpint(c->video.fps_d, ==, 1000);
+    lf_model_config_free(c);
+}
+
+/* What each refused text is told to be: the message names the thing. */
+static const struct {
+    const char *text, *named;
+} refused[] = {
+    {"{\"transfromer\": {}}", "transfromer"},
+    {"{\"video\": {\"widht\": 64}}", "widht"},
+    {"{\"video\": 5}", "video"},
+    {"{\"video\": {\"width\": \"64\"}}", "video.width"},
+    {"{\"video\": {\"width\": 64.5}}", "video.width"},
+    {"{\"video\": {\"width\": null}}", "video.width"},
+    {"{\"video\": {\"width\": 100}}", "100"},
+    {"{\"video\": {\"width\": -64}}", "-64"},
+    {"{\"video\": {\"width\": 99999999999999999999999}}", "video.width"},
+    {"{\"video\": {\"fps\": 0}}", "video.fps"},
+    {"{\"video\": {\"fps\": \"16\"}}", "video.fps"},
+    {"{\"video\": {\"fps\": \"16/0\"}}", "video.fps"},
+    {"{\"video\": {\"fps\": \"16/1x\"}}", "video.fps"},
+    {"{\"video\": {\"fps\": 1e300}}", "video.fps"},
+    {"{\"video\": {\"chunk\": 0}}", "video.chunk"},
+    {"{\"schedule\": {\"steps\": []}}", "schedule.steps"},
+    {"{\"schedule\": {\"steps\": [500, 500]}}", "schedule.steps"},
+    {"{\"schedule\": {\"steps\": [1001]}}", "schedule.steps"},
+    {"{\"schedule\": {\"steps\": [1000, 0]}}", "schedule.steps"},
+    {"{\"schedule\": {\"steps\": [17,16,15,14,13,12,11,10,9,8,7,6,5,4,3,2,1]}}", "schedule.steps"},
+    {"{\"schedule\": {\"shift\": 0}}", "schedule.shift"},
+    {"{\"cache\": {\"window\": 3, \"sink\": 1}}", "cache.window"},
+    {"{\"cache\": {\"positions\": \"both\"}}", "cache.positions"},
+    {"{\"sparse\": {\"target\": 1}}", "sparse.target"},
+    {"{\"sparse\": {\"keep_frames\": 2, \"keep_sink\": 1, \"keep_near\": 2}}", "keep_frames 2"},
+    {"{\"transformer\": {\"dim\": 256}}", "transformer.file"},
+    {"{\"transformer\": {\"file\": \"\"}}", "transformer.file"},
+    {"{\"transformer\": {\"file\": \"a\", \"dim\": 256, \"heads\": 3}}", "3 heads"},
+    {"{\"transformer\": {\"file\": \"a\", \"dim\": 30, \"heads\": 2}}", "heads of 15"},
+    {"{\"transformer\": {\"file\": \"a\", \"dim\": 8, \"heads\": 2}}", "heads of 4"},
+    {"{\"transformer\": {\"file\": \"a\", \"freq_dim\": 33}}", "freq_dim"},
+    {"{\"text_encoder\": {\"file\": \"a\", \"attention_dim\": 64, \"heads\": 3}}", "3 heads"},
+    {"{\"text_encoder\": {\"file\": \"a\", \"buckets\": 30}}", "buckets"},
+    {"{\"text_encoder\": {\"file\": \"a\", \"buckets\": 32, \"max_distance\": 8}}", "max_distance"},
+    {"{\"transformer\": {\"file\": \"a\", \"text_dim\": 64},"
+     " \"text_encoder\": {\"file\": \"b\", \"dim\": 32}}",
+     "text_dim 64"},
+    {"{\"decoder\": {\"type\": \"wan\", \"file\": \"a\"}}", "decoder.type"},
+    {"{\"tokenizer\": {}}", "tokenizer.file"},
+};
+
+static void test_refused(void)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(refused); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_null(read_text(refused[i].text, -1, &error));
+        g_test_message("%s → %s", refused[i].text, error->message);
+        g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
+        g_assert_nonnull(strstr(error->message, refused[i].named));
+    }
+}
+
+static void assert_no_json(const char *text, gssize size)
+{
+    g_autoptr(GError) error = NULL;
+    g_assert_null(read_text(text, size, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_FORMAT);
+}
+
+static void test_no_json(void)
+{
+    assert_no_json("", 0);
+    assert_no_json("[]", -1);
+    assert_no_json("{", -1);
+    assert_no_json("}", -1);
+    assert_no_json("{\"video\": {\"width\": 64}", -1);
+    assert_no_json("{\"video\xff\": {}}", -1);
+    assert_no_json("{}\0{}", 5);
+    assert_no_json("{\"unterminated", -1);
+    /* A comment may hide a quotation mark, and behind that any number of brackets. */
+    assert_no_json("{/* \" */ \"video\": {}}", -1);
+    assert_no_json("{'video': {}}", -1);
+}
+
+/* json-glib alone would use up the stack on each of these. */
+static void test_nesting(void)
+{
+    const gsize depth = 500000;
+    g_autofree char *arrays = g_strnfill(depth, '[');
+    GString *objects = g_string_new(NULL);
+    for (gsize i = 0; i < depth / 6; i++)
+        g_string_append(objects, "{\"a\":");
+    g_autofree char *hidden = g_strconcat("{\"a\\\"\":", arrays, NULL);
+    assert_no_json(arrays, -1);
+    assert_no_json(objects->str, -1);
+    assert_no_json(hidden, -1);
+    g_string_free(objects, TRUE);
+}
+
+static void test_places(void)
+{
+    g_autoptr(GError) missing = NULL, empty = NULL, large = NULL;
+    char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
+    g_assert_null(lf_model_config_read("/nonexistent/model", &missing));
+    g_assert_error(missing, LF_ERROR, LF_ERROR_NOT_FOUND);
+    g_assert_null(lf_model_config_read(dir, &empty));
+    g_assert_error(empty, LF_ERROR, LF_ERROR_NOT_FOUND);
+    g_assert_nonnull(strstr(empty->message, "model.json"));
+    lf_tiny_model_remove(dir);
+    g_autofree char *spaces = g_strnfill((1 << 20) + 1, ' ');
+    g_assert_null(read_text(spaces, -1, &large));
+    g_assert_error(large, LF_ERROR, LF_ERROR_FORMAT);
+}
+
+/* The demo model and its preset are two tellings of the same numbers. */
+static void test_demo(void)
+{
+    GError *error = NULL;
+    g_autofree char *dir = g_path_get_dirname(LF_TEST_TOKENIZER);
+    LfModelConfig *file = lf_model_config_read(dir, &error);
+    g_assert_no_error(error);
+    LfModelConfig *preset = lf_model_config_preset("demo");
+    g_autofree char *path = lf_model_config_path(file, file->decoder.file);
+    LfTensorFile *decoder = lf_tensor_file_open(path, &error);
+    g_assert_no_error(error);
+    g_assert_true(lf_decoder_config_complete(&file->decoder, decoder, &error));
+    lf_tensor_file_unref(decoder);
+    char **names[] = {&file->transformer.file, &file->text_encoder.file, &file->decoder.file,
+                      &file->tokenizer_file, &file->directory};
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
+        g_clear_pointer(names[i], g_free);
+    g_assert_cmpmem(file, sizeof *file, preset, sizeof *preset);
+    lf_model_config_free(file);
+    lf_model_config_free(preset);
+    preset = lf_model_config_preset("wan-1.3b");
+    g_assert_true(lf_model_config_check(preset, &error));
+    lf_model_config_free(preset);
+    g_assert_null(lf_model_config_preset("wan-14b"));
+}
+
+static LfTensorFile *open_part(const LfModelConfig *config, const char *file)
+{
+    GError *error = NULL;
+    g_autofree char *path = lf_model_config_path(config, file);
+    LfTensorFile *part = lf_tensor_file_open(path, &error);
+    g_assert_no_error(error);
+    return part;
+}
+
+static void test_complete(void)
+{
+    GError *error = NULL;
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    LfModelConfig *c = lf_model_config_read(dir, &error);
+    g_assert_no_error(error);
+    LfTensorFile *transformer = open_part(c, c->transformer.file);
+    LfTensorFile *text = open_part(c, c->text_encoder.file);
+    LfTensorFile *decoder = open_part(c, c->decoder.file);
+    g_assert_true(lf_transformer_config_complete(&c->transformer, transformer, &error));
+    g_assert_true(lf_text_encoder_config_complete(&c->text_encoder, text, &error));
+    g_assert_true(lf_decoder_config_complete(&c->decoder, decoder, &error));
+    g_assert_true(lf_model_config_check(c, &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(c->transformer.dim, ==, LF_TINY_DIM);
+    g_assert_cmpint(c->transformer.ffn, ==, 96);
+    g_assert_cmpint(c->transformer.layers, ==, LF_TINY_LAYERS);
+    g_assert_cmpint(c->transformer.freq_dim, ==, 32);
+    g_assert_cmpint(c->transformer.text_dim, ==, LF_TINY_TEXT_DIM);
+    g_assert_cmpint(c->transformer.channels, ==, LF_TINY_CHANNELS);
+    g_assert_cmpint(c->text_encoder.vocab, ==, 434);
+    g_assert_cmpint(c->text_encoder.heads, ==, 2);
+    g_assert_cmpint(c->text_encoder.buckets, ==, 32);
+    g_assert_cmpint(c->text_encoder.max_distance, ==, 128);
+    g_assert_cmpint(c->decoder.channels, ==, LF_TINY_CHANNELS);
+    g_assert_cmpint(c->decoder.widths[1], ==, 12);
+
+    /* A number that a shape contradicts, a part in place of another, heads that nothing tells. */
+    g_autoptr(GError) number = NULL, part = NULL, heads = NULL, layers = NULL;
+    LfTransformerConfig wrong = {.dim = 64, .heads = 2};
+    g_assert_false(lf_transformer_config_complete(&wrong, transformer, &number));
+    g_assert_error(number, LF_ERROR, LF_ERROR_SHAPE);
+    g_assert_nonnull(strstr(number->message, "transformer.dim is 64"));
+    g_assert_nonnull(strstr(number->message, "[48, 4, 1, 2, 2]"));
+    wrong = (LfTransformerConfig){0};
+    g_assert_false(lf_transformer_config_complete(&wrong, decoder, &part));
+    g_assert_nonnull(strstr(part->message, "patch_embedding.weight: missing in"));
+    wrong = (LfTransformerConfig){0};
+    g_assert_false(lf_transformer_config_complete(&wrong, transformer, &heads));
+    g_assert_nonnull(strstr(heads->message, "transformer.heads"));
+    wrong = (LfTransformerConfig){.heads = 2, .layers = 3};
+    g_assert_false(lf_transformer_config_complete(&wrong, transformer, &layers));
+    g_assert_nonnull(strstr(layers->message, "transformer.layers: 3 wanted"));
+    lf_tensor_file_unref(transformer);
+    lf_tensor_file_unref(text);
+    lf_tensor_file_unref(decoder);
+    lf_model_config_free(c);
+    lf_tiny_model_remove(dir);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/model-config/defaults", test_defaults);
+    g_test_add_func("/model-config/values", test_values);
+    g_test_add_func("/model-config/refused", test_refused);
+    g_test_add_func("/model-config/no-json", test_no_json);
+    g_test_add_func("/model-config/nesting", test_nesting);
+    g_test_add_func("/model-config/places", test_places);
+    g_test_add_func("/model-config/demo", test_demo);
+    g_test_add_func("/model-config/complete", test_complete);
+    return g_test_run();
+}
