@@ -10,9 +10,11 @@
 
 /* The kernels of the levels above plain C; a machine without them never reaches those levels. */
 #if defined __x86_64__
-#define LF_SIMD_KERNELS(name) &name##_avx2, &name##_avx512
+#define LF_SIMD_KERNELS(name)   &name##_avx2, &name##_avx512
+#define LF_SIMD_FUNCTIONS(name) name##_avx2, name##_avx512
 #else
-#define LF_SIMD_KERNELS(name) NULL, NULL
+#define LF_SIMD_KERNELS(name)   NULL, NULL
+#define LF_SIMD_FUNCTIONS(name) NULL, NULL
 #endif
 
 /* The attention kernel of this backend's level. */

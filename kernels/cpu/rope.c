@@ -3,8 +3,7 @@
  * From the product q, k, v to what attention reads: norm, rotation, heads apart, block means, all
  * in one pass over each row. Bound by memory: every value is read once and written once.
  */
-#include "cpu.h"
-#include "simd/simd.h"
+#include "attend.h"
 #include "window.h"
 
 #include <math.h>
@@ -40,7 +39,8 @@ static void rotate_row_c(const LfRotate *rotate, float *out, int64_t head_stride
 
 static LfRotateRow *rotate_row(const LfBackend *be)
 {
-    return rotate_row_c;
+    LfRotateRow *const rows[] = {rotate_row_c, LF_SIMD_FUNCTIONS(lf_rotate_row)};
+    return rows[((const LfCpu *) be)->level];
 }
 
 /* ---- one block of one frame ---------------------------------------------------------------- */

@@ -90,7 +90,8 @@ static const LfSelectKernel kernel_c = {1, select_scratch_c, select_c};
 
 static const LfSelectKernel *select_kernel(const LfBackend *be)
 {
-    return &kernel_c;
+    const LfSelectKernel *const kernels[] = {&kernel_c, LF_SIMD_KERNELS(lf_select)};
+    return kernels[((const LfCpu *) be)->level];
 }
 
 /* The part of the past that competes: all but the sink and the near frames, unless all stay. */

@@ -11,18 +11,13 @@
  * two products, on vector FMA units; registers hold ROWS × n_vec sums, enough to hide the FMA's
  * latency, with fewer loads than FMAs.
  */
+#include "scores.h"
 #include "simd.h"
-#include "vec.h"
 
 #include <string.h>
 
 #define LOG2E 1.44269504f
-#if LANES == 16
-#define MAX_VECS 4 /* vectors of queries in a tile */
-#else
-#define MAX_VECS 2
-#endif
-#define RUN 128 /* keys whose scores are held at once */
+#define RUN   128 /* keys whose scores are held at once */
 
 /* One tile of queries. Rows of q, p and o are n_vec vectors wide. */
 typedef struct {
@@ -35,53 +30,6 @@ typedef struct {
     int n_parts, n, done;
     int first, n_queries; /* of the tile */
 } Tile;
-
-/* ---- S = K·Q ---- */
-
-INLINE void score_rows(Tile *tile, float *p, const float *k, const int rows, const int n_vec)
-{
-    int64_t stride = tile->a->key_stride;
-    int d = tile->a->head_dim;
-    const float *q = tile->q;
-    Vec s[8][MAX_VECS];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < n_vec; v++)
-            s[r][v] = vec_set1(0);
-    for (int c = 0; c < d; c++, q += n_vec * LANES) {
-        Vec x[MAX_VECS];
-#pragma GCC unroll 4
-        for (int v = 0; v < n_vec; v++)
-            x[v] = vec_load(q + v * LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            Vec y = vec_set1(k[r * stride + c]);
-#pragma GCC unroll 4
-            for (int v = 0; v < n_vec; v++)
-                s[r][v] = vec_fma(y, x[v], s[r][v]);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < n_vec; v++)
-            vec_store(p + (r * n_vec + v) * LANES, s[r][v]);
-}
-
-INLINE void score_part(Tile *tile, float *p, const LfKeys *part, const int rows, const int n_vec)
-{
-    int64_t stride = tile->a->key_stride;
-    int j = 0, width = n_vec * LANES;
-    for (; j + rows <= part->n; j += rows)
-        score_rows(tile, p + j * width, part->k + j * stride, rows, n_vec);
-    if (rows > 4 && j + 4 <= part->n) {
-        score_rows(tile, p + j * width, part->k + j * stride, 4, n_vec);
-        j += 4;
-    }
-    for (; j < part->n; j++)
-        score_rows(tile, p + j * width, part->k + j * stride, 1, n_vec);
-}
 
 /* ---- P = 2^(S − max) ---- */
 
@@ -162,8 +110,9 @@ INLINE void attend_run_of(Tile *tile, const int rows, const int n_vec)
     const LfAttend *a = tile->a;
     float *p = tile->p;
     for (int i = 0; i < tile->n_parts; i++) {
-        score_part(tile, p, &tile->part[i], rows, n_vec);
-        p += tile->part[i].n * n_vec * LANES;
+        const LfKeys *part = &tile->part[i];
+        score_keys(p, tile->q, part->k, a->key_stride, a->head_dim, part->n, rows, n_vec);
+        p += part->n * n_vec * LANES;
     }
     if (a->bias || a->last_logit != 0)
         add_bias(tile, n_vec);
@@ -203,27 +152,6 @@ static void attend_run(Tile *tile, int n_vec)
 
 /* ---- a tile of queries ---- */
 
-static void load_queries(Tile *tile, int n_vec)
-{
-    const LfAttend *a = tile->a;
-    Vec scale = vec_set1(a->scale * LOG2E), block[LANES];
-    for (int v = 0; v < n_vec; v++) {
-        for (int c = 0; c < a->head_dim; c += LANES) {
-            int width = a->head_dim - c < LANES ? a->head_dim - c : LANES;
-            for (int i = 0; i < LANES; i++) {
-                int row = v * LANES + i;
-                const float *q = a->q + (tile->first + row) * a->q_stride + c;
-                block[i] = vec_set1(0);
-                if (row < tile->n_queries)
-                    block[i] = vec_load_n(q, width) * scale;
-            }
-            vec_transpose(block);
-            for (int i = 0; i < width; i++)
-                vec_store(tile->q + ((c + i) * n_vec + v) * LANES, block[i]);
-        }
-    }
-}
-
 static void store_outputs(Tile *tile, int n_vec)
 {
     const LfAttend *a = tile->a;
@@ -248,7 +176,8 @@ static void attend_tile(Tile *tile)
 {
     const LfAttend *a = tile->a;
     int n_vec = (tile->n_queries + LANES - 1) / LANES;
-    load_queries(tile, n_vec);
+    load_queries(tile->q, a->q + tile->first * a->q_stride, a->q_stride, tile->n_queries,
+                 a->head_dim, n_vec, a->scale * LOG2E);
     memset(tile->o, 0, (size_t) a->head_dim * n_vec * sizeof(Vec));
     for (int v = 0; v < n_vec; v++) {
         tile->largest[v] = vec_set1(-1e30f); /* finite: the difference to it must be a number */

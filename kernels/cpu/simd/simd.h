@@ -20,6 +20,8 @@ typedef struct {
 typedef void LfRotateRow(const LfRotate *rotate, float *out, int64_t head_stride, float *sums,
                          const float *x, const float *turns);
 
+LfRotateRow lf_rotate_row_avx2, lf_rotate_row_avx512;
+
 /* Which key blocks one head's queries keep, see lf_select_blocks. */
 typedef struct {
     const float *q;                 /* [n_queries, d] */
@@ -37,6 +39,8 @@ typedef struct {
     size_t (*scratch)(const LfSelect *); /* bytes that `run` needs */
     void (*run)(const LfSelect *, void *scratch);
 } LfSelectKernel;
+
+extern const LfSelectKernel lf_select_avx2, lf_select_avx512;
 
 /* Keys that follow each other in memory, with their values. */
 typedef struct {

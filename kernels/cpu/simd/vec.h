@@ -8,6 +8,7 @@
 #define LF_KERNELS_CPU_VEC_H
 
 #include <immintrin.h>
+#include <stdint.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -15,6 +16,7 @@
 #define LANES         16
 #define LF_SIMD(name) name##_avx512
 typedef __m512 Vec;
+typedef int32_t Ints __attribute__((vector_size(64))); /* with C's operators */
 
 INLINE Vec vec_set1(float x)
 {
@@ -83,6 +85,12 @@ INLINE float vec_sum(Vec x)
     return _mm512_reduce_add_ps(x);
 }
 
+/* Bit i: lane i of a comparison's result. */
+INLINE unsigned ints_mask(Ints x)
+{
+    return _mm512_movepi32_mask((__m512i) x);
+}
+
 /* t − floor(t) and y·2^floor(t). */
 INLINE Vec vec_fraction(Vec t)
 {
@@ -126,6 +134,7 @@ INLINE void vec_transpose(Vec r[LANES])
 #define LANES         8
 #define LF_SIMD(name) name##_avx2
 typedef __m256 Vec;
+typedef int32_t Ints __attribute__((vector_size(32)));
 
 INLINE Vec vec_set1(float x)
 {
@@ -192,6 +201,11 @@ INLINE float vec_sum(Vec x)
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+
+INLINE unsigned ints_mask(Ints x)
+{
+    return (unsigned) _mm256_movemask_ps((__m256) x);
 }
 
 INLINE Vec vec_fraction(Vec t)
