@@ -108,6 +108,10 @@ static void plan_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTenso
 {
 }
 
+static void plan_position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buckets)
+{
+}
+
 static void plan_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids)
 {
 }
@@ -152,6 +156,7 @@ static const LfOps plan_ops = {
     .attention = plan_attention,
     .cross_attention = plan_cross_attention,
     .text_attention = plan_text_attention,
+    .position_bias = plan_position_bias,
     .embedding = plan_embedding,
     .gelu_gate = plan_two,
     .patchify = plan_two,

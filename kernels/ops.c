@@ -251,6 +251,15 @@ void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTe
     be->ops->text_attention(be, out, q, k, v, bias);
 }
 
+void lf_position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buckets)
+{
+    int64_t n = out.shape[1];
+    REQUIRE(SHAPE(table, F32, table.shape[0], table.shape[1]), table);
+    REQUIRE(SHAPE(out, F32, table.shape[1], n, n), out, table);
+    REQUIRE(SHAPE(buckets, I32, 2 * n - 1), buckets, out);
+    be->ops->position_bias(be, out, table, buckets);
+}
+
 void lf_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids)
 {
     REQUIRE(table->kind == LF_WEIGHT_EMBEDDING, out, ids);

@@ -136,6 +136,10 @@ void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfT
 void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
                        LfTensor bias);
 
+/* out [heads, L, L] = table F32 [n_buckets, heads] at the bucket of each offset of key j from query
+ * i: out[h, i, j] = table[buckets[j − i + L − 1], h], buckets I32 [2·L − 1]. Bound: bytes. */
+void lf_position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buckets);
+
 /* out [L, width] = rows ids [L] (I32) of the table; zeros for an id that it does not have. */
 void lf_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids);
 
@@ -204,6 +208,7 @@ struct LfOps {
     __typeof__(lf_attention) *attention;
     __typeof__(lf_cross_attention) *cross_attention;
     __typeof__(lf_text_attention) *text_attention;
+    __typeof__(lf_position_bias) *position_bias;
     __typeof__(lf_embedding) *embedding;
     __typeof__(lf_gelu_gate) *gelu_gate;
     __typeof__(lf_patchify) *patchify;

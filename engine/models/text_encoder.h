@@ -11,18 +11,20 @@
 
 typedef struct LfTextEncoder LfTextEncoder;
 
+/* 0 layers are the embedding alone, normed. bf16 matrices are used where the source has them, so it
+ * has to outlive the encoder. */
 LfTextEncoder *lf_text_encoder_new(LfBackend *be, const LfTextEncoderConfig *config,
                                    LfWeightSource *source, GError **error);
 void lf_text_encoder_free(LfTextEncoder *encoder);
 size_t lf_text_encoder_memory(const LfTextEncoder *encoder);
 
-/* out F32 [n, dim] = encoder(ids I32 [n]), no padding among them. `scratch` gives the activations;
- * a planning arena and the plan backend tell how much. ids and out are backend memory; `buckets`
- * I32 … the position bias is built inside. */
+/* out F32 [n, dim] = encoder(ids I32 [n]), no padding among them, n ≥ 1; an id outside of the
+ * vocabulary is a row of zeros. `scratch` gives the activations; a planning arena and the plan
+ * backend tell how much. ids and out are backend memory. */
 void lf_text_encoder_forward(const LfTextEncoder *encoder, LfBackend *be, LfArena *scratch,
                              LfTensor out, LfTensor ids);
 
-/* The bucket of key j for query i, r = j − i. */
+/* The bucket of a key r tokens after the query (before it when r < 0). */
 int lf_position_bucket(int r, int n_buckets, int max_distance);
 
 #endif

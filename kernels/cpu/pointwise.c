@@ -8,6 +8,25 @@
 #include <math.h>
 #include <string.h>
 
+/* A row is the row before, one key further. */
+static void plain_position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buckets)
+{
+    int64_t heads = out.shape[0], n = out.shape[1];
+    const int32_t *bucket = lf_i32(buckets) + n - 1; /* of offset 0 */
+#pragma omp parallel for num_threads(be->n_threads)
+    for (int64_t head = 0; head < heads; head++) {
+        const float *value = lf_f32(table) + head;
+        float *row = lf_f32(out) + head * n * n;
+        for (int64_t key = 0; key < n; key++)
+            row[key] = value[bucket[key] * heads];
+        for (int64_t query = 1; query < n; query++) {
+            row += n;
+            row[0] = value[bucket[-query] * heads];
+            memcpy(row + 1, row - n, (size_t) (n - 1) * sizeof *row);
+        }
+    }
+}
+
 static void plain_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids)
 {
     const LfCpuWeight *w = (const LfCpuWeight *) table;
@@ -122,6 +141,7 @@ static void plain_rgb8(LfBackend *be, LfTensor out, LfTensor x)
 
 void lf_cpu_pointwise_init(LfOps *ops, LfCpuLevel level)
 {
+    ops->position_bias = plain_position_bias;
     ops->embedding = plain_embedding;
     ops->gelu_gate = plain_gelu_gate;
     ops->patchify = plain_patchify;

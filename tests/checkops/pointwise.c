@@ -8,6 +8,45 @@
 
 /* ---- text ---- */
 
+static void position_bias_case(LfBackend *be, int64_t heads, int64_t n, int64_t n_buckets)
+{
+    LfTensor table = input(LF_F32, n_buckets, heads), buckets = input(LF_I32, 2 * n - 1);
+    LfTensor out = output(LF_F32, heads, n, n);
+    double *want = reference(heads * n * n);
+    let_change(buckets);
+    for (int64_t i = 0; i < 2 * n - 1; i++)
+        lf_i32(buckets)[i] = (int32_t) random_size(n_buckets) - 1;
+    for (int64_t h = 0; h < heads; h++)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < n; j++) {
+                int64_t bucket = lf_i32(buckets)[j - i + n - 1];
+                want[(h * n + i) * n + j] = (double) lf_f32(table)[bucket * heads + h];
+            }
+    lf_position_bias(be, out, table, buckets);
+    expect_close(out, want, 0.0);
+    settle(be);
+}
+
+static void check_position_bias(LfBackend *be)
+{
+    for (int i = 0; i < 6; i++)
+        position_bias_case(be, random_odd(9), random_odd(33), random_odd(40));
+    position_bias_case(be, 3, 48, 32);
+    position_bias_case(be, 3, 1, 32);
+}
+
+static void bench_position_bias(LfBackend *be)
+{
+    LfTensor table = input(LF_F32, 32, 64), buckets = input(LF_I32, 1023);
+    LfTensor out = output(LF_F32, 64, 512, 512);
+    let_change(buckets);
+    for (int i = 0; i < 1023; i++)
+        lf_i32(buckets)[i] = i % 32;
+    BENCH(be, "umT5 64x512x512", 0, (double) lf_tensor_size(out))
+    lf_position_bias(be, out, table, buckets);
+    settle(be);
+}
+
 static void embedding_case(LfBackend *be, LfType type, int64_t n_rows, int64_t width, int64_t n_ids)
 {
     LfTensor source = input(type, n_rows, width), ids = input(LF_I32, n_ids);
@@ -248,6 +287,8 @@ static void bench_rgb8(LfBackend *be)
     settle(be);
 }
 
-const CheckOp pointwise_ops[] = {CHECK_OP(embedding),  CHECK_OP(gelu_gate), CHECK_OP(patchify),
-                                 CHECK_OP(unpatchify), CHECK_OP(denoise),   CHECK_OP(renoise),
-                                 CHECK_OP(squash),     CHECK_OP(rgb8),      {0}};
+const CheckOp pointwise_ops[] = {CHECK_OP(position_bias), CHECK_OP(embedding),
+                                 CHECK_OP(gelu_gate),     CHECK_OP(patchify),
+                                 CHECK_OP(unpatchify),    CHECK_OP(denoise),
+                                 CHECK_OP(renoise),       CHECK_OP(squash),
+                                 CHECK_OP(rgb8),          {0}};

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "text_encoder.h"
+
+#include <math.h>
+#include <string.h>
+
+#define EPSILON 1e-6f
+
+/* ---- weights: D model width, A attention width, F feed-forward width, H heads ---------------- */
+
+/* Query, key and value lie apart, and so do gate and up: a file's bf16 matrices stay where they
+ * are, all 11 GB of umT5-xxl's. */
+typedef struct {
+    LfTensor attention_norm, ffn_norm; /* [D] */
+    LfTensor position;                 /* [buckets, H] */
+    LfWeight *q, *k, *v, *o;           /* [A, D], …, [D, A] */
+    LfWeight *gate, *up, *down;        /* [F, D], [F, D], [D, F] */
+} Layer;
+
+typedef struct {
+    LfWeight *embedding; /* [vocab, D] */
+    LfTensor norm;       /* [D] */
+} Outer;
+
+struct LfTextEncoder {
+    LfBackend *be;
+    LfTextEncoderConfig config;
+    LfArena vectors;
+    Outer outer;
+    Layer *layers;
+};
+
+enum { N_OUTER = 2, N_LAYER = 10 };
+
+static void bind_outer(const LfTextEncoderConfig *c, LfBinding bindings[N_OUTER])
+{
+#define ROW(NAME, FIELD, KIND, ...)                                                                \
+    {                                                                                              \
+        NAME, offsetof(Outer, FIELD), LF_BIND_##KIND, {__VA_ARGS__}, 0, 0                          \
+    }
+    const LfBinding table[N_OUTER] = {
+        ROW("token_embedding.weight", embedding, EMBEDDING, c->vocab, c->dim),
+        ROW("norm.weight", norm, VECTOR, c->dim),
+    };
+#undef ROW
+    memcpy(bindings, table, sizeof table);
+}
+
+static void bind_layer(const LfTextEncoderConfig *c, LfBinding bindings[N_LAYER])
+{
+    int64_t d = c->dim, a = c->attention_dim, f = c->ffn;
+#define ROW(NAME, FIELD, KIND, ...)                                                                \
+    {                                                                                              \
+        NAME ".weight", offsetof(Layer, FIELD), LF_BIND_##KIND, {__VA_ARGS__}, 0, 0                \
+    }
+    const LfBinding table[N_LAYER] = {
+        ROW("norm1", attention_norm, VECTOR, d),
+        ROW("attn.q", q, LINEAR, a, d),
+        ROW("attn.k", k, LINEAR, a, d),
+        ROW("attn.v", v, LINEAR, a, d),
+        ROW("attn.o", o, LINEAR, d, a),
+        ROW("pos_embedding.embedding", position, VECTOR, c->buckets, c->heads),
+        ROW("norm2", ffn_norm, VECTOR, d),
+        ROW("ffn.gate.0", gate, LINEAR, f, d),
+        ROW("ffn.fc1", up, LINEAR, f, d),
+        ROW("ffn.fc2", down, LINEAR, d, f),
+    };
+#undef ROW
+    memcpy(bindings, table, sizeof table);
+}
+
+static bool bind_all(LfTextEncoder *t, LfWeightSource *source, GError **error)
+{
+    const LfTextEncoderConfig *c = &t->config;
+    LfBinding outer[N_OUTER], layer[N_LAYER];
+    LfArena plan = lf_arena_plan();
+    bind_outer(c, outer);
+    bind_layer(c, layer);
+    lf_arena_tensor(&plan, LF_F32, c->dim);
+    for (int i = 0; i < c->layers; i++) {
+        lf_arena_tensor(&plan, LF_F32, c->dim);
+        lf_arena_tensor(&plan, LF_F32, c->dim);
+        lf_arena_tensor(&plan, LF_F32, c->buckets, c->heads);
+    }
+    if (!lf_arena_init(&t->vectors, t->be, plan.peak, error) ||
+        !lf_weights_bind(t->be, source, "", outer, N_OUTER, &t->vectors, &t->outer, error))
+        return false;
+    for (int i = 0; i < c->layers; i++) {
+        char prefix[32];
+        g_snprintf(prefix, sizeof prefix, "blocks.%d.", i);
+        if (!lf_weights_bind(t->be, source, prefix, layer, N_LAYER, &t->vectors, &t->layers[i],
+                             error))
+            return false;
+    }
+    return t->be->sync(t->be, error);
+}
+
+static bool check_config(const LfTextEncoderConfig *c, GError **error)
+{
+    if (c->vocab > 0 && c->dim > 0 && c->heads > 0 && c->attention_dim > 0 &&
+        c->attention_dim % c->heads == 0 && c->ffn > 0 && c->layers >= 0 && c->buckets >= 4 &&
+        c->buckets % 4 == 0 && c->max_distance > c->buckets / 4)
+        return true;
+    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                "text encoder: %d layers of width %d, attention of %d with %d heads, ffn %d, "
+                "vocabulary %d, %d position buckets up to %d cannot be: heads must divide the "
+                "attention's width, 4 the buckets, a quarter of them must be under the distance, "
+                "and all be above 0",
+                c->layers, c->dim, c->attention_dim, c->heads, c->ffn, c->vocab, c->buckets,
+                c->max_distance);
+    return false;
+}
+
+LfTextEncoder *lf_text_encoder_new(LfBackend *be, const LfTextEncoderConfig *config,
+                                   LfWeightSource *source, GError **error)
+{
+    if (!check_config(config, error))
+        return NULL;
+    LfTextEncoder *t = g_new0(LfTextEncoder, 1);
+    t->be = be;
+    t->config = *config;
+    t->config.file = NULL;
+    t->layers = g_new0(Layer, config->layers);
+    if (!bind_all(t, source, error))
+        goto fail;
+    return t;
+fail:
+    lf_text_encoder_free(t);
+    return NULL;
+}
+
+void lf_text_encoder_free(LfTextEncoder *t)
+{
+    if (!t)
+        return;
+    LfBinding outer[N_OUTER], layer[N_LAYER];
+    bind_outer(&t->config, outer);
+    bind_layer(&t->config, layer);
+    lf_weights_unbind(t->be, outer, N_OUTER, &t->outer);
+    for (int i = 0; i < t->config.layers; i++)
+        lf_weights_unbind(t->be, layer, N_LAYER, &t->layers[i]);
+    lf_arena_clear(&t->vectors);
+    g_free(t->layers);
+    g_free(t);
+}
+
+size_t lf_text_encoder_memory(const LfTextEncoder *t)
+{
+    LfBinding outer[N_OUTER], layer[N_LAYER];
+    bind_outer(&t->config, outer);
+    bind_layer(&t->config, layer);
+    size_t size = t->vectors.peak + lf_weights_memory(outer, N_OUTER, &t->outer);
+    for (int i = 0; i < t->config.layers; i++)
+        size += lf_weights_memory(layer, N_LAYER, &t->layers[i]);
+    return size;
+}
+
+/* ---- positions ------------------------------------------------------------------------------ */
+
+/* Half of the buckets for keys after the query, half for the others. Of each half one half for the
+ * nearest distances, one each, the rest growing with the logarithm up to `max_distance`. */
+int lf_position_bucket(int r, int n_buckets, int max_distance)
+{
+    int half = n_buckets / 2, exact = half / 2, distance = abs(r), base = r > 0 ? half : 0;
+    if (distance < exact)
+        return base + distance;
+    double share = log((double) distance / exact) / log((double) max_distance / exact);
+    return base + MIN(half - 1, exact + (int) (share * (half - exact)));
+}
+
+/* The buckets of the offsets −(n − 1) … n − 1. */
+static LfTensor offset_buckets(const LfTextEncoder *t, LfBackend *be, LfArena *scratch, int n)
+{
+    LfTensor out = lf_arena_tensor(scratch, LF_I32, 2 * n - 1);
+    int32_t *buckets = g_new(int32_t, 2 * n - 1);
+    for (int i = 0; i < 2 * n - 1; i++)
+        buckets[i] = lf_position_bucket(i - (n - 1), t->config.buckets, t->config.max_distance);
+    be->upload(be, out.data, buckets, lf_tensor_size(out));
+    g_free(buckets);
+    return out;
+}
+
+/* ---- a prompt of n tokens -------------------------------------------------------------------- */
+
+typedef struct {
+    LfBackend *be;
+    LfArena *scratch;
+    LfTensor x;             /* [n, D], the residual stream */
+    LfTensor norm;          /* [n, D], what each part reads of it */
+    LfTensor buckets, bias; /* [2·n − 1], [H, n, n] */
+} Forward;
+
+static void attend(const Forward *f, const Layer *l)
+{
+    LfBackend *be = f->be;
+    size_t mark = f->scratch->used;
+    int64_t n = f->x.shape[0], a = lf_weight_out(l->q);
+    LfTensor q = lf_arena_tensor(f->scratch, LF_F32, n, a); /* [n, A] */
+    LfTensor k = lf_arena_tensor(f->scratch, LF_F32, n, a); /* [n, A] */
+    LfTensor v = lf_arena_tensor(f->scratch, LF_F32, n, a); /* [n, A] */
+    LfTensor y = lf_arena_tensor(f->scratch, LF_F32, n, a); /* [n, A] */
+    lf_rms_norm(be, f->norm, f->x, l->attention_norm, EPSILON);
+    lf_linear(be, q, f->norm, l->q, LF_NONE, LF_ACT_NONE);
+    lf_linear(be, k, f->norm, l->k, LF_NONE, LF_ACT_NONE);
+    lf_linear(be, v, f->norm, l->v, LF_NONE, LF_ACT_NONE);
+    lf_position_bias(be, f->bias, l->position, f->buckets);
+    lf_text_attention(be, y, q, k, v, f->bias);
+    lf_linear_residual(be, f->x, y, l->o, LF_NONE, LF_NONE);
+    lf_arena_release(f->scratch, mark);
+}
+
+static void feed_forward(const Forward *f, const Layer *l)
+{
+    LfBackend *be = f->be;
+    size_t mark = f->scratch->used;
+    int64_t n = f->x.shape[0], width = lf_weight_out(l->gate);
+    LfTensor gate = lf_arena_tensor(f->scratch, LF_F32, n, width); /* [n, F] */
+    LfTensor up = lf_arena_tensor(f->scratch, LF_F32, n, width);   /* [n, F] */
+    lf_rms_norm(be, f->norm, f->x, l->ffn_norm, EPSILON);
+    lf_linear(be, gate, f->norm, l->gate, LF_NONE, LF_ACT_NONE);
+    lf_linear(be, up, f->norm, l->up, LF_NONE, LF_ACT_NONE);
+    lf_gelu_gate(be, gate, up);
+    lf_linear_residual(be, f->x, gate, l->down, LF_NONE, LF_NONE);
+    lf_arena_release(f->scratch, mark);
+}
+
+void lf_text_encoder_forward(const LfTextEncoder *t, LfBackend *be, LfArena *scratch, LfTensor out,
+                             LfTensor ids)
+{
+    size_t mark = scratch->used;
+    int n = (int) ids.shape[0];
+    Forward f = {
+        .be = be,
+        .scratch = scratch,
+        .x = out,
+        .norm = lf_arena_tensor(scratch, LF_F32, n, t->config.dim),
+        .buckets = offset_buckets(t, be, scratch, n),
+        .bias = lf_arena_tensor(scratch, LF_F32, t->config.heads, n, n),
+    };
+    lf_embedding(be, f.x, t->outer.embedding, ids);
+    for (int i = 0; i < t->config.layers; i++) {
+        attend(&f, &t->layers[i]);
+        feed_forward(&f, &t->layers[i]);
+    }
+    lf_rms_norm(be, out, f.x, t->outer.norm, EPSILON);
+    lf_arena_release(scratch, mark);
+}
