@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The element's choices, as GObject types with short names for gst-launch.
+ */
+#ifndef GST_LIGHT_FORCING_ENUMS_H
+#define GST_LIGHT_FORCING_ENUMS_H
+
+#include <gst/gst.h>
+
+G_BEGIN_DECLS
+
+/**
+ * GstLightForcingBackend:
+ * @GST_LIGHT_FORCING_BACKEND_AUTO: the best one of this machine
+ * @GST_LIGHT_FORCING_BACKEND_CPU: the processor
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    GST_LIGHT_FORCING_BACKEND_AUTO,
+    GST_LIGHT_FORCING_BACKEND_CPU
+} GstLightForcingBackend;
+
+/**
+ * GstLightForcingAttention:
+ * @GST_LIGHT_FORCING_ATTENTION_AUTO: sparse where the model has numbers for it, else dense
+ * @GST_LIGHT_FORCING_ATTENTION_DENSE: every key block
+ * @GST_LIGHT_FORCING_ATTENTION_SPARSE: the key blocks that matter
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    GST_LIGHT_FORCING_ATTENTION_AUTO,
+    GST_LIGHT_FORCING_ATTENTION_DENSE,
+    GST_LIGHT_FORCING_ATTENTION_SPARSE
+} GstLightForcingAttention;
+
+/**
+ * GstLightForcingUnderrun:
+ * @GST_LIGHT_FORCING_UNDERRUN_SHIFT: the late frame and all after it get later timestamps
+ * @GST_LIGHT_FORCING_UNDERRUN_REPEAT: the last frame is shown again, at the model's frame rate
+ * @GST_LIGHT_FORCING_UNDERRUN_NONE: timestamps stay as they were, frames come late
+ *
+ * What a live stream does when the next frame is not ready in time.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    GST_LIGHT_FORCING_UNDERRUN_SHIFT,
+    GST_LIGHT_FORCING_UNDERRUN_REPEAT,
+    GST_LIGHT_FORCING_UNDERRUN_NONE
+} GstLightForcingUnderrun;
+
+/**
+ * GstLightForcingKeyUnit:
+ * @GST_LIGHT_FORCING_KEY_UNIT_NEVER: not asked for
+ * @GST_LIGHT_FORCING_KEY_UNIT_CUT: at the first frame of a new scene
+ * @GST_LIGHT_FORCING_KEY_UNIT_PROMPT: there and at the first frame of every prompt
+ *
+ * When encoders downstream are asked for a key frame.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    GST_LIGHT_FORCING_KEY_UNIT_NEVER,
+    GST_LIGHT_FORCING_KEY_UNIT_CUT,
+    GST_LIGHT_FORCING_KEY_UNIT_PROMPT
+} GstLightForcingKeyUnit;
+
+/**
+ * GstLightForcingMessages:
+ * @GST_LIGHT_FORCING_MESSAGES_NONE: nothing
+ * @GST_LIGHT_FORCING_MESSAGES_PROMPT: `lightforcing-prompt`, with the first frame of a prompt
+ * @GST_LIGHT_FORCING_MESSAGES_CHUNK: `lightforcing-chunk`, with every generated chunk
+ *
+ * Element messages that are posted on the bus.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    GST_LIGHT_FORCING_MESSAGES_NONE = 0,
+    GST_LIGHT_FORCING_MESSAGES_PROMPT = 1 << 0,
+    GST_LIGHT_FORCING_MESSAGES_CHUNK = 1 << 1
+} GstLightForcingMessages;
+
+#define GST_TYPE_LIGHT_FORCING_BACKEND   (gst_light_forcing_backend_get_type())
+#define GST_TYPE_LIGHT_FORCING_ATTENTION (gst_light_forcing_attention_get_type())
+#define GST_TYPE_LIGHT_FORCING_UNDERRUN  (gst_light_forcing_underrun_get_type())
+#define GST_TYPE_LIGHT_FORCING_KEY_UNIT  (gst_light_forcing_key_unit_get_type())
+#define GST_TYPE_LIGHT_FORCING_MESSAGES  (gst_light_forcing_messages_get_type())
+
+GType gst_light_forcing_backend_get_type(void);
+GType gst_light_forcing_attention_get_type(void);
+GType gst_light_forcing_underrun_get_type(void);
+GType gst_light_forcing_key_unit_get_type(void);
+GType gst_light_forcing_messages_get_type(void);
+
+G_END_DECLS
+
+#endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The plugin: one element. Nothing is opened or computed here, so that the registry scan is quick
+ * and works on every machine.
+ */
+#include "gstlightforcingsrc.h"
+
+static gboolean plugin_init(GstPlugin *plugin)
+{
+    return GST_ELEMENT_REGISTER(lightforcingsrc, plugin);
+}
+
+GST_PLUGIN_DEFINE(GST_VERSION_MAJOR, GST_VERSION_MINOR, lightforcing,
+                  "Live video from a prompt, by video diffusion", plugin_init, VERSION, "LGPL",
+                  PACKAGE, PACKAGE_ORIGIN)
