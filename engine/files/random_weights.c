@@ -86,7 +86,7 @@ void lf_random_weights(uint16_t *out, int64_t count, uint64_t seed, const char *
     for (int i = 0; i < TABLE; i++)
         table[i] = lf_float_to_bf16(normal[i] * deviation);
     int64_t groups = count / PER_HASH;
-#pragma omp parallel for
+#pragma omp parallel for if (groups > 1 << 14)
     for (int64_t g = 0; g < groups; g++) {
         uint64_t bits = hash(key + (uint64_t) g);
         for (int i = 0; i < PER_HASH; i++, bits >>= TABLE_BITS)
