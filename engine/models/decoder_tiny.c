@@ -267,13 +267,16 @@ static bool pictures(Run *run, LfTensor rgb, LfTensor x)
     int64_t height = rgb.shape[1], width = rgb.shape[2];
     size_t mark = run->scratch->used;
     LfTensor full = lf_arena_tensor(run->scratch, LF_F32, 1, height, width, d->widths[N_STAGES]);
-    LfTensor colours = lf_arena_tensor(run->scratch, LF_F32, 1, height, width, 3);
+    LfTensor raw = lf_arena_tensor(run->scratch, LF_F32, 1, height, width, 3);
     bool done = true;
     for (int64_t i = 0; i < rgb.shape[0] && (done = !stopped(run)); i++) {
         grow(run, stage, (int) (i % rates[stage]), full,
              lf_tensor_slice(x, 1 + i / rates[stage], 1), true);
+        LfTensor frame = lf_tensor_slice(rgb, i, 1);
+        LfTensor colours = rgb.type == LF_F32 ? frame : raw;
         lf_conv3x3(run->be, colours, full, LF_NONE, d->last, d->last_bias, LF_NONE, false);
-        lf_rgb8(run->be, lf_tensor_slice(rgb, i, 1), colours);
+        if (rgb.type != LF_F32)
+            lf_rgb8(run->be, frame, colours);
     }
     lf_arena_release(run->scratch, mark);
     return done;

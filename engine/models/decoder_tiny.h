@@ -26,10 +26,10 @@ LfDecoderState lf_decoder_state(const LfDecoderTiny *decoder, const LfGeometry *
                                 LfArena *arena);
 void lf_decoder_state_reset(LfBackend *be, LfDecoderState *state);
 
-/* rgb U8 [4·n, H, W, 3] = decoder(latents F32 [n, C, h, w]). All 4·n frames are written; dropping
- * the first three of a stream is the caller's. Advances the state, at the very end: when
- * `cancelled` (or NULL; read before every layer) was set, it returns false and the state is as
- * before. */
+/* rgb U8 [4·n, H, W, 3] = decoder(latents F32 [n, C, h, w]); an F32 rgb gets the colours as they
+ * are before they are limited to 0…1 and made bytes. All 4·n frames are written; dropping the first
+ * three of a stream is the caller's. Advances the state, at the very end: when `cancelled` (or
+ * NULL; read before every layer) was set, it returns false and the state is as before. */
 bool lf_decoder_tiny_forward(const LfDecoderTiny *decoder, LfBackend *be, LfArena *scratch,
                              LfTensor rgb, LfTensor latents, LfDecoderState *state,
                              const int *cancelled);
