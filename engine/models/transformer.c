@@ -109,25 +109,14 @@ static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER]
     memcpy(bindings, table, sizeof table);
 }
 
-static void take_vectors(LfArena *arena, const LfBinding *bindings, int n)
-{
-    for (int i = 0; i < n; i++)
-        if (bindings[i].kind == LF_BIND_VECTOR) {
-            const int64_t *s = bindings[i].shape;
-            lf_arena_tensor(arena, LF_F32, s[0], s[1]);
-        }
-}
-
 static bool bind_all(LfTransformer *t, LfWeightSource *source, GError **error)
 {
     LfBinding outer[N_OUTER], layer[N_LAYER];
-    LfArena plan = lf_arena_plan();
     bind_outer(&t->config, outer);
     bind_layer(&t->config, layer);
-    take_vectors(&plan, outer, N_OUTER);
-    for (int i = 0; i < t->config.layers; i++)
-        take_vectors(&plan, layer, N_LAYER);
-    if (!lf_arena_init(&t->vectors, t->be, plan.peak, error) ||
+    size_t size = lf_weights_vector_size(outer, N_OUTER) +
+                  (size_t) t->config.layers * lf_weights_vector_size(layer, N_LAYER);
+    if (!lf_arena_init(&t->vectors, t->be, size, error) ||
         !lf_weights_bind(t->be, source, "", outer, N_OUTER, &t->vectors, &t->outer, error))
         return false;
     for (int i = 0; i < t->config.layers; i++) {

@@ -12,9 +12,10 @@
 
 typedef struct LfTransformer LfTransformer;
 
+/* The backend and the source outlive the transformer: weights may be used where they lie. */
 LfTransformer *lf_transformer_new(LfBackend *be, const LfTransformerConfig *config,
                                   LfWeightSource *source, GError **error);
-void lf_transformer_free(LfTransformer *transformer);
+void lf_transformer_free(LfTransformer *transformer); /* NULL is fine */
 size_t lf_transformer_memory(const LfTransformer *transformer);
 const LfTransformerConfig *lf_transformer_config(const LfTransformer *transformer);
 
