@@ -178,7 +178,7 @@ LfMemory lf_session_memory(const LfSession *session);
 typedef struct {
     double transformer, decoder;
 } LfFlops;
-LfFlops lf_session_flops(const LfSession *session);
+LfFlops lf_session_flops(LfSession *session);
 
 /* ---- numbers in, numbers out: for holding the engine against another implementation -----------
  */

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A loaded model, as sessions see it. Immutable once open: any thread.
+ */
+#ifndef LF_ENGINE_MODEL_H
+#define LF_ENGINE_MODEL_H
+
+#include "lightforcing.h"
+#include "files/model_config.h"
+#include "files/tokenizer.h"
+#include "models/decoder_tiny.h"
+#include "models/text_encoder.h"
+#include "models/transformer.h"
+
+struct LfModel {
+    gatomicrefcount refs;
+    LfModelConfig *config;
+    LfModelInfo info;
+    char *name, *description;
+    char *backend_name; /* what sessions open for themselves */
+    int n_threads;
+    LfBackend *backend; /* that prepared the weights and frees them */
+    GPtrArray *sources; /* of the weights, some of which are used in place */
+    LfTransformer *transformer;
+    LfTextEncoder *text_encoder; /* NULL where !info.can_encode */
+    LfTokenizer *tokenizer;      /* likewise */
+    LfDecoderTiny *decoder;      /* NULL where !info.can_decode */
+};
+
+/* A backend like the model's, for one thread of work. */
+LfBackend *lf_model_backend(const LfModel *model, GError **error);
+
+size_t lf_model_memory(const LfModel *model);
+
+#endif

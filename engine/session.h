@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The inside of a session: session.c runs it, session_open.c makes it.
+ */
+#ifndef LF_ENGINE_SESSION_H
+#define LF_ENGINE_SESSION_H
+
+#include "chunk.h"
+#include "growth.h"
+#include "scheduler.h"
+
+/* What other threads may ask for at any time. Read once, at the start of a chunk. */
+typedef struct {
+    uint64_t prompt_id; /* counts what was asked for; 0: nothing yet */
+    int n_ids;          /* tokens in `ids`; 0: the text is what lf_session_set_context gave */
+    int32_t *ids;       /* [text_len] */
+    LfAttention attention;
+    double sparsity; /* 0: the model's */
+} LfWishes;
+
+/* Below 1, where no block would be left. */
+#define LF_MAX_SPARSITY 0.999
+
+struct LfSession {
+    LfModel *model;
+    LfChunkPool *pool; /* owns the backend */
+    LfBackend *be;
+    LfGeometry geometry;
+    int window, sink; /* latent frames; window 0: unbounded */
+    gboolean uniform; /* no Chunk-Aware Growth */
+    gboolean has_text, has_pixels;
+
+    LfStep steps[LF_MAX_STEPS];
+    int n_steps;
+    LfNoise noise_source; /* NULL: the generator */
+    gpointer noise_data;
+    float *host_noise; /* what noise_source writes; NULL as long as there is none */
+
+    uint64_t seed;
+    uint64_t index;   /* of the next chunk */
+    uint64_t encoded; /* prompt_id of `text`; 0: it is of no use */
+    int n_context;    /* rows of `context` */
+    LfAttend attend;  /* of the chunk at work */
+
+    LfArena state, scratch;
+    LfKvCache *cache;
+    LfTensor x, velocity, noise;                /* F32 [c, C, h, w] */
+    LfTensor ids, context;                      /* I32 [text_len], F32 [text_len, text_dim] */
+    LfTextState text;                           /* of the prompt that is shown */
+    LfModulation modulations[LF_MAX_STEPS + 1]; /* of each step, and of the clean pass */
+    LfDecoderState decoder;
+
+    int cancelled; /* atomic */
+    GMutex lock;
+    LfWishes wishes; /* guarded by lock */
+    LfWishes now;    /* those of the chunk at work */
+};
+
+/* session.c: how the chunk that `cache` has begun attends, at a planned share of skipped blocks. */
+double lf_session_sparsity(const LfSession *session, const LfWishes *wishes, uint64_t index);
+LfAttend lf_session_attend(const LfSession *session, const LfKvCache *cache, double sparsity);
+
+/* session_plan.c: makes the scratch large enough for the chunk that `cache` has begun, however it
+ * attends. */
+gboolean lf_session_reserve(LfSession *session, LfKvCache *cache, GError **error);
+
+/* A cache without memory that has begun chunk `index`; NULL when there can be none. */
+LfKvCache *lf_session_planned_cache(const LfSession *session, uint64_t index, GError **error);
+LfKvCacheConfig lf_session_cache_config(const LfSession *session);
+
+/* The encoder's rows of the text at hand; LF_NONE where there are none. */
+LfTensor lf_session_context(const LfSession *session);
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Making a session: options are checked, everything that it will need is allocated, and what does
+ * not depend on prompt or chunk is computed.
+ */
+#include "session.h"
+
+enum { MAX_SIZE = 8192 }; /* pixels in each direction */
+
+static gboolean fail(GError **error, LfError code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+static gboolean fail(GError **error, LfError code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    g_autofree char *message = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    g_set_error_literal(error, LF_ERROR, code, message);
+    return FALSE;
+}
+
+static gboolean check_size(const char *name, int size, GError **error)
+{
+    if (size >= LF_SIZE_STEP && size <= MAX_SIZE && size % LF_SIZE_STEP == 0)
+        return TRUE;
+    return fail(error, LF_ERROR_CONFIG, "%s %d: choose a multiple of %d, %d to %d", name, size,
+                LF_SIZE_STEP, LF_SIZE_STEP, MAX_SIZE);
+}
+
+static gboolean check_options(const LfModel *m, const LfSessionOptions *o, GError **error)
+{
+    if (o->attention < LF_ATTENTION_AUTO || o->attention > LF_ATTENTION_SPARSE)
+        return fail(error, LF_ERROR_CONFIG, "attention %d: there are auto, dense and sparse",
+                    o->attention);
+    if (!(o->sparsity >= 0 && o->sparsity <= LF_MAX_SPARSITY))
+        return fail(error, LF_ERROR_CONFIG, "sparsity %g: choose a share from 0 to %g", o->sparsity,
+                    LF_MAX_SPARSITY);
+    if (o->window < -1 || o->sink < -1)
+        return fail(error, LF_ERROR_CONFIG,
+                    "window %d, sink %d: choose a number of latent frames, 0 for the model's, -1 "
+                    "for none",
+                    o->window, o->sink);
+    if (!o->no_decoder && !m->info.can_decode)
+        return fail(error, LF_ERROR_UNSUPPORTED,
+                    "model %s has no decoder: name a file with one, or ask for latents alone",
+                    m->name);
+    if (!o->no_text && !m->info.can_encode)
+        return fail(error, LF_ERROR_UNSUPPORTED,
+                    "model %s has no text encoder and tokenizer: name a file with one, or give the "
+                    "text as numbers",
+                    m->name);
+    return TRUE;
+}
+
+/* 0 is the model's, −1 is none. */
+static int chosen(int option, int of_model)
+{
+    return option > 0 ? option : option == 0 ? of_model : 0;
+}
+
+static gboolean take_options(LfSession *s, const LfSessionOptions *o, GError **error)
+{
+    const LfModelConfig *c = s->model->config;
+    int width = chosen(o->width, c->video.width), height = chosen(o->height, c->video.height);
+    if (!check_options(s->model, o, error) || !check_size("width", width, error) ||
+        !check_size("height", height, error))
+        return FALSE;
+    s->geometry = lf_geometry(width, height, c->video.chunk);
+    s->window = chosen(o->window, c->cache.window);
+    s->sink = chosen(o->sink, c->cache.sink);
+    s->uniform = o->uniform;
+    s->has_text = !o->no_text;
+    s->has_pixels = !o->no_decoder;
+    s->seed = o->seed;
+    s->wishes.attention = o->attention;
+    s->wishes.sparsity = o->sparsity;
+    s->n_steps = c->schedule.n_steps;
+    for (int i = 0; i < s->n_steps; i++)
+        s->steps[i] = lf_step(c->schedule.steps[i], c->schedule.shift);
+    return TRUE;
+}
+
+LfKvCacheConfig lf_session_cache_config(const LfSession *s)
+{
+    const LfModelConfig *c = s->model->config;
+    return (LfKvCacheConfig){.geometry = s->geometry,
+                             .layers = c->transformer.layers,
+                             .heads = c->transformer.heads,
+                             .head_dim = c->transformer.dim / c->transformer.heads,
+                             .window = s->window,
+                             .sink = s->sink,
+                             .relative = c->cache.relative,
+                             .key_block = c->sparse.key_block};
+}
+
+static LfTensor take_latents(const LfSession *s, LfArena *arena)
+{
+    const LfGeometry *g = &s->geometry;
+    return lf_arena_tensor(arena, LF_F32, g->chunk, s->model->config->transformer.channels,
+                           g->latent_height, g->latent_width);
+}
+
+/* Everything that lasts from chunk to chunk but for the cache. */
+static void take_state(LfSession *s, LfArena *arena)
+{
+    const LfTransformer *t = s->model->transformer;
+    int text_len = lf_model_text_len(s->model);
+    s->x = take_latents(s, arena);
+    s->velocity = take_latents(s, arena);
+    s->noise = take_latents(s, arena);
+    s->ids = lf_arena_tensor(arena, LF_I32, text_len);
+    s->context = lf_arena_tensor(arena, LF_F32, text_len, lf_model_text_dim(s->model));
+    s->text = lf_text_state(t, arena);
+    for (int i = 0; i <= s->n_steps; i++)
+        s->modulations[i] = lf_modulation(t, arena);
+    if (s->has_pixels)
+        s->decoder = lf_decoder_state(s->model->decoder, &s->geometry, arena);
+}
+
+static gboolean allocate(LfSession *s, GError **error)
+{
+    LfArena plan = lf_arena_plan();
+    LfKvCacheConfig config = lf_session_cache_config(s);
+    int text_len = lf_model_text_len(s->model);
+    s->wishes.ids = g_new0(int32_t, text_len);
+    s->now.ids = g_new0(int32_t, text_len);
+    s->be = lf_model_backend(s->model, error);
+    if (!s->be)
+        return FALSE;
+    s->pool = lf_chunk_pool_new(s->model, s->be, &s->geometry, s->has_pixels);
+    s->cache = lf_kv_cache_new(s->be, &config, error);
+    if (!s->cache)
+        return FALSE;
+    take_state(s, &plan);
+    if (!lf_arena_init(&s->state, s->be, plan.peak, error))
+        return FALSE;
+    take_state(s, &s->state);
+    return TRUE;
+}
+
+/* As many chunks as fill the window, so that no later one needs more; without a bound every chunk
+ * reserves for itself. */
+static gboolean reserve(LfSession *s, GError **error)
+{
+    int chunk = s->geometry.chunk;
+    uint64_t index = s->window > 0 ? (uint64_t) ((s->window + chunk - 1) / chunk) : 0;
+    LfKvCache *cache = lf_session_planned_cache(s, index, error);
+    gboolean done = cache && lf_session_reserve(s, cache, error);
+    lf_kv_cache_free(cache);
+    return done;
+}
+
+/* The last one is the clean pass's: its timestep is 0. */
+static gboolean modulate(LfSession *s, GError **error)
+{
+    for (int i = 0; i <= s->n_steps; i++)
+        lf_transformer_modulate(s->model->transformer, s->be, &s->scratch, &s->modulations[i],
+                                s->steps[i].timestep);
+    return s->be->sync(s->be, error);
+}
+
+static const LfSessionOptions defaults;
+
+LfSession *lf_session_new(LfModel *model, const LfSessionOptions *options, GError **error)
+{
+    LfSession *s = g_new0(LfSession, 1);
+    g_mutex_init(&s->lock);
+    s->model = lf_model_ref(model);
+    if (take_options(s, options ? options : &defaults, error) && allocate(s, error) &&
+        reserve(s, error) && modulate(s, error))
+        return s;
+    lf_session_free(s);
+    return NULL;
+}
+
+void lf_session_free(LfSession *s)
+{
+    if (!s)
+        return;
+    lf_kv_cache_free(s->cache);
+    lf_arena_clear(&s->state);
+    lf_arena_clear(&s->scratch);
+    lf_chunk_pool_unref(s->pool);
+    lf_model_unref(s->model);
+    g_mutex_clear(&s->lock);
+    g_free(s->wishes.ids);
+    g_free(s->now.ids);
+    g_free(s->host_noise);
+    g_free(s);
+}

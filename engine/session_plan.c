@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What a chunk takes, found out by running its calls on a machine that does nothing: memory, by
+ * an arena that only adds up, and work, by operations that only count.
+ */
+#include "session.h"
+
+#include "flops.h"
+
+LfKvCache *lf_session_planned_cache(const LfSession *s, uint64_t index, GError **error)
+{
+    LfKvCacheConfig config = lf_session_cache_config(s);
+    LfKvCache *cache = lf_kv_cache_new(lf_backend_plan(), &config, error);
+    for (uint64_t i = 0; cache && i <= index; i++) {
+        if (!lf_kv_cache_begin(cache, i, error))
+            g_clear_pointer(&cache, lf_kv_cache_free);
+        else if (i < index)
+            lf_kv_cache_commit(cache);
+    }
+    return cache;
+}
+
+/* The longest text there can be. */
+static LfTextState longest_text(const LfSession *s)
+{
+    LfTextState text = s->text;
+    text.rows = lf_model_text_len(s->model);
+    return text;
+}
+
+/* The steps and the clean pass. */
+static void run_passes(const LfSession *s, LfBackend *be, LfArena *arena, LfKvCache *cache,
+                       const LfTextState *text, const LfAttend *attend)
+{
+    for (int i = 0; i <= s->n_steps; i++)
+        lf_transformer_forward(s->model->transformer, be, arena,
+                               i < s->n_steps ? s->velocity : LF_NONE, s->x, &s->modulations[i],
+                               text, cache, attend, NULL);
+}
+
+static void run_decoder(const LfSession *s, LfBackend *be, LfArena *arena)
+{
+    const LfGeometry *g = &s->geometry;
+    LfDecoderState state = s->decoder;
+    LfTensor rgb = lf_tensor(NULL, LF_U8, LF_FRAMES_PER_LATENT * g->chunk, g->height, g->width, 3);
+    if (s->has_pixels)
+        lf_decoder_tiny_forward(s->model->decoder, be, arena, rgb, s->x, &state, NULL);
+}
+
+/* Text and time, which do not depend on the window. */
+static void run_conditions(LfSession *s, LfBackend *be, LfArena *arena)
+{
+    LfTextState text = s->text;
+    lf_transformer_modulate(s->model->transformer, be, arena, &s->modulations[0], 0);
+    lf_transformer_text(s->model->transformer, be, arena, &text, s->context);
+    if (s->has_text)
+        lf_text_encoder_forward(s->model->text_encoder, be, arena, s->context, s->ids);
+}
+
+gboolean lf_session_reserve(LfSession *s, LfKvCache *cache, GError **error)
+{
+    LfArena plan = lf_arena_plan();
+    LfTextState text = longest_text(s);
+    LfAttend dense = lf_session_attend(s, cache, 0);
+    LfAttend most = lf_session_attend(s, cache, G_MINDOUBLE);
+    run_conditions(s, lf_backend_plan(), &plan);
+    run_passes(s, lf_backend_plan(), &plan, cache, &text, &dense);
+    run_passes(s, lf_backend_plan(), &plan, cache, &text, &most);
+    run_decoder(s, lf_backend_plan(), &plan);
+    if (plan.peak <= s->scratch.size)
+        return TRUE;
+    lf_arena_clear(&s->scratch);
+    return lf_arena_init(&s->scratch, s->be, plan.peak, error);
+}
+
+LfMemory lf_session_memory(const LfSession *s)
+{
+    return (LfMemory){.weights = lf_model_memory(s->model),
+                      .state = s->state.size + lf_kv_cache_memory(s->cache),
+                      .scratch = s->scratch.size};
+}
+
+/* The chunk from which on nothing changes any more: its window is full and the growth is done. An
+ * unbounded window never is; there it is the next one. */
+static uint64_t steady_index(const LfSession *s)
+{
+    int frames = MAX(s->window, s->model->config->sparse.horizon);
+    return s->window > 0 ? (uint64_t) (frames / s->geometry.chunk + 1) : s->index;
+}
+
+LfFlops lf_session_flops(LfSession *s)
+{
+    LfFlops flops = {0};
+    LfFlopCounter counter;
+    LfArena plan = lf_arena_plan();
+    uint64_t index = steady_index(s);
+    LfTextState text = longest_text(s);
+    LfKvCache *cache = lf_session_planned_cache(s, index, NULL);
+    if (!cache)
+        return flops;
+    g_mutex_lock(&s->lock);
+    double sparsity = lf_session_sparsity(s, &s->wishes, index);
+    g_mutex_unlock(&s->lock);
+    LfAttend attend = lf_session_attend(s, cache, sparsity);
+    text.rows = s->encoded ? s->text.rows : text.rows;
+    run_passes(s, lf_flop_counter_init(&counter), &plan, cache, &text, &attend);
+    flops.transformer = counter.flops;
+    run_decoder(s, lf_flop_counter_init(&counter), &plan);
+    flops.decoder = counter.flops;
+    lf_kv_cache_free(cache);
+    return flops;
+}
