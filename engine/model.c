@@ -84,18 +84,25 @@ typedef struct {
     const LfModelOptions *options;
     LfTensorFile *files[N_PARTS];     /* NULL: not there, or random */
     LfWeightSource *sources[N_PARTS]; /* NULL: not there; the model's */
-    double sizes[N_PARTS];            /* shares of the work */
-    double done, total;
+    Part part;                        /* at work */
+    double done, total;               /* bytes */
 } Loading;
 
-static gboolean report(Loading *l, Part part, GError **error)
+static gboolean report(Loading *l, double share, GError **error)
 {
     LfProgress progress = l->options->progress;
-    double done = l->total > 0 ? l->done / l->total : 0;
-    if (!progress || progress(part_names[part], done, l->options->progress_data))
+    if (!progress || progress(part_names[l->part], share, l->options->progress_data))
         return TRUE;
     g_set_error(error, LF_ERROR, LF_ERROR_CANCELLED, "loading %s was cancelled", l->model->name);
     return FALSE;
+}
+
+/* After every tensor: a large part takes minutes. */
+static gboolean report_tensor(size_t size, gpointer loading, GError **error)
+{
+    Loading *l = loading;
+    l->done += (double) size;
+    return report(l, l->total > 0 ? MIN(l->done / l->total, 1) : 0, error);
 }
 
 /* Numbers that model.json gives for its own file say nothing of a file named in its place. */
@@ -151,14 +158,6 @@ static gboolean replace_decoder(LfModelConfig *config, const char *location, GEr
     return TRUE;
 }
 
-static double file_size(const LfTensorFile *file)
-{
-    double size = 0;
-    for (size_t i = 0; i < lf_tensor_file_count(file); i++)
-        size += (double) lf_tensor_file_nth(file, i)->size;
-    return size;
-}
-
 static LfWeightSource *add_source(LfModel *m, LfWeightSource *source)
 {
     g_ptr_array_add(m->sources, source);
@@ -175,7 +174,6 @@ static gboolean open_part(Loading *l, Part part, const char *file, GError **erro
     if (!opened)
         return FALSE;
     l->sources[part] = add_source(l->model, lf_weight_source_file(opened));
-    l->sizes[part] = file_size(opened);
     return TRUE;
 }
 
@@ -215,16 +213,11 @@ static gboolean load_tokenizer(LfModel *m, GError **error)
     return FALSE;
 }
 
-static gboolean load_part(Loading *l, Part part, GError **error)
+static gboolean load_part(Loading *l, GError **error)
 {
     LfModel *m = l->model;
-    LfWeightSource *source = l->sources[part];
-    if (!source)
-        return TRUE;
-    if (!report(l, part, error))
-        return FALSE;
-    l->done += l->sizes[part];
-    switch (part) {
+    LfWeightSource *source = l->sources[l->part];
+    switch (l->part) {
     case TEXT_ENCODER:
         m->text_encoder = lf_text_encoder_new(m->backend, &m->config->text_encoder, source, error);
         return m->text_encoder != NULL;
@@ -237,14 +230,25 @@ static gboolean load_part(Loading *l, Part part, GError **error)
     }
 }
 
+/* A file may hold more than its part needs, so each part starts at what those before it weigh. */
 static gboolean load_parts(Loading *l, GError **error)
 {
+    double before = 0;
+    gboolean done = TRUE;
     for (Part part = 0; part < N_PARTS; part++)
-        l->total += l->sizes[part];
-    for (Part part = 0; part < N_PARTS; part++)
-        if (!load_part(l, part, error))
-            return FALSE;
-    return report(l, N_PARTS - 1, error);
+        l->total += l->sources[part] ? (double) lf_weight_source_size(l->sources[part]) : 0;
+    for (Part part = 0; part < N_PARTS && done; part++) {
+        LfWeightSource *source = l->sources[part];
+        if (!source)
+            continue;
+        l->part = part;
+        l->done = before;
+        lf_weight_source_set_progress(source, report_tensor, l);
+        done = report_tensor(0, l, error) && load_part(l, error);
+        lf_weight_source_set_progress(source, NULL, NULL);
+        before += (double) lf_weight_source_size(source);
+    }
+    return done && report(l, 1, error);
 }
 
 static void describe(LfModel *m)
@@ -342,7 +346,6 @@ LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOpt
         return NULL;
     LfWeightSource *source = add_source(l.model, lf_weight_source_random(seed));
     l.sources[TRANSFORMER] = l.sources[DECODER] = source;
-    l.sizes[TRANSFORMER] = l.sizes[DECODER] = 1;
     gboolean loaded = load_parts(&l, error);
     if (!loaded) {
         lf_model_unref(l.model);
@@ -467,13 +470,13 @@ static gboolean encode_on(const LfModel *m, LfBackend *be, const int32_t *ids, i
     int dim = lf_model_text_dim(m);
     LfTensor tokens = lf_arena_tensor(&plan, LF_I32, n),
              text = lf_arena_tensor(&plan, LF_F32, n, dim);
-    lf_text_encoder_forward(m->text_encoder, lf_backend_plan(), &plan, text, tokens);
+    lf_text_encoder_forward(m->text_encoder, lf_backend_plan(), &plan, text, tokens, NULL);
     if (!lf_arena_init(&arena, be, plan.peak, error))
         return FALSE;
     tokens = lf_arena_tensor(&arena, LF_I32, n);
     text = lf_arena_tensor(&arena, LF_F32, n, dim);
     be->upload(be, tokens.data, ids, lf_tensor_size(tokens));
-    lf_text_encoder_forward(m->text_encoder, be, &arena, text, tokens);
+    lf_text_encoder_forward(m->text_encoder, be, &arena, text, tokens, NULL);
     be->download(be, out, text.data, lf_tensor_size(text));
     gboolean done = be->sync(be, error);
     lf_arena_clear(&arena);

@@ -7,6 +7,8 @@
  */
 #include "session.h"
 
+#include "cancel.h"
+
 #include <string.h>
 
 /* ---- stages ---------------------------------------------------------------------------------- */
@@ -19,11 +21,6 @@ static gboolean finish(LfSession *s, bool done, gint64 start, int64_t *time, GEr
     if (well && !done)
         g_set_error(error, LF_ERROR, LF_ERROR_CANCELLED, "the chunk was cancelled");
     return well && done;
-}
-
-static bool is_cancelled(const LfSession *s)
-{
-    return g_atomic_int_get(&s->cancelled);
 }
 
 static void read_wishes(LfSession *s)
@@ -71,7 +68,7 @@ LfAttend lf_session_attend(const LfSession *s, const LfKvCache *cache, double sp
 static gboolean begin(LfSession *s, LfChunk *chunk, GError **error)
 {
     const LfGeometry *g = &s->geometry;
-    if (is_cancelled(s))
+    if (lf_is_cancelled(&s->cancelled))
         return finish(s, false, g_get_monotonic_time(), &chunk->info.encode_time, error);
     read_wishes(s);
     if (s->now.prompt_id == 0) {
@@ -110,9 +107,8 @@ static gboolean encode(LfSession *s, LfChunk *chunk, GError **error)
         LfTensor ids = lf_tensor_slice(s->ids, 0, s->now.n_ids);
         s->n_context = s->now.n_ids;
         s->be->upload(s->be, ids.data, s->now.ids, lf_tensor_size(ids));
-        lf_text_encoder_forward(s->model->text_encoder, s->be, &s->scratch, lf_session_context(s),
-                                ids);
-        done = !is_cancelled(s);
+        done = lf_text_encoder_forward(s->model->text_encoder, s->be, &s->scratch,
+                                       lf_session_context(s), ids, &s->cancelled);
     }
     if (done)
         lf_transformer_text(s->model->transformer, s->be, &s->scratch, &s->text,

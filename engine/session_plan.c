@@ -54,7 +54,7 @@ static void run_conditions(LfSession *s, LfBackend *be, LfArena *arena)
     lf_transformer_modulate(s->model->transformer, be, arena, &s->modulations[0], 0);
     lf_transformer_text(s->model->transformer, be, arena, &text, s->context);
     if (s->has_text)
-        lf_text_encoder_forward(s->model->text_encoder, be, arena, s->context, s->ids);
+        lf_text_encoder_forward(s->model->text_encoder, be, arena, s->context, s->ids, NULL);
 }
 
 gboolean lf_session_reserve(LfSession *s, LfKvCache *cache, GError **error)

@@ -106,6 +106,23 @@ gboolean lf_weight_source_has(LfWeightSource *source, const char *name)
     return !source->file || g_hash_table_contains(source->names, name);
 }
 
+void lf_weight_source_set_progress(LfWeightSource *source, LfWeightProgress progress, gpointer data)
+{
+    source->progress = progress;
+    source->progress_data = data;
+}
+
+size_t lf_weight_source_size(const LfWeightSource *source)
+{
+    size_t size = 0;
+    GHashTableIter iter;
+    gpointer tensor;
+    g_hash_table_iter_init(&iter, source->names);
+    while (g_hash_table_iter_next(&iter, NULL, &tensor))
+        size += ((const LfFileTensor *) tensor)->size;
+    return size;
+}
+
 size_t lf_weight_source_memory(const LfWeightSource *source)
 {
     return source->kept_size;

@@ -13,6 +13,8 @@ struct LfWeightSource {
     uint64_t seed;      /* of random ones */
     GPtrArray *kept;    /* memory that bound weights use in place */
     size_t kept_size;
+    LfWeightProgress progress; /* or NULL */
+    gpointer progress_data;
 };
 
 /* Memory for numbers of a weight, aligned for vector instructions; NULL and LF_ERROR_MEMORY. */

@@ -269,6 +269,12 @@ static gboolean bind_vector(LfBackend *be, LfWeightSource *source, const Parts *
     return TRUE;
 }
 
+static gboolean report(const LfWeightSource *source, const Parts *parts, GError **error)
+{
+    size_t size = lf_tensor_size(tensor_of(parts, common_type(parts), NULL));
+    return !source->progress || source->progress(size, source->progress_data, error);
+}
+
 gboolean lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *prefix,
                          const LfBinding *bindings, size_t n_bindings, LfArena *arena, void *object,
                          GError **error)
@@ -280,7 +286,8 @@ gboolean lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *pref
         bound = find_parts(source, prefix, &bindings[i], &parts, error) &&
                 (bindings[i].kind == LF_BIND_VECTOR
                      ? bind_vector(be, source, &parts, arena, field, error)
-                     : bind_weight(be, source, &parts, field, error));
+                     : bind_weight(be, source, &parts, field, error)) &&
+                report(source, &parts, error);
         parts_clear(&parts);
     }
     return bound;

@@ -30,6 +30,15 @@ void lf_weight_source_free(LfWeightSource *source); /* NULL is fine */
 const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *name, GError **error);
 gboolean lf_weight_source_has(LfWeightSource *source, const char *name);
 
+/* Called after every tensor that was bound from the source, with its bytes; FALSE and an error stop
+ * the binding. */
+typedef gboolean (*LfWeightProgress)(size_t size, gpointer data, GError **error);
+void lf_weight_source_set_progress(LfWeightSource *source, LfWeightProgress progress,
+                                   gpointer data);
+
+/* Bytes of all tensors under published names; 0 for a random source. */
+size_t lf_weight_source_size(const LfWeightSource *source);
+
 /* Bytes that the source holds itself for weights that are used in place: stacked, aligned or random
  * ones, not those in the file's map. */
 size_t lf_weight_source_memory(const LfWeightSource *source);

@@ -9,6 +9,8 @@
  */
 #include "decoder_tiny.h"
 
+#include "engine/cancel.h"
+
 #include <stdarg.h>
 #include <string.h>
 
@@ -186,7 +188,7 @@ typedef struct {
 
 static bool stopped(const Run *run)
 {
-    return run->cancelled && g_atomic_int_get(run->cancelled);
+    return lf_is_cancelled(run->cancelled);
 }
 
 static void copy(LfBackend *be, LfTensor to, LfTensor from)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "text_encoder.h"
 
+#include "engine/cancel.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -224,8 +226,8 @@ static void feed_forward(const Forward *f, const Layer *l)
     lf_arena_release(f->scratch, mark);
 }
 
-void lf_text_encoder_forward(const LfTextEncoder *t, LfBackend *be, LfArena *scratch, LfTensor out,
-                             LfTensor ids)
+bool lf_text_encoder_forward(const LfTextEncoder *t, LfBackend *be, LfArena *scratch, LfTensor out,
+                             LfTensor ids, const int *cancelled)
 {
     size_t mark = scratch->used;
     int n = (int) ids.shape[0];
@@ -238,10 +240,13 @@ void lf_text_encoder_forward(const LfTextEncoder *t, LfBackend *be, LfArena *scr
         .bias = lf_arena_tensor(scratch, LF_F32, t->config.heads, n, n),
     };
     lf_embedding(be, f.x, t->outer.embedding, ids);
-    for (int i = 0; i < t->config.layers; i++) {
-        attend(&f, &t->layers[i]);
-        feed_forward(&f, &t->layers[i]);
+    int layer = 0;
+    for (; layer < t->config.layers && !lf_is_cancelled(cancelled); layer++) {
+        attend(&f, &t->layers[layer]);
+        feed_forward(&f, &t->layers[layer]);
     }
-    lf_rms_norm(be, out, f.x, t->outer.norm, EPSILON);
+    if (layer == t->config.layers)
+        lf_rms_norm(be, out, f.x, t->outer.norm, EPSILON);
     lf_arena_release(scratch, mark);
+    return layer == t->config.layers;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "transformer.h"
 
+#include "engine/cancel.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -407,11 +409,6 @@ static void head(const Forward *f, LfTensor velocity, LfTensor m)
     lf_arena_release(f->scratch, mark);
 }
 
-static bool is_set(const int *cancelled)
-{
-    return cancelled && g_atomic_int_get(cancelled);
-}
-
 bool lf_transformer_forward(const LfTransformer *t, LfBackend *be, LfArena *scratch,
                             LfTensor velocity, LfTensor x, const LfModulation *modulation,
                             const LfTextState *text, LfKvCache *cache, const LfAttend *attend,
@@ -424,7 +421,7 @@ bool lf_transformer_forward(const LfTransformer *t, LfBackend *be, LfArena *scra
     f.norm = lf_arena_tensor(scratch, LF_F32, tokens, t->config.dim);
     embed(&f, x);
     int layer = 0;
-    for (; layer < t->config.layers && !is_set(cancelled); layer++) {
+    for (; layer < t->config.layers && !lf_is_cancelled(cancelled); layer++) {
         LfTensor m = lf_tensor_at(modulation->blocks, layer); /* [6, D] */
         /* Nothing reads what comes after the last layer's keys when the output is not wanted. */
         bool store = layer == t->config.layers - 1 && !lf_given(velocity);
