@@ -59,13 +59,14 @@ typedef struct {
     gboolean can_decode; /* has a decoder */
 } LfModelInfo;
 
-/* Where models are looked for when none is named: $LIGHTFORCING_MODEL, then
- * lightforcing/models/demo in the user's and the system's data directories and in the one of this
- * installation. A path of an existing directory, or NULL. Transfer full. */
+/* Where the model is when none is named: $LIGHTFORCING_MODEL as it stands, else the first directory
+ * lightforcing/models/demo there is in the user's data directory, the system's, and the one of this
+ * installation; NULL when there is none. Transfer full. */
 char *lf_model_default_location(void);
 
-/* Reads the numbers of a model alone, in milliseconds: enough to negotiate sizes and to fail early.
- * `location` is a directory with a model.json, or that file. */
+/* Reads the numbers of a model alone, in milliseconds, and looks whether its files are there:
+ * enough to negotiate sizes and to fail early. `location`: a directory with a model.json, or that
+ * file. */
 gboolean lf_model_probe(const char *location, LfModelInfo *info, GError **error);
 
 /* Loads a model. Blocks; files stay mapped while the model lives. `options` may be NULL. */
@@ -81,10 +82,9 @@ void lf_model_unref(LfModel *model);
 
 /* Valid while the model lives. Thread-safety: any thread. */
 const LfModelInfo *lf_model_info(const LfModel *model);
-const char *lf_model_name(const LfModel *model); /* the directory's or the preset's name */
-const char *lf_model_description(
-    const LfModel *model); /* "wan causal, 8 layers of 256 …", for people */
-const char *lf_model_device(const LfModel *model); /* the backend's description */
+const char *lf_model_name(const LfModel *model);        /* the directory's or the preset's name */
+const char *lf_model_description(const LfModel *model); /* its parts and widths, for people */
+const char *lf_model_device(const LfModel *model);      /* the backend's description */
 
 /* ---- session ------------------------------------------------------------------------------ */
 
@@ -100,27 +100,28 @@ typedef struct {
     uint64_t seed;     /* of the noise; the same seed and prompts give the same frames */
     int width, height; /* pixels, multiples of 16; 0: the model's */
     LfAttention attention;
-    double sparsity;  /* target share of skipped key blocks, 0 < s < 1; 0: the model's. The growth's
-                         base  moves by as much as the target does */
-    gboolean uniform; /* no Chunk-Aware Growth: every chunk but the first gets the target */
-    int window;       /* latent frames, itself included; 0: the model's; -1: unbounded */
-    int sink;         /* latent frames; 0: the model's; -1: none */
+    double sparsity;     /* target share of skipped key blocks, 0 < s < 1; 0: the model's. The base
+                            that growth tends to moves by as much as the target does */
+    gboolean uniform;    /* no Chunk-Aware Growth: every chunk but the first gets the target */
+    int window;          /* latent frames, the chunk included; 0: the model's; −1: unbounded */
+    int sink;            /* latent frames; 0: the model's; −1: none */
     gboolean no_decoder; /* latents only; chunks then have no pixels */
     gboolean no_text;    /* the text comes as numbers, by lf_session_set_context */
 } LfSessionOptions;
 
-/* Everything that a session will need is allocated here and with its first chunk. The session keeps
- * the model alive. */
+/* Everything that a session will need is allocated here and with its first chunk (an unbounded
+ * window grows as the stream does). The session keeps the model alive. LF_ERROR_CONFIG for options
+ * that cannot be; LF_ERROR_UNSUPPORTED when the model lacks a part that is not left out. */
 LfSession *lf_session_new(LfModel *model, const LfSessionOptions *options, GError **error);
 void lf_session_free(LfSession *session); /* NULL is fine; no call may be under way */
 
-/* The prompt from the next chunk on. Copies the text. LF_ERROR_TEXT when it is no UTF-8 or longer
- * than 64 KiB; "" is a prompt. More tokens than the model takes are cut off, as its reference does.
- * Thread-safety: any thread, also during lf_session_next. */
+/* The prompt from the next chunk on. Reads the text at once: LF_ERROR_TEXT when it is no UTF-8 or
+ * longer than 64 KiB; "" is a prompt. More tokens than the model takes are cut off, as its
+ * reference does. Thread-safety: any thread, also during lf_session_next. */
 gboolean lf_session_set_prompt(LfSession *session, const char *prompt, GError **error);
 
-/* Attention and target sparsity from the next chunk on; as in the options. Thread-safety: any
- * thread. */
+/* Attention and target sparsity from the next chunk on; as in the options, beyond them the nearest
+ * that can be. Thread-safety: any thread. */
 void lf_session_set_attention(LfSession *session, LfAttention attention, double sparsity);
 
 /* Makes a running lf_session_next return LF_ERROR_CANCELLED within one layer, and every later one
@@ -150,13 +151,13 @@ typedef struct {
     int64_t denoise_time; /* the few steps */
     int64_t clean_time;   /* the clean pass */
     int64_t decode_time;
-    int64_t transfer_time; /* device to host; 0 on the CPU */
+    int64_t transfer_time; /* device to host; next to nothing on the CPU */
 } LfChunkInfo;
 
 /* Generates the next chunk. Blocks for as long as that takes. The chunk's memory comes from the
- * session's pool and goes back there with its last reference; the pool grows to the most
- * chunks that were alive at once. NULL and an error otherwise; the session can be used again
- * after any error. LF_ERROR_CONFIG when no prompt was set. Thread-safety: one thread at a time. */
+ * session's pool and goes back there with its last reference; the pool grows to the most chunks
+ * that were alive at once. NULL and an error otherwise, LF_ERROR_CONFIG when no prompt was set; the
+ * session can be used again after any error. Thread-safety: one thread at a time. */
 LfChunk *lf_session_next(LfSession *session, GError **error);
 
 LfChunk *lf_chunk_ref(LfChunk *chunk);
@@ -167,30 +168,31 @@ const LfChunkInfo *lf_chunk_info(const LfChunk *chunk);
  * Thread-safety: any thread. */
 gboolean lf_chunk_read(const LfChunk *chunk, int index, const LfPicture *picture, GError **error);
 
-/* What a session holds now, in bytes: weights (shared), caches and scratch. */
+/* What a session holds now, in bytes: weights (shared, without those used in a mapped file), caches
+ * and scratch. */
 typedef struct {
     uint64_t weights, state, scratch;
 } LfMemory;
 LfMemory lf_session_memory(const LfSession *session);
 
-/* FLOPs of one chunk of this session in steady state (window full, current sparsity): of all
- * forwards, and of the decoder. 1 multiply-add = 2. */
+/* FLOPs of one chunk of this session in steady state (window full, growth done, attention as last
+ * asked for; the next chunk where the window is unbounded): of all passes of the transformer, and
+ * of the decoder. As they are computed here; 1 multiply-add = 2. Not during lf_session_next. */
 typedef struct {
     double transformer, decoder;
 } LfFlops;
 LfFlops lf_session_flops(LfSession *session);
 
-/* ---- numbers in, numbers out: for holding the engine against another implementation -----------
- */
+/* ---- numbers in and out, for holding the engine against another implementation --------------- */
 
-/* In place of a prompt: the encoder's output [rows, text_dim], rows ≤ text_len; the rest are zero
- * rows. Copied. Not during lf_session_next. */
+/* In place of a prompt: the encoder's output [rows, text_dim], 0 ≤ rows ≤ text_len; the rest are
+ * zero rows. Copied. Counts as a prompt. Not during lf_session_next. */
 gboolean lf_session_set_context(LfSession *session, const float *context, int rows, int text_dim,
                                 GError **error);
 
-/* In place of the generator: normal numbers for (chunk, step), step 0 the initial noise, the
- * others the re-noising draws; `count` = frames·channels·h·w. Called on the thread of
- * lf_session_next. */
+/* In place of the generator (NULL brings it back): normal numbers for (chunk, step), step 0 the
+ * initial noise, the others the re-noising draws; `count` = frames·channels·h·w. Called on the
+ * thread of lf_session_next. Not during it. */
 typedef void (*LfNoise)(float *out, int64_t count, uint64_t chunk, int step, gpointer data);
 void lf_session_set_noise(LfSession *session, LfNoise noise, gpointer data);
 
@@ -199,8 +201,8 @@ void lf_session_set_noise(LfSession *session, LfNoise noise, gpointer data);
 int lf_model_tokenize(const LfModel *model, const char *prompt, int32_t *ids, int capacity,
                       GError **error);
 
-/* The text encoder on n ids: out [n, text_dim]. Not beside a running session of one thread … any
- * thread may call it, it opens a backend of its own. */
+/* The text encoder on 1 ≤ n ≤ text_len ids: out [n, text_dim]. Thread-safety: any thread; it opens
+ * a backend of its own. */
 gboolean lf_model_encode(LfModel *model, const int32_t *ids, int n, float *out, GError **error);
 int lf_model_text_dim(const LfModel *model);
 int lf_model_text_len(const LfModel *model);

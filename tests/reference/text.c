@@ -90,7 +90,7 @@ static float *encode(const Test *test, const LfTextEncoderConfig *c, int n)
     lf_arena_init(&scratch, test->be, 4 << 20, &error);
     g_assert_no_error(error);
     lf_text_encoder_forward(encoder, test->be, &scratch, lf_tensor(values, LF_F32, n, c->dim),
-                            lf_tensor(ids, LF_I32, n));
+                            lf_tensor(ids, LF_I32, n), NULL);
     test->be->sync(test->be, &error);
     g_assert_no_error(error);
     lf_arena_clear(&scratch);
