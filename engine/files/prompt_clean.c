@@ -77,7 +77,8 @@ static const gunichar others[] = {0x2122, 0xae,  0xa9,  0xb0,  0xb7,  0xa0,  0xa
                                   0x161,  0x17d, 0x17e, 0x152, 0x153, 0x178, 0};
 
 /* Whether the n characters at `i`, which are valid UTF-8 when taken as bytes, cannot be meant as
- * they stand. "Ã" and "Â" begin what is misread most and hardly ever end a word. */
+ * they stand. "Ã" and "Â" begin what is misread most and hardly ever end a word; after any other
+ * letter a fixed space is French typography ("voilà €"). */
 static gboolean is_implausible(Span in, size_t i, size_t n)
 {
     gboolean common = in.chars[i] == 0xc3 || in.chars[i] == 0xc2;

