@@ -59,13 +59,7 @@ static void attend_c(const LfAttend *a, void *scratch)
     }
 }
 
-static const LfAttendKernel kernel_c = {16, attend_scratch_c, attend_c};
-
-const LfAttendKernel *lf_attend_kernel(const LfBackend *be)
-{
-    const LfAttendKernel *const kernels[] = {&kernel_c, LF_SIMD_KERNELS(lf_attend)};
-    return kernels[((const LfCpu *) be)->level];
-}
+const LfAttendKernel lf_attend_c = {16, attend_scratch_c, attend_c};
 
 /* ---- the operation ------------------------------------------------------------------------- */
 
@@ -143,9 +137,8 @@ static void attend_task(const Job *job, LfBackend *be, const LfAttendKernel *ker
 }
 
 static void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window,
-                      LfTensor table, int query_block)
+                      LfTensor table, int query_block, const LfAttendKernel *kernel)
 {
-    const LfAttendKernel *kernel = lf_attend_kernel(be);
     Job job = {.out = out, .q = q, .table = table, .window = window, .query_block = kernel->group};
     int heads = (int) q.shape[0], tasks = lf_blocks((int) q.shape[1], kernel->group);
     if (lf_given(table)) {
@@ -158,7 +151,17 @@ static void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *w
         attend_task(&job, be, kernel, i / tasks, i % tasks);
 }
 
+#define ATTENTION(level)                                                                           \
+    static void attention_##level(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, \
+                                  LfTensor table, int query_block)                                 \
+    {                                                                                              \
+        attention(be, out, q, window, table, query_block, &lf_attend_##level);                     \
+    }
+
+ATTENTION(c)
+LF_ON_X86(ATTENTION(avx2) ATTENTION(avx512))
+
 void lf_cpu_attention_init(LfOps *ops, LfCpuLevel level)
 {
-    ops->attention = attention;
+    LF_SET_LEVELS(ops->attention, attention, level);
 }

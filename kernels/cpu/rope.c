@@ -19,8 +19,8 @@ static float rms_factor(const float *x, int n, float eps)
     return (float) (1 / sqrt(sum / n + eps));
 }
 
-static void rotate_row_c(const LfRotate *rotate, float *out, int64_t head_stride, float *sums,
-                         const float *x, const float *turns)
+static void lf_rotate_row_c(const LfRotate *rotate, float *out, int64_t head_stride, float *sums,
+                            const float *x, const float *turns)
 {
     int d = rotate->head_dim;
     float factor = rms_factor(x, rotate->heads * d, rotate->eps);
@@ -35,12 +35,6 @@ static void rotate_row_c(const LfRotate *rotate, float *out, int64_t head_stride
             sums[h * d + i + 1] += y[i + 1];
         }
     }
-}
-
-static LfRotateRow *rotate_row(const LfBackend *be)
-{
-    LfRotateRow *const rows[] = {rotate_row_c, LF_SIMD_FUNCTIONS(lf_rotate_row)};
-    return rows[((const LfCpu *) be)->level];
 }
 
 /* ---- one block of one frame ---------------------------------------------------------------- */
@@ -161,7 +155,7 @@ static void run_keys(const Job *job, int index, float *sums, float *turns)
 
 static void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window,
                           LfTensor qkv, LfTensor q_weight, LfTensor k_weight, const LfRope *rope,
-                          int query_block, float eps)
+                          int query_block, float eps, LfRotateRow *rotate_row)
 {
     int heads = (int) q.shape[0], d = (int) q.shape[2], tokens = lf_window_tokens(window);
     if (!lf_given(q_pool))
@@ -174,7 +168,7 @@ static void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWi
         .q_weight = lf_f32(q_weight),
         .k_weight = lf_f32(k_weight),
         .shape = {.rotate = {.heads = heads, .head_dim = d, .eps = eps},
-                  .row = rotate_row(be),
+                  .row = rotate_row,
                   .rope = rope,
                   .stride = qkv.shape[1]},
         .query_block = query_block,
@@ -192,6 +186,18 @@ static void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWi
             run_keys(&job, i - n_query, sums, sums + width);
     }
 }
+
+#define QKV_NORM_ROPE(level)                                                                       \
+    static void qkv_norm_rope_##level(                                                             \
+        LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window, LfTensor qkv,          \
+        LfTensor q_weight, LfTensor k_weight, const LfRope *rope, int query_block, float eps)      \
+    {                                                                                              \
+        qkv_norm_rope(be, q, q_pool, window, qkv, q_weight, k_weight, rope, query_block, eps,      \
+                      lf_rotate_row_##level);                                                      \
+    }
+
+QKV_NORM_ROPE(c)
+LF_ON_X86(QKV_NORM_ROPE(avx2) QKV_NORM_ROPE(avx512))
 
 /* ---- keys to another frame number ----------------------------------------------------------- */
 
@@ -215,6 +221,6 @@ static void rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
 
 void lf_cpu_rope_init(LfOps *ops, LfCpuLevel level)
 {
-    ops->qkv_norm_rope = qkv_norm_rope;
+    LF_SET_LEVELS(ops->qkv_norm_rope, qkv_norm_rope, level);
     ops->rope_shift = rope_shift;
 }

@@ -84,15 +84,9 @@ static void select_c(const LfSelect *s, void *scratch)
         select_one(s, &work, s->q + i * s->head_dim, s->table + i * s->budget);
 }
 
-static const LfSelectKernel kernel_c = {1, select_scratch_c, select_c};
+static const LfSelectKernel lf_select_c = {1, select_scratch_c, select_c};
 
 /* ---- the operation ------------------------------------------------------------------------- */
-
-static const LfSelectKernel *select_kernel(const LfBackend *be)
-{
-    const LfSelectKernel *const kernels[] = {&kernel_c, LF_SIMD_KERNELS(lf_select)};
-    return kernels[((const LfCpu *) be)->level];
-}
 
 /* The part of the past that competes: all but the sink and the near frames, unless all stay. */
 static void set_frames(LfSelect *s, const LfWindow *window, const LfSelection *selection)
@@ -108,9 +102,8 @@ static void set_frames(LfSelect *s, const LfWindow *window, const LfSelection *s
 }
 
 static void select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
-                          const LfSelection *selection)
+                          const LfSelection *selection, const LfSelectKernel *kernel)
 {
-    const LfSelectKernel *kernel = select_kernel(be);
     int heads = (int) q_pool.shape[0], n = (int) q_pool.shape[1], d = (int) q_pool.shape[2];
     int groups = (n + kernel->group - 1) / kernel->group;
     LfSelect shape = {.head_dim = d, .budget = (int) table.shape[2]};
@@ -135,7 +128,17 @@ static void select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const 
     }
 }
 
+#define SELECT_BLOCKS(level)                                                                       \
+    static void select_blocks_##level(LfBackend *be, LfTensor table, LfTensor q_pool,              \
+                                      const LfWindow *window, const LfSelection *selection)        \
+    {                                                                                              \
+        select_blocks(be, table, q_pool, window, selection, &lf_select_##level);                   \
+    }
+
+SELECT_BLOCKS(c)
+LF_ON_X86(SELECT_BLOCKS(avx2) SELECT_BLOCKS(avx512))
+
 void lf_cpu_select_init(LfOps *ops, LfCpuLevel level)
 {
-    ops->select_blocks = select_blocks;
+    LF_SET_LEVELS(ops->select_blocks, select_blocks, level);
 }

@@ -10,9 +10,9 @@
 
 /* `shape` holds all that heads and queries have in common; `k`, `v` [rows, width] and the pointers
  * of `shape` are head 0's, query 0's. */
-static void attend_heads(LfBackend *be, const LfAttend *shape, LfTensor k, LfTensor v, int heads)
+static void attend_heads(LfBackend *be, const LfAttend *shape, LfTensor k, LfTensor v, int heads,
+                         const LfAttendKernel *kernel)
 {
-    const LfAttendKernel *kernel = lf_attend_kernel(be);
     int n = shape->n_queries, groups = lf_blocks(n, kernel->group), d = shape->head_dim;
 #pragma omp parallel for num_threads(be->n_threads) schedule(dynamic)
     for (int task = 0; task < heads * groups; task++) {
@@ -49,26 +49,41 @@ static LfAttend shape_of(LfTensor out, LfTensor q, int heads)
 }
 
 static void cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
-                            int heads, float last_logit)
+                            int heads, float last_logit, const LfAttendKernel *kernel)
 {
     LfAttend shape = shape_of(out, q, heads);
     shape.scale = 1 / sqrtf((float) shape.head_dim);
     shape.last_logit = last_logit;
-    attend_heads(be, &shape, k, v, heads);
+    attend_heads(be, &shape, k, v, heads, kernel);
 }
 
 static void text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
-                           LfTensor bias)
+                           LfTensor bias, const LfAttendKernel *kernel)
 {
     int heads = (int) bias.shape[0];
     LfAttend shape = shape_of(out, q, heads);
     shape.bias = lf_f32(bias);
     shape.bias_stride = bias.shape[2];
-    attend_heads(be, &shape, k, v, heads);
+    attend_heads(be, &shape, k, v, heads, kernel);
 }
+
+#define TEXT(level)                                                                                \
+    static void cross_attention_##level(LfBackend *be, LfTensor out, LfTensor q, LfTensor k,       \
+                                        LfTensor v, int heads, float last_logit)                   \
+    {                                                                                              \
+        cross_attention(be, out, q, k, v, heads, last_logit, &lf_attend_##level);                  \
+    }                                                                                              \
+    static void text_attention_##level(LfBackend *be, LfTensor out, LfTensor q, LfTensor k,        \
+                                       LfTensor v, LfTensor bias)                                  \
+    {                                                                                              \
+        text_attention(be, out, q, k, v, bias, &lf_attend_##level);                                \
+    }
+
+TEXT(c)
+LF_ON_X86(TEXT(avx2) TEXT(avx512))
 
 void lf_cpu_text_init(LfOps *ops, LfCpuLevel level)
 {
-    ops->cross_attention = cross_attention;
-    ops->text_attention = text_attention;
+    LF_SET_LEVELS(ops->cross_attention, cross_attention, level);
+    LF_SET_LEVELS(ops->text_attention, text_attention, level);
 }

@@ -25,7 +25,8 @@ typedef struct {
 #op, offsetof(LfOps, op), check_##op, bench_##op                                           \
     }
 
-extern const CheckOp linear_ops[], norm_ops[], conv_ops[], pointwise_ops[], noise_ops[],
+extern const CheckOp linear_ops[], norm_ops[], rope_ops[], select_ops[], attention_ops[],
+    text_ops[], conv_ops[], pointwise_ops[], noise_ops[],
     pixels_ops[]; /* each ends with a nameless one */
 
 /* ---- sizes and numbers, from the seed that the test program prints (--seed sets it) ---- */

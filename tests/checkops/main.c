@@ -9,8 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static const CheckOp *const stems[] = {linear_ops,    norm_ops,  conv_ops,
-                                       pointwise_ops, noise_ops, pixels_ops};
+static const CheckOp *const stems[] = {linear_ops,    norm_ops,  rope_ops, select_ops,
+                                       attention_ops, text_ops,  conv_ops, pointwise_ops,
+                                       noise_ops,     pixels_ops};
 
 static const char *const levels[] = {"c", "avx2", "avx512"};
 

@@ -68,6 +68,6 @@ typedef struct {
     void (*run)(const LfAttend *, void *scratch);
 } LfAttendKernel;
 
-extern const LfAttendKernel lf_attend_avx2, lf_attend_avx512;
+extern const LfAttendKernel lf_attend_c, lf_attend_avx2, lf_attend_avx512;
 
 #endif
