@@ -88,6 +88,8 @@ static gboolean looks_like_json(const char *bytes, gsize size)
 static Reader reader_of(const char *bytes, gsize size, const char **cure)
 {
     *cure = "it is neither safetensors nor a PyTorch file";
+    if (size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0)
+        return lf_pytorch_read;
     if (looks_like_json(bytes, size))
         return lf_safetensors_read_index;
     if (size > 8 && bytes[8] == '{')

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A pickle's machine that builds plain values and can do nothing else: numbers, texts, tuples,
+ * lists, dictionaries. What a name of a module means, what calling it gives and what a persistent
+ * id stands for is asked from the caller, who knows a few harmless ones and refuses all others.
+ */
+#ifndef LF_FILES_PICKLE_H
+#define LF_FILES_PICKLE_H
+
+#include "kernels/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum {
+    LF_PICKLE_NONE,
+    LF_PICKLE_OTHER, /* a value of no interest: real numbers, integers of more than 64 bits */
+    LF_PICKLE_INT,   /* booleans too */
+    LF_PICKLE_TEXT,
+    LF_PICKLE_TUPLE,
+    LF_PICKLE_LIST,
+    LF_PICKLE_DICT,   /* items are keys and values by turns, in the order they were set */
+    LF_PICKLE_OBJECT, /* of the caller's hooks */
+} LfPickleKind;
+
+typedef struct {
+    LfPickleKind kind;
+    union {
+        int64_t number;
+        struct {
+            const char *text; /* in the pickle, without an end mark */
+            size_t length;
+        };
+        GPtrArray *items; /* LfPickleValue *; NULL: none */
+        const void *object;
+    };
+} LfPickleValue;
+
+typedef struct LfPickle LfPickle;
+
+/* Each returns a value of lf_pickle_value, or NULL after lf_pickle_fail. */
+typedef struct {
+    LfPickleValue *(*global)(LfPickle *pickle, const char *module, const char *name);
+    LfPickleValue *(*persistent)(LfPickle *pickle, const LfPickleValue *id);
+    LfPickleValue *(*call)(LfPickle *pickle, const LfPickleValue *callable,
+                           const LfPickleValue *arguments); /* a tuple */
+    void *data;
+} LfPickleHooks;
+
+/* Runs the whole pickle. `bytes` and `hooks` outlive the result. Limits: 32 MiB, half a million
+ * values. */
+LfPickle *lf_pickle_read(const void *bytes, size_t size, const LfPickleHooks *hooks,
+                         GError **error);
+void lf_pickle_free(LfPickle *pickle); /* NULL is fine */
+
+/* The value that it built. Its parts may stand in several places, and contain themselves. */
+const LfPickleValue *lf_pickle_root(const LfPickle *pickle);
+
+/* For hooks. */
+void *lf_pickle_data(const LfPickle *pickle);
+LfPickleValue *lf_pickle_value(LfPickle *pickle, LfPickleKind kind);
+void *lf_pickle_fail(LfPickle *pickle, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+/* Items of a tuple, list or dictionary. */
+static inline guint lf_pickle_count(const LfPickleValue *value)
+{
+    return value->items ? value->items->len : 0;
+}
+
+static inline const LfPickleValue *lf_pickle_item(const LfPickleValue *value, guint index)
+{
+    return (const LfPickleValue *) g_ptr_array_index(value->items, index);
+}
+
+gboolean lf_pickle_is_text(const LfPickleValue *value, const char *text);
+
+#endif

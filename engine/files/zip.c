@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "zip.h"
+
+#include <string.h>
+
+/* Sizes of the fixed parts of the records. */
+enum { LOCAL = 30, CENTRAL = 46, END = 22, END64 = 56, LOCATOR64 = 20, MAX_COMMENT = 65535 };
+
+struct LfZip {
+    const uint8_t *bytes;
+    size_t size;
+    GHashTable *entries; /* name → LfZipEntry *, both owned by `list` */
+    GPtrArray *list;
+};
+
+/* The central directory: where and how long. */
+typedef struct {
+    uint64_t offset, size, count;
+} Directory;
+
+static uint64_t number(const uint8_t *bytes, int n_bytes)
+{
+    uint64_t value = 0;
+    for (int i = n_bytes - 1; i >= 0; i--)
+        value = value << 8 | bytes[i];
+    return value;
+}
+
+static gboolean within(uint64_t offset, uint64_t size, uint64_t limit)
+{
+    return offset <= limit && size <= limit - offset;
+}
+
+static gboolean fail(GError **error, const char *what)
+{
+    g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "a zip archive that cannot be read: %s", what);
+    return FALSE;
+}
+
+/* The end record is the last thing but for a comment, whose length it tells. */
+static const uint8_t *find_end(const LfZip *zip)
+{
+    for (size_t back = END; back <= zip->size && back <= END + MAX_COMMENT; back++) {
+        const uint8_t *end = zip->bytes + zip->size - back;
+        if (memcmp(end, "PK\5\6", 4) == 0 && number(end + 20, 2) == back - END)
+            return end;
+    }
+    return NULL;
+}
+
+/* The 64-bit end record, when there is one, is found through a locator before the other one. */
+static gboolean find_directory(const LfZip *zip, Directory *directory, GError **error)
+{
+    const uint8_t *end = find_end(zip);
+    if (!end)
+        return fail(error, "its directory is missing; the file may be cut off");
+    size_t place = (size_t) (end - zip->bytes);
+    *directory = (Directory){number(end + 16, 4), number(end + 12, 4), number(end + 10, 2)};
+    if (place >= LOCATOR64 && memcmp(end - LOCATOR64, "PK\6\7", 4) == 0) {
+        uint64_t offset = number(end - LOCATOR64 + 8, 8);
+        if (!within(offset, END64, place) || memcmp(zip->bytes + offset, "PK\6\6", 4) != 0)
+            return fail(error, "its 64-bit end record is missing");
+        const uint8_t *end64 = zip->bytes + offset;
+        *directory =
+            (Directory){number(end64 + 48, 8), number(end64 + 40, 8), number(end64 + 32, 8)};
+    }
+    if (!within(directory->offset, directory->size, place))
+        return fail(error, "its directory lies outside of it");
+    return TRUE;
+}
+
+/* Values that do not fit into 32 bits stand in extra field 1, in this order, each only if needed.
+ */
+static gboolean widen(const uint8_t *extra, size_t size, uint64_t *values, int n_values)
+{
+    while (size >= 4) {
+        uint64_t id = number(extra, 2), length = number(extra + 2, 2);
+        extra += 4;
+        size -= 4;
+        if (length > size)
+            return FALSE;
+        for (int i = 0; id == 1 && i < n_values; i++) {
+            if (values[i] != UINT32_MAX)
+                continue;
+            if (length < 8)
+                return FALSE;
+            values[i] = number(extra, 8);
+            extra += 8;
+            size -= 8;
+            length -= 8;
+        }
+        extra += length;
+        size -= length;
+    }
+    return TRUE;
+}
+
+static void add(LfZip *zip, char *name, const uint8_t *data, uint64_t size)
+{
+    LfZipEntry *entry = g_new(LfZipEntry, 1);
+    *entry = (LfZipEntry){name, data, (size_t) size};
+    g_ptr_array_add(zip->list, entry);
+    g_hash_table_insert(zip->entries, name, entry);
+}
+
+/* One record of the directory, of at least CENTRAL bytes; `size` becomes its whole length. */
+static gboolean read_entry(LfZip *zip, const uint8_t *record, uint64_t *size, GError **error)
+{
+    uint64_t name_size = number(record + 28, 2), extra_size = number(record + 30, 2);
+    uint64_t whole = CENTRAL + name_size + extra_size + number(record + 32, 2);
+    uint64_t values[3] = {number(record + 24, 4), number(record + 20, 4), number(record + 42, 4)};
+    const uint8_t *name = record + CENTRAL;
+    if (memcmp(record, "PK\1\2", 4) != 0 || whole > *size)
+        return fail(error, "a damaged directory");
+    *size = whole;
+    if (!g_utf8_validate_len((const char *) name, name_size, NULL))
+        return fail(error, "a name that is no UTF-8");
+    if (!widen(name + name_size, extra_size, values, 3))
+        return fail(error, "a damaged directory");
+    if (number(record + 10, 2) != 0 || values[0] != values[1])
+        return fail(error, "its entries are compressed; save it again with torch.save");
+    if (number(record + 8, 2) & 1)
+        return fail(error, "its entries are encrypted");
+    if (!within(values[2], LOCAL, zip->size) || memcmp(zip->bytes + values[2], "PK\3\4", 4) != 0)
+        return fail(error, "an entry lies outside of it");
+    const uint8_t *local = zip->bytes + values[2];
+    uint64_t data = values[2] + LOCAL + number(local + 26, 2) + number(local + 28, 2);
+    if (!within(data, values[0], zip->size))
+        return fail(error, "an entry lies outside of it; the file may be cut off");
+    add(zip, g_strndup((const char *) name, name_size), zip->bytes + data, values[0]);
+    return TRUE;
+}
+
+static gboolean read_directory(LfZip *zip, GError **error)
+{
+    Directory directory;
+    if (!find_directory(zip, &directory, error))
+        return FALSE;
+    const uint8_t *record = zip->bytes + directory.offset;
+    for (uint64_t left = directory.size; left > 0 || directory.count > 0; directory.count--) {
+        uint64_t size = left;
+        if (left < CENTRAL || directory.count == 0)
+            return fail(error, "its directory and its number of entries differ");
+        if (!read_entry(zip, record, &size, error))
+            return FALSE;
+        record += size;
+        left -= size;
+    }
+    return TRUE;
+}
+
+static void entry_free(gpointer data)
+{
+    LfZipEntry *entry = data;
+    g_free((char *) entry->name);
+    g_free(entry);
+}
+
+LfZip *lf_zip_open(const void *bytes, size_t size, GError **error)
+{
+    LfZip *zip = g_new0(LfZip, 1);
+    zip->bytes = bytes;
+    zip->size = size;
+    zip->entries = g_hash_table_new(g_str_hash, g_str_equal);
+    zip->list = g_ptr_array_new_with_free_func(entry_free);
+    if (!read_directory(zip, error)) {
+        lf_zip_free(zip);
+        return NULL;
+    }
+    return zip;
+}
+
+void lf_zip_free(LfZip *zip)
+{
+    if (!zip)
+        return;
+    g_hash_table_unref(zip->entries);
+    g_ptr_array_unref(zip->list);
+    g_free(zip);
+}
+
+size_t lf_zip_count(const LfZip *zip)
+{
+    return zip->list->len;
+}
+
+const LfZipEntry *lf_zip_nth(const LfZip *zip, size_t index)
+{
+    return g_ptr_array_index(zip->list, index);
+}
+
+const LfZipEntry *lf_zip_find(const LfZip *zip, const char *name)
+{
+    return g_hash_table_lookup(zip->entries, name);
+}
