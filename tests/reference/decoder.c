@@ -7,7 +7,7 @@
 #include "engine/models/decoder_tiny.h"
 #include "fixture.h"
 
-#define BOUND 1e-5
+#define BOUND 5e-6
 
 enum { CHUNKS = 3, WIDTH = 4, HEIGHT = 3, FRAMES = 4 * REF_CHUNK * CHUNKS, BLOCKS = 9 };
 enum { PIXELS = 64 * WIDTH * HEIGHT * 3, TRIMMED = 3 };
