@@ -356,13 +356,15 @@ static bool allocate(LfKvCache *cache, GError **error)
 {
     const LfKvCacheConfig *c = &cache->config;
     LfArena plan = lf_arena_plan();
+    if (!grow(cache, c->window > 0 ? c->window : c->geometry.chunk, error))
+        return false;
     if (sink_turns(c))
         cache->sinks = g_new0(Sink, c->layers);
     take_fixed(cache, &plan);
     if (!open_arena(cache, &cache->memory, &plan, error))
         return false;
     take_fixed(cache, &cache->memory);
-    return grow(cache, c->window > 0 ? c->window : c->geometry.chunk, error);
+    return true;
 }
 
 LfKvCache *lf_kv_cache_new(LfBackend *be, const LfKvCacheConfig *config, GError **error)

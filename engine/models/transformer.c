@@ -1,199 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "transformer.h"
+#include "transformer_weights.h"
 
 #include "engine/cancel.h"
 
 #include <math.h>
-#include <string.h>
 
 #define EPSILON 1e-6f
-
-/* ---- weights: D model width, F feed-forward width, C latent channels, E text width ----------- */
-
-typedef struct {
-    LfTensor modulation; /* [6, D] */
-    struct {
-        LfWeight *qkv, *o;                         /* [3·D, D], [D, D] */
-        LfTensor qkv_bias, o_bias, norm_q, norm_k; /* [3·D], [D], [D], [D] */
-    } self;
-    struct {
-        LfTensor norm, norm_bias;                                /* [D] */
-        LfWeight *q, *k, *v, *o;                                 /* [D, D] */
-        LfTensor q_bias, k_bias, v_bias, o_bias, norm_q, norm_k; /* [D] */
-    } cross;
-    struct {
-        LfWeight *up, *down;         /* [F, D], [D, F] */
-        LfTensor up_bias, down_bias; /* [F], [D] */
-    } ffn;
-} Layer;
-
-typedef struct {
-    LfWeight *patch, *text_in, *text_out, *time_in, *time_out, *time_projection, *head;
-    LfTensor patch_bias, text_in_bias, text_out_bias, time_in_bias, time_out_bias,
-        time_projection_bias, head_bias;
-    LfTensor head_modulation; /* [2, D] */
-} Outer;
-
-struct LfTransformer {
-    LfBackend *be;
-    LfTransformerConfig config;
-    LfArena vectors;
-    Outer outer;
-    Layer *layers;
-};
-
-enum { N_OUTER = 15, N_LAYER = 23 };
-
-#define LINEAR(NAME, FIELD, OUT, IN)                                                               \
-    {                                                                                              \
-        NAME ".weight", FIELD, LF_BIND_LINEAR, {OUT, IN}, 0, 0                                     \
-    }
-#define VECTOR(NAME, FIELD, ...)                                                                   \
-    {                                                                                              \
-        NAME, FIELD, LF_BIND_VECTOR, {__VA_ARGS__}, 0, 0                                           \
-    }
-
-static void bind_outer(const LfTransformerConfig *c, LfBinding bindings[N_OUTER])
-{
-    int64_t d = c->dim, patch = 4 * (int64_t) c->channels;
-#define AT(FIELD) offsetof(Outer, FIELD)
-    const LfBinding table[N_OUTER] = {
-        LINEAR("patch_embedding", AT(patch), d, patch),
-        VECTOR("patch_embedding.bias", AT(patch_bias), d),
-        LINEAR("text_embedding.0", AT(text_in), d, c->text_dim),
-        VECTOR("text_embedding.0.bias", AT(text_in_bias), d),
-        LINEAR("text_embedding.2", AT(text_out), d, d),
-        VECTOR("text_embedding.2.bias", AT(text_out_bias), d),
-        LINEAR("time_embedding.0", AT(time_in), d, c->freq_dim),
-        VECTOR("time_embedding.0.bias", AT(time_in_bias), d),
-        LINEAR("time_embedding.2", AT(time_out), d, d),
-        VECTOR("time_embedding.2.bias", AT(time_out_bias), d),
-        LINEAR("time_projection.1", AT(time_projection), 6 * d, d),
-        VECTOR("time_projection.1.bias", AT(time_projection_bias), 6 * d),
-        LINEAR("head.head", AT(head), patch, d),
-        VECTOR("head.head.bias", AT(head_bias), patch),
-        VECTOR("head.modulation", AT(head_modulation), 2, d),
-    };
-#undef AT
-    memcpy(bindings, table, sizeof table);
-}
-
-static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER])
-{
-    int64_t d = c->dim, f = c->ffn;
-#define AT(FIELD) offsetof(Layer, FIELD)
-    const LfBinding table[N_LAYER] = {
-        VECTOR("modulation", AT(modulation), 6, d),
-        LINEAR("self_attn.q.weight|self_attn.k.weight|self_attn.v", AT(self.qkv), 3 * d, d),
-        VECTOR("self_attn.q.bias|self_attn.k.bias|self_attn.v.bias", AT(self.qkv_bias), 3 * d),
-        VECTOR("self_attn.norm_q.weight", AT(self.norm_q), d),
-        VECTOR("self_attn.norm_k.weight", AT(self.norm_k), d),
-        LINEAR("self_attn.o", AT(self.o), d, d),
-        VECTOR("self_attn.o.bias", AT(self.o_bias), d),
-        VECTOR("norm3.weight", AT(cross.norm), d),
-        VECTOR("norm3.bias", AT(cross.norm_bias), d),
-        LINEAR("cross_attn.q", AT(cross.q), d, d),
-        VECTOR("cross_attn.q.bias", AT(cross.q_bias), d),
-        LINEAR("cross_attn.k", AT(cross.k), d, d),
-        VECTOR("cross_attn.k.bias", AT(cross.k_bias), d),
-        LINEAR("cross_attn.v", AT(cross.v), d, d),
-        VECTOR("cross_attn.v.bias", AT(cross.v_bias), d),
-        VECTOR("cross_attn.norm_q.weight", AT(cross.norm_q), d),
-        VECTOR("cross_attn.norm_k.weight", AT(cross.norm_k), d),
-        LINEAR("cross_attn.o", AT(cross.o), d, d),
-        VECTOR("cross_attn.o.bias", AT(cross.o_bias), d),
-        LINEAR("ffn.0", AT(ffn.up), f, d),
-        VECTOR("ffn.0.bias", AT(ffn.up_bias), f),
-        LINEAR("ffn.2", AT(ffn.down), d, f),
-        VECTOR("ffn.2.bias", AT(ffn.down_bias), d),
-    };
-#undef AT
-    memcpy(bindings, table, sizeof table);
-}
-
-static bool bind_all(LfTransformer *t, LfWeightSource *source, GError **error)
-{
-    LfBinding outer[N_OUTER], layer[N_LAYER];
-    bind_outer(&t->config, outer);
-    bind_layer(&t->config, layer);
-    size_t size = lf_weights_vector_size(outer, N_OUTER) +
-                  (size_t) t->config.layers * lf_weights_vector_size(layer, N_LAYER);
-    if (!lf_arena_init(&t->vectors, t->be, size, error) ||
-        !lf_weights_bind(t->be, source, "", outer, N_OUTER, &t->vectors, &t->outer, error))
-        return false;
-    for (int i = 0; i < t->config.layers; i++) {
-        char prefix[32];
-        g_snprintf(prefix, sizeof prefix, "blocks.%d.", i);
-        if (!lf_weights_bind(t->be, source, prefix, layer, N_LAYER, &t->vectors, &t->layers[i],
-                             error))
-            return false;
-    }
-    return t->be->sync(t->be, error);
-}
-
-static bool check_config(const LfTransformerConfig *c, GError **error)
-{
-    if (c->dim > 0 && c->heads > 0 && c->dim % c->heads == 0 && c->dim / c->heads >= 6 &&
-        c->dim / c->heads % 2 == 0 && c->ffn > 0 && c->layers > 0 && c->freq_dim > 0 &&
-        c->freq_dim % 2 == 0 && c->text_dim > 0 && c->text_len > 0 && c->channels > 0)
-        return true;
-    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                "transformer: %d layers of width %d with %d heads, ffn %d, freq_dim %d, text %d × "
-                "%d, %d channels cannot be: the width must be heads of an even number of channels, "
-                "6 or more, freq_dim even, and all above 0",
-                c->layers, c->dim, c->heads, c->ffn, c->freq_dim, c->text_len, c->text_dim,
-                c->channels);
-    return false;
-}
-
-LfTransformer *lf_transformer_new(LfBackend *be, const LfTransformerConfig *config,
-                                  LfWeightSource *source, GError **error)
-{
-    if (!check_config(config, error))
-        return NULL;
-    LfTransformer *t = g_new0(LfTransformer, 1);
-    t->be = be;
-    t->config = *config;
-    t->config.file = NULL;
-    t->layers = g_new0(Layer, config->layers);
-    if (!bind_all(t, source, error))
-        goto fail;
-    return t;
-fail:
-    lf_transformer_free(t);
-    return NULL;
-}
-
-void lf_transformer_free(LfTransformer *t)
-{
-    if (!t)
-        return;
-    LfBinding outer[N_OUTER], layer[N_LAYER];
-    bind_outer(&t->config, outer);
-    bind_layer(&t->config, layer);
-    lf_weights_unbind(t->be, outer, N_OUTER, &t->outer);
-    for (int i = 0; i < t->config.layers; i++)
-        lf_weights_unbind(t->be, layer, N_LAYER, &t->layers[i]);
-    lf_arena_clear(&t->vectors);
-    g_free(t->layers);
-    g_free(t);
-}
-
-size_t lf_transformer_memory(const LfTransformer *t)
-{
-    LfBinding outer[N_OUTER], layer[N_LAYER];
-    bind_outer(&t->config, outer);
-    bind_layer(&t->config, layer);
-    size_t size = t->vectors.peak + lf_weights_memory(outer, N_OUTER, &t->outer);
-    for (int i = 0; i < t->config.layers; i++)
-        size += lf_weights_memory(layer, N_LAYER, &t->layers[i]);
-    return size;
-}
-
-const LfTransformerConfig *lf_transformer_config(const LfTransformer *t)
-{
-    return &t->config;
-}
 
 /* ---- once a prompt -------------------------------------------------------------------------- */
 
@@ -226,7 +38,7 @@ static LfTensor padded_context(const LfTransformer *t, LfBackend *be, LfArena *s
 void lf_transformer_text(const LfTransformer *t, LfBackend *be, LfArena *scratch,
                          LfTextState *state, LfTensor context)
 {
-    const Outer *w = &t->outer;
+    const LfTransformerOuter *w = &t->outer;
     size_t mark = scratch->used;
     int d = t->config.dim, real = lf_given(context) ? (int) context.shape[0] : 0;
     int padding = t->config.text_len - real, rows = real + (padding > 0);
@@ -236,7 +48,7 @@ void lf_transformer_text(const LfTransformer *t, LfBackend *be, LfArena *scratch
     lf_linear(be, hidden, x, w->text_in, w->text_in_bias, LF_ACT_GELU_TANH);
     lf_linear(be, text, hidden, w->text_out, w->text_out_bias, LF_ACT_NONE);
     for (int i = 0; i < t->config.layers; i++) {
-        const Layer *l = &t->layers[i];
+        const LfTransformerLayer *l = &t->layers[i];
         LfTensor k = lf_tensor_slice(lf_tensor_at(state->k, i), 0, rows); /* [rows, D] */
         LfTensor v = lf_tensor_slice(lf_tensor_at(state->v, i), 0, rows); /* [rows, D] */
         lf_linear(be, k, text, l->cross.k, l->cross.k_bias, LF_ACT_NONE);
@@ -280,7 +92,7 @@ static LfTensor sinusoids(LfBackend *be, LfArena *scratch, int rows, int freq_di
 void lf_transformer_modulate(const LfTransformer *t, LfBackend *be, LfArena *scratch,
                              LfModulation *m, float timestep)
 {
-    const Outer *w = &t->outer;
+    const LfTransformerOuter *w = &t->outer;
     size_t mark = scratch->used;
     int layers = t->config.layers, d = t->config.dim, rows = MAX(layers, 2);
     LfTensor x = sinusoids(be, scratch, rows, t->config.freq_dim, timestep);
@@ -317,8 +129,8 @@ typedef struct {
 } Forward;
 
 /* Query, key and value of the chunk; the latter two go to the cache. */
-static void project(const Forward *f, const Layer *l, LfTensor m, const LfWindow *window,
-                    LfTensor q, LfTensor q_pool)
+static void project(const Forward *f, const LfTransformerLayer *l, LfTensor m,
+                    const LfWindow *window, LfTensor q, LfTensor q_pool)
 {
     size_t mark = f->scratch->used;
     LfTensor qkv = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0], 3 * f->x.shape[1]);
@@ -333,7 +145,7 @@ static void project(const Forward *f, const Layer *l, LfTensor m, const LfWindow
  * stays as it is. */
 static void self_attention(const Forward *f, int layer, LfTensor m, bool store)
 {
-    const Layer *l = &f->t->layers[layer];
+    const LfTransformerLayer *l = &f->t->layers[layer];
     const LfKvCacheConfig *c = lf_kv_cache_config(f->cache);
     const LfAttend *attend = f->attend;
     LfWindow window = lf_kv_cache_window(f->cache, layer);
@@ -359,7 +171,7 @@ static void self_attention(const Forward *f, int layer, LfTensor m, bool store)
 /* x += o(attention over the text) */
 static void cross_attention(const Forward *f, int layer)
 {
-    const Layer *l = &f->t->layers[layer];
+    const LfTransformerLayer *l = &f->t->layers[layer];
     size_t mark = f->scratch->used;
     LfTensor k = lf_tensor_slice(lf_tensor_at(f->text->k, layer), 0, f->text->rows); /* [rows, D] */
     LfTensor v = lf_tensor_slice(lf_tensor_at(f->text->v, layer), 0, f->text->rows); /* [rows, D] */
@@ -375,7 +187,7 @@ static void cross_attention(const Forward *f, int layer)
 /* x += gate ⊙ down(gelu(up(norm(x)))); m [6, D] */
 static void feed_forward(const Forward *f, int layer, LfTensor m)
 {
-    const Layer *l = &f->t->layers[layer];
+    const LfTransformerLayer *l = &f->t->layers[layer];
     size_t mark = f->scratch->used;
     LfTensor hidden = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0], f->t->config.ffn);
     lf_layer_norm_modulate(f->be, f->norm, f->x, lf_tensor_at(m, 4), lf_tensor_at(m, 3), EPSILON);
@@ -387,7 +199,7 @@ static void feed_forward(const Forward *f, int layer, LfTensor m)
 /* x [N, D] from latents [c, C, h, w] */
 static void embed(const Forward *f, LfTensor latents)
 {
-    const Outer *w = &f->t->outer;
+    const LfTransformerOuter *w = &f->t->outer;
     size_t mark = f->scratch->used;
     LfTensor patches = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0],
                                        4 * f->t->config.channels); /* [N, 4·C] */
@@ -399,7 +211,7 @@ static void embed(const Forward *f, LfTensor latents)
 /* velocity [c, C, h, w] from x [N, D]; m [2, D] */
 static void head(const Forward *f, LfTensor velocity, LfTensor m)
 {
-    const Outer *w = &f->t->outer;
+    const LfTransformerOuter *w = &f->t->outer;
     size_t mark = f->scratch->used;
     LfTensor patches = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0],
                                        4 * f->t->config.channels); /* [N, 4·C] */
