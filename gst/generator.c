@@ -182,6 +182,14 @@ static void apply_settings(GstLightForcingGenerator *g)
     lf_session_set_attention(g->session, attention, sparsity);
 }
 
+static guint count_queue(GstLightForcingGenerator *g)
+{
+    g_mutex_lock(&g->lock);
+    guint level = g->queue.length;
+    g_mutex_unlock(&g->lock);
+    return level;
+}
+
 static void append(GstLightForcingGenerator *g, LfChunk *chunk)
 {
     const LfChunkInfo *info = lf_chunk_info(chunk);
@@ -193,14 +201,12 @@ static void append(GstLightForcingGenerator *g, LfChunk *chunk)
     gboolean first = g->n_frames == 0;
     g->cut = FALSE;
     g->n_frames += (guint64) info->n_frames;
+    g->callbacks.made(info, count_queue(g) + 1, g->data); /* before it can be played */
 
-    LfChunkInfo copy = *info; /* the chunk may be played and gone before it is reported */
     g_mutex_lock(&g->lock);
     g_queue_push_tail(&g->queue, finished);
-    guint level = g->queue.length;
     g_cond_broadcast(&g->changed);
     g_mutex_unlock(&g->lock);
-    g->callbacks.made(&copy, level, g->data);
     if (first)
         g->callbacks.ready(g->data);
 }
@@ -325,10 +331,7 @@ void gst_light_forcing_generator_set_prefetch(GstLightForcingGenerator *g, guint
 
 guint gst_light_forcing_generator_level(GstLightForcingGenerator *g)
 {
-    g_mutex_lock(&g->lock);
-    guint level = g->queue.length;
-    g_mutex_unlock(&g->lock);
-    return level;
+    return count_queue(g);
 }
 
 /* Under the lock. What is in the queue is shown even if no more will come. */

@@ -51,7 +51,7 @@ typedef struct {
     void (*ready)(gpointer data);
     /* A chunk begins: what it shall be generated with. `frame` counts from the stream's start. */
     void (*prepare)(guint64 frame, LfAttention *attention, double *sparsity, gpointer data);
-    /* A chunk was generated; so many are in the queue now. */
+    /* A chunk was generated; with it, so many are in the queue. */
     void (*made)(const LfChunkInfo *info, guint level, gpointer data);
     /* A prompt was refused; the stream goes on with the one before. */
     void (*refused)(const GError *error, gpointer data);

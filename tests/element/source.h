@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * lightforcingsrc in a GstHarness, with a tiny model and a bus, for the tests of this folder.
+ */
+#ifndef TESTS_ELEMENT_SOURCE_H
+#define TESTS_ELEMENT_SOURCE_H
+
+#include <gst/check/gstharness.h>
+#include <gst/gst.h>
+#include <gst/video/video.h>
+
+typedef struct {
+    GstElement *element;
+    GstHarness *harness;
+    GstBus *bus;
+} Source;
+
+#define FRAME_DURATION (GST_SECOND / 16) /* of the tiny and the demo model */
+#define FIRST_CHUNK    9                 /* frames; later ones have 12 */
+
+/* Initialises GLib's test program and GStreamer, makes the tiny model. Then g_test_add_func, then
+ * `return tests_run();`. */
+void tests_init(int *argc, char ***argv);
+int tests_run(void);
+
+const char *tiny_model(void);
+const char *demo_model(void);
+
+/* An element with seed 1, the tiny model, a prompt, and these properties. The source is in NULL. */
+Source *source_new(const char *first_property, ...);
+void source_free(Source *source);
+
+/* Sets the state and waits until it is reached, at most ten seconds. */
+void source_set_state(Source *source, GstState state);
+
+/* A source that plays, for a sink with these caps (NULL: any). It waits for each of its frames to
+ * be pulled; until source_free, its state can then not be lowered. */
+Source *source_play(const char *caps, const char *first_property, ...);
+
+/* The next frame, within ten seconds; the test fails if there is none. */
+GstBuffer *source_pull(Source *source);
+void source_skip(Source *source, guint n_frames);
+
+/* Bytes of the next frame. */
+GBytes *source_pull_bytes(Source *source);
+
+/* The next message of the types, within ten seconds or NULL. Others before it are dropped. */
+GstMessage *source_message(Source *source, GstMessageType types);
+
+/* The next message is an error (or warning) of this domain and code, whose text or debug text has
+ * `part` in it. */
+void source_expect(Source *source, GstMessageType type, GQuark domain, gint code, const char *part);
+void source_expect_progress(Source *source, GstProgressType type);
+
+/* `lightforcing-prompt`, the next there is. */
+GstMessage *source_prompt_message(Source *source);
+
+#endif

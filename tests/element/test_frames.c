@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What leaves the element when nothing waits for a clock: frames, their times, what goes with them.
+ */
+#include "source.h"
+
+#include <gst/controller/gstdirectcontrolbinding.h>
+#include <gst/controller/gstinterpolationcontrolsource.h>
+#include <string.h>
+
+/* ---- times ---------------------------------------------------------------------------------- */
+
+static void assert_stamps(GstBuffer *buffer, guint64 frame, gboolean discont)
+{
+    g_assert_cmpuint(GST_BUFFER_PTS(buffer), ==, gst_util_uint64_scale(frame, GST_SECOND, 16));
+    g_assert_false(GST_BUFFER_DTS_IS_VALID(buffer));
+    g_assert_cmpuint(GST_BUFFER_DURATION(buffer), ==, FRAME_DURATION);
+    g_assert_cmpuint(GST_BUFFER_OFFSET(buffer), ==, frame);
+    g_assert_cmpuint(GST_BUFFER_OFFSET_END(buffer), ==, frame + 1);
+    g_assert_cmpint(GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT), ==, discont);
+}
+
+static void test_timestamps(void)
+{
+    Source *source = source_play(NULL, NULL);
+    for (guint64 frame = 0; frame < 50; frame++) {
+        GstBuffer *buffer = source_pull(source);
+        assert_stamps(buffer, frame, frame == 0);
+        gst_buffer_unref(buffer);
+    }
+    source_free(source);
+}
+
+static void test_timestamp_offset(void)
+{
+    Source *source = source_play(NULL, "timestamp-offset", (gint64) GST_SECOND, NULL);
+    GstBuffer *buffer = source_pull(source);
+    g_assert_cmpuint(GST_BUFFER_PTS(buffer), ==, GST_SECOND);
+    gst_buffer_unref(buffer);
+    source_free(source);
+}
+
+static void test_num_buffers(void)
+{
+    Source *source = source_play(NULL, "num-buffers", 14, NULL);
+    source_skip(source, 14);
+    GstEvent *event;
+    gboolean eos = FALSE;
+    while (!eos && (event = gst_harness_pull_event(source->harness))) {
+        eos = GST_EVENT_TYPE(event) == GST_EVENT_EOS;
+        gst_event_unref(event);
+    }
+    g_assert_true(eos);
+    g_assert_cmpuint(gst_harness_buffers_received(source->harness), ==, 14);
+    source_free(source);
+}
+
+/* ---- queries -------------------------------------------------------------------------------- */
+
+static void test_duration(void)
+{
+    gint64 duration;
+    Source *source = source_play(NULL, "num-buffers", 40, NULL);
+    source_skip(source, 1);
+    GstPad *pad = gst_element_get_static_pad(source->element, "src");
+    g_assert_true(gst_pad_query_duration(pad, GST_FORMAT_TIME, &duration));
+    g_assert_cmpint(duration, ==, 40 * FRAME_DURATION);
+    g_assert_true(gst_pad_query_duration(pad, GST_FORMAT_DEFAULT, &duration));
+    g_assert_cmpint(duration, ==, 40);
+    g_assert_true(gst_pad_query_duration(pad, GST_FORMAT_BYTES, &duration));
+    g_assert_cmpint(duration, ==, 40 * 64 * 64 * 3 / 2); /* I420 */
+    gst_object_unref(pad);
+    source_free(source);
+
+    source = source_play(NULL, NULL);
+    source_skip(source, 1);
+    pad = gst_element_get_static_pad(source->element, "src");
+    g_assert_false(gst_pad_query_duration(pad, GST_FORMAT_TIME, &duration) && duration >= 0);
+    gst_object_unref(pad);
+    source_free(source);
+}
+
+static void test_convert(void)
+{
+    gint64 result;
+    Source *source = source_play("video/x-raw,format=RGBx", NULL);
+    source_skip(source, 1);
+    GstPad *pad = gst_element_get_static_pad(source->element, "src");
+    g_assert_true(gst_pad_query_convert(pad, GST_FORMAT_DEFAULT, 16, GST_FORMAT_TIME, &result));
+    g_assert_cmpint(result, ==, GST_SECOND);
+    g_assert_true(
+        gst_pad_query_convert(pad, GST_FORMAT_TIME, GST_SECOND, GST_FORMAT_BYTES, &result));
+    g_assert_cmpint(result, ==, 16 * 64 * 64 * 4);
+    gst_object_unref(pad);
+    source_free(source);
+}
+
+static void test_latency_not_live(void)
+{
+    gboolean live;
+    GstClockTime min, max;
+    Source *source = source_play(NULL, NULL);
+    source_skip(source, 1);
+    GstQuery *query = gst_query_new_latency();
+    g_assert_true(gst_element_query(source->element, query));
+    gst_query_parse_latency(query, &live, &min, &max);
+    g_assert_false(live);
+    g_assert_cmpuint(min, ==, 0);
+    gst_query_unref(query);
+    source_free(source);
+}
+
+/* ---- the same frames again ------------------------------------------------------------------ */
+
+/* Hashes of the next frames, in their order. */
+static char *digest(Source *source, guint n_frames)
+{
+    GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA1);
+    while (n_frames--) {
+        GBytes *bytes = source_pull_bytes(source);
+        g_checksum_update(sum, g_bytes_get_data(bytes, NULL), (gssize) g_bytes_get_size(bytes));
+        g_bytes_unref(bytes);
+    }
+    char *text = g_strdup(g_checksum_get_string(sum));
+    g_checksum_free(sum);
+    return text;
+}
+
+static char *digest_of(gint64 seed, const char *prompt)
+{
+    Source *source = source_play(NULL, "seed", seed, "prompt", prompt, NULL);
+    char *text = digest(source, 33);
+    source_free(source);
+    return text;
+}
+
+static void test_seed(void)
+{
+    char *a = digest_of(5, "a ball"), *b = digest_of(5, "a ball");
+    char *other_seed = digest_of(6, "a ball"), *other_prompt = digest_of(5, "a star");
+    g_assert_cmpstr(a, ==, b);
+    g_assert_cmpstr(a, !=, other_seed);
+    g_assert_cmpstr(a, !=, other_prompt);
+    g_free(a);
+    g_free(b);
+    g_free(other_seed);
+    g_free(other_prompt);
+}
+
+static gint64 seed_in_stats(Source *source)
+{
+    GstStructure *stats = NULL;
+    gint64 seed = -1;
+    g_object_get(source->element, "stats", &stats, NULL);
+    g_assert_true(gst_structure_get_int64(stats, "seed", &seed));
+    gst_structure_free(stats);
+    return seed;
+}
+
+/* The seed that a random one turned out to be gives the same frames again. */
+static void test_random_seed(void)
+{
+    Source *source = source_play(NULL, "seed", (gint64) -1, "prompt", "a ball", NULL);
+    char *random = digest(source, 33);
+    gint64 seed = seed_in_stats(source);
+    source_free(source);
+    char *named = digest_of(seed, "a ball");
+    g_assert_cmpint(seed, >=, 0);
+    g_assert_cmpstr(random, ==, named);
+    g_free(random);
+    g_free(named);
+}
+
+static void test_ready_forgets(void)
+{
+    Source *source = source_new("num-buffers", 21, NULL);
+    source_set_state(source, GST_STATE_PLAYING);
+    char *first = digest(source, 21);
+    source_set_state(source, GST_STATE_READY);
+    source_set_state(source, GST_STATE_PLAYING);
+    char *second = digest(source, 20);
+    GstBuffer *last = source_pull(source);
+    assert_stamps(last, 20, FALSE);
+    gst_buffer_unref(last);
+    source_free(source);
+
+    source = source_play(NULL, NULL);
+    char *third = digest(source, 20);
+    g_assert_cmpstr(second, ==, third);
+    g_assert_cmpstr(first, !=, third); /* one frame more */
+    g_free(first);
+    g_free(second);
+    g_free(third);
+    source_free(source);
+}
+
+/* ---- prompts and scenes --------------------------------------------------------------------- */
+
+static void test_prompt_messages(void)
+{
+    Source *source = source_play(NULL, NULL);
+    source_skip(source, 1);
+    GstMessage *message = source_prompt_message(source);
+    const GstStructure *s = gst_message_get_structure(message);
+    guint64 id, chunk, frame, timestamp, stream_time, running_time, duration, latency;
+    gint64 seed;
+    g_assert_true(gst_structure_get(
+        s, "prompt-id", G_TYPE_UINT64, &id, "chunk", G_TYPE_UINT64, &chunk, "frame", G_TYPE_UINT64,
+        &frame, "timestamp", G_TYPE_UINT64, &timestamp, "stream-time", G_TYPE_UINT64, &stream_time,
+        "running-time", G_TYPE_UINT64, &running_time, "duration", G_TYPE_UINT64, &duration,
+        "latency", G_TYPE_UINT64, &latency, "seed", G_TYPE_INT64, &seed, NULL));
+    g_assert_cmpstr(gst_structure_get_string(s, "prompt"), ==, "a red ball");
+    g_assert_cmpuint(id, ==, 1);
+    g_assert_cmpuint(chunk, ==, 0);
+    g_assert_cmpuint(frame, ==, 0);
+    g_assert_cmpuint(timestamp, ==, 0);
+    g_assert_cmpuint(duration, ==, FRAME_DURATION);
+    g_assert_cmpint(seed, ==, 1);
+    gst_message_unref(message);
+    source_free(source);
+}
+
+/* A new prompt is seen from a chunk's first frame on, at most as many chunks later as the queue can
+ * hold beside the one that is being generated. */
+static void test_prompt_change(void)
+{
+    Source *source = source_play(NULL, NULL);
+    source_skip(source, 4);
+    g_object_set(source->element, "prompt", "a red ball", NULL); /* no change */
+    g_object_set(source->element, "prompt", "a blue star", NULL);
+    gst_message_unref(source_prompt_message(source));
+    source_skip(source, 50);
+    GstMessage *message = source_prompt_message(source);
+    const GstStructure *s = gst_message_get_structure(message);
+    guint64 frame = 0, id = 0;
+    g_assert_cmpstr(gst_structure_get_string(s, "prompt"), ==, "a blue star");
+    gst_structure_get_uint64(s, "frame", &frame);
+    gst_structure_get_uint64(s, "prompt-id", &id);
+    g_assert_cmpuint(id, ==, 2);
+    g_assert_true(frame == FIRST_CHUNK || frame == FIRST_CHUNK + 12);
+    gst_message_unref(message);
+    source_free(source);
+}
+
+static void test_post_messages(void)
+{
+    Source *source = source_play(NULL, NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "post-messages", "chunk");
+    source_skip(source, 60);
+    GstMessage *message = source_message(source, GST_MESSAGE_ELEMENT);
+    g_assert_nonnull(message);
+    while (gst_message_has_name(message, "lightforcing-prompt")) {
+        gst_message_unref(message);
+        message = source_message(source, GST_MESSAGE_ELEMENT);
+    }
+    g_assert_true(gst_message_has_name(message, "lightforcing-chunk"));
+    const GstStructure *s = gst_message_get_structure(message);
+    gint frames = 0;
+    guint64 generate = 0;
+    g_assert_true(gst_structure_get(s, "frames", G_TYPE_INT, &frames, "generate-time",
+                                    G_TYPE_UINT64, &generate, NULL));
+    g_assert_true(frames == 9 || frames == 12);
+    g_assert_cmpuint(generate, >, 0);
+    gst_message_unref(message);
+    source_free(source);
+}
+
+/* Events and buffers in the order in which they leave the pad. */
+typedef struct {
+    GMutex lock;
+    GString *order; /* S segment, T tag, K key unit, . frame, D frame with DISCONT */
+    guint64 pts;    /* that is expected next */
+} Order;
+
+static char event_letter(GstEvent *event)
+{
+    if (GST_EVENT_TYPE(event) == GST_EVENT_SEGMENT)
+        return 'S';
+    if (GST_EVENT_TYPE(event) == GST_EVENT_TAG)
+        return 'T';
+    return gst_video_event_is_force_key_unit(event) ? 'K' : 0;
+}
+
+static GstPadProbeReturn note(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+    Order *order = data;
+    char letter;
+    g_mutex_lock(&order->lock);
+    if (info->type & GST_PAD_PROBE_TYPE_BUFFER) {
+        GstBuffer *buffer = GST_PAD_PROBE_INFO_BUFFER(info);
+        g_assert_cmpuint(GST_BUFFER_PTS(buffer), ==, order->pts);
+        order->pts += FRAME_DURATION;
+        letter = GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT) ? 'D' : '.';
+    } else {
+        letter = event_letter(GST_PAD_PROBE_INFO_EVENT(info));
+    }
+    if (letter)
+        g_string_append_c(order->order, letter);
+    g_mutex_unlock(&order->lock);
+    return GST_PAD_PROBE_OK;
+}
+
+static void order_watch(Order *order, Source *source)
+{
+    g_mutex_init(&order->lock);
+    order->order = g_string_new(NULL);
+    order->pts = 0;
+    GstPad *pad = gst_element_get_static_pad(source->element, "src");
+    gst_pad_add_probe(pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, note,
+                      order, NULL);
+    gst_object_unref(pad);
+    gst_harness_set_blocking_push_mode(source->harness);
+}
+
+static void order_clear(Order *order)
+{
+    g_string_free(order->order, TRUE);
+    g_mutex_clear(&order->lock);
+}
+
+static void test_tag_and_key_unit(void)
+{
+    Order order;
+    Source *source = source_new("tag-prompt", TRUE, NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "force-key-unit", "prompt");
+    order_watch(&order, source);
+    source_set_state(source, GST_STATE_PLAYING);
+    source_skip(source, 2);
+    g_object_set(source->element, "prompt", "a blue star", NULL);
+    source_skip(source, 40);
+    source_free(source);
+    g_test_message("%s", order.order->str);
+    g_assert_true(g_regex_match_simple("^STD\\.+KT\\.+$", order.order->str, 0, 0));
+    order_clear(&order);
+}
+
+static void test_restart(void)
+{
+    Order order;
+    Source *source = source_new(NULL);
+    order_watch(&order, source);
+    source_set_state(source, GST_STATE_PLAYING);
+    source_skip(source, FIRST_CHUNK);
+    g_signal_emit_by_name(source->element, "restart", (gint64) 1);
+    source_skip(source, 40);
+    source_free(source);
+    g_test_message("%s", order.order->str);
+    g_assert_true(g_regex_match_simple("^SD\\.{8}(\\.{12}){0,2}KD\\.+$", order.order->str, 0, 0));
+    order_clear(&order);
+}
+
+/* The scene after a restart with the first one's seed is the first one. */
+static void test_restart_repeats(void)
+{
+    Source *source = source_play(NULL, NULL);
+    GBytes *first[FIRST_CHUNK];
+    for (int i = 0; i < FIRST_CHUNK; i++)
+        first[i] = source_pull_bytes(source);
+    g_signal_emit_by_name(source->element, "restart", (gint64) 1);
+
+    GBytes *bytes = source_pull_bytes(source);
+    int n_others = 0;
+    while (!g_bytes_equal(bytes, first[0]) && n_others++ < 24) {
+        g_bytes_unref(bytes);
+        bytes = source_pull_bytes(source);
+    }
+    g_assert_true(n_others == 0 || n_others == 12 || n_others == 24);
+    for (int i = 0; i < FIRST_CHUNK; i++) {
+        g_assert_true(g_bytes_equal(bytes, first[i]));
+        g_bytes_unref(first[i]);
+        g_bytes_unref(bytes);
+        bytes = source_pull_bytes(source);
+    }
+    g_bytes_unref(bytes);
+    source_free(source);
+}
+
+/* ---- stats, control ------------------------------------------------------------------------- */
+
+static void test_stats(void)
+{
+    Source *source = source_play(NULL, NULL);
+    source_skip(source, 40);
+    GstStructure *stats = NULL;
+    g_object_get(source->element, "stats", &stats, NULL);
+    guint64 frames = 0, chunks = 0, prompts = 0, load = 0;
+    double rate = 0;
+    g_assert_true(gst_structure_get(stats, "frames", G_TYPE_UINT64, &frames, "chunks",
+                                    G_TYPE_UINT64, &chunks, "prompts", G_TYPE_UINT64, &prompts,
+                                    "load-time", G_TYPE_UINT64, &load, "fps-potential",
+                                    G_TYPE_DOUBLE, &rate, NULL));
+    g_assert_cmpuint(frames, >=, 40);
+    g_assert_cmpuint(chunks, >=, 4);
+    g_assert_cmpuint(prompts, ==, 1);
+    g_assert_cmpfloat(rate, >, 0);
+    char *name = g_path_get_basename(tiny_model());
+    g_assert_cmpstr(gst_structure_get_string(stats, "model"), ==, name);
+    g_free(name);
+    gst_structure_free(stats);
+    source_free(source);
+}
+
+static void test_controlled_sparsity(void)
+{
+    Source *source = source_new(NULL);
+    GstControlSource *values = gst_interpolation_control_source_new();
+    g_object_set(values, "mode", GST_INTERPOLATION_MODE_NONE, NULL);
+    GstTimedValueControlSource *timed = GST_TIMED_VALUE_CONTROL_SOURCE(values);
+    gst_timed_value_control_source_set(timed, 0, 0.25);
+    gst_timed_value_control_source_set(timed, GST_SECOND, 0.75);
+    gst_object_add_control_binding(
+        GST_OBJECT(source->element),
+        gst_direct_control_binding_new_absolute(GST_OBJECT(source->element), "sparsity", values));
+    gst_object_unref(values);
+
+    gst_harness_set_blocking_push_mode(source->harness);
+    source_set_state(source, GST_STATE_PLAYING);
+    double sparsity = -1;
+    source_skip(source, 1); /* chunk 1 begins now at the latest, with frame 9 */
+    g_object_get(source->element, "sparsity", &sparsity, NULL);
+    g_assert_cmpfloat(sparsity, ==, 0.25);
+    source_skip(source, 40);
+    g_object_get(source->element, "sparsity", &sparsity, NULL);
+    g_assert_cmpfloat(sparsity, ==, 0.75);
+    source_free(source);
+}
+
+int main(int argc, char **argv)
+{
+    tests_init(&argc, &argv);
+    g_test_add_func("/frames/timestamps", test_timestamps);
+    g_test_add_func("/frames/timestamp-offset", test_timestamp_offset);
+    g_test_add_func("/frames/num-buffers", test_num_buffers);
+    g_test_add_func("/frames/duration", test_duration);
+    g_test_add_func("/frames/convert", test_convert);
+    g_test_add_func("/frames/latency-not-live", test_latency_not_live);
+    g_test_add_func("/frames/seed", test_seed);
+    g_test_add_func("/frames/random-seed", test_random_seed);
+    g_test_add_func("/frames/ready-forgets", test_ready_forgets);
+    g_test_add_func("/frames/prompt-messages", test_prompt_messages);
+    g_test_add_func("/frames/prompt-change", test_prompt_change);
+    g_test_add_func("/frames/post-messages", test_post_messages);
+    g_test_add_func("/frames/tag-and-key-unit", test_tag_and_key_unit);
+    g_test_add_func("/frames/restart", test_restart);
+    g_test_add_func("/frames/restart-repeats", test_restart_repeats);
+    g_test_add_func("/frames/stats", test_stats);
+    g_test_add_func("/frames/controlled-sparsity", test_controlled_sparsity);
+    return tests_run();
+}
