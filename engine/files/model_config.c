@@ -6,6 +6,7 @@
 
 #include "engine/geometry.h"
 #include "json.h"
+#include "map.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -341,22 +342,9 @@ gboolean lf_model_config_check(const LfModelConfig *config, GError **error)
 
 static JsonNode *load(const char *path, GError **error)
 {
-    g_autofree char *text = NULL;
-    g_autoptr(GMappedFile) map = NULL;
-    g_autoptr(GError) reason = NULL;
-    if (!g_file_test(path, G_FILE_TEST_EXISTS)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_NOT_FOUND, "%s does not exist", path);
+    g_autoptr(GMappedFile) map = lf_map_file(path, error);
+    if (!map)
         return NULL;
-    }
-    if (!g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_READ, "%s is no regular file", path);
-        return NULL;
-    }
-    map = g_mapped_file_new(path, FALSE, &reason);
-    if (!map) {
-        g_set_error(error, LF_ERROR, LF_ERROR_READ, "%s", reason->message);
-        return NULL;
-    }
     if (g_mapped_file_get_length(map) > MAX_CONFIG_SIZE) {
         g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: longer than 1 MiB", path);
         return NULL;

@@ -6,6 +6,10 @@
 #include "model_config.h"
 #include "weights.h"
 
+/* Small enough that no product of a few of them is too large: an empty tensor can claim anything.
+ */
+enum { MAX_NUMBER = 1 << 24 };
+
 typedef struct {
     LfWeightSource *source;
     const char *part; /* for messages */
@@ -19,8 +23,8 @@ static gboolean take(Shapes *in, const char *key, int *value, const char *name, 
     const LfFileTensor *t = lf_weight_source_find(in->source, name, in->error);
     if (!t)
         return FALSE;
-    int64_t found = t->n_dims == n_dims ? t->shape[axis] : 0;
-    if (found < 1 || found > G_MAXINT || (*value && *value != found)) {
+    int64_t found = t->n_dims == n_dims && t->size > 0 ? t->shape[axis] : 0;
+    if (found < 1 || found > MAX_NUMBER || (*value && *value != found)) {
         g_autofree char *shape = lf_shape_text(t->n_dims, t->shape);
         g_autofree char *wanted = g_strdup_printf("%s.%s is %d", in->part, key, *value);
         g_set_error(in->error, LF_ERROR, LF_ERROR_SHAPE, "%s, but %s is %s",

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "map.h"
 #include "tensor_list.h"
 
-#include <errno.h>
-#include <glib/gstdio.h>
 #include <string.h>
 
 static LfTensorFile *file_new(const char *path)
@@ -35,25 +34,11 @@ void lf_tensor_file_unref(LfTensorFile *file)
     g_free(file);
 }
 
-/* A pipe would block and a device never end, so only regular files are opened. */
 GMappedFile *lf_tensor_file_map(LfTensorFile *file, const char *path, GError **error)
 {
-    GStatBuf info;
-    g_autoptr(GError) reason = NULL;
-    if (g_stat(path, &info) != 0) {
-        int code = errno == ENOENT || errno == ENOTDIR ? LF_ERROR_NOT_FOUND : LF_ERROR_READ;
-        g_set_error(error, LF_ERROR, code, "%s: %s", path, g_strerror(errno));
-        return NULL;
-    }
-    if (!S_ISREG(info.st_mode)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_READ, "%s is no regular file", path);
-        return NULL;
-    }
-    GMappedFile *map = g_mapped_file_new(path, FALSE, &reason);
+    GMappedFile *map = lf_map_file(path, error);
     if (map)
         g_ptr_array_add(file->maps, map);
-    else
-        g_set_error(error, LF_ERROR, LF_ERROR_READ, "%s", reason->message);
     return map;
 }
 

@@ -3,6 +3,7 @@
  * A file of named tensors, mapped into memory: safetensors (one file, or the index of a sharded
  * set) and PyTorch's zip format (.pt, .pth). Nothing in a file is believed before it was checked:
  * lengths, offsets, overlaps, counts and nesting are, and no object of a pickle is ever executed.
+ * As with every map, a file must not be cut short while it is open: replace it by renaming.
  *
  * Thread-safety: immutable after opening.
  */

@@ -7,6 +7,7 @@
  */
 #include "tokenizer.h"
 #include "charsmap.h"
+#include "map.h"
 
 #include <algorithm>
 #include <exception>
@@ -67,14 +68,8 @@ static LfTokenizer *make_of_file(const char *path, GMappedFile *file, GError **e
 
 extern "C" LfTokenizer *lf_tokenizer_open(const char *path, GError **error)
 {
-    g_autoptr(GError) reason = nullptr;
-    g_autoptr(GMappedFile) file = g_mapped_file_new(path, FALSE, &reason);
-    if (file)
-        return make_of_file(path, file, error);
-    bool absent = g_error_matches(reason, G_FILE_ERROR, G_FILE_ERROR_NOENT);
-    g_set_error(error, LF_ERROR, absent ? LF_ERROR_NOT_FOUND : LF_ERROR_READ, "tokenizer: %s",
-                reason->message);
-    return nullptr;
+    g_autoptr(GMappedFile) file = lf_map_file(path, error);
+    return file ? make_of_file(path, file, error) : nullptr;
 }
 
 extern "C" void lf_tokenizer_free(LfTokenizer *tokenizer)

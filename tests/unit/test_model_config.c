@@ -262,6 +262,24 @@ static void test_complete(void)
     lf_tiny_model_remove(dir);
 }
 
+/* An empty tensor takes no bytes, so its other dimensions can be any number. */
+static void test_empty_shapes(void)
+{
+    static const LfFileTensor claims = {
+        .name = "patch_embedding.weight", .n_dims = 5, .shape = {INT32_MAX, 16, 1, 0, 2}};
+    g_autoptr(GError) error = NULL;
+    char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "claims.safetensors", NULL);
+    g_assert_true(lf_safetensors_write(path, &claims, 1, NULL));
+    LfTensorFile *file = lf_tensor_file_open(path, NULL);
+    LfTransformerConfig config = {.heads = 1};
+    g_assert_false(lf_transformer_config_complete(&config, file, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_SHAPE);
+    g_assert_nonnull(strstr(error->message, "[2147483647, 16, 1, 0, 2]"));
+    lf_tensor_file_unref(file);
+    lf_tiny_model_remove(dir);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -273,5 +291,6 @@ int main(int argc, char **argv)
     g_test_add_func("/model-config/places", test_places);
     g_test_add_func("/model-config/demo", test_demo);
     g_test_add_func("/model-config/complete", test_complete);
+    g_test_add_func("/model-config/empty-shapes", test_empty_shapes);
     return g_test_run();
 }
