@@ -125,8 +125,8 @@ const float *lf_chunk_latents(const LfChunk *chunk, int *n_channels, int *height
 /* ---- pixels -----------------------------------------------------------------------------------
  */
 
-/* Bytes of a line of each plane; 0 where the format has no such plane. */
-static void line_sizes(const LfPicture *p, int sizes[3])
+/* Bytes of a line of each plane; 0 where the format has no such plane. False: no such format. */
+static gboolean line_sizes(const LfPicture *p, int sizes[3])
 {
     int half = (p->width + 1) / 2;
     sizes[0] = p->width;
@@ -146,7 +146,10 @@ static void line_sizes(const LfPicture *p, int sizes[3])
     case LF_PIXELS_NV12:
         sizes[1] = 2 * half;
         break;
+    default:
+        return FALSE;
     }
+    return TRUE;
 }
 
 static gboolean check_picture(const LfChunkInfo *info, const LfPicture *p, GError **error)
@@ -158,7 +161,10 @@ static gboolean check_picture(const LfChunkInfo *info, const LfPicture *p, GErro
                     p->height, info->width, info->height);
         return FALSE;
     }
-    line_sizes(p, sizes);
+    if (!line_sizes(p, sizes)) {
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "pixel format %d: there is none", p->format);
+        return FALSE;
+    }
     for (int i = 0; i < 3; i++)
         if (sizes[i] > 0 && (!p->planes[i] || p->strides[i] < sizes[i])) {
             g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,

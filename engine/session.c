@@ -201,6 +201,11 @@ LfChunk *lf_session_next(LfSession *s, GError **error)
 gboolean lf_session_set_prompt(LfSession *s, const char *prompt, GError **error)
 {
     int capacity = lf_model_text_len(s->model);
+    if (!s->has_text) {
+        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+                    "this session takes its text as numbers: make one without no_text");
+        return FALSE;
+    }
     g_autofree int32_t *ids = g_new(int32_t, capacity);
     int n = lf_model_tokenize(s->model, prompt, ids, capacity, error);
     if (n < 0)
@@ -222,8 +227,9 @@ gboolean lf_session_set_context(LfSession *s, const float *context, int rows, in
                     lf_model_text_len(m), lf_model_text_dim(m), rows, text_dim);
         return FALSE;
     }
-    s->be->upload(s->be, s->context.data, context,
-                  (size_t) rows * (size_t) text_dim * sizeof *context);
+    if (rows > 0)
+        s->be->upload(s->be, s->context.data, context,
+                      (size_t) rows * (size_t) text_dim * sizeof *context);
     s->n_context = rows;
     g_mutex_lock(&s->lock);
     s->wishes.n_ids = 0;

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What a stream of chunks promises: the same frames for the same seed and prompts, prompts that
+ * change at chunks, windows and sizes of all kinds, no allocation once it runs.
+ */
+#include "stream.h"
+
+#include "engine/session.h"
+
+#include <malloc.h>
+#include <math.h>
+#include <string.h>
+
+static const char *const prompt = "a red ball bounces on green grass";
+
+static void test_info(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 3}, prompt);
+    uint64_t frames = 0;
+    double sparsity = 0;
+    for (uint64_t i = 0; i < 5; i++) {
+        LfChunk *chunk = stream_next(s);
+        const LfChunkInfo *info = lf_chunk_info(chunk);
+        g_assert_cmpuint(info->index, ==, i);
+        g_assert_cmpuint(info->first_frame, ==, frames);
+        g_assert_cmpint(info->n_frames, ==, i == 0 ? 9 : 12);
+        g_assert_cmpint(info->n_latent_frames, ==, LF_TINY_CHUNK);
+        g_assert_cmpint(info->width, ==, LF_TINY_WIDTH);
+        g_assert_cmpint(info->height, ==, LF_TINY_WIDTH);
+        g_assert_cmpuint(info->prompt_id, ==, 1);
+        g_assert_true(i == 0 ? info->sparsity == 0 : info->sparsity > sparsity);
+        g_assert_true((info->encode_time > 0) == (i == 0));
+        g_assert_cmpint(info->denoise_time, >, 0);
+        g_assert_cmpint(info->clean_time, >, 0);
+        g_assert_cmpint(info->decode_time, >, 0);
+        frames += (uint64_t) info->n_frames;
+        sparsity = info->sparsity;
+        lf_chunk_unref(chunk);
+    }
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+/* The same numbers from two sessions and after a restart; others from another seed. */
+static void test_seed(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *a = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
+    LfSession *b = stream_session(model, &(LfSessionOptions){.seed = 8}, prompt);
+    g_autoptr(GByteArray) first = stream_run(a, 4), other = stream_run(b, 4);
+    g_assert_false(stream_same(first, other));
+    lf_session_restart(b, 7);
+    g_autoptr(GByteArray) again = stream_run(b, 4);
+    stream_assert_same(first, again);
+    lf_session_restart(a, 8);
+    g_autoptr(GByteArray) third = stream_run(a, 4);
+    stream_assert_same(other, third);
+    lf_session_free(a);
+    lf_session_free(b);
+    lf_model_unref(model);
+}
+
+/* A prompt shows from the next chunk on, and never before. */
+static void test_prompt_changes(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *a = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
+    LfSession *b = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
+    g_autoptr(GByteArray) a1 = stream_run(a, 2), b1 = stream_run(b, 2);
+    stream_assert_same(a1, b1);
+    g_assert_true(lf_session_set_prompt(b, "thrown away before it was seen", NULL));
+    g_assert_true(lf_session_set_prompt(b, "a blue star on yellow sand", NULL));
+    LfChunk *chunk = stream_next(b);
+    g_assert_cmpuint(lf_chunk_info(chunk)->prompt_id, ==, 3);
+    g_assert_cmpint(lf_chunk_info(chunk)->encode_time, >, 0);
+    g_autoptr(GByteArray) b2 = stream_pictures(chunk), a2 = stream_run(a, 1);
+    g_assert_false(stream_same(a2, b2));
+    lf_chunk_unref(chunk);
+    lf_session_free(a);
+    lf_session_free(b);
+    lf_model_unref(model);
+}
+
+static void test_prompt_errors(void)
+{
+    GError *error = NULL;
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, NULL, "");
+    g_assert_null(lf_session_next(s, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "lf_session_set_prompt");
+    g_assert_false(lf_session_set_prompt(s, "caf\xe9 \xff", &error));
+    stream_assert_error(&error, LF_ERROR_TEXT, "UTF-8");
+    g_autofree char *huge = g_strnfill((64 << 10) + 1, 'x');
+    g_assert_false(lf_session_set_prompt(s, huge, &error));
+    stream_assert_error(&error, LF_ERROR_TEXT, "64 KiB");
+    g_assert_null(lf_session_next(s, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "lf_session_set_prompt");
+
+    huge[64 << 10] = 0; /* the longest there may be, and many times what the model takes */
+    g_assert_true(lf_session_set_prompt(s, huge, &error));
+    lf_chunk_unref(stream_next(s));
+    g_assert_true(lf_session_set_prompt(s, "", &error));
+    LfChunk *chunk = stream_next(s);
+    g_assert_cmpuint(lf_chunk_info(chunk)->prompt_id, ==, 2);
+    lf_chunk_unref(chunk);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+static GByteArray *latents_of(LfChunk *chunk)
+{
+    int channels, height, width;
+    const float *x = lf_chunk_latents(chunk, &channels, &height, &width);
+    int count = lf_chunk_info(chunk)->n_latent_frames * channels * height * width;
+    GByteArray *bytes = g_byte_array_new();
+    g_byte_array_append(bytes, (const guint8 *) x, (guint) count * sizeof *x);
+    lf_chunk_unref(chunk);
+    return bytes;
+}
+
+/* The first chunk is dense whatever was asked for; the later ones are what was. */
+static void test_dense_and_sparse(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSessionOptions dense = {.seed = 5, .attention = LF_ATTENTION_DENSE};
+    LfSessionOptions sparse = {
+        .seed = 5, .attention = LF_ATTENTION_SPARSE, .sparsity = 1e-9, .uniform = TRUE};
+    LfSession *a = stream_session(model, &dense, prompt);
+    LfSession *b = stream_session(model, &sparse, prompt);
+    g_autoptr(GByteArray) a1 = latents_of(stream_next(a)), b1 = latents_of(stream_next(b));
+    stream_assert_same(a1, b1);
+    g_autoptr(GByteArray) a2 = latents_of(stream_next(a)), b2 = latents_of(stream_next(b));
+    g_assert_false(stream_same(a2, b2));
+    lf_session_free(a);
+    lf_session_free(b);
+    lf_model_unref(model);
+}
+
+/* Asked for while the stream runs: what is planned follows, the growth with its base. */
+static void test_set_attention(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, NULL, prompt);
+    const struct {
+        LfAttention attention;
+        double sparsity, least, most;
+    } asked[] = {{LF_ATTENTION_AUTO, 0, 0, 0},        {LF_ATTENTION_AUTO, 0, 0.01, 0.7},
+                 {LF_ATTENTION_DENSE, 0.9, 0, 0},     {LF_ATTENTION_SPARSE, 0.8, 0.7, 1.0},
+                 {LF_ATTENTION_SPARSE, 7, 0.99, 1.0}, {LF_ATTENTION_SPARSE, -1, 0.01, 0.7}};
+    for (guint i = 0; i < G_N_ELEMENTS(asked); i++) {
+        lf_session_set_attention(s, asked[i].attention, asked[i].sparsity);
+        LfChunk *chunk = stream_next(s);
+        double sparsity = lf_chunk_info(chunk)->sparsity;
+        g_assert_cmpfloat(sparsity, >=, asked[i].least);
+        g_assert_cmpfloat(sparsity, <=, asked[i].most);
+        g_assert_cmpint(s->attend.budget > 0, ==, sparsity > 0);
+        lf_chunk_unref(chunk);
+    }
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+/* Numbers, and not all alike. */
+static void assert_alive(LfChunk *chunk)
+{
+    g_autoptr(GByteArray) bytes = latents_of(chunk);
+    const float *x = (const float *) (const void *) bytes->data;
+    guint n = bytes->len / sizeof *x;
+    double sum = 0, squares = 0;
+    for (guint i = 0; i < n; i++) {
+        sum += x[i];
+        squares += x[i] * x[i];
+    }
+    g_assert_true(isfinite(squares));
+    g_assert_cmpfloat(squares - sum * sum / n, >, 0.01 * n);
+}
+
+/* Sizes whose frames are no multiple of a block, windows that roll at once, never, or within a
+ * chunk; the decoder has seen the sizes once. */
+static void test_geometries(void)
+{
+    LfModel *models[] = {stream_model(NULL), stream_model(&(LfTinyModel){.absolute = TRUE}),
+                         stream_model(&(LfTinyModel){.window = -1})};
+    const LfSessionOptions options[] = {
+        {.width = 16, .height = 16},
+        {.width = 96, .height = 48},
+        {.width = 112, .height = 80},
+        {.no_decoder = TRUE, .window = 4},
+        {.no_decoder = TRUE, .window = 5},
+        {.no_decoder = TRUE, .window = 7, .sink = -1},
+        {.no_decoder = TRUE, .window = 12, .sink = 5},
+        {.no_decoder = TRUE, .window = -1},
+        {.no_decoder = TRUE, .window = -1, .sink = -1},
+        {.no_decoder = TRUE, .window = 5, .attention = LF_ATTENTION_DENSE},
+        {.no_decoder = TRUE, .uniform = TRUE, .sparsity = 0.875},
+        {.no_decoder = TRUE, .window = 3, .sink = -1}};
+    for (guint i = 0; i < G_N_ELEMENTS(options); i++)
+        for (guint m = 0; m < G_N_ELEMENTS(models); m++) {
+            LfSessionOptions o = options[i];
+            o.no_decoder |= m > 0;
+            LfSession *s = stream_session(models[m], &o, prompt);
+            for (int k = 0; k < (o.no_decoder ? 6 : 2); k++)
+                assert_alive(stream_next(s));
+            lf_session_free(s);
+        }
+    for (guint m = 0; m < G_N_ELEMENTS(models); m++)
+        lf_model_unref(models[m]);
+}
+
+static gpointer run_three(gpointer session)
+{
+    return stream_run(session, 3);
+}
+
+/* Two streams of one model in two threads: as one after the other. */
+static void test_threads(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *a = stream_session(model, &(LfSessionOptions){.seed = 1}, prompt);
+    LfSession *b = stream_session(model, &(LfSessionOptions){.seed = 2}, "a yellow heart");
+    g_autoptr(GByteArray) a1 = stream_run(a, 3), b1 = stream_run(b, 3);
+    lf_session_restart(a, 1);
+    lf_session_restart(b, 2);
+    GThread *thread = g_thread_new("second stream", run_three, b);
+    g_autoptr(GByteArray) a2 = stream_run(a, 3), b2 = g_thread_join(thread);
+    stream_assert_same(a1, a2);
+    stream_assert_same(b1, b2);
+    lf_session_free(a);
+    lf_session_free(b);
+    lf_model_unref(model);
+}
+
+static gpointer change_prompts(gpointer session)
+{
+    const char *const prompts[] = {"a star", "a green ring spins", "", "a heart on the blue sea"};
+    for (int i = 0; i < 200; i++) {
+        g_assert_true(lf_session_set_prompt(session, prompts[i % 4], NULL));
+        lf_session_set_attention(session, i % 3, i % 7 / 10.0);
+        g_usleep(200);
+    }
+    return NULL;
+}
+
+static void test_changes_from_another_thread(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, NULL, prompt);
+    GThread *thread = g_thread_new("prompts", change_prompts, s);
+    uint64_t id = 0;
+    for (int i = 0; i < 8; i++) {
+        LfChunk *chunk = stream_next(s);
+        g_assert_cmpuint(lf_chunk_info(chunk)->prompt_id, >=, id);
+        id = lf_chunk_info(chunk)->prompt_id;
+        lf_chunk_unref(chunk);
+    }
+    g_thread_join(thread);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+/* ---- memory ---- */
+
+static void *(*backend_alloc)(LfBackend *be, size_t size);
+static int n_allocations;
+
+static void *counting_alloc(LfBackend *be, size_t size)
+{
+    n_allocations++;
+    return backend_alloc(be, size);
+}
+
+/* After the first chunk, and with the same number of chunks alive, nothing grows. */
+static void test_no_allocation(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, NULL, prompt);
+    backend_alloc = s->be->alloc;
+    s->be->alloc = counting_alloc;
+    n_allocations = 0;
+    lf_chunk_unref(stream_next(s));
+    g_assert_cmpint(n_allocations, ==, 1); /* the chunk's own pictures */
+    lf_chunk_unref(stream_next(s));
+    size_t before = mallinfo2().uordblks;
+    for (int i = 0; i < 12; i++)
+        lf_chunk_unref(stream_next(s));
+    size_t after = mallinfo2().uordblks;
+    g_assert_cmpint(n_allocations, ==, 1);
+    g_assert_cmpuint(after, <=, before + 4096);
+    g_test_message("%zd bytes more on the heap after 12 chunks", (ssize_t) (after - before));
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+static void test_memory_and_flops(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, NULL, prompt);
+    LfMemory memory = lf_session_memory(s);
+    g_assert_cmpuint(memory.weights, >, 0);
+    g_assert_cmpuint(memory.state, >, 0);
+    g_assert_cmpuint(memory.scratch, >, 0);
+    LfFlops sparse = lf_session_flops(s);
+    lf_session_set_attention(s, LF_ATTENTION_DENSE, 0);
+    LfFlops dense = lf_session_flops(s);
+    g_assert_cmpfloat(sparse.transformer, >, 0);
+    g_assert_cmpfloat(sparse.transformer, <, dense.transformer);
+    g_assert_cmpfloat(sparse.decoder, ==, dense.decoder);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+/* Dense attention over a full window, counted by hand: five matrices of D×D and two of D×F a layer
+ * and token, patch and head, text, window. The last pass ends with the last layer's keys. */
+static void test_flops_by_hand(void)
+{
+    enum { N = 3 * 160, D = 256, F = 768, C = 64, LAYERS = 8, KEYS = 12 * 160, TEXT = 48 };
+    g_autoptr(GError) error = NULL;
+    LfModel *model = lf_model_new_random("demo", 1, NULL, &error);
+    g_assert_no_error(error);
+    LfSessionOptions options = {.no_text = TRUE, .attention = LF_ATTENTION_DENSE};
+    LfSession *s = lf_session_new(model, &options, &error);
+    g_assert_no_error(error);
+    double qkv = 3.0 * N * D * D, rest = (1.0 + 2) * N * D * D + 2.0 * N * D * F;
+    double attention = 2.0 * N * D * (KEYS + TEXT);
+    double layers = 5 * LAYERS * qkv + (5 * LAYERS - 1) * (rest + attention);
+    double wanted = 2 * (layers + 5.0 * N * C * D + 4.0 * N * C * D);
+    double counted = lf_session_flops(s).transformer;
+    g_assert_cmpfloat(fabs(counted - wanted), <=, 1e-9 * wanted);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+/* ---- numbers in ---- */
+
+/* The generator's own numbers, from outside. */
+static void same_noise(float *out, int64_t count, uint64_t chunk, int step, gpointer data)
+{
+    LfBackend *be = data;
+    lf_noise(be, lf_tensor(out, LF_F32, count), 42, (uint32_t) chunk, (uint32_t) step);
+}
+
+static void other_noise(float *out, int64_t count, uint64_t chunk, int step, gpointer data)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = (float) sin((double) i + (double) chunk * 7 + step);
+}
+
+static void test_noise(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfBackend *be = lf_backend_open_cpu(1, NULL);
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 42}, prompt);
+    g_autoptr(GByteArray) wanted = stream_run(s, 3);
+    lf_session_restart(s, 1);
+    lf_session_set_noise(s, same_noise, be);
+    g_autoptr(GByteArray) same = stream_run(s, 3);
+    stream_assert_same(wanted, same);
+    lf_session_restart(s, 42);
+    lf_session_set_noise(s, other_noise, NULL);
+    g_autoptr(GByteArray) other = stream_run(s, 3);
+    g_assert_false(stream_same(wanted, other));
+    lf_session_restart(s, 42);
+    lf_session_set_noise(s, NULL, NULL);
+    g_autoptr(GByteArray) back = stream_run(s, 3);
+    stream_assert_same(wanted, back);
+    lf_session_free(s);
+    lf_backend_close(be);
+    lf_model_unref(model);
+}
+
+/* A prompt by hand: its tokens, their encoding, that as the context. */
+static void test_context(void)
+{
+    GError *error = NULL;
+    int32_t ids[LF_TINY_TEXT_LEN];
+    float text[LF_TINY_TEXT_LEN * LF_TINY_TEXT_DIM];
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, NULL, prompt);
+    LfSession *numbers = stream_session(model, &(LfSessionOptions){.no_text = TRUE}, "");
+    int n = lf_model_tokenize(model, prompt, ids, LF_TINY_TEXT_LEN, &error);
+    g_assert_cmpint(n, >, 1);
+    g_assert_true(lf_model_encode(model, ids, n, text, &error));
+    g_assert_true(lf_session_set_context(numbers, text, n, LF_TINY_TEXT_DIM, &error));
+    g_autoptr(GByteArray) wanted = stream_run(s, 2), same = stream_run(numbers, 2);
+    stream_assert_same(wanted, same);
+    g_assert_true(lf_session_set_context(numbers, NULL, 0, LF_TINY_TEXT_DIM, &error));
+    g_autoptr(GByteArray) empty = stream_run(numbers, 1);
+
+    g_assert_false(lf_session_set_context(numbers, text, n, LF_TINY_TEXT_DIM + 1, &error));
+    stream_assert_error(&error, LF_ERROR_SHAPE, "33]");
+    g_assert_false(
+        lf_session_set_context(numbers, text, LF_TINY_TEXT_LEN + 1, LF_TINY_TEXT_DIM, &error));
+    stream_assert_error(&error, LF_ERROR_SHAPE, "[25");
+    g_assert_false(lf_session_set_prompt(numbers, prompt, &error));
+    stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "numbers");
+    ids[0] = 434;
+    g_assert_false(lf_model_encode(model, ids, n, text, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "434");
+    g_assert_false(lf_model_encode(model, ids, 0, text, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "1 to 24");
+    lf_session_free(s);
+    lf_session_free(numbers);
+    lf_model_unref(model);
+}
+
+/* ---- the demo model ---- */
+
+/* The share of a chunk's pixels in which one channel is far above the two others. */
+static double share(const GByteArray *pictures, int channel)
+{
+    guint n = 0;
+    for (guint i = 0; i + 2 < pictures->len; i += 3) {
+        const guint8 *p = pictures->data + i;
+        n += p[channel] > 60 + MAX(p[(channel + 1) % 3], p[(channel + 2) % 3]);
+    }
+    return 3.0 * n / pictures->len;
+}
+
+static void test_demo(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *location = lf_model_default_location();
+    LfModel *model = lf_model_open(location, NULL, &error);
+    g_assert_no_error(error);
+    g_test_message("%s: %s on %s", lf_model_name(model), lf_model_description(model),
+                   lf_model_device(model));
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 1},
+                                  "a large red circle on a plain white background");
+    g_autoptr(GByteArray) red = stream_run(s, 1);
+    lf_session_set_prompt(s, "a large blue square on a plain white background", &error);
+    g_assert_no_error(error);
+    lf_session_restart(s, 1);
+    g_autoptr(GByteArray) blue = stream_run(s, 1);
+    g_assert_cmpfloat(share(red, 0), >, 0.02);
+    g_assert_cmpfloat(share(red, 0), >, 4 * share(red, 2));
+    g_assert_cmpfloat(share(blue, 2), >, 4 * share(blue, 0));
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/session/info", test_info);
+    g_test_add_func("/session/seed", test_seed);
+    g_test_add_func("/session/prompt-changes", test_prompt_changes);
+    g_test_add_func("/session/prompt-errors", test_prompt_errors);
+    g_test_add_func("/session/dense-and-sparse", test_dense_and_sparse);
+    g_test_add_func("/session/set-attention", test_set_attention);
+    g_test_add_func("/session/geometries", test_geometries);
+    g_test_add_func("/session/threads", test_threads);
+    g_test_add_func("/session/changes-from-another-thread", test_changes_from_another_thread);
+    g_test_add_func("/session/no-allocation", test_no_allocation);
+    g_test_add_func("/session/memory-and-flops", test_memory_and_flops);
+    g_test_add_func("/session/flops-by-hand", test_flops_by_hand);
+    g_test_add_func("/session/noise", test_noise);
+    g_test_add_func("/session/context", test_context);
+    g_test_add_func("/session/demo", test_demo);
+    return g_test_run();
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Cancelling from another thread at every stage of a chunk: the running call ends within a layer,
+ * later ones end at once, and after resuming the stream goes on as if nothing had been.
+ */
+#include "stream.h"
+
+#include "engine/session.h"
+
+#include <string.h>
+
+static const char *const prompt = "a red ball bounces on green grass";
+static const char *const next_prompt = "a blue star on yellow sand";
+
+/* ---- a stage is known by an operation that it alone calls ---- */
+
+typedef enum { ENCODE, TEXT, STEP_1, STEP_2, CLEAN, DECODE, N_STAGES } Stage;
+
+static struct {
+    LfOps ops; /* the backend's own */
+    Stage stage;
+    int patchify_calls;    /* of the chunk: one a step, then the clean pass */
+    int operations_after;  /* products, convolutions and attentions since the wish to stop */
+    gboolean armed, asked; /* waiting for the stage; the other thread was asked */
+    GMutex lock;
+    GCond changed;
+    gboolean wanted, done; /* guarded by lock */
+} hook;
+
+/* Stops the session on another thread and waits until that is done. */
+static void ask(Stage stage)
+{
+    if (!hook.armed || hook.stage != stage)
+        return;
+    hook.armed = FALSE;
+    hook.asked = TRUE;
+    g_mutex_lock(&hook.lock);
+    hook.wanted = TRUE;
+    g_cond_broadcast(&hook.changed);
+    while (!hook.done)
+        g_cond_wait(&hook.changed, &hook.lock);
+    g_mutex_unlock(&hook.lock);
+}
+
+static gpointer canceller(gpointer session)
+{
+    g_mutex_lock(&hook.lock);
+    while (!hook.wanted)
+        g_cond_wait(&hook.changed, &hook.lock);
+    lf_session_cancel(session);
+    hook.done = TRUE;
+    g_cond_broadcast(&hook.changed);
+    g_mutex_unlock(&hook.lock);
+    return NULL;
+}
+
+static void hook_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids)
+{
+    hook.ops.embedding(be, out, table, ids);
+    ask(ENCODE);
+}
+
+static void hook_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float eps)
+{
+    hook.ops.rms_norm(be, out, x, weight, eps);
+    if (x.shape[1] == LF_TINY_DIM && hook.patchify_calls == 0)
+        ask(TEXT);
+}
+
+static void hook_patchify(LfBackend *be, LfTensor out, LfTensor x)
+{
+    hook.ops.patchify(be, out, x);
+    ask(STEP_1 + hook.patchify_calls++);
+}
+
+static void hook_squash(LfBackend *be, LfTensor out, LfTensor x)
+{
+    hook.ops.squash(be, out, x);
+    ask(DECODE);
+}
+
+static void hook_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,
+                        LfTensor bias, LfActivation activation)
+{
+    hook.operations_after += hook.asked;
+    hook.ops.linear(be, out, x, weight, bias, activation);
+}
+
+static void hook_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past,
+                         const LfWeight *weight, LfTensor bias, LfTensor residual, bool relu)
+{
+    hook.operations_after += hook.asked;
+    hook.ops.conv3x3(be, out, x, past, weight, bias, residual, relu);
+}
+
+static LfOps hooked(const LfOps *ops)
+{
+    LfOps h = hook.ops = *ops;
+    h.embedding = hook_embedding;
+    h.rms_norm = hook_rms_norm;
+    h.patchify = hook_patchify;
+    h.squash = hook_squash;
+    h.linear = hook_linear;
+    h.conv3x3 = hook_conv3x3;
+    return h;
+}
+
+static void arm(Stage stage)
+{
+    hook.stage = stage;
+    hook.patchify_calls = hook.operations_after = 0;
+    hook.armed = TRUE;
+    hook.asked = hook.wanted = hook.done = FALSE;
+}
+
+static void cancel_once(LfSession *s, Stage stage, const char *text)
+{
+    GError *error = NULL;
+    g_assert_true(lf_session_set_prompt(s, text, &error));
+    arm(stage);
+    GThread *thread = g_thread_new("canceller", canceller, s);
+    g_assert_null(lf_session_next(s, &error));
+    stream_assert_error(&error, LF_ERROR_CANCELLED, "cancelled");
+    g_thread_join(thread);
+    g_assert_true(hook.asked);
+    g_assert_cmpint(hook.operations_after, <=, 2 * LF_TINY_LAYERS + 4);
+    hook.asked = FALSE;
+    int before = hook.patchify_calls;
+    g_assert_null(lf_session_next(s, &error)); /* still cancelled */
+    stream_assert_error(&error, LF_ERROR_CANCELLED, "cancelled");
+    g_assert_cmpint(hook.patchify_calls, ==, before);
+    lf_session_resume(s);
+}
+
+/* Chunks 0 and 2, of which the latter has a new prompt to encode, cancelled at `stage`. */
+static void test_stage(gconstpointer data)
+{
+    Stage stage = (Stage) GPOINTER_TO_INT(data);
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
+    LfOps ops = hooked(s->be->ops);
+    g_autoptr(GByteArray) wanted = stream_run(s, 2);
+    g_assert_true(lf_session_set_prompt(s, next_prompt, NULL));
+    g_autoptr(GByteArray) wanted_then = stream_run(s, 1);
+
+    lf_session_restart(s, 4);
+    s->be->ops = &ops;
+    cancel_once(s, stage, prompt);
+    cancel_once(s, stage, prompt);
+    g_autoptr(GByteArray) same = stream_run(s, 2);
+    stream_assert_same(wanted, same);
+    cancel_once(s, stage, next_prompt);
+    g_autoptr(GByteArray) same_then = stream_run(s, 1);
+    stream_assert_same(wanted_then, same_then);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+/* ---- at no stage in particular ---- */
+
+static gpointer cancel_soon(gpointer session)
+{
+    g_usleep((gulong) g_random_int_range(0, 20000));
+    lf_session_cancel(session);
+    return NULL;
+}
+
+static void test_any_time(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 9}, prompt);
+    g_autoptr(GByteArray) wanted = stream_run(s, 3);
+    g_autoptr(GByteArray) got = g_byte_array_new();
+    lf_session_restart(s, 9);
+    for (int tries = 0, chunks = 0; chunks < 3; tries++) {
+        GError *error = NULL;
+        GThread *thread = tries < 12 ? g_thread_new("canceller", cancel_soon, s) : NULL;
+        LfChunk *chunk = lf_session_next(s, &error);
+        if (thread)
+            g_thread_join(thread);
+        lf_session_resume(s);
+        if (!chunk) {
+            stream_assert_error(&error, LF_ERROR_CANCELLED, "cancelled");
+            continue;
+        }
+        g_autoptr(GByteArray) bytes = stream_pictures(chunk);
+        g_byte_array_append(got, bytes->data, bytes->len);
+        lf_chunk_unref(chunk);
+        chunks++;
+    }
+    stream_assert_same(wanted, got);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const names[N_STAGES] = {"encode",      "text",  "first-step",
+                                                "second-step", "clean", "decode"};
+    g_test_init(&argc, &argv, NULL);
+    for (int stage = 0; stage < N_STAGES; stage++) {
+        g_autofree char *path = g_strconcat("/session/cancel/", names[stage], NULL);
+        g_test_add_data_func(path, GINT_TO_POINTER(stage), test_stage);
+    }
+    g_test_add_func("/session/cancel/any-time", test_any_time);
+    return g_test_run();
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What a session refuses, and chunks in the hands of their users.
+ */
+#include "stream.h"
+
+#include <string.h>
+
+static void test_bad_options(void)
+{
+    const struct {
+        LfSessionOptions options;
+        LfError code;
+        const char *word;
+    } bad[] = {
+        {{.width = 100}, LF_ERROR_CONFIG, "width 100"},
+        {{.height = 24}, LF_ERROR_CONFIG, "height 24"},
+        {{.width = -16}, LF_ERROR_CONFIG, "width"},
+        {{.width = 1 << 20}, LF_ERROR_CONFIG, "8192"},
+        {{.height = G_MAXINT - 15}, LF_ERROR_CONFIG, "8192"},
+        {{.attention = 3}, LF_ERROR_CONFIG, "attention 3"},
+        {{.attention = -1}, LF_ERROR_CONFIG, "attention -1"},
+        {{.sparsity = 1}, LF_ERROR_CONFIG, "sparsity 1"},
+        {{.sparsity = -0.1}, LF_ERROR_CONFIG, "sparsity -0.1"},
+        {{.sparsity = 0.0 / 0.0}, LF_ERROR_CONFIG, "sparsity"},
+        {{.window = -2}, LF_ERROR_CONFIG, "window -2"},
+        {{.sink = -2}, LF_ERROR_CONFIG, "sink -2"},
+        {{.window = 2}, LF_ERROR_CONFIG, "window"},
+        {{.window = 9, .sink = 7}, LF_ERROR_CONFIG, "sink"},
+        {{.sink = G_MAXINT}, LF_ERROR_CONFIG, "sink"},
+        {{.width = 8192, .height = 8192, .window = G_MAXINT}, LF_ERROR_MEMORY, "memory"},
+    };
+    LfModel *model = stream_model(NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
+        GError *error = NULL;
+        g_assert_null(lf_session_new(model, &bad[i].options, &error));
+        stream_assert_error(&error, bad[i].code, bad[i].word);
+    }
+    lf_model_unref(model);
+}
+
+/* What a model lacks has to be left out, and then it works. */
+static void test_missing_parts(void)
+{
+    const struct {
+        const char *part, *word;
+        LfSessionOptions without;
+    } cases[] = {{"decoder", "decoder", {.no_decoder = TRUE}},
+                 {"text_encoder", "text encoder", {.no_text = TRUE}},
+                 {"tokenizer", "tokenizer", {.no_text = TRUE}}};
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        GError *error = NULL;
+        LfModel *model = stream_model(&(LfTinyModel){.without = cases[i].part});
+        g_assert_null(lf_session_new(model, NULL, &error));
+        stream_assert_error(&error, LF_ERROR_UNSUPPORTED, cases[i].word);
+        LfSession *s = stream_session(model, &cases[i].without, "");
+        if (cases[i].without.no_text)
+            g_assert_true(lf_session_set_context(s, NULL, 0, LF_TINY_TEXT_DIM, NULL));
+        else
+            g_assert_true(lf_session_set_prompt(s, "a red star", NULL));
+        LfChunk *chunk = stream_next(s);
+        int channels, height, width;
+        g_assert_nonnull(lf_chunk_latents(chunk, &channels, &height, &width));
+        g_assert_cmpint(channels, ==, LF_TINY_CHANNELS);
+        g_assert_cmpint(height, ==, LF_TINY_WIDTH / 8);
+        g_assert_cmpint(width, ==, LF_TINY_WIDTH / 8);
+        lf_chunk_unref(chunk);
+        lf_session_free(s);
+        lf_model_unref(model);
+    }
+}
+
+/* ---- chunks ---- */
+
+static void test_read_errors(void)
+{
+    GError *error = NULL;
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, NULL, "a ring");
+    LfChunk *chunk = stream_next(s);
+    g_autofree uint8_t *memory = g_malloc0(4 * LF_TINY_WIDTH * LF_TINY_WIDTH);
+    LfPicture picture = {LF_PIXELS_RGB, LF_MATRIX_BT601, LF_TINY_WIDTH,
+                         LF_TINY_WIDTH, {memory},        {3 * LF_TINY_WIDTH}};
+    g_assert_true(lf_chunk_read(chunk, 8, &picture, &error));
+    g_assert_false(lf_chunk_read(chunk, 9, &picture, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "frame 9");
+    g_assert_false(lf_chunk_read(chunk, -1, &picture, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "frame -1");
+    picture.width = 32;
+    g_assert_false(lf_chunk_read(chunk, 0, &picture, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "32×64");
+    picture.width = LF_TINY_WIDTH;
+    picture.strides[0]--;
+    g_assert_false(lf_chunk_read(chunk, 0, &picture, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "plane 0");
+    picture.strides[0] = LF_TINY_WIDTH;
+    picture.format = LF_PIXELS_NV12;
+    g_assert_false(lf_chunk_read(chunk, 0, &picture, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "plane 1");
+    picture.format = 17;
+    g_assert_false(lf_chunk_read(chunk, 0, &picture, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "format 17");
+    lf_chunk_unref(chunk);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+/* Everything else is gone, and the pictures are still there. */
+static void test_outlives(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 2}, "a ring");
+    LfChunk *first = stream_next(s), *second = stream_next(s);
+    g_autoptr(GByteArray) before = stream_pictures(second);
+    lf_chunk_ref(first);
+    lf_chunk_unref(first);
+    lf_session_free(s);
+    lf_model_unref(model);
+    lf_chunk_unref(first);
+    g_autoptr(GByteArray) after = stream_pictures(second);
+    stream_assert_same(before, after);
+    lf_chunk_unref(second);
+}
+
+/* Chunks that are kept do not change while others are made; those given back are used again. */
+static void test_pool(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 2}, "a ring");
+    LfChunk *first = stream_next(s), *second = stream_next(s);
+    g_autoptr(GByteArray) before = stream_pictures(first);
+    lf_chunk_unref(second);
+    LfChunk *third = stream_next(s);
+    g_assert_true(third == second);
+    g_assert_cmpuint(lf_chunk_info(third)->index, ==, 2);
+    g_autoptr(GByteArray) after = stream_pictures(first);
+    stream_assert_same(before, after);
+    lf_chunk_unref(first);
+    lf_chunk_unref(third);
+    lf_session_free(s);
+    lf_session_free(NULL);
+    lf_chunk_unref(NULL);
+    lf_model_unref(model);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/session/bad-options", test_bad_options);
+    g_test_add_func("/session/missing-parts", test_missing_parts);
+    g_test_add_func("/chunk/read-errors", test_read_errors);
+    g_test_add_func("/chunk/outlives", test_outlives);
+    g_test_add_func("/chunk/pool", test_pool);
+    return g_test_run();
+}
