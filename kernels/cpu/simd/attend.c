@@ -48,25 +48,35 @@ static void add_bias(Tile *tile, int n_vec)
             tile->p[(tile->n - 1) * width + i] += a->last_logit * LOG2E;
 }
 
+/* The running values stay in registers: a store to p might change those in the tile. */
 INLINE void weigh(Tile *tile, const int n_vec)
 {
     float *p = tile->p;
-    for (int v = 0; v < n_vec; v++) {
-        Vec largest = tile->largest[v];
-        for (int j = 0; j < tile->n; j++)
-            largest = vec_max(largest, vec_load(p + (j * n_vec + v) * LANES));
-        tile->fade[v] = vec_exp2(tile->largest[v] - largest);
-        tile->largest[v] = largest;
-        tile->sum[v] *= tile->fade[v];
-    }
+    Vec largest[MAX_VECS], sum[MAX_VECS];
+#pragma GCC unroll 4
+    for (int v = 0; v < n_vec; v++)
+        largest[v] = tile->largest[v];
     for (int j = 0; j < tile->n; j++)
+#pragma GCC unroll 4
+        for (int v = 0; v < n_vec; v++)
+            largest[v] = vec_max(largest[v], vec_load(p + (j * n_vec + v) * LANES));
+#pragma GCC unroll 4
+    for (int v = 0; v < n_vec; v++) {
+        tile->fade[v] = vec_exp2(tile->largest[v] - largest[v]);
+        tile->largest[v] = largest[v];
+        sum[v] = tile->sum[v] * tile->fade[v];
+    }
+    for (int j = 0, n = tile->n; j < n; j++)
 #pragma GCC unroll 4
         for (int v = 0; v < n_vec; v++) {
             float *pv = p + (j * n_vec + v) * LANES;
-            Vec weight = vec_exp2(vec_load(pv) - tile->largest[v]);
+            Vec weight = vec_exp2(vec_load(pv) - largest[v]);
             vec_store(pv, weight);
-            tile->sum[v] += weight;
+            sum[v] += weight;
         }
+#pragma GCC unroll 4
+    for (int v = 0; v < n_vec; v++)
+        tile->sum[v] = sum[v];
 }
 
 /* ---- O += V·P ---- */
@@ -111,7 +121,11 @@ INLINE void attend_run_of(Tile *tile, const int rows, const int n_vec)
     float *p = tile->p;
     for (int i = 0; i < tile->n_parts; i++) {
         const LfKeys *part = &tile->part[i];
-        score_keys(p, tile->q, part->k, a->key_stride, a->head_dim, part->n, rows, n_vec);
+        KeyRows keys = {.k = part->k, .v = part->v, .n = part->n};
+        keys.next = i + 1 < tile->n_parts ? part[1].k : tile->part[0].v;
+        keys.stride = a->key_stride;
+        keys.d = a->head_dim;
+        score_keys(p, tile->q, &keys, rows, n_vec);
         p += part->n * n_vec * LANES;
     }
     if (a->bias || a->last_logit != 0)

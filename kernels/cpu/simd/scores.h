@@ -34,29 +34,74 @@ INLINE void load_queries(float *qt, const float *q, int64_t stride, int n, int d
     }
 }
 
-/* scores [rows, n_vec·LANES] = k [rows, d] · qt [d, n_vec·LANES]. */
-INLINE void score_rows(float *scores, const float *qt, const float *k, int64_t stride, int d,
-                       const int rows, const int n_vec)
+/* Rows of keys, n of them, `stride` floats apart. What will be read after them is fetched while
+ * they are multiplied: the next ones into the first cache, their values into the second. On the
+ * 1.3B model's windows that saves a sixth of the time. */
+typedef struct {
+    const float *k, *next, *v; /* next, v: [n, d]; NULL where there is nothing to fetch */
+    int64_t stride;
+    int n, d;
+} KeyRows;
+
+INLINE void fetch_ahead(const KeyRows *keys, const float *next, int row, int c, const int rows)
 {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        if (next)
+            __builtin_prefetch(next + r * keys->stride + c, 0, 3);
+        if (keys->v)
+            __builtin_prefetch(keys->v + (row + r) * keys->stride + c, 0, 2);
+    }
+}
+
+/* Channels of one key that are multiplied one after the other: its loads then fall into one line of
+ * the cache, for loads from different lines of one set get in each other's way. */
+#if LANES == 16
+#define CHANNELS(n_vec) ((n_vec) <= 2 ? 4 : 2)
+#else
+#define CHANNELS(n_vec) ((n_vec) == 1 ? 4 : 1)
+#endif
+
+INLINE void score_channels(Vec s[8][MAX_VECS], const float *qt, const float *k, int64_t stride,
+                           const int channels, const int rows, const int n_vec)
+{
+    Vec x[4][MAX_VECS];
+#pragma GCC unroll 4
+    for (int c = 0; c < channels; c++)
+#pragma GCC unroll 4
+        for (int v = 0; v < n_vec; v++)
+            x[c][v] = vec_load(qt + (c * n_vec + v) * LANES);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < channels; c++) {
+            Vec y = vec_set1(k[r * stride + c]);
+#pragma GCC unroll 4
+            for (int v = 0; v < n_vec; v++)
+                s[r][v] = vec_fma(y, x[c][v], s[r][v]);
+        }
+}
+
+/* scores [rows, n_vec·LANES] = `rows` keys from `row` on · qt [d, n_vec·LANES]. */
+INLINE void score_rows(float *scores, const float *qt, const KeyRows *keys, int row, const int rows,
+                       const int n_vec)
+{
+    const float *k = keys->k + row * keys->stride;
+    const float *next = row + rows < keys->n ? k + rows * keys->stride : keys->next;
+    int c = 0, width = n_vec * LANES;
     Vec s[8][MAX_VECS];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < n_vec; v++)
             s[r][v] = vec_set1(0);
-    for (int c = 0; c < d; c++, qt += n_vec * LANES) {
-        Vec x[MAX_VECS];
-#pragma GCC unroll 4
-        for (int v = 0; v < n_vec; v++)
-            x[v] = vec_load(qt + v * LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            Vec y = vec_set1(k[r * stride + c]);
-#pragma GCC unroll 4
-            for (int v = 0; v < n_vec; v++)
-                s[r][v] = vec_fma(y, x[v], s[r][v]);
-        }
+    for (; c + CHANNELS(n_vec) <= keys->d; c += CHANNELS(n_vec)) {
+        if (c % 16 == 0)
+            fetch_ahead(keys, next, row, c, rows);
+        score_channels(s, qt + c * width, k + c, keys->stride, CHANNELS(n_vec), rows, n_vec);
     }
+    for (; c < keys->d; c++)
+        score_channels(s, qt + c * width, k + c, keys->stride, 1, rows, n_vec);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
@@ -64,19 +109,19 @@ INLINE void score_rows(float *scores, const float *qt, const float *k, int64_t s
             vec_store(scores + (r * n_vec + v) * LANES, s[r][v]);
 }
 
-/* The same for any number of keys, `rows` at a time while there are as many. */
-INLINE void score_keys(float *scores, const float *qt, const float *k, int64_t stride, int d, int n,
-                       const int rows, const int n_vec)
+/* scores [n, n_vec·LANES], `rows` keys at a time while there are as many. */
+INLINE void score_keys(float *scores, const float *qt, const KeyRows *keys, const int rows,
+                       const int n_vec)
 {
     int j = 0, width = n_vec * LANES;
-    for (; j + rows <= n; j += rows)
-        score_rows(scores + j * width, qt, k + j * stride, stride, d, rows, n_vec);
-    if (rows > 4 && j + 4 <= n) {
-        score_rows(scores + j * width, qt, k + j * stride, stride, d, 4, n_vec);
+    for (; j + rows <= keys->n; j += rows)
+        score_rows(scores + j * width, qt, keys, j, rows, n_vec);
+    if (rows > 4 && j + 4 <= keys->n) {
+        score_rows(scores + j * width, qt, keys, j, 4, n_vec);
         j += 4;
     }
-    for (; j < n; j++)
-        score_rows(scores + j * width, qt, k + j * stride, stride, d, 1, n_vec);
+    for (; j < keys->n; j++)
+        score_rows(scores + j * width, qt, keys, j, 1, n_vec);
 }
 
 #endif

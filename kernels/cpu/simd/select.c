@@ -70,9 +70,11 @@ static void score_blocks(const Work *work)
 {
     const LfSelect *s = work->s;
     load_queries(work->q, s->q, s->head_dim, s->n_queries, s->head_dim, 1, 1);
-    for (int f = 0; f < s->frames; f++)
-        score_keys((float *) (work->keys + f * s->blocks), work->q, s->k[f], s->head_dim,
-                   s->head_dim, s->blocks, 8, 1);
+    for (int f = 0; f < s->frames; f++) {
+        KeyRows keys = {.k = s->k[f], .stride = s->head_dim, .n = s->blocks, .d = s->head_dim};
+        keys.next = f + 1 < s->frames ? s->k[f + 1] : NULL;
+        score_keys((float *) (work->keys + f * s->blocks), work->q, &keys, 8, 1);
+    }
 }
 
 static void select_frames(const Work *work)
