@@ -94,6 +94,11 @@ static void cpu_move(LfBackend *be, void *dst, const void *src, size_t size)
     memmove(dst, src, size);
 }
 
+void lf_cpu_lacks(LfBackend *be, size_t size)
+{
+    __atomic_store_n(&((LfCpu *) be)->missing, size, __ATOMIC_RELAXED);
+}
+
 void *lf_cpu_scratch(LfBackend *be, int thread, size_t size)
 {
     LfCpu *cpu = (LfCpu *) be;
@@ -102,7 +107,7 @@ void *lf_cpu_scratch(LfBackend *be, int thread, size_t size)
         cpu->scratch[thread].memory = cpu_alloc(be, size);
         cpu->scratch[thread].size = cpu->scratch[thread].memory ? size : 0;
         if (!cpu->scratch[thread].memory)
-            __atomic_store_n(&cpu->missing, size, __ATOMIC_RELAXED);
+            lf_cpu_lacks(be, size);
     }
     return cpu->scratch[thread].memory;
 }

@@ -27,16 +27,30 @@ typedef struct {
  * undefined. NULL (and the failure is latched) when there is no memory. */
 void *lf_cpu_scratch(LfBackend *be, int thread, size_t size);
 
+/* Latches that `size` bytes were not to be had: the next sync fails. Any thread. */
+void lf_cpu_lacks(LfBackend *be, size_t size);
+
 /* The calling thread's number within the running parallel region. */
 int lf_cpu_thread(void);
 
 /* A weight of the CPU: `data` is packed by kind, see linear.c and conv.c. */
 typedef struct {
     LfWeight base;
-    LfType type;    /* of data */
-    void *data;     /* its own, or the source's when base.memory is 0 */
-    void *prepared; /* of the kind's own making, or NULL */
+    LfType type; /* of data */
+    void *data;  /* its own, or the source's when base.memory is 0 */
 } LfCpuWeight;
+
+/* entry = function_c, _avx2 or _avx512. Code between LF_ON_X86's parentheses is for x86 only. */
+#if defined __x86_64__
+#define LF_ON_X86(...) __VA_ARGS__
+#define LF_SET_LEVELS(entry, function, level)                                                      \
+    ((entry) = (level) >= LF_CPU_AVX512 ? function##_avx512                                        \
+               : (level) >= LF_CPU_AVX2 ? function##_avx2                                          \
+                                        : function##_c)
+#else
+#define LF_ON_X86(...)
+#define LF_SET_LEVELS(entry, function, level) ((entry) = function##_c)
+#endif
 
 /* One for each file beside this one; each sets its entries to the best version at `level`. */
 void lf_cpu_linear_init(LfOps *ops, LfCpuLevel level);

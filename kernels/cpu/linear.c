@@ -4,35 +4,50 @@
  */
 #include "cpu.h"
 #include "pack.h"
+#include "simd/dense.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <oneapi/dnnl/dnnl.h>
 #include <string.h>
 
-/* ---- weights ---- */
+/* ---- weights ----
+ *
+ * Linear ones: BF16 stays where it is. Making it float panel by panel costs a product of 480 rows
+ * 2 %, which a copy of twice the size is not worth. Others become float: [out, in] for plain C and
+ * [in, out], the order in which sgemm is faster, for the levels above. */
 
-/* `count` rows of a linear or embedding weight, from row `first`, as float. */
+/* `count` rows of a linear weight of plain C, from row `first`, as float. */
 static void rows_to_float(float *dst, const LfCpuWeight *w, int64_t first, int64_t count)
 {
     size_t row = (size_t) w->base.in * lf_type_size(w->type);
     lf_to_float(dst, (const uint8_t *) w->data + (size_t) first * row, w->type, count * w->base.in);
 }
 
+static void transpose(float *dst, const float *src, int64_t n_rows, int64_t n_columns)
+{
+    for (int64_t row = 0; row < n_rows; row++)
+        for (int64_t column = 0; column < n_columns; column++)
+            dst[column * n_rows + row] = src[row * n_columns + column];
+}
+
 /* The source as float, in the order of its kind; NULL without memory. */
 static float *packed(LfBackend *be, LfWeightKind kind, LfTensor source, size_t *size)
 {
-    size_t n = (size_t) lf_tensor_count(source);
-    float *plain = be->alloc(be, n * sizeof(float));
-    *size = n * sizeof(float);
+    int64_t n_out = source.shape[0], n_in = source.shape[1], n = lf_tensor_count(source);
+    LfCpuLevel level = ((LfCpu *) be)->level;
+    float *plain = be->alloc(be, (size_t) n * sizeof(float));
+    *size = (size_t) n * sizeof(float);
     if (plain)
-        lf_to_float(plain, source.data, source.type, (int64_t) n);
-    if (!plain || kind == LF_WEIGHT_LINEAR)
+        lf_to_float(plain, source.data, source.type, n);
+    if (!plain || (kind == LF_WEIGHT_LINEAR && level == LF_CPU_C))
         return plain;
-    if (kind == LF_WEIGHT_CONV_UP2)
-        *size = *size / 9 * 16;
+    if (kind != LF_WEIGHT_LINEAR)
+        *size = lf_cpu_conv_size(kind, n_out, n_in, level);
     float *ordered = be->alloc(be, *size);
-    if (ordered)
-        lf_cpu_pack_conv(ordered, plain, source.shape[0], source.shape[1], kind);
+    if (ordered && kind == LF_WEIGHT_LINEAR)
+        transpose(ordered, plain, n_out, n_in);
+    else if (ordered)
+        lf_cpu_pack_conv(ordered, plain, kind, n_out, n_in, level);
     be->free(be, plain);
     return ordered;
 }
@@ -72,13 +87,6 @@ static LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, G
 
 /* ---- plain C ---- */
 
-/* What becomes of a product: bias and activation, or gate and sum; all but the first optional. */
-typedef struct {
-    const float *bias, *gate;
-    LfActivation activation;
-    bool accumulate;
-} Finish;
-
 static float activated(float x, LfActivation activation)
 {
     if (activation == LF_ACT_GELU_TANH)
@@ -86,7 +94,7 @@ static float activated(float x, LfActivation activation)
     return activation == LF_ACT_SILU ? x / (1.0f + expf(-x)) : x;
 }
 
-static void finish_value(float *out, float product, int64_t column, const Finish *f)
+static void finish_value(float *out, float product, int64_t column, const LfFinish *f)
 {
     float value = activated(product + (f->bias ? f->bias[column] : 0.0f), f->activation);
     if (f->accumulate)
@@ -110,13 +118,13 @@ static float dot(const float *a, const float *b, int64_t n)
     return sum;
 }
 
-/* Columns [first, first + count) of out, count ≤ PANEL. */
-#define PANEL 16
+/* Columns [first, first + PLAIN_PANEL) of out, or fewer at the end. */
+#define PLAIN_PANEL 16
 static void plain_panel(LfBackend *be, LfTensor out, LfTensor x, const LfCpuWeight *w,
-                        int64_t first, int thread, const Finish *f)
+                        int64_t first, int thread, const LfFinish *f)
 {
-    int64_t n_in = w->base.in, n_out = w->base.out, count = MIN(PANEL, n_out - first);
-    float *panel = lf_cpu_scratch(be, thread, PANEL * (size_t) n_in * sizeof(float));
+    int64_t n_in = w->base.in, n_out = w->base.out, count = MIN(PLAIN_PANEL, n_out - first);
+    float *panel = lf_cpu_scratch(be, thread, PLAIN_PANEL * (size_t) n_in * sizeof(float));
     if (!panel)
         return;
     rows_to_float(panel, w, first, count);
@@ -126,32 +134,154 @@ static void plain_panel(LfBackend *be, LfTensor out, LfTensor x, const LfCpuWeig
                          dot(lf_f32(x) + n * n_in, panel + o * n_in, n_in), first + o, f);
 }
 
-static void plain_product(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,
-                          const Finish *f)
+static void product_c(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,
+                      const LfFinish *f)
 {
     const LfCpuWeight *w = (const LfCpuWeight *) weight;
 #pragma omp parallel for num_threads(be->n_threads)
-    for (int64_t first = 0; first < w->base.out; first += PANEL)
+    for (int64_t first = 0; first < w->base.out; first += PLAIN_PANEL)
         plain_panel(be, out, x, w, first, lf_cpu_thread(), f);
 }
 
-static void plain_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,
-                         LfTensor bias, LfActivation activation)
+/* ---- with oneDNN's sgemm ----
+ *
+ * Each thread has a region of the output and goes through it by tiles: a product that ends in the
+ * second-level cache, and is finished there. oneDNN chooses its own vectors (ONEDNN_MAX_CPU_ISA).
+ */
+
+#define TILE_ROWS    512
+#define TILE_COLUMNS 384
+#define PANEL_FLOATS (1 << 20) /* of weights made from bf16: stays in the last-level cache */
+
+typedef struct {
+    LfFinishRow *finish_row;
+    LfTransposeBf16 *transpose_bf16;
+} Kernels;
+
+typedef struct {
+    LfBackend *be;
+    const Kernels *kernels;
+    const LfFinish *finish;
+    const LfCpuWeight *weight;
+    const float *x;
+    float *out;
+    int64_t n_rows;
+} Product;
+
+typedef struct {
+    int64_t first, end;
+} Range;
+
+static Range share(int64_t n, int part, int n_parts)
 {
-    plain_product(be, out, x, weight, &(Finish){.bias = lf_f32(bias), .activation = activation});
+    return (Range){n * part / n_parts, n * (part + 1) / n_parts};
 }
 
-static void plain_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight,
-                                  LfTensor bias, LfTensor gate)
+/* sgemm hands products with a vector to a gemv that multiplies what stands in the output by zero,
+ * which does not remove a NaN. */
+static void clear_rows(float *product, int64_t n_rows, int64_t n, int64_t stride)
 {
-    plain_product(be, x, y, weight,
-                  &(Finish){.bias = lf_f32(bias), .gate = lf_f32(gate), .accumulate = true});
+    for (int64_t row = 0; row < n_rows; row++, product += stride)
+        memset(product, 0, (size_t) n * sizeof *product);
 }
+
+/* out tile = x [rows, in] · panel [in, columns], finished. `spare` holds a tile. */
+static void multiply_tile(const Product *p, Range rows, Range columns, const float *panel,
+                          int64_t panel_width, float *spare)
+{
+    int64_t n_in = p->weight->base.in, n_out = p->weight->base.out;
+    int64_t width = columns.end - columns.first;
+    float *out = p->out + rows.first * n_out + columns.first;
+    float *product = p->finish->accumulate ? spare : out;
+    int64_t stride = p->finish->accumulate ? width : n_out;
+    if (rows.end - rows.first == 1 || width == 1)
+        clear_rows(product, rows.end - rows.first, width, stride);
+    if (dnnl_sgemm('N', 'N', rows.end - rows.first, width, n_in, 1.0f, p->x + rows.first * n_in,
+                   n_in, panel, panel_width, 0.0f, product, stride) != dnnl_success)
+        lf_cpu_lacks(p->be, (size_t) (width * n_in) * sizeof(float));
+    for (int64_t row = rows.first; row < rows.end; row++, out += n_out, product += stride)
+        p->kernels->finish_row(out, product, columns.first, width, p->finish);
+}
+
+/* The tiles of some columns, one below the other. */
+static void multiply_columns(const Product *p, Range rows, Range columns, float *scratch)
+{
+    const LfCpuWeight *w = p->weight;
+    const float *panel = (const float *) w->data + columns.first;
+    int64_t panel_width = w->base.out;
+    if (w->type == LF_BF16) {
+        panel_width = columns.end - columns.first;
+        p->kernels->transpose_bf16(scratch, (const uint16_t *) w->data + columns.first * w->base.in,
+                                   panel_width, w->base.in);
+        panel = scratch;
+        scratch += panel_width * w->base.in;
+    }
+    for (int64_t row = rows.first; row < rows.end; row += TILE_ROWS)
+        multiply_tile(p, (Range){row, MIN(row + TILE_ROWS, rows.end)}, columns, panel, panel_width,
+                      scratch);
+}
+
+static void multiply_region(const Product *p, Range rows, Range columns, int thread)
+{
+    int64_t n_in = p->weight->base.in, width = TILE_COLUMNS;
+    if (p->weight->type == LF_BF16)
+        width = CLAMP(PANEL_FLOATS / n_in / 64 * 64, 64, TILE_COLUMNS);
+    int64_t panel = p->weight->type == LF_BF16 ? width * n_in : 0;
+    int64_t spare = p->finish->accumulate ? TILE_ROWS * width : 0;
+    size_t size = (size_t) (panel + spare) * sizeof(float);
+    float *scratch = lf_cpu_scratch(p->be, thread, size);
+    if (size > 0 && !scratch)
+        return;
+    for (int64_t first = columns.first; first < columns.end; first += width)
+        multiply_columns(p, rows, (Range){first, MIN(first + width, columns.end)}, scratch);
+}
+
+/* Columns are shared out first, as each of them has weights of its own; rows when the columns of a
+ * thread would be fewer than 64. */
+static void product_simd(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,
+                         const LfFinish *finish, const Kernels *kernels)
+{
+    Product p = {be,        kernels,     finish,    (const LfCpuWeight *) weight,
+                 lf_f32(x), lf_f32(out), x.shape[0]};
+    int across = (int) CLAMP(weight->out / 64, 1, be->n_threads), down = be->n_threads / across;
+#pragma omp parallel for num_threads(be->n_threads)
+    for (int part = 0; part < across * down; part++)
+        multiply_region(&p, share(p.n_rows, part / across, down),
+                        share(weight->out, part % across, across), lf_cpu_thread());
+}
+
+/* ---- the table ---- */
+
+#define PRODUCT(level)                                                                             \
+    static void product_##level(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,   \
+                                const LfFinish *finish)                                            \
+    {                                                                                              \
+        static const Kernels kernels = {lf_finish_row_##level, lf_transpose_bf16_##level};         \
+        product_simd(be, out, x, weight, finish, &kernels);                                        \
+    }
+
+#define OPERATIONS(level)                                                                          \
+    static void linear_##level(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,    \
+                               LfTensor bias, LfActivation activation)                             \
+    {                                                                                              \
+        product_##level(be, out, x, weight,                                                        \
+                        &(LfFinish){.bias = lf_f32(bias), .activation = activation});              \
+    }                                                                                              \
+    static void linear_residual_##level(LfBackend *be, LfTensor x, LfTensor y,                     \
+                                        const LfWeight *weight, LfTensor bias, LfTensor gate)      \
+    {                                                                                              \
+        product_##level(                                                                           \
+            be, x, y, weight,                                                                      \
+            &(LfFinish){.bias = lf_f32(bias), .gate = lf_f32(gate), .accumulate = true});          \
+    }
+
+OPERATIONS(c)
+LF_ON_X86(PRODUCT(avx2) OPERATIONS(avx2) PRODUCT(avx512) OPERATIONS(avx512))
 
 void lf_cpu_linear_init(LfOps *ops, LfCpuLevel level)
 {
     ops->weight_new = weight_new;
     ops->weight_free = weight_free;
-    ops->linear = plain_linear;
-    ops->linear_residual = plain_linear_residual;
+    LF_SET_LEVELS(ops->linear, linear, level);
+    LF_SET_LEVELS(ops->linear_residual, linear_residual, level);
 }

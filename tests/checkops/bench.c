@@ -26,7 +26,6 @@ static double now(void)
     }                                                                                              \
     for (int64_t n = 0; n < n_rounds; n++) {                                                       \
         _Pragma("GCC unroll 10") for (int c = 0; c < 10; c++) sums[c] = sums[c] * a + b;           \
-        __asm__ volatile("" ::: "memory");                                                         \
     }                                                                                              \
     float total = 0.0f;                                                                            \
     for (int c = 0; c < 10; c++)                                                                   \
@@ -67,12 +66,12 @@ static double fma_rounds(int64_t n_rounds, float *sink)
 double peak_flops(int n_threads)
 {
     double best = 0.0;
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 1000; round++) {
         double flops = 0.0, begin = now();
 #pragma omp parallel num_threads(n_threads) reduction(+ : flops)
         {
             float sink;
-            flops += fma_rounds(4000000, &sink);
+            flops += fma_rounds(50000, &sink);
             __asm__ volatile("" ::"m"(sink));
         }
         best = MAX(best, flops / (now() - begin));
@@ -88,7 +87,7 @@ double peak_bytes(int n_threads)
     memset(from, 1, size);
     memset(to, 2, size);
     double best = 0.0;
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 20; round++) {
         double begin = now();
 #pragma omp parallel num_threads(n_threads)
         {
@@ -115,34 +114,26 @@ static double peak_of(Bench *b)
 
 Bench bench_begin(LfBackend *be, const char *what, double flops, double bytes)
 {
-    Bench b = {.be = be, .what = what, .flops = flops, .bytes = bytes};
+    Bench b = {.be = be, .what = what, .flops = flops, .bytes = bytes, .best = 1e9};
     b.begin = b.last = now();
     return b;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double difference = *(const double *) a - *(const double *) b;
-    return (difference > 0.0) - (difference < 0.0);
-}
-
 static void print_result(Bench *b)
 {
-    qsort(b->samples, (size_t) b->n_samples, sizeof *b->samples, compare);
-    double median = b->samples[b->n_samples / 2];
-    double rate = (b->flops > 0.0 ? b->flops : b->bytes) / median;
-    printf("  %-44s %9.3f ms %8.1f %s %5.0f %%\n", b->what, median * 1e3, rate / 1e9,
+    double rate = (b->flops > 0.0 ? b->flops : b->bytes) / b->best;
+    printf("  %-44s %9.3f ms %8.1f %s %5.0f %%\n", b->what, b->best * 1e3, rate / 1e9,
            b->flops > 0.0 ? "GFLOP/s" : "GB/s   ", 100.0 * rate / peak_of(b));
     fflush(stdout);
 }
 
 bool bench_continues(Bench *b)
 {
-    enum { WARM_UP = 2, FEWEST = 5, MOST = G_N_ELEMENTS(b->samples) };
+    enum { WARM_UP = 2, FEWEST = 8 };
     double time = now();
     if (b->n_calls++ > WARM_UP)
-        b->samples[b->n_samples++] = time - b->last;
-    bool more = b->n_samples < FEWEST || (time - b->begin < 0.3 && b->n_samples < MOST);
+        b->best = MIN(b->best, time - b->last);
+    bool more = b->n_calls < FEWEST || time - b->begin < 0.3;
     if (!more)
         print_result(b);
     b->last = now();

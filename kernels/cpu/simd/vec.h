@@ -85,6 +85,19 @@ INLINE float vec_sum(Vec x)
     return _mm512_reduce_add_ps(x);
 }
 
+/* `a` where x is negative, b elsewhere. */
+INLINE Vec vec_select_negative(Vec x, Vec a, Vec b)
+{
+    return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x)), b, a);
+}
+
+/* LANES numbers from bf16. */
+INLINE Vec vec_load_bf16(const void *p)
+{
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
 /* Bit i: lane i of a comparison's result. */
 INLINE unsigned ints_mask(Ints x)
 {
@@ -201,6 +214,17 @@ INLINE float vec_sum(Vec x)
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+
+INLINE Vec vec_select_negative(Vec x, Vec a, Vec b)
+{
+    return _mm256_blendv_ps(b, a, x);
+}
+
+INLINE Vec vec_load_bf16(const void *p)
+{
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
 INLINE unsigned ints_mask(Ints x)

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The inner loops of products, convolutions, norms and pointwise operations that have a version for
+ * each level. As in simd.h they work on what one thread has in its hands.
+ */
+#ifndef LF_KERNELS_CPU_DENSE_H
+#define LF_KERNELS_CPU_DENSE_H
+
+#include "kernels/ops.h"
+
+/* ---- products ---- */
+
+/* What becomes of a product: out = act(product + bias), or out += gate ⊙ (product + bias) with
+ * `accumulate`; bias and gate may be NULL. */
+typedef struct {
+    const float *bias, *gate;
+    LfActivation activation; /* not with `accumulate` */
+    bool accumulate;
+} LfFinish;
+
+/* Columns [first, first + n) of one row, which start at `out` and `product`; these may be one. */
+typedef void LfFinishRow(float *out, const float *product, int64_t first, int64_t n,
+                         const LfFinish *finish);
+
+/* dst [n_in, n_rows] = src [n_rows, n_in] (BF16, unaligned) transposed, as float. */
+typedef void LfTransposeBf16(float *dst, const uint16_t *src, int64_t n_rows, int64_t n_in);
+
+LfFinishRow lf_finish_row_avx2, lf_finish_row_avx512;
+LfTransposeBf16 lf_transpose_bf16_avx2, lf_transpose_bf16_avx512;
+
+/* ---- convolutions ----
+ *
+ * The channels of neighbouring pixels lie next to each other, so a row of a filter is one run of
+ * inputs and a pixel's sum is as many runs as the filter has rows. Weights are, for each group of
+ * output channels that the kernel holds in registers, [inputs of all runs, channels]. */
+
+/* `n_pixels` pixels of one row, all output channels: act(Σ runs + bias + residual). */
+typedef struct {
+    const float *runs[3]; /* of the first pixel; the next pixel's begin `step` later */
+    int n_runs;
+    int64_t length, step; /* inputs of one run */
+    int n_pixels, n_out;
+    const float *weights;
+    const float *bias, *residual; /* or NULL; residual lies as out does and may be out */
+    float *out;
+    int64_t out_step; /* floats from one pixel to the next */
+    bool relu;
+} LfConvRow;
+
+#define LF_CONV_BEYOND 16 /* pixels that may be read after the last one */
+
+typedef void LfConvolveRow(const LfConvRow *row);
+LfConvolveRow lf_convolve_row_avx2, lf_convolve_row_avx512;
+
+/* Registers of output channels in the next group, of `left` that remain. */
+static inline int lf_conv_group(int lanes, int64_t left)
+{
+    if (lanes == 16 && left % 3 == 0)
+        return 3;
+    return left >= 2 ? 2 : 1;
+}
+
+#endif
