@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What goes wrong: each case has an error (or warning) of its own, before GStreamer's general one,
+ * and nothing hangs.
+ */
+#include "source.h"
+
+#include "tests/common/tiny_model.h"
+
+#include <glib/gstdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Fails in the state change to READY. */
+static void expect_not_ready(Source *source, GQuark domain, gint code, const char *part)
+{
+    g_assert_cmpint(gst_element_set_state(source->element, GST_STATE_READY), ==,
+                    GST_STATE_CHANGE_FAILURE);
+    source_expect(source, GST_MESSAGE_ERROR, domain, code, part);
+    source_free(source);
+}
+
+/* Fails while the model loads or the first chunk is generated: first the error, then the end of the
+ * progress, then GStreamer's own error. */
+static void expect_not_playing(Source *source, GQuark domain, gint code, const char *part)
+{
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    GstMessage *message = source_message(source, GST_MESSAGE_ERROR | GST_MESSAGE_PROGRESS);
+    GstProgressType type = GST_PROGRESS_TYPE_START;
+    while (GST_MESSAGE_TYPE(message) == GST_MESSAGE_PROGRESS) {
+        gst_message_parse_progress(message, &type, NULL, NULL);
+        g_assert_cmpint((gint) type, !=, GST_PROGRESS_TYPE_ERROR);
+        g_assert_cmpint((gint) type, !=, GST_PROGRESS_TYPE_COMPLETE);
+        gst_message_unref(message);
+        message = source_message(source, GST_MESSAGE_ERROR | GST_MESSAGE_PROGRESS);
+        g_assert_nonnull(message);
+    }
+    gst_bus_post(source->bus, message); /* the error again, behind what came after it */
+    source_expect_progress(source, GST_PROGRESS_TYPE_ERROR);
+    message = source_message(source, GST_MESSAGE_ERROR);
+    GError *error = NULL;
+    char *debug = NULL;
+    gst_message_parse_error(message, &error, &debug);
+    if (error->domain == GST_STREAM_ERROR && error->code == GST_STREAM_ERROR_FAILED) {
+        g_clear_error(&error);
+        g_clear_pointer(&debug, g_free);
+        gst_message_unref(message);
+        message = source_message(source, GST_MESSAGE_ERROR);
+        gst_message_parse_error(message, &error, &debug);
+    }
+    g_test_message("%s / %s", error->message, debug);
+    g_assert_error(error, domain, code);
+    g_assert_nonnull(strstr(debug, part));
+    g_error_free(error);
+    g_free(debug);
+    gst_message_unref(message);
+    source_free(source);
+}
+
+/* ---- models --------------------------------------------------------------------------------- */
+
+static void test_no_model(void)
+{
+    char *saved = g_strdup(demo_model());
+    g_unsetenv("LIGHTFORCING_MODEL");
+    Source *source = source_new("model-location", "", NULL);
+    if (gst_element_set_state(source->element, GST_STATE_READY) == GST_STATE_CHANGE_FAILURE)
+        source_expect(source, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
+                      "model-location");
+    else
+        g_test_skip("a model is installed here");
+    source_free(source);
+    g_setenv("LIGHTFORCING_MODEL", saved, TRUE);
+    g_free(saved);
+}
+
+static void test_absent_path(void)
+{
+    expect_not_ready(source_new("model-location", "/no/such/model", NULL), GST_RESOURCE_ERROR,
+                     GST_RESOURCE_ERROR_NOT_FOUND, "/no/such/model");
+}
+
+/* A model of one's own, to be damaged. */
+static char *file_of(const char *model, const char *name)
+{
+    return g_build_filename(model, name, NULL);
+}
+
+static void rewrite(const char *model, const char *name, const void *bytes, gssize size)
+{
+    char *path = file_of(model, name);
+    g_assert_true(g_file_set_contents(path, bytes, size, NULL));
+    g_free(path);
+}
+
+static char *contents(const char *model, const char *name, gsize *size)
+{
+    char *path = file_of(model, name), *bytes;
+    g_assert_true(g_file_get_contents(path, &bytes, size, NULL));
+    g_free(path);
+    return bytes;
+}
+
+static void test_not_json(void)
+{
+    char *model = lf_tiny_model_make(NULL, NULL);
+    rewrite(model, "model.json", "{ \"transformer\": ", -1);
+    expect_not_ready(source_new("model-location", model, NULL), GST_STREAM_ERROR,
+                     GST_STREAM_ERROR_FORMAT, "model.json");
+    lf_tiny_model_remove(model);
+}
+
+static void test_missing_part(void)
+{
+    char *model = lf_tiny_model_make(NULL, &(LfTinyModel){.without = "decoder"});
+    expect_not_ready(source_new("model-location", model, NULL), GST_STREAM_ERROR,
+                     GST_STREAM_ERROR_WRONG_TYPE, "decoder-location");
+    /* … which can be named instead. */
+    char *decoder = file_of(tiny_model(), "decoder.safetensors");
+    Source *source = source_play(NULL, "model-location", model, "decoder-location", decoder, NULL);
+    source_skip(source, 10);
+    source_free(source);
+    g_free(decoder);
+    lf_tiny_model_remove(model);
+}
+
+static void test_missing_file(void)
+{
+    char *model = lf_tiny_model_make(NULL, NULL);
+    char *path = file_of(model, "transformer.safetensors");
+    g_unlink(path);
+    expect_not_ready(source_new("model-location", model, NULL), GST_RESOURCE_ERROR,
+                     GST_RESOURCE_ERROR_NOT_FOUND, "transformer.safetensors");
+    g_free(path);
+    lf_tiny_model_remove(model);
+}
+
+static void test_truncated(void)
+{
+    gsize size;
+    char *model = lf_tiny_model_make(NULL, NULL);
+    char *bytes = contents(model, "transformer.safetensors", &size);
+    rewrite(model, "transformer.safetensors", bytes, (gssize) size / 2);
+    expect_not_playing(source_new("model-location", model, NULL), GST_STREAM_ERROR,
+                       GST_STREAM_ERROR_FORMAT, "transformer.safetensors");
+    g_free(bytes);
+    lf_tiny_model_remove(model);
+}
+
+static void test_missing_tensor(void)
+{
+    gsize size;
+    char *model = lf_tiny_model_make(NULL, NULL);
+    char *bytes = contents(model, "transformer.safetensors", &size);
+    char *name = memmem(bytes, size, "blocks.1.ffn.0.weight", 21);
+    g_assert_nonnull(name);
+    memcpy(name, "blocks.1.ffn.x", 14);
+    rewrite(model, "transformer.safetensors", bytes, (gssize) size);
+    expect_not_playing(source_new("model-location", model, NULL), GST_STREAM_ERROR,
+                       GST_STREAM_ERROR_WRONG_TYPE, "blocks.1.ffn.0.weight");
+    g_free(bytes);
+    lf_tiny_model_remove(model);
+}
+
+static void test_directory_for_file(void)
+{
+    char *model = lf_tiny_model_make(NULL, NULL);
+    char *path = file_of(model, "model.json");
+    g_unlink(path);
+    g_assert_cmpint(g_mkdir(path, 0755), ==, 0);
+    expect_not_ready(source_new("model-location", model, NULL), GST_RESOURCE_ERROR,
+                     GST_RESOURCE_ERROR_OPEN_READ, "model.json");
+    g_rmdir(path);
+    g_free(path);
+    lf_tiny_model_remove(model);
+}
+
+/* Permissions do not bind root: become nobody, in a process of its own. */
+static void unreadable_as_nobody(void)
+{
+    char *model = lf_tiny_model_make(NULL, NULL);
+    char *path = file_of(model, "transformer.safetensors");
+    g_assert_cmpint(g_chmod(model, 0755), ==, 0);
+    g_assert_cmpint(g_chmod(path, 0000), ==, 0);
+    if (geteuid() == 0)
+        g_assert_cmpint(seteuid(65534), ==, 0);
+    expect_not_playing(source_new("model-location", model, NULL), GST_RESOURCE_ERROR,
+                       GST_RESOURCE_ERROR_OPEN_READ, "transformer.safetensors");
+    if (getuid() == 0)
+        g_assert_cmpint(seteuid(0), ==, 0);
+    g_free(path);
+    lf_tiny_model_remove(model);
+}
+
+static void test_unreadable(void)
+{
+    if (g_test_subprocess()) {
+        unreadable_as_nobody();
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, G_TEST_SUBPROCESS_INHERIT_STDERR);
+    g_test_trap_assert_passed();
+}
+
+static void test_impossible_settings(void)
+{
+    expect_not_playing(source_new("window-frames", 1, NULL), GST_RESOURCE_ERROR,
+                       GST_RESOURCE_ERROR_SETTINGS, "window");
+}
+
+/* ---- prompts -------------------------------------------------------------------------------- */
+
+static char *huge_text(void)
+{
+    char *text = g_malloc(70 * 1024 + 1);
+    memset(text, 'a', 70 * 1024);
+    text[70 * 1024] = 0;
+    return text;
+}
+
+static void test_no_prompt(void)
+{
+    expect_not_playing(source_new("prompt", NULL, NULL), GST_RESOURCE_ERROR,
+                       GST_RESOURCE_ERROR_SETTINGS, "set the property prompt");
+}
+
+static void test_bad_first_prompt(void)
+{
+    char *huge = huge_text();
+    expect_not_playing(source_new("prompt", "red \xff ball", NULL), GST_RESOURCE_ERROR,
+                       GST_RESOURCE_ERROR_SETTINGS, "UTF-8");
+    expect_not_playing(source_new("prompt", huge, NULL), GST_RESOURCE_ERROR,
+                       GST_RESOURCE_ERROR_SETTINGS, "");
+    g_free(huge);
+}
+
+static void test_empty_prompt(void)
+{
+    Source *source = source_play(NULL, "prompt", "", NULL);
+    source_skip(source, 30);
+    GstMessage *message = source_prompt_message(source);
+    g_assert_cmpstr(gst_structure_get_string(gst_message_get_structure(message), "prompt"), ==, "");
+    gst_message_unref(message);
+    source_free(source);
+}
+
+/* A bad prompt is refused, the stream goes on with the old one, and takes the next good one. */
+static void go_on_after(const char *bad)
+{
+    Source *source = source_play(NULL, NULL);
+    source_skip(source, 3);
+    gst_message_unref(source_prompt_message(source));
+    g_object_set(source->element, "prompt", bad, NULL);
+    source_skip(source, 40);
+    source_expect(source, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
+                  "prompt");
+    g_object_set(source->element, "prompt", "a blue star", NULL);
+    source_skip(source, 40);
+    GstMessage *message = source_prompt_message(source);
+    g_assert_cmpstr(gst_structure_get_string(gst_message_get_structure(message), "prompt"), ==,
+                    "a blue star");
+    gst_message_unref(message);
+    source_free(source);
+}
+
+static void test_bad_prompts(void)
+{
+    char *huge = huge_text();
+    go_on_after("red \xff ball");
+    go_on_after(huge);
+    g_free(huge);
+}
+
+static void test_prompt_file(void)
+{
+    char *path = g_build_filename(tiny_model(), "prompt.txt", NULL), *prompt;
+    g_assert_true(g_file_set_contents(path, "a \\green\\ \"ring\"\n", -1, NULL));
+    Source *source = source_new("prompt-file", path, NULL);
+    g_object_get(source->element, "prompt", &prompt, NULL);
+    g_assert_cmpstr(prompt, ==, "a \\green\\ \"ring\"");
+    g_free(prompt);
+    g_object_set(source->element, "prompt", "later", NULL); /* what is set last counts */
+    g_object_get(source->element, "prompt", &prompt, NULL);
+    g_assert_cmpstr(prompt, ==, "later");
+    g_free(prompt);
+
+    g_assert_true(g_file_set_contents(path, "a\0b", 3, NULL));
+    g_object_set(source->element, "prompt-file", path, NULL);
+    source_expect(source, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_READ,
+                  "prompt.txt");
+    g_object_set(source->element, "prompt-file", tiny_model(), NULL); /* a directory */
+    source_expect(source, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_READ,
+                  tiny_model());
+    g_object_get(source->element, "prompt", &prompt, NULL);
+    g_assert_cmpstr(prompt, ==, "later");
+    g_free(prompt);
+    source_free(source);
+    g_unlink(path);
+    g_free(path);
+}
+
+/* With gst-launch nobody sees the warning, as there is no bus yet: the error tells it. */
+static void test_prompt_file_missing(void)
+{
+    expect_not_playing(source_new("prompt", NULL, "prompt-file", "/no/such/prompt", NULL),
+                       GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "/no/such/prompt");
+}
+
+/* ---- what handlers may do ------------------------------------------------------------------- */
+
+/* Reads every property, in the thread that posts. */
+static GstBusSyncReply ask_everything(GstBus *bus, GstMessage *message, gpointer element)
+{
+    guint n;
+    GParamSpec **specs = g_object_class_list_properties(G_OBJECT_GET_CLASS(element), &n);
+    for (guint i = 0; i < n; i++) {
+        GValue value = G_VALUE_INIT;
+        g_value_init(&value, specs[i]->value_type);
+        g_object_get_property(element, specs[i]->name, &value);
+        g_value_unset(&value);
+    }
+    g_free(specs);
+    return GST_BUS_PASS;
+}
+
+static void test_handlers_ask(void)
+{
+    Source *source = source_new("post-messages", 3, NULL);
+    gst_bus_set_sync_handler(source->bus, ask_everything, source->element, NULL);
+    gst_harness_set_blocking_push_mode(source->harness);
+    source_set_state(source, GST_STATE_PLAYING);
+    source_skip(source, 30);
+    g_object_set(source->element, "prompt", "\xff", NULL);
+    source_skip(source, 40);
+    source_expect(source, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
+                  "prompt");
+    source_free(source);
+
+    source = source_new("prompt", NULL, NULL);
+    gst_bus_set_sync_handler(source->bus, ask_everything, source->element, NULL);
+    expect_not_playing(source, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "prompt");
+    source = source_new("model-location", "/no/such/model", NULL);
+    gst_bus_set_sync_handler(source->bus, ask_everything, source->element, NULL);
+    expect_not_ready(source, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND, "model");
+}
+
+static void test_failing_again(void)
+{
+    Source *source = source_new("prompt", NULL, NULL);
+    for (int i = 0; i < 30; i++) {
+        gst_element_set_state(source->element, GST_STATE_PLAYING);
+        source_expect(source, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
+                      "prompt");
+        source_set_state(source, i % 2 ? GST_STATE_NULL : GST_STATE_READY);
+        gst_bus_set_flushing(source->bus, TRUE);
+        gst_bus_set_flushing(source->bus, FALSE);
+    }
+    g_object_set(source->element, "prompt", "a ball", NULL);
+    source_set_state(source, GST_STATE_PLAYING);
+    source_skip(source, 1); /* and then it works */
+    source_free(source);
+}
+
+int main(int argc, char **argv)
+{
+    tests_init(&argc, &argv);
+    g_test_add_func("/errors/no-model", test_no_model);
+    g_test_add_func("/errors/absent-path", test_absent_path);
+    g_test_add_func("/errors/not-json", test_not_json);
+    g_test_add_func("/errors/missing-part", test_missing_part);
+    g_test_add_func("/errors/missing-file", test_missing_file);
+    g_test_add_func("/errors/truncated", test_truncated);
+    g_test_add_func("/errors/missing-tensor", test_missing_tensor);
+    g_test_add_func("/errors/directory-for-file", test_directory_for_file);
+    g_test_add_func("/errors/unreadable", test_unreadable);
+    g_test_add_func("/errors/impossible-settings", test_impossible_settings);
+    g_test_add_func("/errors/no-prompt", test_no_prompt);
+    g_test_add_func("/errors/bad-first-prompt", test_bad_first_prompt);
+    g_test_add_func("/errors/empty-prompt", test_empty_prompt);
+    g_test_add_func("/errors/bad-prompts", test_bad_prompts);
+    g_test_add_func("/errors/prompt-file", test_prompt_file);
+    g_test_add_func("/errors/prompt-file-missing", test_prompt_file_missing);
+    g_test_add_func("/errors/handlers-ask", test_handlers_ask);
+    g_test_add_func("/errors/failing-again", test_failing_again);
+    return tests_run();
+}
