@@ -60,9 +60,7 @@ static char *read_prompt(const char *path, GError **error)
 {
     FILE *file = g_fopen(path, "rb");
     if (!file) {
-        int code = errno;
-        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(code), "%s: %s", path,
-                    g_strerror(code));
+        g_set_error(error, LF_ERROR, LF_ERROR_TEXT, "%s: %s", path, g_strerror(errno));
         return NULL;
     }
     char *text = g_malloc0(PROMPT_FILE_SIZE + 1);
@@ -71,7 +69,7 @@ static char *read_prompt(const char *path, GError **error)
     fclose(file);
     if (is_text)
         return g_strchomp(text);
-    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_IO, "%s: not a file with a text", path);
+    g_set_error(error, LF_ERROR, LF_ERROR_TEXT, "%s: not a file with a text", path);
     g_free(text);
     return NULL;
 }

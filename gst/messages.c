@@ -9,12 +9,13 @@ typedef struct {
     const char *text;
 } Problem;
 
-static Problem problem_of_session(LfError code)
+static Problem problem_of_session(LfError code, gboolean goes_on)
 {
     switch (code) {
     case LF_ERROR_TEXT:
         return (Problem){GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
-                         "There is no prompt that the model can take."};
+                         goes_on ? "The new prompt cannot be taken; the one before stays."
+                                 : "There is no prompt that the model can take."};
     case LF_ERROR_CONFIG:
         return (Problem){GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
                          "The model cannot generate video with these settings."};
@@ -64,7 +65,8 @@ void gst_light_forcing_post_problem(GstElement *element, GstMessageType type, co
                                     gboolean loading)
 {
     LfError code = error->domain == LF_ERROR ? (LfError) error->code : LF_ERROR_CANCELLED;
-    Problem problem = loading ? problem_of_model(code) : problem_of_session(code);
+    Problem problem =
+        loading ? problem_of_model(code) : problem_of_session(code, type == GST_MESSAGE_WARNING);
     gst_element_message_full(element, type, problem.domain, problem.code, g_strdup(problem.text),
                              g_strdup(error->message), __FILE__, GST_FUNCTION, __LINE__);
 }

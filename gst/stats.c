@@ -28,9 +28,10 @@ void gst_light_forcing_stats_add_prompt(GstLightForcingStats *stats, GstClockTim
 
 double gst_light_forcing_stats_rate(const GstLightForcingStats *stats)
 {
-    if (stats->steady_time <= 0)
-        return 0;
-    return (double) stats->n_steady_frames * GST_SECOND / (double) stats->steady_time;
+    guint64 n_frames = stats->n_steady_frames ? stats->n_steady_frames : stats->n_generated_frames;
+    gint64 time =
+        stats->n_steady_frames ? stats->steady_time : stats->generate_time + stats->decode_time;
+    return time > 0 ? (double) n_frames * GST_SECOND / (double) time : 0;
 }
 
 GstStructure *gst_light_forcing_stats_to_structure(const GstLightForcingStats *stats, guint level)

@@ -22,7 +22,7 @@ typedef struct {
     gint chunk_frames; /* of the last chunk */
     double sparsity;   /* of the last chunk */
     gint64 generate_time, generate_time_max, decode_time, encode_time_last;
-    /* After the first chunk, which begins cold: what the rate is taken of. */
+    /* After the first chunk, which begins cold: what the rate is taken of, if there is more. */
     guint64 n_steady_frames;
     gint64 steady_time;
 
@@ -37,7 +37,7 @@ typedef struct {
 void gst_light_forcing_stats_add_chunk(GstLightForcingStats *stats, const LfChunkInfo *info);
 void gst_light_forcing_stats_add_prompt(GstLightForcingStats *stats, GstClockTime latency);
 
-/* Frames that are generated in a second; 0 before the second chunk. */
+/* Frames that are generated in a second; 0 before the first chunk. */
 double gst_light_forcing_stats_rate(const GstLightForcingStats *stats);
 
 /* Transfer full. `level`: chunks in the queue. */

@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define PATIENCE (10 * GST_SECOND)
+#define PATIENCE (60 * GST_SECOND) /* machines may be busy */
 
 static char *tiny;
 
@@ -127,9 +127,9 @@ static void parse_problem(GstMessage *message, GError **error, char **debug)
         gst_message_parse_warning(message, error, debug);
 }
 
-void source_expect(Source *source, GstMessageType type, GQuark domain, gint code, const char *part)
+void source_check(GstMessage *message, GstMessageType type, GQuark domain, gint code,
+                  const char *part)
 {
-    GstMessage *message = source_message(source, GST_MESSAGE_ERROR | GST_MESSAGE_WARNING);
     GError *error = NULL;
     char *debug = NULL;
     g_assert_nonnull(message);
@@ -141,6 +141,12 @@ void source_expect(Source *source, GstMessageType type, GQuark domain, gint code
     g_error_free(error);
     g_free(debug);
     gst_message_unref(message);
+}
+
+void source_expect(Source *source, GstMessageType type, GQuark domain, gint code, const char *part)
+{
+    source_check(source_message(source, GST_MESSAGE_ERROR | GST_MESSAGE_WARNING), type, domain,
+                 code, part);
 }
 
 void source_expect_progress(Source *source, GstProgressType wanted)

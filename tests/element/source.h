@@ -30,25 +30,28 @@ const char *demo_model(void);
 Source *source_new(const char *first_property, ...);
 void source_free(Source *source);
 
-/* Sets the state and waits until it is reached, at most ten seconds. */
+/* Sets the state and waits until it is reached, at most a minute. */
 void source_set_state(Source *source, GstState state);
 
 /* A source that plays, for a sink with these caps (NULL: any). It waits for each of its frames to
  * be pulled; until source_free, its state can then not be lowered. */
 Source *source_play(const char *caps, const char *first_property, ...);
 
-/* The next frame, within ten seconds; the test fails if there is none. */
+/* The next frame, within a minute; the test fails if there is none. */
 GstBuffer *source_pull(Source *source);
 void source_skip(Source *source, guint n_frames);
 
 /* Bytes of the next frame. */
 GBytes *source_pull_bytes(Source *source);
 
-/* The next message of the types, within ten seconds or NULL. Others before it are dropped. */
+/* The next message of the types, within a minute or NULL. Others before it are dropped. */
 GstMessage *source_message(Source *source, GstMessageType types);
 
-/* The next message is an error (or warning) of this domain and code, whose text or debug text has
- * `part` in it. */
+/* The message is an error (or warning) of this domain and code, whose text or debug text has `part`
+ * in it. Takes the message. */
+void source_check(GstMessage *message, GstMessageType type, GQuark domain, gint code,
+                  const char *part);
+/* The next error or warning is that. */
 void source_expect(Source *source, GstMessageType type, GQuark domain, gint code, const char *part);
 void source_expect_progress(Source *source, GstProgressType type);
 

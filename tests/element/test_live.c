@@ -15,8 +15,9 @@ static Source *live_new(const char *model, const char *on_underrun)
     gst_util_set_object_arg(G_OBJECT(source->element), "on-underrun", on_underrun);
     gst_harness_use_testclock(source->harness);
     gst_harness_set_time(source->harness, START);
-    g_assert_cmpint(gst_element_set_state(source->element, GST_STATE_PLAYING), ==,
+    g_assert_cmpint(gst_element_set_state(source->element, GST_STATE_PAUSED), ==,
                     GST_STATE_CHANGE_NO_PREROLL);
+    source_set_state(source, GST_STATE_PLAYING);
     return source;
 }
 
