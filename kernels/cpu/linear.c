@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <oneapi/dnnl/dnnl.h>
+#include <omp.h>
 #include <string.h>
 
 /* ---- weights ----
@@ -244,10 +245,16 @@ static void product_simd(LfBackend *be, LfTensor out, LfTensor x, const LfWeight
     Product p = {be,        kernels,     finish,    (const LfCpuWeight *) weight,
                  lf_f32(x), lf_f32(out), x.shape[0]};
     int across = (int) CLAMP(weight->out / 64, 1, be->n_threads), down = be->n_threads / across;
-#pragma omp parallel for num_threads(be->n_threads)
-    for (int part = 0; part < across * down; part++)
-        multiply_region(&p, share(p.n_rows, part / across, down),
-                        share(weight->out, part % across, across), lf_cpu_thread());
+#pragma omp parallel num_threads(be->n_threads)
+    {
+        /* A region of one thread does not count as parallel: sgemm would start a team of its own in
+         * it, as large as the machine. The limit ends with the region. */
+        omp_set_num_threads(1);
+#pragma omp for
+        for (int part = 0; part < across * down; part++)
+            multiply_region(&p, share(p.n_rows, part / across, down),
+                            share(weight->out, part % across, across), lf_cpu_thread());
+    }
 }
 
 /* ---- the table ---- */
