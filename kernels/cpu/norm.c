@@ -4,70 +4,61 @@
  * from the first-level cache.
  */
 #include "cpu.h"
+#include "simd/dense.h"
 
 #include <math.h>
 
-/* mean and 1/√(variance + eps) of a row. Two passes: the difference of large sums of squares
- * would cost digits where the mean is large. */
-static void moments(const float *x, int64_t n, float eps, float *mean, float *scale)
+/* Two passes for the variance: the difference of large sums would cost digits where the mean is
+ * large. */
+static void lf_norm_row_c(float *out, const float *x, int64_t n, const LfNorm *norm)
 {
-    double sum = 0.0, squares = 0.0;
+    double mean = 0.0, squares = 0.0;
+    for (int64_t i = 0; i < n && norm->centre; i++)
+        mean += x[i] / (double) n;
     for (int64_t i = 0; i < n; i++)
-        sum += x[i];
-    double centre = sum / (double) n;
+        squares += (x[i] - mean) * (x[i] - mean);
+    double scale = 1.0 / sqrt(squares / (double) n + (double) norm->eps);
     for (int64_t i = 0; i < n; i++)
-        squares += (x[i] - centre) * (x[i] - centre);
-    *mean = (float) centre;
-    *scale = (float) (1.0 / sqrt(squares / (double) n + eps));
+        out[i] = (float) ((x[i] - mean) * scale) * (norm->one + norm->a[i]) +
+                 (norm->b ? norm->b[i] : 0.0f);
 }
 
-/* out = LN(x) ⊙ (one + a) + b for every row. */
-static void plain_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor a, LfTensor b, float one,
-                       float eps)
+static void norm_rows(LfBackend *be, LfNormRow *norm_row, LfTensor out, LfTensor x, LfNorm norm)
 {
     int64_t n = x.shape[1];
 #pragma omp parallel for num_threads(be->n_threads)
-    for (int64_t row = 0; row < x.shape[0]; row++) {
-        const float *from = lf_f32(x) + row * n;
-        float *to = lf_f32(out) + row * n;
-        float mean, scale;
-        moments(from, n, eps, &mean, &scale);
-        for (int64_t i = 0; i < n; i++)
-            to[i] = (from[i] - mean) * scale * (one + lf_f32(a)[i]) + lf_f32(b)[i];
+    for (int64_t row = 0; row < x.shape[0]; row++)
+        norm_row(lf_f32(out) + row * n, lf_f32(x) + row * n, n, &norm);
+}
+
+/* ---- the table ---- */
+
+#define OPERATIONS(level)                                                                          \
+    static void layer_norm_modulate_##level(LfBackend *be, LfTensor out, LfTensor x,               \
+                                            LfTensor scale, LfTensor shift, float eps)             \
+    {                                                                                              \
+        LfNorm norm = {lf_f32(scale), lf_f32(shift), 1.0f, eps, true};                             \
+        norm_rows(be, lf_norm_row_##level, out, x, norm);                                          \
+    }                                                                                              \
+    static void layer_norm_##level(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight,       \
+                                   LfTensor bias, float eps)                                       \
+    {                                                                                              \
+        LfNorm norm = {lf_f32(weight), lf_f32(bias), 0.0f, eps, true};                             \
+        norm_rows(be, lf_norm_row_##level, out, x, norm);                                          \
+    }                                                                                              \
+    static void rms_norm_##level(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight,         \
+                                 float eps)                                                        \
+    {                                                                                              \
+        LfNorm norm = {lf_f32(weight), NULL, 0.0f, eps, false};                                    \
+        norm_rows(be, lf_norm_row_##level, out, x, norm);                                          \
     }
-}
 
-static void plain_layer_norm_modulate(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale,
-                                      LfTensor shift, float eps)
-{
-    plain_norm(be, out, x, scale, shift, 1.0f, eps);
-}
-
-static void plain_layer_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight,
-                             LfTensor bias, float eps)
-{
-    plain_norm(be, out, x, weight, bias, 0.0f, eps);
-}
-
-static void plain_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float eps)
-{
-    int64_t n = x.shape[1];
-#pragma omp parallel for num_threads(be->n_threads)
-    for (int64_t row = 0; row < x.shape[0]; row++) {
-        const float *from = lf_f32(x) + row * n;
-        float *to = lf_f32(out) + row * n;
-        double squares = 0.0;
-        for (int64_t i = 0; i < n; i++)
-            squares += (double) from[i] * from[i];
-        float scale = (float) (1.0 / sqrt(squares / (double) n + eps));
-        for (int64_t i = 0; i < n; i++)
-            to[i] = from[i] * scale * lf_f32(weight)[i];
-    }
-}
+OPERATIONS(c)
+LF_ON_X86(OPERATIONS(avx2) OPERATIONS(avx512))
 
 void lf_cpu_norm_init(LfOps *ops, LfCpuLevel level)
 {
-    ops->layer_norm_modulate = plain_layer_norm_modulate;
-    ops->layer_norm = plain_layer_norm;
-    ops->rms_norm = plain_rms_norm;
+    LF_SET_LEVELS(ops->layer_norm_modulate, layer_norm_modulate, level);
+    LF_SET_LEVELS(ops->layer_norm, layer_norm, level);
+    LF_SET_LEVELS(ops->rms_norm, rms_norm, level);
 }

@@ -4,12 +4,13 @@
  * bound by bytes.
  */
 #include "cpu.h"
+#include "simd/dense.h"
 
 #include <math.h>
 #include <string.h>
 
 /* A row is the row before, one key further. */
-static void plain_position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buckets)
+static void position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buckets)
 {
     int64_t heads = out.shape[0], n = out.shape[1];
     const int32_t *bucket = lf_i32(buckets) + n - 1; /* of offset 0 */
@@ -27,7 +28,7 @@ static void plain_position_bias(LfBackend *be, LfTensor out, LfTensor table, LfT
     }
 }
 
-static void plain_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids)
+static void embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids)
 {
     const LfCpuWeight *w = (const LfCpuWeight *) table;
     size_t row_size = (size_t) table->in * lf_type_size(w->type);
@@ -42,60 +43,65 @@ static void plain_embedding(LfBackend *be, LfTensor out, const LfWeight *table, 
     }
 }
 
-static void plain_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up)
+/* A thread takes this many numbers at a time: little enough for its first-level cache. */
+#define PIECE 4096
+
+static void lf_gelu_gate_c(float *gate, const float *up, int64_t n)
 {
-    float *g = lf_f32(gate);
-    const float *u = lf_f32(up);
-    int64_t n = lf_tensor_count(gate);
-#pragma omp parallel for num_threads(be->n_threads)
     for (int64_t i = 0; i < n; i++) {
-        float x = g[i];
+        float x = gate[i];
         float t = tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x));
-        g[i] = 0.5f * x * (1.0f + t) * u[i];
+        gate[i] = 0.5f * x * (1.0f + t) * up[i];
     }
 }
 
-/* Where pixel (row, column) of channel 0 of a [channels, h, w] frame stands in the [N, 4·channels]
- * rows of its patches, but for the order within a row. */
-static int64_t patch_row(LfTensor frames, int64_t frame, int64_t row, int64_t column)
+static void gelu_gate(LfBackend *be, LfGeluGate *kernel, LfTensor gate, LfTensor up)
 {
-    int64_t h = frames.shape[2] / 2, w = frames.shape[3] / 2;
-    return (frame * h + row / 2) * w + column / 2;
+    int64_t n = lf_tensor_count(gate);
+#pragma omp parallel for num_threads(be->n_threads)
+    for (int64_t i = 0; i < n; i += PIECE)
+        kernel(lf_f32(gate) + i, lf_f32(up) + i, MIN(PIECE, n - i));
 }
 
-/* For each pixel of `frames` [c, C, h, w]: its patch's row, and its column there by `order`. */
-typedef int64_t PatchOrder(int64_t channel, int64_t n_channels, int64_t in_patch);
+/* ---- patches ---- */
 
-static int64_t channels_first(int64_t channel, int64_t n_channels, int64_t in_patch)
+/* Each row of pixels of x [c, C, h, w], and where it goes: the patches of its row in `out`, at the
+ * column of its channel. */
+static void patchify(LfBackend *be, LfTensor out, LfTensor x)
 {
-    return channel * 4 + in_patch;
+    int64_t n_channels = x.shape[1], h = x.shape[2], w = x.shape[3];
+#pragma omp parallel for num_threads(be->n_threads) collapse(2)
+    for (int64_t frame = 0; frame < x.shape[0]; frame++)
+        for (int64_t y = 0; y < h; y++)
+            for (int64_t c = 0; c < n_channels; c++) {
+                const float *from = lf_f32(x) + ((frame * n_channels + c) * h + y) * w;
+                float *to = lf_f32(out) + (frame * h + y) / 2 * (w / 2) * 4 * n_channels;
+                to += c * 4 + y % 2 * 2;
+                for (int64_t column = 0; column < w; column += 2, to += 4 * n_channels) {
+                    to[0] = from[column];
+                    to[1] = from[column + 1];
+                }
+            }
 }
 
-static int64_t channels_fast(int64_t channel, int64_t n_channels, int64_t in_patch)
+static void unpatchify(LfBackend *be, LfTensor out, LfTensor x)
 {
-    return in_patch * n_channels + channel;
+    int64_t n_channels = out.shape[1], h = out.shape[2], w = out.shape[3];
+#pragma omp parallel for num_threads(be->n_threads) collapse(2)
+    for (int64_t frame = 0; frame < out.shape[0]; frame++)
+        for (int64_t y = 0; y < h; y++)
+            for (int64_t c = 0; c < n_channels; c++) {
+                float *to = lf_f32(out) + ((frame * n_channels + c) * h + y) * w;
+                const float *from = lf_f32(x) + (frame * h + y) / 2 * (w / 2) * 4 * n_channels;
+                from += y % 2 * 2 * n_channels + c;
+                for (int64_t column = 0; column < w; column += 2, from += 4 * n_channels) {
+                    to[column] = from[0];
+                    to[column + 1] = from[n_channels];
+                }
+            }
 }
 
-static int64_t patch_index(LfTensor frames, int64_t pixel, PatchOrder *order)
-{
-    const int64_t *s = frames.shape;
-    int64_t column = pixel % s[3], row = pixel / s[3] % s[2];
-    int64_t channel = pixel / (s[3] * s[2]) % s[1], frame = pixel / (s[3] * s[2] * s[1]);
-    return patch_row(frames, frame, row, column) * 4 * s[1] +
-           order(channel, s[1], row % 2 * 2 + column % 2);
-}
-
-static void plain_patchify(LfBackend *be, LfTensor out, LfTensor x)
-{
-    for (int64_t i = 0; i < lf_tensor_count(x); i++)
-        lf_f32(out)[patch_index(x, i, channels_first)] = lf_f32(x)[i];
-}
-
-static void plain_unpatchify(LfBackend *be, LfTensor out, LfTensor x)
-{
-    for (int64_t i = 0; i < lf_tensor_count(out); i++)
-        lf_f32(out)[i] = lf_f32(x)[patch_index(out, i, channels_fast)];
-}
+/* ---- steps ---- */
 
 /* out = a·x + b·y */
 static void mix(LfTensor out, LfTensor x, float a, LfTensor y, float b)
@@ -107,47 +113,80 @@ static void mix(LfTensor out, LfTensor x, float a, LfTensor y, float b)
         to[i] = a * from_x[i] + b * from_y[i];
 }
 
-static void plain_denoise(LfBackend *be, LfTensor out, LfTensor x, LfTensor v, float sigma)
+static void denoise(LfBackend *be, LfTensor out, LfTensor x, LfTensor v, float sigma)
 {
     mix(out, x, 1.0f, v, -sigma);
 }
 
-static void plain_renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, float sigma)
+static void renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, float sigma)
 {
     mix(out, x0, 1.0f - sigma, noise, sigma);
 }
 
-static void plain_squash(LfBackend *be, LfTensor out, LfTensor x)
+/* ---- decoder ---- */
+
+static void lf_squash_pixels_c(float *out, const float *x, int64_t stride, int64_t n_channels,
+                               int64_t n_pixels)
 {
-    int64_t n_channels = x.shape[1], area = x.shape[2] * x.shape[3];
-    for (int64_t f = 0; f < x.shape[0]; f++)
+    for (int64_t p = 0; p < n_pixels; p++)
         for (int64_t c = 0; c < n_channels; c++)
-            for (int64_t i = 0; i < area; i++)
-                lf_f32(out)[(f * area + i) * n_channels + c] =
-                    3.0f * tanhf(lf_f32(x)[(f * n_channels + c) * area + i] / 3.0f);
+            out[p * n_channels + c] = 3.0f * tanhf(x[c * stride + p] / 3.0f);
 }
 
-static void plain_rgb8(LfBackend *be, LfTensor out, LfTensor x)
+static void squash(LfBackend *be, LfSquashPixels *kernel, LfTensor out, LfTensor x)
 {
-    int64_t n = lf_tensor_count(x);
-    const float *from = lf_f32(x);
-    uint8_t *to = lf_u8(out);
-#pragma omp parallel for num_threads(be->n_threads)
+    int64_t n_channels = x.shape[1], h = x.shape[2], w = x.shape[3];
+#pragma omp parallel for num_threads(be->n_threads) collapse(2)
+    for (int64_t frame = 0; frame < x.shape[0]; frame++)
+        for (int64_t y = 0; y < h; y++)
+            kernel(lf_f32(out) + (frame * h + y) * w * n_channels,
+                   lf_f32(x) + (frame * n_channels * h + y) * w, h * w, n_channels, w);
+}
+
+static void lf_bytes_c(uint8_t *out, const float *x, int64_t n)
+{
     for (int64_t i = 0; i < n; i++) {
-        float value = from[i] > 0.0f ? from[i] : 0.0f; /* NaN becomes 0 */
-        to[i] = (uint8_t) (255.0f * (value < 1.0f ? value : 1.0f));
+        float value = x[i] > 0.0f ? x[i] : 0.0f; /* NaN becomes 0 */
+        out[i] = (uint8_t) (255.0f * (value < 1.0f ? value : 1.0f));
     }
 }
 
+static void rgb8(LfBackend *be, LfBytes *kernel, LfTensor out, LfTensor x)
+{
+    int64_t n = lf_tensor_count(x);
+#pragma omp parallel for num_threads(be->n_threads)
+    for (int64_t i = 0; i < n; i += PIECE)
+        kernel(lf_u8(out) + i, lf_f32(x) + i, MIN(PIECE, n - i));
+}
+
+/* ---- the table ---- */
+
+#define OPERATIONS(level)                                                                          \
+    static void gelu_gate_##level(LfBackend *be, LfTensor gate, LfTensor up)                       \
+    {                                                                                              \
+        gelu_gate(be, lf_gelu_gate_##level, gate, up);                                             \
+    }                                                                                              \
+    static void squash_##level(LfBackend *be, LfTensor out, LfTensor x)                            \
+    {                                                                                              \
+        squash(be, lf_squash_pixels_##level, out, x);                                              \
+    }                                                                                              \
+    static void rgb8_##level(LfBackend *be, LfTensor out, LfTensor x)                              \
+    {                                                                                              \
+        rgb8(be, lf_bytes_##level, out, x);                                                        \
+    }
+
+OPERATIONS(c)
+LF_ON_X86(OPERATIONS(avx2) OPERATIONS(avx512))
+
 void lf_cpu_pointwise_init(LfOps *ops, LfCpuLevel level)
 {
-    ops->position_bias = plain_position_bias;
-    ops->embedding = plain_embedding;
-    ops->gelu_gate = plain_gelu_gate;
-    ops->patchify = plain_patchify;
-    ops->unpatchify = plain_unpatchify;
-    ops->denoise = plain_denoise;
-    ops->renoise = plain_renoise;
-    ops->squash = plain_squash;
-    ops->rgb8 = plain_rgb8;
+    ops->embedding = embedding;
+    ops->position_bias = position_bias;
+    ops->patchify = patchify;
+    ops->unpatchify = unpatchify;
+    ops->denoise = denoise;
+    ops->renoise = renoise;
+    LF_SET_LEVELS(ops->gelu_gate, gelu_gate, level);
+    LF_SET_LEVELS(ops->squash, squash, level);
+    LF_SET_LEVELS(ops->rgb8, rgb8, level);
 }

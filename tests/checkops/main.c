@@ -64,6 +64,7 @@ static void add_cases(const CheckOp *op)
     const void *before = NULL;
     for (size_t i = 0; i < G_N_ELEMENTS(levels); i++) {
         LfBackend *be = open_level(levels[i], 1);
+        g_assert_nonnull(entry_of(be, op));
         if (entry_of(be, op) != before)
             add_case(op, levels[i]);
         before = entry_of(be, op);

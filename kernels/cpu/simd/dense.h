@@ -60,4 +60,31 @@ static inline int lf_conv_group(int lanes, int64_t left)
     return left >= 2 ? 2 : 1;
 }
 
+/* ---- norms ---- */
+
+/* out = (x − mean)/√(mean((x − mean)²) + eps) ⊙ (one + a) + b; without `centre` the mean is 0. */
+typedef struct {
+    const float *a, *b; /* b may be NULL */
+    float one, eps;
+    bool centre;
+} LfNorm;
+
+typedef void LfNormRow(float *out, const float *x, int64_t n, const LfNorm *norm);
+LfNormRow lf_norm_row_avx2, lf_norm_row_avx512;
+
+/* ---- pointwise ---- */
+
+/* gate = gelu_tanh(gate)·up */
+typedef void LfGeluGate(float *gate, const float *up, int64_t n);
+LfGeluGate lf_gelu_gate_avx2, lf_gelu_gate_avx512;
+
+/* out [n_pixels, n_channels] = 3·tanh(x/3), the channels of x `stride` apart. */
+typedef void LfSquashPixels(float *out, const float *x, int64_t stride, int64_t n_channels,
+                            int64_t n_pixels);
+LfSquashPixels lf_squash_pixels_avx2, lf_squash_pixels_avx512;
+
+/* out = trunc(255·clamp(x, 0, 1)) */
+typedef void LfBytes(uint8_t *out, const float *x, int64_t n);
+LfBytes lf_bytes_avx2, lf_bytes_avx512;
+
 #endif

@@ -85,6 +85,12 @@ INLINE float vec_sum(Vec x)
     return _mm512_reduce_add_ps(x);
 }
 
+/* The first n lanes, zeros behind. */
+INLINE Vec vec_keep(Vec x, int n)
+{
+    return _mm512_maskz_mov_ps(vec_first(n), x);
+}
+
 /* `a` where x is negative, b elsewhere. */
 INLINE Vec vec_select_negative(Vec x, Vec a, Vec b)
 {
@@ -214,6 +220,11 @@ INLINE float vec_sum(Vec x)
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+
+INLINE Vec vec_keep(Vec x, int n)
+{
+    return _mm256_and_ps(x, _mm256_castsi256_ps(vec_first(n)));
 }
 
 INLINE Vec vec_select_negative(Vec x, Vec a, Vec b)
