@@ -25,8 +25,8 @@ typedef struct {
 /* An arena that only adds up. Nothing to free. */
 LfArena lf_arena_plan(void);
 
-/* `size` bytes of the backend's memory. False and an error (LF_ERROR_MEMORY, names the size)
- * when there is not as much. */
+/* `size` bytes of the backend's memory; on the plan backend the arena is a plan. False and an error
+ * (LF_ERROR_MEMORY, names the size) when there is not as much. */
 bool lf_arena_init(LfArena *arena, LfBackend *backend, size_t size, GError **error);
 void lf_arena_clear(LfArena *arena);
 

@@ -231,7 +231,7 @@ static gboolean bind_weight(LfBackend *be, LfWeightSource *source, const Parts *
     void *memory = NULL;
     if (lies_together(parts)) {
         tensor.data = (void *) parts->parts[0].data;
-    } else {
+    } else if (be != lf_backend_plan()) {
         memory = lf_weight_memory_new(parts->parts[0].name, lf_tensor_size(tensor), error);
         if (!memory)
             return FALSE;

@@ -55,13 +55,6 @@ static Frames take_frames(const LfKvCache *cache, LfArena *arena, int slots)
     };
 }
 
-/* An arena for what `plan` has counted; one without memory on the backend that has none. */
-static bool open_arena(const LfKvCache *cache, LfArena *arena, const LfArena *plan, GError **error)
-{
-    *arena = lf_arena_plan();
-    return planned(cache) || lf_arena_init(arena, cache->be, plan->peak, error);
-}
-
 static bool grow_layer(LfKvCache *cache, Frames *layer, int slots, GError **error)
 {
     const LfKvCacheConfig *c = &cache->config;
@@ -73,7 +66,7 @@ static bool grow_layer(LfKvCache *cache, Frames *layer, int slots, GError **erro
         return false;
     }
     take_frames(cache, &plan, slots);
-    if (!open_arena(cache, &memory, &plan, error))
+    if (!lf_arena_init(&memory, cache->be, plan.peak, error))
         return false;
     Frames larger = take_frames(cache, &memory, slots);
     larger.memory = memory;
@@ -96,7 +89,7 @@ static bool grow_list(LfKvCache *cache, int slots, GError **error)
 {
     LfArena plan = lf_arena_plan(), memory;
     lf_arena_tensor(&plan, LF_I32, slots);
-    if (!open_arena(cache, &memory, &plan, error))
+    if (!lf_arena_init(&memory, cache->be, plan.peak, error))
         return false;
     lf_arena_clear(&cache->list_memory);
     cache->list = lf_arena_tensor(&memory, LF_I32, slots);
@@ -361,7 +354,7 @@ static bool allocate(LfKvCache *cache, GError **error)
     if (sink_turns(c))
         cache->sinks = g_new0(Sink, c->layers);
     take_fixed(cache, &plan);
-    if (!open_arena(cache, &cache->memory, &plan, error))
+    if (!lf_arena_init(&cache->memory, cache->be, plan.peak, error))
         return false;
     take_fixed(cache, &cache->memory);
     return true;
