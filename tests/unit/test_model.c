@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Opening models: where they are, what they say of themselves, what stops them.
+ */
+#include "stream.h"
+
+#include "engine/files/tensor_file.h"
+
+#include <glib/gstdio.h>
+#include <string.h>
+
+typedef struct {
+    int calls, stop_at; /* the call that says no; 0: none */
+    double done;
+    GString *parts; /* as they came, each once */
+} Progress;
+
+static gboolean on_progress(const char *part, double done, gpointer data)
+{
+    Progress *p = data;
+    g_assert_cmpfloat(done, >=, p->done);
+    g_assert_cmpfloat(done, <=, 1);
+    p->done = done;
+    p->calls++;
+    if (!g_str_has_suffix(p->parts->str, part))
+        g_string_append_printf(p->parts, "; %s", part);
+    return p->calls != p->stop_at;
+}
+
+/* Share by share, tensor by tensor; stopped at any of them nothing remains. */
+static void test_progress(void)
+{
+    g_autoptr(GError) error = NULL;
+    Progress p = {.parts = g_string_new(NULL)};
+    LfModelOptions options = {.progress = on_progress, .progress_data = &p};
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    LfModel *model = lf_model_open(dir, &options, &error);
+    g_assert_no_error(error);
+    lf_model_unref(model);
+    g_assert_cmpfloat(p.done, ==, 1);
+    g_assert_cmpstr(p.parts->str, ==, "; text encoder; transformer; decoder");
+    int calls = p.calls;
+    g_assert_cmpint(calls, >, 50);
+    for (int stop = 1; stop <= calls; stop += stop < calls - 3 ? 7 : 1) {
+        p = (Progress){.stop_at = stop, .parts = g_string_truncate(p.parts, 0)};
+        g_assert_null(lf_model_open(dir, &options, &error));
+        stream_assert_error(&error, LF_ERROR_CANCELLED, "cancelled");
+        g_assert_cmpint(p.calls, ==, stop);
+    }
+    g_string_free(p.parts, TRUE);
+    lf_tiny_model_remove(dir);
+}
+
+static void assert_tiny(const LfModelInfo *info)
+{
+    g_assert_cmpint(info->width, ==, LF_TINY_WIDTH);
+    g_assert_cmpint(info->height, ==, LF_TINY_WIDTH);
+    g_assert_cmpint(info->fps_n, ==, 16 * info->fps_d);
+    g_assert_cmpint(info->chunk, ==, LF_TINY_CHUNK);
+    g_assert_cmpint(info->window, ==, LF_TINY_WINDOW);
+    g_assert_cmpint(info->sink, ==, LF_TINY_SINK);
+    g_assert_true(info->sparse && info->can_encode && info->can_decode);
+    g_assert_cmpfloat(info->sparsity, ==, 0.5);
+}
+
+static void test_probe_and_info(void)
+{
+    g_autoptr(GError) error = NULL;
+    LfModelInfo info;
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_autofree char *json = g_build_filename(dir, "model.json", NULL);
+    g_assert_true(lf_model_probe(dir, &info, &error));
+    assert_tiny(&info);
+    LfModel *model = lf_model_open(json, NULL, &error);
+    g_assert_no_error(error);
+    assert_tiny(lf_model_info(model));
+    g_autofree char *name = g_path_get_basename(dir);
+    g_assert_cmpstr(lf_model_name(model), ==, name);
+    g_assert_nonnull(strstr(lf_model_description(model), "2 layers of 48"));
+    g_assert_nonnull(strstr(lf_model_device(model), "thread"));
+    g_assert_cmpint(lf_model_text_dim(model), ==, LF_TINY_TEXT_DIM);
+    g_assert_cmpint(lf_model_text_len(model), ==, LF_TINY_TEXT_LEN);
+    g_assert_true(lf_model_ref(model) == model);
+    lf_model_unref(model);
+    lf_model_unref(model);
+    lf_model_unref(NULL);
+
+    g_autofree char *transformer = g_build_filename(dir, "transformer.safetensors", NULL);
+    g_assert_cmpint(g_remove(transformer), ==, 0);
+    g_assert_false(lf_model_probe(dir, &info, &error));
+    stream_assert_error(&error, LF_ERROR_NOT_FOUND, "transformer.safetensors");
+    g_assert_null(lf_model_open(dir, NULL, &error));
+    stream_assert_error(&error, LF_ERROR_NOT_FOUND, "transformer.safetensors");
+    lf_tiny_model_remove(dir);
+}
+
+static void test_errors(void)
+{
+    g_autoptr(GError) error = NULL;
+    LfModelInfo info;
+    g_assert_false(lf_model_probe("/nowhere/at/all", &info, &error));
+    stream_assert_error(&error, LF_ERROR_NOT_FOUND, "/nowhere/at/all");
+    g_assert_null(lf_model_open("/nowhere/at/all", NULL, &error));
+    stream_assert_error(&error, LF_ERROR_NOT_FOUND, "/nowhere/at/all");
+    g_assert_null(lf_model_new_random("wan-99b", 1, NULL, &error));
+    stream_assert_error(&error, LF_ERROR_NOT_FOUND, "wan-99b");
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_assert_null(lf_model_open(dir, &(LfModelOptions){.backend = "abacus"}, &error));
+    stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "abacus");
+    lf_tiny_model_remove(dir);
+    dir = lf_tiny_model_make(NULL, &(LfTinyModel){.without = "transformer"});
+    g_assert_null(lf_model_open(dir, NULL, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "transformer");
+    lf_tiny_model_remove(dir);
+}
+
+/* Parts of another model, as a directory or a file; they have to fit. */
+static void test_other_parts(void)
+{
+    g_autoptr(GError) error = NULL;
+    char *own = lf_tiny_model_make(NULL, NULL);
+    char *other = lf_tiny_model_make(NULL, &(LfTinyModel){.seed = 5});
+    g_autofree char *decoder = g_build_filename(other, "decoder.safetensors", NULL);
+    g_autofree char *demo = lf_model_default_location();
+    const LfModelOptions options[] = {
+        {0},
+        {.text_encoder_location = other},
+        {.decoder_location = other},
+        {.decoder_location = decoder},
+    };
+    GByteArray *pictures[G_N_ELEMENTS(options)];
+    for (guint i = 0; i < G_N_ELEMENTS(options); i++) {
+        LfModel *model = lf_model_open(own, &options[i], &error);
+        g_assert_no_error(error);
+        LfSession *s = stream_session(model, NULL, "a red star");
+        pictures[i] = stream_run(s, 1);
+        lf_session_free(s);
+        lf_model_unref(model);
+    }
+    g_assert_false(stream_same(pictures[0], pictures[1]));
+    g_assert_false(stream_same(pictures[0], pictures[2]));
+    stream_assert_same(pictures[2], pictures[3]);
+    for (guint i = 0; i < G_N_ELEMENTS(options); i++)
+        g_byte_array_unref(pictures[i]);
+
+    g_assert_null(lf_model_open(own, &(LfModelOptions){.text_encoder_location = demo}, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "text_dim");
+    g_assert_null(lf_model_open(own, &(LfModelOptions){.decoder_location = demo}, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "channels");
+    g_assert_null(lf_model_open(own, &(LfModelOptions){.decoder_location = "/no/file"}, &error));
+    stream_assert_error(&error, LF_ERROR_NOT_FOUND, "/no/file");
+    lf_tiny_model_remove(own);
+    lf_tiny_model_remove(other);
+}
+
+static void test_default_location(void)
+{
+    g_autofree char *before = g_strdup(g_getenv("LIGHTFORCING_MODEL"));
+    g_setenv("LIGHTFORCING_MODEL", "/some/where", TRUE);
+    g_autofree char *named = lf_model_default_location();
+    g_assert_cmpstr(named, ==, "/some/where");
+    g_unsetenv("LIGHTFORCING_MODEL");
+    g_autofree char *below =
+        g_build_filename(g_get_user_data_dir(), "lightforcing", "models", "demo", NULL);
+    g_assert_cmpint(g_mkdir_with_parents(below, 0700), ==, 0);
+    g_autofree char *found = lf_model_default_location();
+    g_assert_cmpstr(found, ==, below);
+    if (before)
+        g_setenv("LIGHTFORCING_MODEL", before, TRUE);
+}
+
+/* A whole stream without any file. */
+static void test_random(void)
+{
+    g_autoptr(GError) error = NULL;
+    LfModel *model = lf_model_new_random("demo", 3, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(lf_model_name(model), ==, "demo");
+    g_assert_false(lf_model_info(model)->can_encode);
+    g_assert_cmpint(lf_model_tokenize(model, "a star", NULL, 0, &error), ==, -1);
+    stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "demo");
+    LfSessionOptions options = {.width = 64, .height = 48, .no_text = TRUE};
+    LfSession *s = stream_session(model, &options, "");
+    lf_session_set_context(s, NULL, 0, lf_model_text_dim(model), &error);
+    g_assert_no_error(error);
+    g_autoptr(GByteArray) pictures = stream_run(s, 2);
+    g_assert_cmpuint(pictures->len, ==, 21 * 3 * 64 * 48);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+int main(int argc, char **argv)
+{
+    /* Before GLib reads it: the user's data directory is this test's own. */
+    g_autofree char *home = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
+    g_setenv("XDG_DATA_HOME", home, TRUE);
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/model/progress", test_progress);
+    g_test_add_func("/model/probe-and-info", test_probe_and_info);
+    g_test_add_func("/model/errors", test_errors);
+    g_test_add_func("/model/other-parts", test_other_parts);
+    g_test_add_func("/model/default-location", test_default_location);
+    g_test_add_func("/model/random", test_random);
+    int status = g_test_run();
+    const char *const made[] = {"lightforcing/models/demo", "lightforcing/models", "lightforcing",
+                                ""};
+    for (guint i = 0; i < G_N_ELEMENTS(made); i++) {
+        g_autofree char *dir = g_build_filename(home, made[i], NULL);
+        g_rmdir(dir);
+    }
+    return status;
+}
