@@ -258,7 +258,6 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/reference/demo/text", test_text);
     g_test_add_func("/reference/demo/stream", test_stream);
-    if (g_getenv("LF_COMMAND"))
-        g_test_add_func("/reference/demo/replay", test_replay);
+    g_test_add_func("/reference/demo/replay", test_replay);
     return g_test_run();
 }

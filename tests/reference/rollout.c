@@ -179,8 +179,7 @@ int main(int argc, char **argv)
         char *session = g_strconcat("/reference/rollout/session/", cases[i].name, NULL);
         char *replayed = g_strconcat("/reference/rollout/replay/", cases[i].name, NULL);
         g_test_add_data_func(session, &cases[i], test_session);
-        if (g_getenv("LF_COMMAND"))
-            g_test_add_data_func(replayed, &cases[i], test_replay);
+        g_test_add_data_func(replayed, &cases[i], test_replay);
         g_free(replayed);
         g_free(session);
     }
