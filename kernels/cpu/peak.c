@@ -14,7 +14,6 @@
     }                                                                                              \
     for (int64_t n = 0; n < n_rounds; n++) {                                                       \
         _Pragma("GCC unroll 10") for (int c = 0; c < 10; c++) sums[c] = sums[c] * a + b;           \
-        __asm__ volatile("" ::: "memory");                                                         \
     }                                                                                              \
     float total = 0.0f;                                                                            \
     for (int c = 0; c < 10; c++)                                                                   \
@@ -56,7 +55,7 @@ static double fma_rounds(int64_t n_rounds, float *sink)
 double lf_cpu_peak_flops(int n_threads)
 {
     double best = 0.0;
-    for (int round = 0; round < 400; round++) {
+    for (int round = 0; round < 1000; round++) {
         double flops = 0.0;
         gint64 begin = g_get_monotonic_time();
 #pragma omp parallel num_threads(n_threads) reduction(+ : flops)

@@ -4,6 +4,8 @@
  */
 #include "checkops.h"
 
+#include "kernels/cpu/peak.h"
+
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,69 +17,6 @@ static double now(void)
 }
 
 /* ---- the machine's peaks ---- */
-
-/* Ten independent chains of multiply-add hide the latency of four on two units. */
-#define FMA_LOOP(width)                                                                            \
-    typedef float Vector##width __attribute__((vector_size(width * 4)));                           \
-    Vector##width sums[10] = {{0}}, a = {0}, b = {0};                                              \
-    for (int i = 0; i < width; i++) {                                                              \
-        a[i] = 0.999f;                                                                             \
-        b[i] = 0.001f;                                                                             \
-    }                                                                                              \
-    for (int64_t n = 0; n < n_rounds; n++) {                                                       \
-        _Pragma("GCC unroll 10") for (int c = 0; c < 10; c++) sums[c] = sums[c] * a + b;           \
-    }                                                                                              \
-    float total = 0.0f;                                                                            \
-    for (int c = 0; c < 10; c++)                                                                   \
-        total += sums[c][c % width];                                                               \
-    *sink = total;                                                                                 \
-    return 20.0 * width * (double) n_rounds;
-
-#if defined __x86_64__
-__attribute__((target("avx512f"), optimize("O3"))) static double fma_avx512(int64_t n_rounds,
-                                                                            float *sink)
-{
-    FMA_LOOP(16)
-}
-
-__attribute__((target("avx2,fma"), optimize("O3"))) static double fma_avx2(int64_t n_rounds,
-                                                                           float *sink)
-{
-    FMA_LOOP(8)
-}
-#endif
-
-__attribute__((optimize("O3"))) static double fma_plain(int64_t n_rounds, float *sink)
-{
-    FMA_LOOP(4)
-}
-
-static double fma_rounds(int64_t n_rounds, float *sink)
-{
-#if defined __x86_64__
-    if (__builtin_cpu_supports("avx512f"))
-        return fma_avx512(n_rounds, sink);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return fma_avx2(n_rounds, sink);
-#endif
-    return fma_plain(n_rounds, sink);
-}
-
-double peak_flops(int n_threads)
-{
-    double best = 0.0;
-    for (int round = 0; round < 1000; round++) {
-        double flops = 0.0, begin = now();
-#pragma omp parallel num_threads(n_threads) reduction(+ : flops)
-        {
-            float sink;
-            flops += fma_rounds(50000, &sink);
-            __asm__ volatile("" ::"m"(sink));
-        }
-        best = MAX(best, flops / (now() - begin));
-    }
-    return best;
-}
 
 double peak_bytes(int n_threads)
 {
@@ -108,7 +47,7 @@ static double peak_of(Bench *b)
 {
     static double flops, bytes;
     if (b->flops > 0.0)
-        return flops > 0.0 ? flops : (flops = peak_flops(b->be->n_threads));
+        return flops > 0.0 ? flops : (flops = lf_cpu_peak_flops(b->be->n_threads));
     return bytes > 0.0 ? bytes : (bytes = peak_bytes(b->be->n_threads));
 }
 

@@ -77,8 +77,7 @@ typedef struct {
 Bench bench_begin(LfBackend *be, const char *what, double flops, double bytes);
 bool bench_continues(Bench *bench);
 
-/* Of `n_threads` threads together, measured now: FMAs in registers, copies in memory. */
-double peak_flops(int n_threads);
+/* Bytes read and written a second by `n_threads` threads that copy memory, measured now. */
 double peak_bytes(int n_threads);
 
 #endif

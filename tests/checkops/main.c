@@ -5,6 +5,8 @@
  */
 #include "checkops.h"
 
+#include "kernels/cpu/peak.h"
+
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
@@ -78,7 +80,7 @@ static void bench_all(const char *name)
 {
     LfBackend *be = open_level("avx512", 0);
     printf("%s; peak %.0f GFLOP/s (FMA), %.1f GB/s (copy, read and written)\n", be->description,
-           peak_flops(be->n_threads) / 1e9, peak_bytes(be->n_threads) / 1e9);
+           lf_cpu_peak_flops(be->n_threads) / 1e9, peak_bytes(be->n_threads) / 1e9);
     for (size_t i = 0; i < G_N_ELEMENTS(stems); i++)
         for (const CheckOp *op = stems[i]; op->name; op++) {
             if (!op->bench || (name && !g_str_has_prefix(op->name, name)))
