@@ -146,6 +146,8 @@ static void fill_table(LfOps *ops, LfCpuLevel level)
 static void cpu_close(LfBackend *be)
 {
     LfCpu *cpu = (LfCpu *) be;
+    if (cpu->patient)
+        lf_cpu_patience_end();
     for (int i = 0; i < be->n_threads; i++)
         free(cpu->scratch[i].memory);
     g_free(cpu->scratch);
@@ -177,5 +179,8 @@ LfBackend *lf_backend_open_cpu(int n_threads, GError **error)
                cpu->base.n_threads, cpu->base.n_threads == 1 ? "" : "s", level_names[level]);
     cpu->scratch = g_malloc0_n((gsize) cpu->base.n_threads, sizeof *cpu->scratch);
     fill_table(&cpu->ops, level);
+    cpu->patient = cpu->base.n_threads > 1 && cpu->base.n_threads == usable_cores();
+    if (cpu->patient)
+        lf_cpu_patience_begin();
     return &cpu->base;
 }

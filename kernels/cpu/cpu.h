@@ -21,6 +21,7 @@ typedef struct {
         size_t size;
     } * scratch;
     size_t missing; /* bytes that a request for scratch did not get since the last sync; 0: none */
+    bool patient;   /* see patience.c */
 } LfCpu;
 
 /* At least `size` bytes for thread `thread` of the running operation, aligned to 64, contents
@@ -32,6 +33,10 @@ void lf_cpu_lacks(LfBackend *be, size_t size);
 
 /* The calling thread's number within the running parallel region. */
 int lf_cpu_thread(void);
+
+/* Between these, threads that wait for each other leave their core soon. Any thread. */
+void lf_cpu_patience_begin(void);
+void lf_cpu_patience_end(void);
 
 /* A weight of the CPU: `data` is packed by kind, see linear.c and conv.c. */
 typedef struct {
