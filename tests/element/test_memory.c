@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A short life of the element with a bit of everything, for valgrind and the leaks tracer.
+ */
+#include "source.h"
+
+static void test_unused(void)
+{
+    source_free(source_new("prompt-file", "/no/such/prompt", NULL));
+}
+
+static void test_failing(void)
+{
+    Source *source = source_new("model-location", "/no/such/model", NULL);
+    gst_element_set_state(source->element, GST_STATE_READY);
+    source_expect(source, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND, "");
+    source_free(source);
+
+    source = source_new("prompt", "\xff", NULL);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    source_expect(source, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "");
+    source_free(source);
+}
+
+/* Ends while a chunk is being generated. */
+static void test_playing(void)
+{
+    Source *source = source_play("video/x-raw,format=NV12", "tag-prompt", TRUE, NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "post-messages", "prompt+chunk");
+    source_skip(source, 2);
+    g_object_set(source->element, "prompt", "a blue star", NULL);
+    g_object_set(source->element, "prompt", "a green star", NULL);
+    g_signal_emit_by_name(source->element, "restart", (gint64) 2);
+    source_skip(source, FIRST_CHUNK);
+    gst_message_unref(source_prompt_message(source));
+    source_free(source);
+}
+
+int main(int argc, char **argv)
+{
+    tests_init(&argc, &argv);
+    g_test_add_func("/memory/unused", test_unused);
+    g_test_add_func("/memory/failing", test_failing);
+    g_test_add_func("/memory/playing", test_playing);
+    return tests_run();
+}
