@@ -9,8 +9,8 @@
 /* models/demo/model.json */
 static const LfModelConfig demo = {
     .transformer = {NULL, 256, 4, 768, 8, 256, 192, 48, 16},
-    .text_encoder = {NULL, 434, 192, 192, 3, 384, 3, 32, 128},
-    .decoder = {NULL, {64, 48, 16, 16}, 16},
+    .text_encoder = {NULL, 257, 192, 192, 3, 384, 3, 32, 128},
+    .decoder = {NULL, {64, 64, 32, 16}, 16},
     .video = {256, 160, 16, 1, 3},
     .schedule = {{1000, 750, 500, 250}, 4, 5.0},
     .cache = {12, 1, TRUE},
