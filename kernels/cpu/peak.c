@@ -7,7 +7,9 @@
 /* Ten independent chains of multiply-add hide the latency of four on two units. */
 #define FMA_LOOP(width)                                                                            \
     typedef float Vector##width __attribute__((vector_size(width * 4)));                           \
-    Vector##width sums[10] = {{0}}, a = {0}, b = {0};                                              \
+    Vector##width sums[10], a = {0}, b = {0};                                                      \
+    for (int c = 0; c < 10; c++)                                                                   \
+        sums[c] = a + 2.0f + (float) c; /* equal or constant ones are folded */                    \
     for (int i = 0; i < width; i++) {                                                              \
         a[i] = 0.999f;                                                                             \
         b[i] = 0.001f;                                                                             \

@@ -76,6 +76,7 @@ typedef struct {
 
 Bench bench_begin(LfBackend *be, const char *what, double flops, double bytes);
 bool bench_continues(Bench *bench);
+double bench_time(void); /* seconds; of the BENCH that ended last */
 
 /* Bytes read and written a second by `n_threads` threads that copy memory, measured now. */
 double peak_bytes(int n_threads);

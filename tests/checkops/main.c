@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * checkops                        tests every operation (g_test's options: --seed, -p, …)
- * checkops --bench [operation]    times them, each at its fastest level
+ * checkops --bench [operation [threads]]
+ *                                 times them, each at its fastest level; "" is any operation, and
+ *                                 with one thread other programs disturb the figures least
  */
 #include "checkops.h"
 
@@ -9,6 +11,7 @@
 
 #include <locale.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const CheckOp *const stems[] = {linear_ops,    norm_ops,  rope_ops, select_ops,
@@ -76,14 +79,14 @@ static void add_cases(const CheckOp *op)
 
 /* ---- benchmarks ---- */
 
-static void bench_all(const char *name)
+static void bench_all(const char *name, int n_threads)
 {
-    LfBackend *be = open_level("avx512", 0);
+    LfBackend *be = open_level("avx512", n_threads);
     printf("%s; peak %.0f GFLOP/s (FMA), %.1f GB/s (copy, read and written)\n", be->description,
            lf_cpu_peak_flops(be->n_threads) / 1e9, peak_bytes(be->n_threads) / 1e9);
     for (size_t i = 0; i < G_N_ELEMENTS(stems); i++)
         for (const CheckOp *op = stems[i]; op->name; op++) {
-            if (!op->bench || (name && !g_str_has_prefix(op->name, name)))
+            if (!op->bench || !g_str_has_prefix(op->name, name))
                 continue;
             printf("%s\n", op->name);
             op->bench(be);
@@ -95,7 +98,7 @@ int main(int argc, char **argv)
 {
     setlocale(LC_ALL, "");
     if (argc > 1 && g_str_equal(argv[1], "--bench")) {
-        bench_all(argc > 2 ? argv[2] : NULL);
+        bench_all(argc > 2 ? argv[2] : "", argc > 3 ? atoi(argv[3]) : 0);
         return 0;
     }
     g_test_init(&argc, &argv, NULL);

@@ -33,19 +33,29 @@ typedef struct {
 
 /* ---- P = 2^(S − max) ---- */
 
-/* What is added to the scores: a bias of each pair, and the last key's logit. */
 static void add_bias(Tile *tile, int n_vec)
 {
     const LfAttend *a = tile->a;
-    int width = n_vec * LANES;
-    for (int i = 0; a->bias && i < tile->n_queries; i++) {
-        const float *bias = a->bias + (tile->first + i) * a->bias_stride + tile->done;
-        for (int j = 0; j < tile->n; j++)
-            tile->p[j * width + i] += bias[j] * LOG2E;
-    }
-    if (a->last_logit != 0 && tile->done + tile->n == a->total)
-        for (int i = 0; i < width; i++)
-            tile->p[(tile->n - 1) * width + i] += a->last_logit * LOG2E;
+    const float *bias = a->bias + tile->first * a->bias_stride + tile->done;
+    Vec columns[LANES];
+    for (int v = 0; v < n_vec; v++)
+        for (int j = 0; j < tile->n; j += LANES) {
+            int width = tile->n - j < LANES ? tile->n - j : LANES;
+            load_columns(columns, bias + v * LANES * a->bias_stride + j, a->bias_stride,
+                         tile->n_queries - v * LANES, width, vec_set1(LOG2E));
+            for (int i = 0; i < width; i++) {
+                float *p = tile->p + ((j + i) * n_vec + v) * LANES;
+                vec_store(p, vec_load(p) + columns[i]);
+            }
+        }
+}
+
+static void add_last_logit(Tile *tile, int n_vec)
+{
+    Vec logit = vec_set1(tile->a->last_logit * LOG2E);
+    float *p = tile->p + (tile->n - 1) * n_vec * LANES;
+    for (int v = 0; v < n_vec; v++)
+        vec_store(p + v * LANES, vec_load(p + v * LANES) + logit);
 }
 
 /* The running values stay in registers: a store to p might change those in the tile. */
@@ -128,8 +138,10 @@ INLINE void attend_run_of(Tile *tile, const int rows, const int n_vec)
         score_keys(p, tile->q, &keys, rows, n_vec);
         p += part->n * n_vec * LANES;
     }
-    if (a->bias || a->last_logit != 0)
+    if (a->bias)
         add_bias(tile, n_vec);
+    if (a->last_logit != 0 && tile->done + tile->n == a->total)
+        add_last_logit(tile, n_vec);
     weigh(tile, n_vec);
     int c = 0;
     for (; c + rows <= a->head_dim; c += rows)

@@ -13,25 +13,31 @@
 #define MAX_VECS 2
 #endif
 
+/* columns [width ≤ LANES, LANES] = factor·rows [n, width]ᵀ; lanes from n on are 0. */
+INLINE void load_columns(Vec columns[LANES], const float *rows, int64_t stride, int n, int width,
+                         Vec factor)
+{
+    for (int i = 0; i < LANES; i++) {
+        columns[i] = vec_set1(0);
+        if (i < n)
+            columns[i] = vec_load_n(rows + i * stride, width) * factor;
+    }
+    vec_transpose(columns);
+}
+
 /* qt [d, n_vec·LANES] = scale·q [n, d]ᵀ; lanes from n on are 0. */
 INLINE void load_queries(float *qt, const float *q, int64_t stride, int n, int d, int n_vec,
                          float scale)
 {
-    Vec factor = vec_set1(scale), block[LANES];
-    for (int v = 0; v < n_vec; v++) {
+    Vec columns[LANES];
+    for (int v = 0; v < n_vec; v++)
         for (int c = 0; c < d; c += LANES) {
             int width = d - c < LANES ? d - c : LANES;
-            for (int i = 0; i < LANES; i++) {
-                int row = v * LANES + i;
-                block[i] = vec_set1(0);
-                if (row < n)
-                    block[i] = vec_load_n(q + row * stride + c, width) * factor;
-            }
-            vec_transpose(block);
+            load_columns(columns, q + v * LANES * stride + c, stride, n - v * LANES, width,
+                         vec_set1(scale));
             for (int i = 0; i < width; i++)
-                vec_store(qt + ((c + i) * n_vec + v) * LANES, block[i]);
+                vec_store(qt + ((c + i) * n_vec + v) * LANES, columns[i]);
         }
-    }
 }
 
 /* Rows of keys, n of them, `stride` floats apart. What will be read after them is fetched while
