@@ -136,7 +136,7 @@ void gst_light_forcing_post_underrun(GstElement *element, GstClockTime lost, gui
         element, STREAM, FAILED,
         ("The video is generated at %.1f frames a second, more slowly than it is played.",
          frames_per_second),
-        ("%u frames were late, by %" GST_TIME_FORMAT " in all. A smaller size, more sparsity, a "
+        ("late frames: %u, by %" GST_TIME_FORMAT " in all. A smaller size, more sparsity, a "
          "larger prefetch for short delays, or is-live=false help.",
          n_frames, GST_TIME_ARGS(lost)),
         ("frames", G_TYPE_UINT, n_frames, "lost-time", G_TYPE_UINT64, lost, "fps-potential",

@@ -9,7 +9,7 @@
 
 /* The rest is the first chunk. */
 #define LOADING_PERCENT 90
-#define PERCENT_STEP    10
+#define PERCENT_STEP    20
 
 static void loading(const char *part, double done, gpointer data)
 {
@@ -19,7 +19,7 @@ static void loading(const char *part, double done, gpointer data)
         return;
     self->part = part;
     self->percent = percent;
-    char *text = g_strdup_printf("Loading %s", part);
+    char *text = g_strdup_printf("Loading %s, %d %%", part, percent);
     gst_light_forcing_post_progress(GST_ELEMENT(self), GST_PROGRESS_TYPE_CONTINUE, text, percent);
     g_free(text);
 }

@@ -141,7 +141,7 @@ static void test_shift(void)
     g_assert_cmpuint(duration, ==, now - due);
     gst_message_unref(qos);
     source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
-                  "1 frames were late");
+                  "late frames: 1");
     source_free(source);
 }
 
