@@ -92,11 +92,11 @@ static const LfSelectKernel lf_select_c = {1, select_scratch_c, select_c};
 static void set_frames(LfSelect *s, const LfWindow *window, const LfSelection *selection)
 {
     s->frames = lf_window_frames(window);
-    s->past = lf_window_past(window);
     s->blocks = lf_window_blocks(window);
-    if (s->past > selection->keep_frames) {
+    int past = lf_window_past(window);
+    if (past > selection->keep_frames) {
         s->first_free = selection->keep_sink;
-        s->n_free = s->past - selection->keep_sink - selection->keep_near;
+        s->n_free = past - selection->keep_sink - selection->keep_near;
         s->n_keep = selection->keep_frames - selection->keep_sink - selection->keep_near;
     }
 }

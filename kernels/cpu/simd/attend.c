@@ -8,8 +8,10 @@
  *   O [c, query] += Σ_key V [key, c] · P [key, query]    V broadcast
  *
  * with the running maximum and sum of online softmax from one run of keys to the next. Bound: the
- * two products, on vector FMA units; registers hold ROWS × n_vec sums, enough to hide the FMA's
- * latency, with fewer loads than FMAs.
+ * two products, on vector FMA units; registers hold rows × n_vec sums, enough to hide the FMA's
+ * latency, with fewer loads than FMAs (but for blocks of 16 queries, one vector: there the loads
+ * bound it). Share of a Zen 5 core's peak with AVX-512: dense 82 to 90 %, sparse with blocks of 64
+ * and 128 tokens 83 %, of 32 with 6 blocks kept 74 %, of 16 54 %.
  */
 #include "scores.h"
 #include "simd.h"

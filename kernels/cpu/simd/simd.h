@@ -27,7 +27,7 @@ typedef struct {
     const float *q;                 /* [n_queries, d] */
     const float *const *k;          /* of each frame, oldest first: [blocks, d] */
     int n_queries, head_dim;        /* n_queries ≤ the kernel's `group` */
-    int frames, past, blocks;       /* past: frames before the tail; blocks of one frame */
+    int frames, blocks;             /* blocks: of one frame */
     int first_free, n_free, n_keep; /* the n_free past frames from first_free on compete to be one
                                        of n_keep; other frames are always candidates */
     int budget;
