@@ -157,7 +157,8 @@ typedef struct {
 /* Generates the next chunk. Blocks for as long as that takes. The chunk's memory comes from the
  * session's pool and goes back there with its last reference; the pool grows to the most chunks
  * that were alive at once. NULL and an error otherwise, LF_ERROR_CONFIG when no prompt was set; the
- * session can be used again after any error. Thread-safety: one thread at a time. */
+ * session can be used again after any error, after LF_ERROR_MEMORY and LF_ERROR_DEVICE when it was
+ * restarted. Thread-safety: one thread at a time. */
 LfChunk *lf_session_next(LfSession *session, GError **error);
 
 LfChunk *lf_chunk_ref(LfChunk *chunk);

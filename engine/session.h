@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The inside of a session: session.c runs it, session_open.c makes it.
+ * The inside of a session: session_open.c makes it, session.c runs it, session_plan.c looks ahead.
  */
 #ifndef LF_ENGINE_SESSION_H
 #define LF_ENGINE_SESSION_H
@@ -56,11 +56,12 @@ struct LfSession {
     LfWishes now;    /* those of the chunk at work */
 };
 
-/* session.c: how the chunk that `cache` has begun attends, at a planned share of skipped blocks. */
+/* session_plan.c: the planned share of skipped key blocks of chunk `index`; how the chunk that
+ * `cache` has begun attends at such a share. */
 double lf_session_sparsity(const LfSession *session, const LfWishes *wishes, uint64_t index);
 LfAttend lf_session_attend(const LfSession *session, const LfKvCache *cache, double sparsity);
 
-/* session_plan.c: makes the scratch large enough for the chunk that `cache` has begun, however it
+/* Makes the scratch large enough for the chunk that `cache` has begun, however it
  * attends. */
 gboolean lf_session_reserve(LfSession *session, LfKvCache *cache, GError **error);
 

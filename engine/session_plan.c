@@ -1,11 +1,50 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What a chunk takes, found out by running its calls on a machine that does nothing: memory, by
- * an arena that only adds up, and work, by operations that only count.
+ * What is known of a chunk before it is made: how it attends, and what it takes. The latter is
+ * found out by running its calls on a machine that does nothing: memory by an arena that only adds
+ * up, work by operations that only count.
  */
 #include "session.h"
 
 #include "flops.h"
+
+/* ---- attention --------------------------------------------------------------------------------
+ */
+
+/* The model's growth, with both its shares moved so that the target is the one asked for. */
+double lf_session_sparsity(const LfSession *s, const LfWishes *wishes, uint64_t index)
+{
+    const LfModelConfig *c = s->model->config;
+    gboolean sparse = wishes->attention == LF_ATTENTION_SPARSE ||
+                      (wishes->attention == LF_ATTENTION_AUTO && c->sparse.given);
+    if (!sparse || index == 0)
+        return 0;
+    double target = wishes->sparsity > 0 ? wishes->sparsity : c->sparse.target;
+    LfGrowth growth = {.target = target,
+                       .base =
+                           CLAMP(c->sparse.base + target - c->sparse.target, 0, LF_MAX_SPARSITY),
+                       .chunk = s->geometry.chunk,
+                       .window = s->window,
+                       .horizon = c->sparse.horizon};
+    return s->uniform ? target : lf_growth_sparsity(&growth, index);
+}
+
+/* The budget counts every key block of the window, also those of frames that are not kept. */
+LfAttend lf_session_attend(const LfSession *s, const LfKvCache *cache, double sparsity)
+{
+    const LfModelConfig *c = s->model->config;
+    int blocks = lf_frame_blocks(s->geometry.frame_tokens, c->sparse.key_block);
+    int kept = MIN(lf_kv_cache_past(cache), c->sparse.keep_frames) + s->geometry.chunk;
+    int budget = lf_block_budget(sparsity, lf_kv_cache_frames(cache) * blocks, kept * blocks);
+    return (LfAttend){.budget = sparsity > 0 ? budget : 0,
+                      .query_block = c->sparse.query_block,
+                      .selection = {.keep_frames = c->sparse.keep_frames,
+                                    .keep_sink = c->sparse.keep_sink,
+                                    .keep_near = c->sparse.keep_near}};
+}
+
+/* ---- memory and work --------------------------------------------------------------------------
+ */
 
 LfKvCache *lf_session_planned_cache(const LfSession *s, uint64_t index, GError **error)
 {
