@@ -30,6 +30,9 @@ struct LfModel {
 /* A backend like the model's, for one thread of work. */
 LfBackend *lf_model_backend(const LfModel *model, GError **error);
 
+/* What model.json tells of the model without its files. */
+void lf_model_fill_info(const LfModelConfig *config, LfModelInfo *info);
+
 size_t lf_model_memory(const LfModel *model);
 
 #endif

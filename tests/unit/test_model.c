@@ -149,6 +149,10 @@ static void test_other_parts(void)
     stream_assert_error(&error, LF_ERROR_CONFIG, "channels");
     g_assert_null(lf_model_open(own, &(LfModelOptions){.decoder_location = "/no/file"}, &error));
     stream_assert_error(&error, LF_ERROR_NOT_FOUND, "/no/file");
+    lf_tiny_model_remove(other);
+    other = lf_tiny_model_make(NULL, &(LfTinyModel){.without = "decoder"});
+    g_assert_null(lf_model_open(own, &(LfModelOptions){.decoder_location = other}, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "has no decoder");
     lf_tiny_model_remove(own);
     lf_tiny_model_remove(other);
 }

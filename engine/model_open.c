@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Loading a model: files are opened and checked against each other before any weight is prepared.
+ */
+#include "model.h"
+
+typedef enum { TEXT_ENCODER, TRANSFORMER, DECODER, N_PARTS } Part;
+
+static const char *const part_names[N_PARTS] = {"text encoder", "transformer", "decoder"};
+
+typedef struct {
+    LfModel *model;
+    const LfModelOptions *options;
+    LfTensorFile *files[N_PARTS];     /* NULL: not there, or random */
+    LfWeightSource *sources[N_PARTS]; /* NULL: not there; the model's */
+    Part part;                        /* at work */
+    double done, total;               /* bytes */
+} Loading;
+
+static gboolean report(Loading *l, double share, GError **error)
+{
+    LfProgress progress = l->options->progress;
+    if (!progress || progress(part_names[l->part], share, l->options->progress_data))
+        return TRUE;
+    g_set_error(error, LF_ERROR, LF_ERROR_CANCELLED, "loading %s was cancelled", l->model->name);
+    return FALSE;
+}
+
+/* After every tensor: a large part takes minutes. */
+static gboolean report_tensor(size_t size, gpointer loading, GError **error)
+{
+    Loading *l = loading;
+    l->done += (double) size;
+    return report(l, l->total > 0 ? MIN(l->done / l->total, 1) : 0, error);
+}
+
+/* The model that a part is taken from: a directory's, or one of which nothing is known but that it
+ * has that file. What model.json says of a model's own file says nothing of another one. */
+static LfModelConfig *other_model(const LfModelConfig *own, const char *location, GError **error)
+{
+    if (g_file_test(location, G_FILE_TEST_IS_DIR))
+        return lf_model_config_read(location, error);
+    LfModelConfig *other = g_new0(LfModelConfig, 1);
+    other->text_encoder.file = g_canonicalize_filename(location, NULL);
+    other->text_encoder.buckets = own->text_encoder.buckets;
+    other->text_encoder.max_distance = own->text_encoder.max_distance;
+    other->decoder.file = g_strdup(other->text_encoder.file);
+    return other;
+}
+
+static gboolean take_file(char **file, const LfModelConfig *from, const char *name,
+                          const char *part, const char *location, GError **error)
+{
+    if (!name) {
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "%s: the model there has no %s", location,
+                    part);
+        return FALSE;
+    }
+    g_free(*file);
+    *file = lf_model_config_path(from, name);
+    return TRUE;
+}
+
+static gboolean replace_text_encoder(LfModelConfig *config, const char *location, GError **error)
+{
+    LfTextEncoderConfig *own = &config->text_encoder;
+    LfModelConfig *other = other_model(config, location, error);
+    if (!other)
+        return FALSE;
+    char *name = other->text_encoder.file;
+    gboolean taken = take_file(&own->file, other, name, "text encoder", location, error);
+    other->text_encoder.file = own->file; /* so that the numbers can be copied in one piece */
+    *own = other->text_encoder;
+    other->text_encoder.file = name;
+    if (taken && other->tokenizer_file)
+        taken = take_file(&config->tokenizer_file, other, other->tokenizer_file, "tokenizer",
+                          location, error);
+    lf_model_config_free(other);
+    return taken;
+}
+
+static gboolean replace_decoder(LfModelConfig *config, const char *location, GError **error)
+{
+    LfDecoderConfig *own = &config->decoder;
+    LfModelConfig *other = other_model(config, location, error);
+    if (!other)
+        return FALSE;
+    char *name = other->decoder.file;
+    gboolean taken = take_file(&own->file, other, name, "decoder", location, error);
+    other->decoder.file = own->file;
+    *own = other->decoder;
+    other->decoder.file = name;
+    lf_model_config_free(other);
+    return taken;
+}
+
+static LfWeightSource *add_source(LfModel *m, LfWeightSource *source)
+{
+    g_ptr_array_add(m->sources, source);
+    return source;
+}
+
+/* Opens the file of a part, if the model has that part. */
+static gboolean open_part(Loading *l, Part part, const char *file, GError **error)
+{
+    if (!file)
+        return TRUE;
+    g_autofree char *path = lf_model_config_path(l->model->config, file);
+    LfTensorFile *opened = l->files[part] = lf_tensor_file_open(path, error);
+    if (!opened)
+        return FALSE;
+    l->sources[part] = add_source(l->model, lf_weight_source_file(opened));
+    return TRUE;
+}
+
+static gboolean open_files(Loading *l, GError **error)
+{
+    LfModelConfig *c = l->model->config;
+    return open_part(l, TEXT_ENCODER, c->text_encoder.file, error) &&
+           open_part(l, TRANSFORMER, c->transformer.file, error) &&
+           open_part(l, DECODER, c->decoder.file, error);
+}
+
+/* What model.json leaves out stands in the tensors' shapes; then the parts have to fit. */
+static gboolean complete(Loading *l, GError **error)
+{
+    LfModelConfig *c = l->model->config;
+    LfTensorFile *encoder = l->files[TEXT_ENCODER], *decoder = l->files[DECODER];
+    return lf_transformer_config_complete(&c->transformer, l->files[TRANSFORMER], error) &&
+           (!encoder || lf_text_encoder_config_complete(&c->text_encoder, encoder, error)) &&
+           (!decoder || lf_decoder_config_complete(&c->decoder, decoder, error)) &&
+           lf_model_config_check(c, error);
+}
+
+static gboolean load_tokenizer(LfModel *m, GError **error)
+{
+    if (!m->info.can_encode)
+        return TRUE;
+    g_autofree char *path = lf_model_config_path(m->config, m->config->tokenizer_file);
+    m->tokenizer = lf_tokenizer_open(path, error);
+    if (!m->tokenizer)
+        return FALSE;
+    int pieces = lf_tokenizer_size(m->tokenizer), vocab = m->config->text_encoder.vocab;
+    if (pieces <= vocab)
+        return TRUE;
+    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                "%s has %d pieces, the text encoder knows %d: they are of different models", path,
+                pieces, vocab);
+    return FALSE;
+}
+
+static gboolean load_part(Loading *l, GError **error)
+{
+    LfModel *m = l->model;
+    LfWeightSource *source = l->sources[l->part];
+    switch (l->part) {
+    case TEXT_ENCODER:
+        m->text_encoder = lf_text_encoder_new(m->backend, &m->config->text_encoder, source, error);
+        return m->text_encoder != NULL;
+    case TRANSFORMER:
+        m->transformer = lf_transformer_new(m->backend, &m->config->transformer, source, error);
+        return m->transformer != NULL;
+    default:
+        m->decoder = lf_decoder_tiny_new(m->backend, &m->config->decoder, source, error);
+        return m->decoder != NULL;
+    }
+}
+
+/* A file may hold more than its part needs, so each part starts at what those before it weigh. */
+static gboolean load_parts(Loading *l, GError **error)
+{
+    double before = 0;
+    gboolean done = TRUE;
+    for (Part part = 0; part < N_PARTS; part++)
+        l->total += l->sources[part] ? (double) lf_weight_source_size(l->sources[part]) : 0;
+    for (Part part = 0; part < N_PARTS && done; part++) {
+        LfWeightSource *source = l->sources[part];
+        if (!source)
+            continue;
+        l->part = part;
+        l->done = before;
+        lf_weight_source_set_progress(source, report_tensor, l);
+        done = report_tensor(0, l, error) && load_part(l, error);
+        lf_weight_source_set_progress(source, NULL, NULL);
+        before += (double) lf_weight_source_size(source);
+    }
+    return done && report(l, 1, error);
+}
+
+static void describe(LfModel *m)
+{
+    const LfModelConfig *c = m->config;
+    GString *s = g_string_new(NULL);
+    g_string_printf(s, "causal Wan transformer, %d layers of %d, %d heads", c->transformer.layers,
+                    c->transformer.dim, c->transformer.heads);
+    if (m->text_encoder)
+        g_string_append_printf(s, "; umT5, %d layers of %d", c->text_encoder.layers,
+                               c->text_encoder.dim);
+    if (m->decoder)
+        g_string_append_printf(s, "; tiny decoder, %d/%d/%d/%d channels", c->decoder.widths[0],
+                               c->decoder.widths[1], c->decoder.widths[2], c->decoder.widths[3]);
+    m->description = g_string_free(s, FALSE);
+}
+
+static LfModel *model_new(const char *name, LfModelConfig *config, const LfModelOptions *options,
+                          GError **error)
+{
+    LfModel *m = g_new0(LfModel, 1);
+    g_atomic_ref_count_init(&m->refs);
+    m->config = config;
+    m->name = g_strdup(name);
+    m->sources = g_ptr_array_new_with_free_func((GDestroyNotify) lf_weight_source_free);
+    m->backend_name = g_strdup(options->backend ? options->backend : "auto");
+    m->n_threads = options->n_threads;
+    m->backend = lf_model_backend(m, error);
+    if (m->backend)
+        return m;
+    lf_model_unref(m);
+    return NULL;
+}
+
+static gboolean load_files(Loading *l, GError **error)
+{
+    LfModel *m = l->model;
+    const LfModelOptions *o = l->options;
+    if (o->text_encoder_location &&
+        !replace_text_encoder(m->config, o->text_encoder_location, error))
+        return FALSE;
+    if (o->decoder_location && !replace_decoder(m->config, o->decoder_location, error))
+        return FALSE;
+    if (!m->config->transformer.file) {
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                    "%s: model.json has no \"transformer\": it needs one with a \"file\"", m->name);
+        return FALSE;
+    }
+    lf_model_fill_info(m->config, &m->info);
+    return open_files(l, error) && complete(l, error) && load_tokenizer(m, error) &&
+           load_parts(l, error);
+}
+
+static const LfModelOptions defaults;
+
+/* Of the directory, also for "." and for the path of a model.json. */
+static char *name_of(const LfModelConfig *config)
+{
+    g_autofree char *path = g_canonicalize_filename(config->directory, NULL);
+    return g_path_get_basename(path);
+}
+
+LfModel *lf_model_open(const char *location, const LfModelOptions *options, GError **error)
+{
+    LfModelConfig *config = lf_model_config_read(location, error);
+    if (!config)
+        return NULL;
+    g_autofree char *name = name_of(config);
+    options = options ? options : &defaults;
+    Loading l = {.model = model_new(name, config, options, error), .options = options};
+    if (!l.model)
+        return NULL;
+    gboolean loaded = load_files(&l, error);
+    for (Part part = 0; part < N_PARTS; part++)
+        lf_tensor_file_unref(l.files[part]);
+    if (loaded)
+        describe(l.model);
+    else
+        g_clear_pointer(&l.model, lf_model_unref);
+    return l.model;
+}
+
+LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOptions *options,
+                             GError **error)
+{
+    LfModelConfig *config = lf_model_config_preset(preset);
+    if (!config) {
+        g_set_error(error, LF_ERROR, LF_ERROR_NOT_FOUND,
+                    "no preset \"%s\": there are \"demo\" and \"wan-1.3b\"", preset);
+        return NULL;
+    }
+    options = options ? options : &defaults;
+    Loading l = {.model = model_new(preset, config, options, error), .options = options};
+    if (!l.model)
+        return NULL;
+    LfWeightSource *source = add_source(l.model, lf_weight_source_random(seed));
+    l.sources[TRANSFORMER] = l.sources[DECODER] = source;
+    gboolean loaded = load_parts(&l, error);
+    if (!loaded) {
+        lf_model_unref(l.model);
+        return NULL;
+    }
+    lf_model_fill_info(config, &l.model->info);
+    l.model->info.can_encode = FALSE;
+    l.model->info.can_decode = TRUE;
+    describe(l.model);
+    return l.model;
+}
