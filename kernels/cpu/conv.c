@@ -8,86 +8,6 @@
 
 #include <string.h>
 
-/* ---- weights ---- */
-
-/* One 3×3 filter as the four 2×2 filters of its upsampled form. With X the upsampled picture,
- * X[2y + p + k − 1] is x[y − 1 + p + tap], so row tap 0 of parity 0 is w₀ and tap 1 is w₁ + w₂;
- * of parity 1 they are w₀ + w₁ and w₂; columns alike. */
-static void up2_filter(float taps[16], const float *w)
-{
-    memset(taps, 0, 16 * sizeof *taps);
-    for (int parity_y = 0; parity_y < 2; parity_y++)
-        for (int parity_x = 0; parity_x < 2; parity_x++)
-            for (int k = 0; k < 9; k++) {
-                int tap_y = (parity_y + k / 3 + 1) / 2 - parity_y;
-                int tap_x = (parity_x + k % 3 + 1) / 2 - parity_x;
-                taps[8 * parity_y + 4 * parity_x + 2 * tap_y + tap_x] += w[k];
-            }
-}
-
-static int lanes_of(LfCpuLevel level)
-{
-    return level == LF_CPU_AVX512 ? 16 : level == LF_CPU_AVX2 ? 8 : 1;
-}
-
-static int n_taps_of(LfWeightKind kind)
-{
-    return kind == LF_WEIGHT_CONV_UP2 ? 16 : 9;
-}
-
-static int64_t padded(int64_t n_out, LfCpuLevel level)
-{
-    return (n_out + lanes_of(level) - 1) / lanes_of(level) * lanes_of(level);
-}
-
-size_t lf_cpu_conv_size(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuLevel level)
-{
-    return (size_t) (n_taps_of(kind) * n_in * padded(n_out, level)) * sizeof(float);
-}
-
-/* Where the channels of the group that holds `out` begin, and how many they are. */
-static int64_t group_of(int64_t out, int64_t n_out, int lanes, int64_t *width)
-{
-    int64_t first = 0, n_vec = (n_out + lanes - 1) / lanes;
-    for (;;) {
-        int group = lf_conv_group(lanes, n_vec);
-        if (out < first + group * lanes || lanes == 1) {
-            *width = lanes == 1 ? n_out : group * lanes;
-            return first;
-        }
-        first += group * lanes;
-        n_vec -= group;
-    }
-}
-
-/* All inputs of one output channel, `width` apart; another filter begins `filter_size` later. */
-static void pack_channel(float *dst, const float *src, LfWeightKind kind, int64_t n_in,
-                         int64_t filter_size, int64_t width)
-{
-    int n_taps = n_taps_of(kind), per_filter = kind == LF_WEIGHT_CONV_UP2 ? 4 : 9;
-    for (int64_t i = 0; i < n_in; i++) {
-        float taps[16];
-        if (kind == LF_WEIGHT_CONV_UP2)
-            up2_filter(taps, src + 9 * i);
-        else
-            memcpy(taps, src + 9 * i, 9 * sizeof *taps);
-        for (int tap = 0; tap < n_taps; tap++)
-            dst[tap / per_filter * filter_size + (tap % per_filter * n_in + i) * width] = taps[tap];
-    }
-}
-
-void lf_cpu_pack_conv(float *dst, const float *src, LfWeightKind kind, int64_t n_out, int64_t n_in,
-                      LfCpuLevel level)
-{
-    int64_t inputs = (kind == LF_WEIGHT_CONV_UP2 ? 4 : 9) * n_in;
-    memset(dst, 0, lf_cpu_conv_size(kind, n_out, n_in, level));
-    for (int64_t out = 0; out < n_out; out++) {
-        int64_t width, first = group_of(out, n_out, lanes_of(level), &width);
-        pack_channel(dst + first * inputs + out - first, src + 9 * out * n_in, kind, n_in,
-                     inputs * padded(n_out, level), width);
-    }
-}
-
 /* ---- plain C ---- */
 
 /* One pixel's sums [out] += x [in] · w [in, out]. */
@@ -172,26 +92,20 @@ static void conv3x3_up2_c(LfBackend *be, LfTensor out, LfTensor x, const LfWeigh
 
 #define STRIP 8 /* rows: two more are copied */
 
-typedef struct {
+typedef struct Convolution Convolution;
+
+/* One row of x's rows, `y`, counted through all frames: its outputs from the copies of the row
+ * above it and the next ones. */
+typedef void RowFunction(const Convolution *c, const float *above, int64_t y, float *spare);
+
+struct Convolution {
     LfBackend *be;
-    LfConvolveRow *convolve_row;
+    const LfConvolve *kernel;
+    RowFunction *outputs;
     LfTensor out, x, past;
     LfConvRow row;       /* what all rows have in common */
-    int64_t parity_size; /* floats of one of four filters; 0: there is one filter, of 3×3 */
-} Convolution;
-
-static void copy_pixels(float *dst, const float *x, int64_t n_x, const float *past, int64_t n_past,
-                        int64_t n_pixels)
-{
-    if (n_past == 0) {
-        memcpy(dst, x, (size_t) (n_pixels * n_x) * sizeof *dst);
-        return;
-    }
-    for (int64_t p = 0; p < n_pixels; p++, dst += n_x + n_past) {
-        memcpy(dst, x + p * n_x, (size_t) n_x * sizeof *dst);
-        memcpy(dst + n_x, past + p * n_past, (size_t) n_past * sizeof *dst);
-    }
-}
+    int64_t parity_size; /* floats of one of the four filters that an upsampling one has */
+};
 
 /* Row y of a frame with its margins; zeros outside. */
 static void copy_row(const Convolution *c, float *dst, int64_t frame, int64_t y)
@@ -203,8 +117,11 @@ static void copy_row(const Convolution *c, float *dst, int64_t frame, int64_t y)
         return;
     }
     memset(dst, 0, (size_t) step * sizeof *dst);
-    copy_pixels(dst + step, lf_f32(c->x) + first * n_x, n_x, lf_f32(c->past) + first * n_past,
-                n_past, w);
+    if (n_past)
+        c->kernel->side_by_side(dst + step, lf_f32(c->x) + first * n_x, n_x,
+                                lf_f32(c->past) + first * n_past, n_past, w);
+    else
+        memcpy(dst + step, lf_f32(c->x) + first * n_x, (size_t) (w * n_x) * sizeof *dst);
     memset(dst + (w + 1) * step, 0, (size_t) step * sizeof *dst);
 }
 
@@ -218,47 +135,68 @@ static void copy_strip(const Convolution *c, float *copies, int64_t y, int64_t n
            (size_t) (LF_CONV_BEYOND * c->row.step) * sizeof *copies);
 }
 
-/* One row of out from the copies of its three rows; `y` counts all rows of all frames. */
-static void row_3x3(const Convolution *c, const float *top, int64_t y)
+static void row_3x3(const Convolution *c, const float *above, int64_t y, float *spare)
 {
     LfConvRow row = c->row;
     int64_t w = c->x.shape[2], at = y * w * row.n_out;
     for (int r = 0; r < 3; r++)
-        row.runs[r] = top + r * (w + 2) * row.step;
+        row.runs[r] = above + r * (w + 2) * row.step;
     row.out += at;
     row.residual = row.residual ? row.residual + at : NULL;
-    c->convolve_row(&row);
+    c->kernel->row(&row);
+}
+
+/* Few channels: `spare` gets what each pixel gives, the margins' too, to the outputs right of it,
+ * at it and left of it; an output is the sum of three such parts. */
+static void row_narrow(const Convolution *c, const float *above, int64_t y, float *spare)
+{
+    int64_t w = c->x.shape[2], at = y * w * c->row.n_out;
+    LfConvRow row = c->row;
+    for (int r = 0; r < 3; r++)
+        row.runs[r] = above + r * (w + 2) * row.step;
+    row.length = row.step;
+    row.n_pixels += 2;
+    row.n_out *= 3;
+    row.out = spare;
+    row.out_step = row.n_out;
+    row.bias = row.residual = NULL;
+    row.relu = false;
+    c->kernel->row(&row);
+    LfConvRow whole = c->row;
+    whole.out += at;
+    whole.residual = whole.residual ? whole.residual + at : NULL;
+    c->kernel->sum_parts(&whole, spare);
 }
 
 /* Two rows of out: each parity of row and column has a filter of its own. */
-static void row_up2(const Convolution *c, const float *top, int64_t y)
+static void row_up2(const Convolution *c, const float *above, int64_t y, float *spare)
 {
     int64_t w = c->x.shape[2];
     for (int parity = 0; parity < 4; parity++) {
         LfConvRow row = c->row;
         int py = parity / 2, px = parity % 2;
         for (int r = 0; r < 2; r++)
-            row.runs[r] = top + (r + py) * (w + 2) * row.step + px * row.step;
+            row.runs[r] = above + (r + py) * (w + 2) * row.step + px * row.step;
         row.weights += parity * c->parity_size;
         row.out += ((2 * y + py) * 2 * w + px) * row.n_out;
-        c->convolve_row(&row);
+        c->kernel->row(&row);
     }
 }
 
-/* Rows [y, end) of x, counted through all frames. */
+/* Rows [y, end) of x. */
 static void convolve_rows(const Convolution *c, int64_t y, int64_t end, int thread)
 {
-    int64_t h = c->x.shape[1], size = (c->x.shape[2] + 2) * c->row.step;
-    float *copies = lf_cpu_scratch(c->be, thread,
-                                   (size_t) ((STRIP + 2) * size + LF_CONV_BEYOND * c->row.step) *
-                                       sizeof(float));
+    int64_t h = c->x.shape[1], w = c->x.shape[2], size = (w + 2) * c->row.step;
+    int64_t n_copies = (STRIP + 2) * size + LF_CONV_BEYOND * c->row.step;
+    int64_t n_spare = c->outputs == row_narrow ? (w + 2) * 3 * c->row.n_out : 0;
+    float *copies = lf_cpu_scratch(c->be, thread, (size_t) (n_copies + n_spare) * sizeof(float));
     if (!copies)
         return;
     while (y < end) {
         int64_t n_rows = MIN(MIN(STRIP, end - y), h - y % h);
         copy_strip(c, copies, y, n_rows);
         for (int64_t r = 0; r < n_rows; r++, y++)
-            (c->parity_size ? row_up2 : row_3x3)(c, copies + r * size, y);
+            c->outputs(c, copies + r * size, y, copies + n_copies);
     }
 }
 
@@ -271,38 +209,52 @@ static void convolve(const Convolution *c)
         convolve_rows(c, n_rows * part / n_parts, n_rows * (part + 1) / n_parts, lf_cpu_thread());
 }
 
-static void conv3x3_simd(LfBackend *be, LfConvolveRow *convolve_row, LfTensor out, LfTensor x,
+static void conv3x3_simd(LfBackend *be, const LfConvolve *kernel, LfTensor out, LfTensor x,
                          LfTensor past, const LfWeight *weight, LfTensor bias, LfTensor residual,
                          bool relu)
 {
-    LfConvRow row = {.n_runs = 3,
-                     .length = 3 * weight->in,
-                     .step = weight->in,
-                     .n_pixels = (int) x.shape[2],
-                     .n_out = (int) weight->out,
-                     .weights = ((const LfCpuWeight *) weight)->data,
-                     .bias = lf_f32(bias),
-                     .residual = lf_f32(residual),
-                     .out = lf_f32(out),
-                     .out_step = weight->out,
-                     .relu = relu};
-    convolve(&(Convolution){be, convolve_row, out, x, past, row, 0});
+    bool narrow = lf_cpu_conv_narrow(weight->out, ((LfCpu *) be)->level);
+    convolve(&(Convolution){
+        .be = be,
+        .kernel = kernel,
+        .outputs = narrow ? row_narrow : row_3x3,
+        .out = out,
+        .x = x,
+        .past = past,
+        .row = {.n_runs = 3,
+                .length = 3 * weight->in,
+                .step = weight->in,
+                .n_pixels = (int) x.shape[2],
+                .n_out = (int) weight->out,
+                .weights = ((const LfCpuWeight *) weight)->data,
+                .bias = lf_f32(bias),
+                .residual = lf_f32(residual),
+                .out = lf_f32(out),
+                .out_step = weight->out,
+                .relu = relu},
+    });
 }
 
-static void conv3x3_up2_simd(LfBackend *be, LfConvolveRow *convolve_row, LfTensor out, LfTensor x,
+static void conv3x3_up2_simd(LfBackend *be, const LfConvolve *kernel, LfTensor out, LfTensor x,
                              const LfWeight *weight, bool relu)
 {
-    LfConvRow row = {.n_runs = 2,
-                     .length = 2 * weight->in,
-                     .step = weight->in,
-                     .n_pixels = (int) x.shape[2],
-                     .n_out = (int) weight->out,
-                     .weights = ((const LfCpuWeight *) weight)->data,
-                     .out = lf_f32(out),
-                     .out_step = 2 * weight->out,
-                     .relu = relu};
-    int64_t parity_size = (int64_t) (weight->memory / sizeof(float) / 4);
-    convolve(&(Convolution){be, convolve_row, out, x, LF_NONE, row, parity_size});
+    convolve(&(Convolution){
+        .be = be,
+        .kernel = kernel,
+        .outputs = row_up2,
+        .out = out,
+        .x = x,
+        .row = {.n_runs = 2,
+                .length = 2 * weight->in,
+                .step = weight->in,
+                .n_pixels = (int) x.shape[2],
+                .n_out = (int) weight->out,
+                .weights = ((const LfCpuWeight *) weight)->data,
+                .out = lf_f32(out),
+                .out_step = 2 * weight->out,
+                .relu = relu},
+        .parity_size = (int64_t) (weight->memory / sizeof(float) / 4),
+    });
 }
 
 /* ---- the table ---- */
@@ -312,12 +264,12 @@ static void conv3x3_up2_simd(LfBackend *be, LfConvolveRow *convolve_row, LfTenso
                                 const LfWeight *weight, LfTensor bias, LfTensor residual,          \
                                 bool relu)                                                         \
     {                                                                                              \
-        conv3x3_simd(be, lf_convolve_row_##level, out, x, past, weight, bias, residual, relu);     \
+        conv3x3_simd(be, &lf_convolve_##level, out, x, past, weight, bias, residual, relu);        \
     }                                                                                              \
     static void conv3x3_up2_##level(LfBackend *be, LfTensor out, LfTensor x,                       \
                                     const LfWeight *weight, bool relu)                             \
     {                                                                                              \
-        conv3x3_up2_simd(be, lf_convolve_row_##level, out, x, weight, relu);                       \
+        conv3x3_up2_simd(be, &lf_convolve_##level, out, x, weight, relu);                          \
     }
 
 LF_ON_X86(OPERATIONS(avx2) OPERATIONS(avx512))

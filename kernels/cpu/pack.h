@@ -8,14 +8,17 @@
 
 #include "cpu.h"
 
+/* Whether a 3×3 convolution is read in its narrow order (see below). */
+bool lf_cpu_conv_narrow(int64_t n_out, LfCpuLevel level);
+
 /* Bytes of a convolution's weights as this level reads them. */
 size_t lf_cpu_conv_size(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuLevel level);
 
-/* src [out, in, 3, 3] into that order. Taps: 9, rows first, for LF_WEIGHT_CONV3X3; for
- * LF_WEIGHT_CONV_UP2 16, [row parity, column parity, row, column] of the four 2×2 convolutions that
- * make an upsampled 3×3 one. Plain C: [taps, in, out]. Others: for each filter (one, or one for
- * each parity) and group of output channels [rows, columns, in, channels], zeros beyond the last
- * one. */
+/* src [out, in, 3, 3] into that order: one filter of 3×3 for LF_WEIGHT_CONV3X3; for
+ * LF_WEIGHT_CONV_UP2 the four of 2×2, [row parity, column parity], that make an upsampled 3×3 one.
+ * Plain C: [filters, rows, columns, in, out]. Others: [filters, groups of channels, rows, columns,
+ * in, channels of the group], zeros beyond the last channel. Narrow, where few channels would leave
+ * most lanes idle: a filter of one column with 3·out channels, [column of the 3×3 one, out]. */
 void lf_cpu_pack_conv(float *dst, const float *src, LfWeightKind kind, int64_t n_out, int64_t n_in,
                       LfCpuLevel level);
 

@@ -7,6 +7,8 @@
 #include "dense.h"
 #include "vec.h"
 
+#include <math.h>
+
 #define MAX_PIXELS 16
 #define MAX_VECS   3
 
@@ -35,21 +37,25 @@ INLINE const float *add_run(Vec sums[MAX_PIXELS][MAX_VECS], const float *x, int6
     return w;
 }
 
-/* The first `valid` pixels and `width` channels of a tile go out. */
+/* The first `valid` pixels and `width` channels of a tile go out. Constant loops, or the tile would
+ * be written to memory first. */
 INLINE void finish_tile(Vec sums[MAX_PIXELS][MAX_VECS], const LfConvRow *row, int64_t first,
-                        int valid, int channel, const int n_vec)
+                        int valid, int channel, const int n_pixels, const int n_vec)
 {
+#pragma GCC unroll 3
     for (int v = 0; v < n_vec; v++, channel += LANES) {
         int width = row->n_out - channel < LANES ? row->n_out - channel : LANES;
         Vec bias = row->bias ? vec_load_n(row->bias + channel, width) : vec_set1(0);
-        for (int p = 0; p < valid; p++) {
+        Vec least = vec_set1(row->relu ? 0 : -INFINITY);
+#pragma GCC unroll 16
+        for (int p = 0; p < n_pixels; p++) {
+            if (p >= valid)
+                break;
             int64_t at = (first + p) * row->out_step + channel;
             Vec value = sums[p][v] + bias;
             if (row->residual)
                 value += vec_load_n(row->residual + at, width);
-            if (row->relu)
-                value = vec_max(value, vec_set1(0));
-            vec_store_n(row->out + at, value, width);
+            vec_store_n(row->out + at, vec_max(value, least), width);
         }
     }
 }
@@ -63,11 +69,13 @@ INLINE void tile(const LfConvRow *row, int64_t first, int channel, const float *
 #pragma GCC unroll 3
         for (int v = 0; v < n_vec; v++)
             sums[p][v] = vec_set1(0);
+    for (int p = 0; row->residual && p < n_pixels; p++)
+        __builtin_prefetch(row->residual + (first + p) * row->out_step + channel);
     for (int r = 0; r < row->n_runs; r++)
         w = add_run(sums, row->runs[r] + first * row->step, row->length, row->step, w, n_pixels,
                     n_vec);
     int left = row->n_pixels - (int) first;
-    finish_tile(sums, row, first, left < n_pixels ? left : n_pixels, channel, n_vec);
+    finish_tile(sums, row, first, left < n_pixels ? left : n_pixels, channel, n_pixels, n_vec);
 }
 
 /* All pixels of one group of channels, `most` at a time; the last ones in a smaller tile. */
@@ -83,7 +91,7 @@ INLINE void group(const LfConvRow *row, int channel, const float *w, const int m
         tile(row, x, channel, w, least, n_vec);
 }
 
-void LF_SIMD(lf_convolve_row)(const LfConvRow *row)
+static void convolve_row(const LfConvRow *row)
 {
     const float *w = row->weights;
     int64_t inputs = row->n_runs * row->length;
@@ -99,3 +107,31 @@ void LF_SIMD(lf_convolve_row)(const LfConvRow *row)
         w += inputs * n_vec * LANES;
     }
 }
+
+/* Parts of a pixel's outputs lie 3·n_out apart, those of its left, own and right column in turn. */
+static void sum_parts(const LfConvRow *row, const float *parts)
+{
+    int n = row->n_out;
+    Vec bias = row->bias ? vec_load_n(row->bias, n) : vec_set1(0);
+    Vec least = vec_set1(row->relu ? 0 : -INFINITY);
+    for (int64_t p = 0; p < row->n_pixels; p++, parts += 3 * n) {
+        Vec sum = vec_load_n(parts, n) + vec_load_n(parts + 4 * n, n);
+        sum += vec_load_n(parts + 8 * n, n) + bias;
+        if (row->residual)
+            sum += vec_load_n(row->residual + p * n, n);
+        vec_store_n(row->out + p * n, vec_max(sum, least), n);
+    }
+}
+
+static void side_by_side(float *dst, const float *a, int64_t n_a, const float *b, int64_t n_b,
+                         int64_t n_pixels)
+{
+    for (int64_t p = 0; p < n_pixels; p++, a += n_a, b += n_b, dst += n_a + n_b) {
+        for (int64_t i = 0; i < n_a; i += LANES)
+            vec_store_n(dst + i, vec_load_n(a + i, width_at(i, n_a)), width_at(i, n_a));
+        for (int64_t i = 0; i < n_b; i += LANES)
+            vec_store_n(dst + n_a + i, vec_load_n(b + i, width_at(i, n_b)), width_at(i, n_b));
+    }
+}
+
+const LfConvolve LF_SIMD(lf_convolve) = {convolve_row, sum_parts, side_by_side};

@@ -49,8 +49,18 @@ typedef struct {
 
 #define LF_CONV_BEYOND 16 /* pixels that may be read after the last one */
 
-typedef void LfConvolveRow(const LfConvRow *row);
-LfConvolveRow lf_convolve_row_avx2, lf_convolve_row_avx512;
+typedef struct {
+    void (*row)(const LfConvRow *row);
+    /* out = act(Σ of the three parts of each pixel + bias + residual) where a convolution has been
+     * made with one column of 3·n_out channels, [columns, n_out]: parts [n_pixels + 2, 3·n_out].
+     * For n_out ≤ 8. */
+    void (*sum_parts)(const LfConvRow *row, const float *parts);
+    /* dst [n_pixels, n_a + n_b] = a [n_pixels, n_a] and b [n_pixels, n_b] */
+    void (*side_by_side)(float *dst, const float *a, int64_t n_a, const float *b, int64_t n_b,
+                         int64_t n_pixels);
+} LfConvolve;
+
+extern const LfConvolve lf_convolve_avx2, lf_convolve_avx512;
 
 /* Registers of output channels in the next group, of `left` that remain. */
 static inline int lf_conv_group(int lanes, int64_t left)

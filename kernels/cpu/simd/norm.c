@@ -25,7 +25,7 @@ INLINE void sums(const float *x, int64_t n, float shift, float *sum, float *squa
             q[c] = vec_fma(d, d, q[c]);
         }
     for (; i < n; i += LANES) {
-        int width = n - i < LANES ? (int) (n - i) : LANES;
+        int width = width_at(i, n);
         Vec d = vec_keep(vec_load_n(x + i, width) - m, width);
         s[0] += d;
         q[0] = vec_fma(d, d, q[0]);
@@ -40,7 +40,7 @@ INLINE void apply(float *out, const float *x, int64_t n, const LfNorm *norm, flo
 {
     Vec m = vec_set1(shift), r = vec_set1(rest), s = vec_set1(scale), one = vec_set1(norm->one);
     for (int64_t i = 0; i < n; i += LANES) {
-        int width = n - i < LANES ? (int) (n - i) : LANES;
+        int width = width_at(i, n);
         Vec factor = one + vec_load_n(norm->a + i, width);
         Vec offset = norm->b ? vec_load_n(norm->b + i, width) : vec_set1(0);
         Vec value = (vec_load_n(x + i, width) - m - r) * s;

@@ -5,11 +5,6 @@
 #include "activate.h"
 #include "dense.h"
 
-INLINE int width_at(int64_t i, int64_t n)
-{
-    return n - i < LANES ? (int) (n - i) : LANES;
-}
-
 void LF_SIMD(lf_gelu_gate)(float *gate, const float *up, int64_t n)
 {
     for (int64_t i = 0; i < n; i += LANES) {

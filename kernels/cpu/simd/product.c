@@ -24,7 +24,7 @@ INLINE void finish_row(float *out, const float *product, int64_t first, int64_t 
                        const LfFinish *f, LfActivation activation, bool accumulate)
 {
     for (int64_t i = 0; i < n; i += LANES) {
-        int width = n - i < LANES ? (int) (n - i) : LANES;
+        int width = width_at(i, n);
         Vec bias = f->bias ? vec_load_n(f->bias + first + i, width) : vec_set1(0);
         Vec gate = f->gate ? vec_load_n(f->gate + first + i, width) : vec_set1(1);
         Vec old = accumulate ? vec_load_n(out + i, width) : vec_set1(0);

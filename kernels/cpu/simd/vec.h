@@ -280,6 +280,12 @@ INLINE void vec_transpose(Vec r[LANES])
 
 #endif
 
+/* How many of n numbers a register takes from the i-th on. */
+INLINE int width_at(int64_t i, int64_t n)
+{
+    return n - i < LANES ? (int) (n - i) : LANES;
+}
+
 /* 2^t for t ≤ 0 (any t whose result is a normal number): the minimax polynomial of degree 5 on the
  * fraction, relative error 7.5e-8 before rounding, 1.5e-7 after. */
 INLINE Vec vec_exp2(Vec t)

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The weights of convolutions in the order in which they are read.
+ */
+#include "pack.h"
+#include "simd/dense.h"
+
+#include <string.h>
+
+/* One or four filters of rows × columns × n_in inputs for n_out channels each. */
+typedef struct {
+    int n_filters, n_rows, n_columns, lanes;
+    int64_t n_in, n_out;
+} Layout;
+
+bool lf_cpu_conv_narrow(int64_t n_out, LfCpuLevel level)
+{
+    return level != LF_CPU_C && 3 * n_out <= 16;
+}
+
+static Layout layout_of(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuLevel level)
+{
+    int lanes = level == LF_CPU_AVX512 ? 16 : level == LF_CPU_AVX2 ? 8 : 1;
+    if (kind == LF_WEIGHT_CONV_UP2)
+        return (Layout){4, 2, 2, lanes, n_in, n_out};
+    if (lf_cpu_conv_narrow(n_out, level))
+        return (Layout){1, 3, 1, lanes, n_in, 3 * n_out};
+    return (Layout){1, 3, 3, lanes, n_in, n_out};
+}
+
+/* Floats of one filter. */
+static int64_t filter_size(const Layout *l)
+{
+    int64_t padded = (l->n_out + l->lanes - 1) / l->lanes * l->lanes;
+    return l->n_rows * l->n_columns * l->n_in * padded;
+}
+
+size_t lf_cpu_conv_size(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuLevel level)
+{
+    Layout l = layout_of(kind, n_out, n_in, level);
+    return (size_t) (l.n_filters * filter_size(&l)) * sizeof(float);
+}
+
+/* The first channel of the group that holds `out`, and how many it has. Plain C has one group. */
+static int64_t group_of(const Layout *l, int64_t out, int64_t *width)
+{
+    int64_t first = 0, n_vec = (l->n_out + l->lanes - 1) / l->lanes;
+    *width = l->n_out;
+    while (l->lanes > 1) {
+        int group = lf_conv_group(l->lanes, n_vec);
+        *width = group * l->lanes;
+        if (out < first + *width)
+            break;
+        first += *width;
+        n_vec -= group;
+    }
+    return first;
+}
+
+static int64_t place(const Layout *l, int filter, int row, int column, int64_t in, int64_t out)
+{
+    int64_t width, first = group_of(l, out, &width);
+    int64_t input = (row * l->n_columns + column) * l->n_in + in;
+    int64_t n_inputs = l->n_rows * l->n_columns * l->n_in;
+    return filter * filter_size(l) + first * n_inputs + input * width + out - first;
+}
+
+/* Adds one tap of an upsampled 3×3 filter to the four 2×2 ones. With X the upsampled picture,
+ * X[2y + parity + k − 1] is x[y − 1 + parity + row], so of parity 0 row 0 is w₀ and row 1 is
+ * w₁ + w₂; of parity 1 they are w₀ + w₁ and w₂; columns alike. */
+static void add_up2(float *dst, const Layout *l, int ky, int kx, int64_t in, int64_t out, float w)
+{
+    for (int py = 0; py < 2; py++)
+        for (int px = 0; px < 2; px++) {
+            int row = (py + ky + 1) / 2 - py, column = (px + kx + 1) / 2 - px;
+            dst[place(l, 2 * py + px, row, column, in, out)] += w;
+        }
+}
+
+void lf_cpu_pack_conv(float *dst, const float *src, LfWeightKind kind, int64_t n_out, int64_t n_in,
+                      LfCpuLevel level)
+{
+    Layout l = layout_of(kind, n_out, n_in, level);
+    memset(dst, 0, lf_cpu_conv_size(kind, n_out, n_in, level));
+    for (int64_t i = 0; i < n_out * n_in * 9; i++) {
+        int64_t out = i / 9 / n_in, in = i / 9 % n_in;
+        int ky = (int) (i % 9 / 3), kx = (int) (i % 3);
+        if (kind == LF_WEIGHT_CONV_UP2)
+            add_up2(dst, &l, ky, kx, in, out, src[i]);
+        else if (l.n_columns == 1)
+            dst[place(&l, 0, ky, 0, in, kx * n_out + out)] = src[i];
+        else
+            dst[place(&l, 0, ky, kx, in, out)] = src[i];
+    }
+}
