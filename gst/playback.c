@@ -285,7 +285,7 @@ static void announce(GstLightForcingSrc *self, const Playback *playback,
         GST_BASE_SRC(self), frame, buffer,
         (playback->post_messages & GST_LIGHT_FORCING_MESSAGES_PROMPT) != 0);
     GST_OBJECT_LOCK(self);
-    gst_light_forcing_stats_add_prompt(&self->stats, latency);
+    gst_light_forcing_stats_add_prompt(&self->stats, changed ? latency : 0);
     GST_OBJECT_UNLOCK(self);
 }
 

@@ -35,6 +35,8 @@ typedef struct {
 } GstLightForcingStats;
 
 void gst_light_forcing_stats_add_chunk(GstLightForcingStats *stats, const LfChunkInfo *info);
+
+/* `latency`: 0 for the first prompt, which waited for the model. */
 void gst_light_forcing_stats_add_prompt(GstLightForcingStats *stats, GstClockTime latency);
 
 /* Frames that are generated in a second; 0 before the first chunk. */
