@@ -15,6 +15,7 @@
 /* A stream that repeats frames catches up with the clock, but not with a suspended machine. */
 #define REPEAT_LIMIT GST_SECOND
 
+#define EPISODE_LIMIT    (5 * GST_SECOND)
 #define WARNING_INTERVAL (5 * G_TIME_SPAN_SECOND)
 
 /* What create() needs to know of the settings, copied under the lock. */
@@ -62,19 +63,8 @@ void gst_light_forcing_src_reset_playback(GstLightForcingSrc *self)
 
 /* ---- underruns ------------------------------------------------------------------------------ */
 
-static void note_late(GstLightForcingSrc *self, GstClockTime lost, gboolean repeated)
-{
-    gboolean begins = self->episode.n_frames++ == 0;
-    if (begins)
-        self->episode.due = gst_light_forcing_pacer_due(&self->pacer);
-    self->episode.lost += lost;
-    GST_OBJECT_LOCK(self);
-    self->stats.n_underruns += begins;
-    self->stats.n_repeated += repeated;
-    GST_OBJECT_UNLOCK(self);
-}
-
-static void note_in_time(GstLightForcingSrc *self)
+/* Frames are in time again, or have been late for long enough to say so. */
+static void end_episode(GstLightForcingSrc *self)
 {
     GstLightForcingEpisode *episode = &self->episode;
     if (episode->n_frames == 0)
@@ -91,6 +81,21 @@ static void note_in_time(GstLightForcingSrc *self)
     }
     episode->n_frames = 0;
     episode->lost = 0;
+}
+
+static void note_late(GstLightForcingSrc *self, gboolean repeated)
+{
+    GstLightForcingEpisode *episode = &self->episode;
+    GstClockTime due = gst_light_forcing_pacer_due(&self->pacer);
+    if (due > episode->due + EPISODE_LIMIT)
+        end_episode(self);
+    gboolean begins = episode->n_frames++ == 0;
+    if (begins)
+        episode->due = due;
+    GST_OBJECT_LOCK(self);
+    self->stats.n_underruns += begins;
+    self->stats.n_repeated += repeated;
+    GST_OBJECT_UNLOCK(self);
 }
 
 static void shift(GstLightForcingSrc *self, GstClockTime by)
@@ -136,6 +141,19 @@ static GstFlowReturn measure_lateness(GstLightForcingSrc *self, GstClockTime *la
     return flow;
 }
 
+static void handle_late(GstLightForcingSrc *self, const Playback *playback, GstClockTime lateness,
+                        Taken *taken)
+{
+    note_late(self, FALSE);
+    taken->discont = playback->on_underrun == GST_LIGHT_FORCING_UNDERRUN_SHIFT;
+    if (taken->discont) {
+        shift(self, lateness);
+        self->episode.lost += lateness;
+    } else { /* what the frame before was late by is in it */
+        self->episode.lost = MAX(self->episode.lost, lateness);
+    }
+}
+
 /* Waits for the frame, then for its time. */
 static GstFlowReturn take_in_order(GstLightForcingSrc *self, const Playback *playback, Taken *taken)
 {
@@ -147,14 +165,10 @@ static GstFlowReturn take_in_order(GstLightForcingSrc *self, const Playback *pla
     GstFlowReturn flow = measure_lateness(self, &lateness);
     if (flow != GST_FLOW_OK)
         return flow;
-    if (!is_late(self, lateness)) {
-        note_in_time(self);
-    } else {
-        note_late(self, lateness, FALSE);
-        taken->discont = playback->on_underrun == GST_LIGHT_FORCING_UNDERRUN_SHIFT;
-        if (taken->discont)
-            shift(self, lateness);
-    }
+    if (is_late(self, lateness))
+        handle_late(self, playback, lateness, taken);
+    else
+        end_episode(self);
     return gst_light_forcing_pacer_wait(&self->pacer, GST_ELEMENT(self)) ? GST_FLOW_OK
                                                                          : GST_FLOW_FLUSHING;
 }
@@ -174,10 +188,11 @@ static GstFlowReturn take_or_repeat(GstLightForcingSrc *self, Taken *taken)
     GstLightForcingTake take =
         gst_light_forcing_generator_peek(self->generator, FALSE, &taken->frame);
     if (take != GST_LIGHT_FORCING_TAKE_EMPTY) {
-        note_in_time(self);
+        end_episode(self);
         return flow_of(take);
     }
-    note_late(self, gst_light_forcing_pacer_duration(&self->pacer), TRUE);
+    note_late(self, TRUE);
+    self->episode.lost += gst_light_forcing_pacer_duration(&self->pacer);
     taken->frame.chunk = lf_chunk_ref(self->shown_chunk);
     taken->frame.index = self->shown_index;
     taken->repeated = TRUE;
