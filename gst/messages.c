@@ -130,15 +130,17 @@ void gst_light_forcing_post_qos(GstBaseSrc *src, GstClockTime due, GstClockTime 
 }
 
 void gst_light_forcing_post_underrun(GstElement *element, GstClockTime lost, guint n_frames,
-                                     double frames_per_second)
+                                     double rate, double wanted_rate)
 {
-    GST_ELEMENT_WARNING_WITH_DETAILS(
-        element, STREAM, FAILED,
-        ("The video is generated at %.1f frames a second, more slowly than it is played.",
-         frames_per_second),
-        ("late frames: %u, by %" GST_TIME_FORMAT " in all. A smaller size, more sparsity, a "
-         "larger prefetch for short delays, or is-live=false help.",
-         n_frames, GST_TIME_ARGS(lost)),
-        ("frames", G_TYPE_UINT, n_frames, "lost-time", G_TYPE_UINT64, lost, "fps-potential",
-         G_TYPE_DOUBLE, frames_per_second, NULL));
+    const char *cure = rate < wanted_rate
+                           ? "A smaller size, more sparsity or is-live=false would help"
+                           : "On average they are fast enough: a larger prefetch would help";
+    GST_ELEMENT_WARNING_WITH_DETAILS(element, STREAM, FAILED,
+                                     ("Frames of the video came too late."),
+                                     ("late frames: %u, by %" GST_TIME_FORMAT
+                                      " in all; %.1f a second can be generated, %.1f are "
+                                      "played. %s.",
+                                      n_frames, GST_TIME_ARGS(lost), rate, wanted_rate, cure),
+                                     ("frames", G_TYPE_UINT, n_frames, "lost-time", G_TYPE_UINT64,
+                                      lost, "fps-potential", G_TYPE_DOUBLE, rate, NULL));
 }

@@ -29,8 +29,9 @@ void gst_light_forcing_post_chunk(GstElement *element, const LfChunkInfo *info, 
 /* `lost`: how much later than it should have the stream goes on, or how long it stood still. */
 void gst_light_forcing_post_qos(GstBaseSrc *src, GstClockTime due, GstClockTime lost,
                                 guint64 n_frames, guint64 n_missed);
+/* Rates: frames that can be generated, and those that are played, in a second. */
 void gst_light_forcing_post_underrun(GstElement *element, GstClockTime lost, guint n_frames,
-                                     double frames_per_second);
+                                     double rate, double wanted_rate);
 
 G_END_DECLS
 

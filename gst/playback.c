@@ -76,7 +76,8 @@ static void end_episode(GstLightForcingSrc *self)
                                self->pacer.n_frames, episode->n_frames);
     gint64 now = g_get_monotonic_time();
     if (!episode->last_warning || now - episode->last_warning > WARNING_INTERVAL) {
-        gst_light_forcing_post_underrun(GST_ELEMENT(self), episode->lost, episode->n_frames, rate);
+        gst_light_forcing_post_underrun(GST_ELEMENT(self), episode->lost, episode->n_frames, rate,
+                                        (double) self->pacer.fps_n / self->pacer.fps_d);
         episode->last_warning = now;
     }
     episode->n_frames = 0;
