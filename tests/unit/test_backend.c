@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Backends: opening, the plan, mistakes in front of the table, latched failures, and weights that
+ * several backends read at once.
+ */
+#include "kernels/arena.h"
+#include "kernels/cpu/cpu.h"
+
+#include <string.h>
+
+static LfBackend *open_cpu(int n_threads)
+{
+    GError *error = NULL;
+    LfBackend *be = lf_backend_open("cpu", n_threads, &error);
+    g_assert_no_error(error);
+    return be;
+}
+
+static void fill(float *values, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        values[i] = (float) g_test_rand_double_range(-1.0, 1.0);
+}
+
+static void test_names(void)
+{
+    GError *error = NULL;
+    LfBackend *be = open_cpu(3);
+    g_assert_cmpint(be->n_threads, ==, 3);
+    g_assert_nonnull(strstr(be->description, "3 threads"));
+    lf_backend_close(be);
+    g_assert_null(lf_backend_open("abacus", 0, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
+    g_assert_nonnull(strstr(error->message, "abacus"));
+    g_clear_error(&error);
+    lf_backend_close(NULL);
+}
+
+/* LF_CPU takes away, and never adds. */
+static void test_level(void)
+{
+    GError *error = NULL;
+    char *before = g_strdup(g_getenv("LF_CPU"));
+    g_setenv("LF_CPU", "c", TRUE);
+    LfBackend *be = open_cpu(1);
+    g_assert_cmpint(((LfCpu *) be)->level, ==, LF_CPU_C);
+    lf_backend_close(be);
+    g_setenv("LF_CPU", "abacus", TRUE);
+    g_assert_null(lf_backend_open("auto", 0, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
+    g_clear_error(&error);
+    if (before)
+        g_setenv("LF_CPU", before, TRUE);
+    else
+        g_unsetenv("LF_CPU");
+    g_free(before);
+}
+
+/* A plan's tensors have shapes and no data; calls on them touch nothing and add up memory. */
+static void test_plan(void)
+{
+    LfBackend *plan = lf_backend_plan();
+    LfArena arena = lf_arena_plan();
+    LfWeight *weight = lf_weight_new(plan, LF_WEIGHT_LINEAR, lf_tensor(NULL, LF_BF16, 7, 5), NULL);
+    g_assert_cmpint(lf_weight_out(weight), ==, 7);
+    g_assert_cmpint(lf_weight_in(weight), ==, 5);
+    g_assert_cmpint(lf_weight_memory(weight), ==, 0);
+    LfTensor x = lf_arena_tensor(&arena, LF_F32, 3, 5), out = lf_arena_tensor(&arena, LF_F32, 3, 7);
+    lf_linear(plan, out, x, weight, LF_NONE, LF_ACT_NONE);
+    g_assert_null(out.data);
+    g_assert_cmpint(arena.peak, ==, 2 * LF_ARENA_ALIGNMENT);
+    g_assert_true(plan->sync(plan, NULL));
+    lf_weight_free(plan, weight);
+    lf_backend_close(plan);
+}
+
+/* A wrong shape is told with the operation and the shapes, and nothing is written. */
+static void test_mistakes(void)
+{
+    LfBackend *be = open_cpu(1);
+    float values[15], out[15] = {0};
+    fill(values, 15);
+    LfTensor x = lf_tensor(values, LF_F32, 3, 5), wrong = lf_tensor(out, LF_F32, 5, 3);
+    g_test_expect_message(NULL, G_LOG_LEVEL_CRITICAL, "lf_rms_norm: *F32 [5, 3], F32 [3, 5]");
+    lf_rms_norm(be, wrong, x, lf_tensor(values, LF_F32, 5), 1e-6f);
+    g_test_assert_expected_messages();
+    g_test_expect_message(NULL, G_LOG_LEVEL_CRITICAL, "lf_denoise: *");
+    lf_denoise(be, lf_tensor(out, LF_I32, 3, 5), x, x, 0.5f);
+    g_test_assert_expected_messages();
+    for (int i = 0; i < 15; i++)
+        g_assert_cmpfloat(out[i], ==, 0.0f);
+    lf_backend_close(be);
+}
+
+static void test_wrong_weights(void)
+{
+    static const struct {
+        LfWeightKind kind;
+        LfTensor source;
+    } cases[] = {
+        {LF_WEIGHT_LINEAR, {.type = LF_F32, .n_dims = 3, .shape = {2, 3, 4}}},
+        {LF_WEIGHT_LINEAR, {.type = LF_I32, .n_dims = 2, .shape = {2, 3}}},
+        {LF_WEIGHT_CONV3X3, {.type = LF_F32, .n_dims = 4, .shape = {2, 3, 1, 1}}},
+        {LF_WEIGHT_CONV_UP2, {.type = LF_F32, .n_dims = 2, .shape = {2, 3}}},
+        {LF_WEIGHT_EMBEDDING, {.type = LF_F32, .n_dims = 1, .shape = {2}}},
+    };
+    LfBackend *be = open_cpu(1);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        GError *error = NULL;
+        g_assert_null(lf_weight_new(be, cases[i].kind, cases[i].source, &error));
+        g_assert_error(error, LF_ERROR, LF_ERROR_SHAPE);
+        g_clear_error(&error);
+    }
+    lf_weight_free(be, NULL);
+    lf_backend_close(be);
+}
+
+/* What an operation could not have fails the next sync, and only that. */
+static void test_latch(void)
+{
+    GError *error = NULL;
+    LfBackend *be = open_cpu(2);
+    g_assert_true(be->sync(be, &error));
+    g_assert_null(lf_cpu_scratch(be, 1, (size_t) 1 << 60));
+    g_assert_false(be->sync(be, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_MEMORY);
+    g_clear_error(&error);
+    g_assert_nonnull(lf_cpu_scratch(be, 1, 100));
+    g_assert_true(be->sync(be, &error));
+    g_assert_no_error(error);
+    lf_backend_close(be);
+}
+
+/* ---- one weight, several threads, each with a backend ---- */
+
+enum { ROWS = 70, IN = 130, OUT = 190, N_STREAMS = 3 };
+
+typedef struct {
+    const LfWeight *linear, *conv;
+    LfTensor x, frames;
+    float out[ROWS * OUT], picture[ROWS * OUT];
+} Stream;
+
+static gpointer run_stream(gpointer data)
+{
+    Stream *s = data;
+    LfBackend *be = open_cpu(2);
+    for (int round = 0; round < 20; round++) {
+        lf_linear(be, lf_tensor(s->out, LF_F32, ROWS, OUT), s->x, s->linear, LF_NONE,
+                  LF_ACT_GELU_TANH);
+        lf_conv3x3(be, lf_tensor(s->picture, LF_F32, 1, 7, 10, OUT), s->frames, LF_NONE, s->conv,
+                   LF_NONE, LF_NONE, true);
+    }
+    g_assert_true(be->sync(be, NULL));
+    lf_backend_close(be);
+    return NULL;
+}
+
+static void test_shared_weights(void)
+{
+    LfBackend *be = open_cpu(1);
+    float *source = g_new(float, OUT *IN * 9), *x = g_new(float, ROWS *IN);
+    fill(source, OUT * IN * 9);
+    fill(x, ROWS * IN);
+    LfWeight *linear =
+        lf_weight_new(be, LF_WEIGHT_LINEAR, lf_tensor(source, LF_F32, OUT, IN), NULL);
+    LfWeight *conv =
+        lf_weight_new(be, LF_WEIGHT_CONV3X3, lf_tensor(source, LF_F32, OUT, IN, 3, 3), NULL);
+    Stream *streams = g_new0(Stream, N_STREAMS);
+    GThread *threads[N_STREAMS];
+    for (int i = 0; i < N_STREAMS; i++) {
+        streams[i].linear = linear;
+        streams[i].conv = conv;
+        streams[i].x = lf_tensor(x, LF_F32, ROWS, IN);
+        streams[i].frames = lf_tensor(x, LF_F32, 1, 7, 10, IN);
+        threads[i] = g_thread_new("stream", run_stream, &streams[i]);
+    }
+    for (int i = 0; i < N_STREAMS; i++)
+        g_thread_join(threads[i]);
+    for (int i = 1; i < N_STREAMS; i++) {
+        g_assert_cmpmem(streams[i].out, sizeof streams[i].out, streams[0].out,
+                        sizeof streams[0].out);
+        g_assert_cmpmem(streams[i].picture, sizeof streams[i].picture, streams[0].picture,
+                        sizeof streams[0].picture);
+    }
+    g_assert_cmpfloat(streams[0].out[0], !=, 0.0f);
+    lf_weight_free(be, linear);
+    lf_weight_free(be, conv);
+    lf_backend_close(be);
+    g_free(streams);
+    g_free(source);
+    g_free(x);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/backend/names", test_names);
+    g_test_add_func("/backend/level", test_level);
+    g_test_add_func("/backend/plan", test_plan);
+    g_test_add_func("/backend/mistakes", test_mistakes);
+    g_test_add_func("/backend/wrong-weights", test_wrong_weights);
+    g_test_add_func("/backend/latch", test_latch);
+    g_test_add_func("/backend/shared-weights", test_shared_weights);
+    return g_test_run();
+}
