@@ -4,73 +4,69 @@
  * numbers, and 32-bit arithmetic holds them.
  */
 #include "cpu.h"
+#include "simd/dense.h"
 
 #include <string.h>
 
-/* Luma weights in units of 1/`one`: BT.601-7 section 2.5.1, BT.709-6 section 3.2. */
-typedef struct {
-    uint32_t red, green, blue, one;
-} Weights;
-
-static const Weights weights[] = {
+/* BT.601-7 section 2.5.1, BT.709-6 section 3.2. */
+static const LfLuma matrices[] = {
     [LF_MATRIX_BT601] = {299, 587, 114, 1000},
     [LF_MATRIX_BT709] = {2126, 7152, 722, 10000},
 };
 
-/* 16 + 219·Y/255; the numerator stays under 2³². */
-static uint8_t luma(const Weights *m, const uint8_t *rgb)
+/* 16 + 219·Y/255 */
+static uint8_t luma(const LfLuma *m, const uint8_t *rgb)
 {
-    uint32_t y = 219 * (m->red * rgb[0] + m->green * rgb[1] + m->blue * rgb[2]);
-    uint32_t unit = 255 * m->one;
+    int32_t y = 219 * (m->red * rgb[0] + m->green * rgb[1] + m->blue * rgb[2]);
+    int32_t unit = 255 * m->one;
     return (uint8_t) (16 + (y + unit / 2) / unit);
 }
 
-/* 128 + 112·(c − Y)/(one − weight of c)/255 for the colour c of eight pixels together, with `same`
- * the sum of c and a, b those of the others. The numerator stays between 0 and 2³². */
-static uint8_t chroma(const Weights *m, uint32_t weight, uint32_t same, uint32_t weight_a,
-                      uint32_t a, uint32_t weight_b, uint32_t b)
+/* 128 + 112·(c − Y)/(one − weight of c)/255 for the colour c of eight pixels together, of which
+ * `same` is the sum, as y is of their Y. */
+static uint8_t chroma(const LfLuma *m, int32_t weight, int32_t same, int32_t y)
 {
-    uint32_t unit = 255 * (m->one - weight);
-    uint32_t value = 128 * unit + 14 * (m->one - weight) * same;
-    value -= 14 * (weight_a * a + weight_b * b);
-    return (uint8_t) ((value + unit / 2) / unit);
+    int32_t unit = 255 * (m->one - weight);
+    return (uint8_t) ((128 * unit + 14 * (m->one * same - y) + unit / 2) / unit);
 }
 
-static void luma_line(const Weights *m, uint8_t *dst, const uint8_t *rgb, int width)
+static void luma_line(const LfLuma *m, uint8_t *dst, const uint8_t *rgb, int width)
 {
     for (int x = 0; x < width; x++)
         dst[x] = luma(m, rgb + 3 * x);
 }
 
-/* A line of chroma from two lines of pixels; samples of U and V lie `step` bytes apart. A sample
- * sits on the left one of its pixels and weighs that line's pixels ¼, ½, ¼; the edge repeats. */
-static void chroma_line(const Weights *m, uint8_t *u, uint8_t *v, int step, const uint8_t *top,
+static void chroma_line(const LfLuma *m, uint8_t *u, uint8_t *v, int step, const uint8_t *top,
                         const uint8_t *bottom, int width)
 {
     for (int x = 0; x + 1 < width; x += 2, u += step, v += step) {
         int left = 3 * MAX(x - 1, 0), here = 3 * x, right = here + 3;
-        uint32_t sum[3];
+        int32_t sum[3];
         for (int c = 0; c < 3; c++)
             sum[c] = top[left + c] + 2 * top[here + c] + top[right + c] + bottom[left + c] +
                      2 * bottom[here + c] + bottom[right + c];
-        *u = chroma(m, m->blue, sum[2], m->red, sum[0], m->green, sum[1]);
-        *v = chroma(m, m->red, sum[0], m->green, sum[1], m->blue, sum[2]);
+        int32_t y = m->red * sum[0] + m->green * sum[1] + m->blue * sum[2];
+        *u = chroma(m, m->blue, sum[2], y);
+        *v = chroma(m, m->red, sum[0], y);
     }
 }
 
-static void planar(const LfPicture *p, const uint8_t *rgb)
+static const LfYuvLines yuv_lines_c = {luma_line, chroma_line};
+
+static void planar(const LfYuvLines *lines, const LfPicture *p, const uint8_t *rgb)
 {
-    const Weights *m = &weights[p->matrix];
+    const LfLuma *m = &matrices[p->matrix];
     bool nv12 = p->format == LF_PIXELS_NV12;
     uint8_t *u = p->planes[1], *v = nv12 ? p->planes[1] + 1 : p->planes[2];
     int v_stride = nv12 ? p->strides[1] : p->strides[2];
     size_t line = 3 * (size_t) p->width;
     for (int y = 0; y < p->height; y++)
-        luma_line(m, p->planes[0] + (ptrdiff_t) y * p->strides[0], rgb + (size_t) y * line,
-                  p->width);
+        lines->luma(m, p->planes[0] + (ptrdiff_t) y * p->strides[0], rgb + (size_t) y * line,
+                    p->width);
     for (int y = 0; y + 1 < p->height; y += 2)
-        chroma_line(m, u + (ptrdiff_t) (y / 2) * p->strides[1], v + (ptrdiff_t) (y / 2) * v_stride,
-                    nv12 ? 2 : 1, rgb + (size_t) y * line, rgb + (size_t) (y + 1) * line, p->width);
+        lines->chroma(m, u + (ptrdiff_t) (y / 2) * p->strides[1],
+                      v + (ptrdiff_t) (y / 2) * v_stride, nv12 ? 2 : 1, rgb + (size_t) y * line,
+                      rgb + (size_t) (y + 1) * line, p->width);
 }
 
 static void packed_line(uint8_t *dst, const uint8_t *rgb, int width, int red, int step)
@@ -98,15 +94,26 @@ static void packed(const LfPicture *p, const uint8_t *rgb)
     }
 }
 
-static void plain_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb)
+static void convert(const LfYuvLines *lines, const LfPicture *picture, LfTensor rgb)
 {
     if (picture->format == LF_PIXELS_I420 || picture->format == LF_PIXELS_NV12)
-        planar(picture, lf_u8(rgb));
+        planar(lines, picture, lf_u8(rgb));
     else
         packed(picture, lf_u8(rgb));
 }
 
+/* ---- the table ---- */
+
+#define OPERATIONS(level, lines)                                                                   \
+    static void pixels_##level(LfBackend *be, const LfPicture *picture, LfTensor rgb)              \
+    {                                                                                              \
+        convert(&lines, picture, rgb);                                                             \
+    }
+
+OPERATIONS(c, yuv_lines_c)
+LF_ON_X86(OPERATIONS(avx2, lf_yuv_lines_avx2) OPERATIONS(avx512, lf_yuv_lines_avx512))
+
 void lf_cpu_pixels_init(LfOps *ops, LfCpuLevel level)
 {
-    ops->pixels = plain_pixels;
+    LF_SET_LEVELS(ops->pixels, pixels, level);
 }

@@ -97,4 +97,22 @@ LfSquashPixels lf_squash_pixels_avx2, lf_squash_pixels_avx512;
 typedef void LfBytes(uint8_t *out, const float *x, int64_t n);
 LfBytes lf_bytes_avx2, lf_bytes_avx512;
 
+/* ---- pixels ---- */
+
+/* Luma weights in units of 1/`one`. */
+typedef struct {
+    int32_t red, green, blue, one;
+} LfLuma;
+
+typedef struct {
+    /* dst [width] from rgb [width, 3]. */
+    void (*luma)(const LfLuma *m, uint8_t *dst, const uint8_t *rgb, int width);
+    /* width/2 samples of U and of V, `step` bytes apart, from two lines of pixels. A sample sits on
+     * the left one of its pixels and weighs that line's ¼, ½, ¼; the left edge repeats. */
+    void (*chroma)(const LfLuma *m, uint8_t *u, uint8_t *v, int step, const uint8_t *top,
+                   const uint8_t *bottom, int width);
+} LfYuvLines;
+
+extern const LfYuvLines lf_yuv_lines_avx2, lf_yuv_lines_avx512;
+
 #endif
