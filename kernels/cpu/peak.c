@@ -53,17 +53,18 @@ static double fma_rounds(int64_t n_rounds, float *sink)
     return fma_plain(n_rounds, sink);
 }
 
-/* The best of many short rounds: the longer one is, the likelier that others run beside it. */
+/* The best of many rounds of some milliseconds: long beside the waking of a thread, short enough
+ * that one of them meets an idle machine. */
 double lf_cpu_peak_flops(int n_threads)
 {
     double best = 0.0;
-    for (int round = 0; round < 1000; round++) {
+    for (int round = 0; round < 40; round++) {
         double flops = 0.0;
         gint64 begin = g_get_monotonic_time();
 #pragma omp parallel num_threads(n_threads) reduction(+ : flops)
         {
             float sink;
-            flops += fma_rounds(50000, &sink);
+            flops += fma_rounds(1500000, &sink);
             __asm__ volatile("" ::"m"(sink));
         }
         best = MAX(best, 1e6 * flops / (double) MAX(g_get_monotonic_time() - begin, 1));

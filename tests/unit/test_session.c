@@ -231,6 +231,25 @@ static void test_threads(void)
     lf_model_unref(model);
 }
 
+/* Sums are made in one order, however many threads share the work. */
+static void test_thread_counts(void)
+{
+    g_autoptr(GByteArray) wanted = NULL;
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    for (int n_threads = 1; n_threads <= 3; n_threads++) {
+        LfModel *model = lf_model_open(dir, &(LfModelOptions){.n_threads = n_threads}, NULL);
+        LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 6}, prompt);
+        g_autoptr(GByteArray) pictures = stream_run(s, 3);
+        if (wanted)
+            stream_assert_same(wanted, pictures);
+        else
+            wanted = g_byte_array_ref(pictures);
+        lf_session_free(s);
+        lf_model_unref(model);
+    }
+    lf_tiny_model_remove(dir);
+}
+
 static gpointer change_prompts(gpointer session)
 {
     const char *const prompts[] = {"a star", "a green ring spins", "", "a heart on the blue sea"};
@@ -450,6 +469,7 @@ int main(int argc, char **argv)
     g_test_add_func("/session/set-attention", test_set_attention);
     g_test_add_func("/session/geometries", test_geometries);
     g_test_add_func("/session/threads", test_threads);
+    g_test_add_func("/session/thread-counts", test_thread_counts);
     g_test_add_func("/session/changes-from-another-thread", test_changes_from_another_thread);
     g_test_add_func("/session/no-allocation", test_no_allocation);
     g_test_add_func("/session/memory-and-flops", test_memory_and_flops);
