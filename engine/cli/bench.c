@@ -187,12 +187,15 @@ static LfModel *open_model(const Options *o, GError **error)
 static int bench(const Options *o, Run *runs, int n_runs)
 {
     GError *error = NULL;
+    Bench b = {.n_results = n_runs};
+    b.n_threads = o->threads > 0 ? o->threads : (int) g_get_num_processors();
+    /* Before a backend is open: see kernels/cpu/patience.c. */
+    b.peak_gflops = 1e-9 * lf_cpu_peak_flops(b.n_threads);
     LfModel *model = open_model(o, &error);
     if (!model)
         return cli_failed("bench", error);
-    Bench b = {.model = model, .n_results = n_runs, .n_threads = model->backend->n_threads};
+    b.model = model;
     plan(&b, o);
-    b.peak_gflops = 1e-9 * lf_cpu_peak_flops(b.n_threads);
     gboolean done = run_all(&b, model, o, runs, &error);
     if (done && o->json)
         bench_print_json(&b);
@@ -216,6 +219,8 @@ static int run(const Options *o)
         return cli_misused("bench", "either --model or --random");
     if (o->chunks < 0 || o->chunks > 100000)
         return cli_misused("bench", "--chunks %d: 1 to 100000", o->chunks);
+    if (o->threads < 0 || o->threads > 1024)
+        return cli_misused("bench", "--threads %d: 0 to 1024", o->threads);
     if (!o->attention || g_str_equal(o->attention, "both"))
         return bench(o, runs, 2);
     if (g_str_equal(o->attention, "dense"))

@@ -70,6 +70,7 @@ static void test_usage(void)
     expect(run("bench", "--frobnicate", NULL), 2, "frobnicate");
     expect(run("bench", "--attention", "loose", NULL), 2, "loose");
     expect(run("bench", "--chunks", "-3", NULL), 2, "-3");
+    expect(run("bench", "--threads", "-1", NULL), 2, "--threads -1");
     expect(run("bench", "--random", "demo", "--model", model_dir, NULL), 2, "--random");
     expect(run("bench", "--random", "huge", NULL), 1, "\"huge\"");
     expect(run("bench", "--model", model_dir, "--width", "17", NULL), 1, "width 17");
