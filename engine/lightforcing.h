@@ -105,6 +105,8 @@ typedef struct {
     gboolean uniform;    /* no Chunk-Aware Growth: every chunk but the first gets the target */
     int window;          /* latent frames, the chunk included; 0: the model's; −1: unbounded */
     int sink;            /* latent frames; 0: the model's; −1: none */
+    int keep_frames;     /* past latent frames that sparse attention chooses among blocks of; 0: the
+                            model's; −1: all of the window */
     gboolean no_decoder; /* latents only; chunks then have no pixels */
     gboolean no_text;    /* the text comes as numbers, by lf_session_set_context */
 } LfSessionOptions;

@@ -27,6 +27,7 @@ struct LfSession {
     LfBackend *be;
     LfGeometry geometry;
     int window, sink; /* latent frames; window 0: unbounded */
+    int keep_frames;  /* past latent frames whose blocks stay candidates */
     gboolean uniform; /* no Chunk-Aware Growth */
     gboolean has_text, has_pixels;
 

@@ -28,6 +28,7 @@ static gboolean check_size(const char *name, int size, GError **error)
 
 static gboolean check_options(const LfModel *m, const LfSessionOptions *o, GError **error)
 {
+    int fixed = m->config->sparse.keep_sink + m->config->sparse.keep_near;
     if (o->attention < LF_ATTENTION_AUTO || o->attention > LF_ATTENTION_SPARSE)
         return fail(error, LF_ERROR_CONFIG, "attention %d: there are auto, dense and sparse",
                     o->attention);
@@ -39,6 +40,11 @@ static gboolean check_options(const LfModel *m, const LfSessionOptions *o, GErro
                     "window %d, sink %d: choose a number of latent frames, 0 for the model's, -1 "
                     "for none",
                     o->window, o->sink);
+    if (o->keep_frames < -1 || (o->keep_frames > 0 && o->keep_frames < fixed))
+        return fail(error, LF_ERROR_CONFIG,
+                    "keep_frames %d: choose at least the %d frames that are always kept, 0 for the "
+                    "model's number, -1 for all",
+                    o->keep_frames, fixed);
     if (!o->no_decoder && !m->info.can_decode)
         return fail(error, LF_ERROR_UNSUPPORTED,
                     "model %s has no decoder: name a file with one, or ask for latents alone",
@@ -67,6 +73,9 @@ static gboolean take_options(LfSession *s, const LfSessionOptions *o, GError **e
     s->geometry = lf_geometry(width, height, c->video.chunk);
     s->window = chosen(o->window, c->cache.window);
     s->sink = chosen(o->sink, c->cache.sink);
+    s->keep_frames = o->keep_frames < 0    ? G_MAXINT
+                     : o->keep_frames == 0 ? c->sparse.keep_frames
+                                           : o->keep_frames;
     s->uniform = o->uniform;
     s->has_text = !o->no_text;
     s->has_pixels = !o->no_decoder;

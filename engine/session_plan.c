@@ -34,11 +34,11 @@ LfAttend lf_session_attend(const LfSession *s, const LfKvCache *cache, double sp
 {
     const LfModelConfig *c = s->model->config;
     int blocks = lf_frame_blocks(s->geometry.frame_tokens, c->sparse.key_block);
-    int kept = MIN(lf_kv_cache_past(cache), c->sparse.keep_frames) + s->geometry.chunk;
+    int kept = MIN(lf_kv_cache_past(cache), s->keep_frames) + s->geometry.chunk;
     int budget = lf_block_budget(sparsity, lf_kv_cache_frames(cache) * blocks, kept * blocks);
     return (LfAttend){.budget = sparsity > 0 ? budget : 0,
                       .query_block = c->sparse.query_block,
-                      .selection = {.keep_frames = c->sparse.keep_frames,
+                      .selection = {.keep_frames = s->keep_frames,
                                     .keep_sink = c->sparse.keep_sink,
                                     .keep_near = c->sparse.keep_near}};
 }

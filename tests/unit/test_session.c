@@ -137,6 +137,28 @@ static void test_dense_and_sparse(void)
     lf_model_unref(model);
 }
 
+/* As long as all past frames are kept anyway the number changes nothing; then it does. */
+static void test_keep_frames(void)
+{
+    LfModel *model = stream_model(NULL);
+    const int keep[] = {0, 3 /* the model's */, -1};
+    GByteArray *chunks[G_N_ELEMENTS(keep)][3];
+    for (guint i = 0; i < G_N_ELEMENTS(keep); i++) {
+        LfSessionOptions o = {.seed = 5, .sparsity = 0.5, .uniform = TRUE, .keep_frames = keep[i]};
+        LfSession *s = stream_session(model, &o, prompt);
+        for (int k = 0; k < 3; k++)
+            chunks[i][k] = latents_of(stream_next(s));
+        lf_session_free(s);
+    }
+    for (int k = 0; k < 3; k++) {
+        stream_assert_same(chunks[0][k], chunks[1][k]);
+        g_assert_cmpint(stream_same(chunks[0][k], chunks[2][k]), ==, k < 2);
+        for (guint i = 0; i < G_N_ELEMENTS(keep); i++)
+            g_byte_array_unref(chunks[i][k]);
+    }
+    lf_model_unref(model);
+}
+
 /* Asked for while the stream runs: what is planned follows, the growth with its base. */
 static void test_set_attention(void)
 {
@@ -193,6 +215,8 @@ static void test_geometries(void)
         {.no_decoder = TRUE, .window = -1},
         {.no_decoder = TRUE, .window = -1, .sink = -1},
         {.no_decoder = TRUE, .window = 5, .attention = LF_ATTENTION_DENSE},
+        {.no_decoder = TRUE, .window = 12, .keep_frames = -1},
+        {.no_decoder = TRUE, .window = -1, .keep_frames = -1},
         {.no_decoder = TRUE, .uniform = TRUE, .sparsity = 0.875},
         {.no_decoder = TRUE, .window = 3, .sink = -1}};
     for (guint i = 0; i < G_N_ELEMENTS(options); i++)
@@ -466,6 +490,7 @@ int main(int argc, char **argv)
     g_test_add_func("/session/prompt-changes", test_prompt_changes);
     g_test_add_func("/session/prompt-errors", test_prompt_errors);
     g_test_add_func("/session/dense-and-sparse", test_dense_and_sparse);
+    g_test_add_func("/session/keep-frames", test_keep_frames);
     g_test_add_func("/session/set-attention", test_set_attention);
     g_test_add_func("/session/geometries", test_geometries);
     g_test_add_func("/session/threads", test_threads);

@@ -28,6 +28,8 @@ static void test_bad_options(void)
         {{.window = 2}, LF_ERROR_CONFIG, "window"},
         {{.window = 9, .sink = 7}, LF_ERROR_CONFIG, "sink"},
         {{.sink = G_MAXINT}, LF_ERROR_CONFIG, "sink"},
+        {{.keep_frames = -2}, LF_ERROR_CONFIG, "keep_frames -2"},
+        {{.keep_frames = 1}, LF_ERROR_CONFIG, "the 2 frames"},
         {{.width = 8192, .height = 8192, .window = G_MAXINT}, LF_ERROR_MEMORY, "memory"},
     };
     LfModel *model = stream_model(NULL);
