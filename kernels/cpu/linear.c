@@ -24,33 +24,58 @@ static void rows_to_float(float *dst, const LfCpuWeight *w, int64_t first, int64
     lf_to_float(dst, (const uint8_t *) w->data + (size_t) first * row, w->type, count * w->base.in);
 }
 
-static void transpose(float *dst, const float *src, int64_t n_rows, int64_t n_columns)
+#define STRIP 32 /* rows: a column of the strip fills two cache lines of dst */
+
+/* Rows [first, first + n_rows) of the source, at most STRIP, into columns of dst [in, out]. */
+static void transpose_strip(float *dst, float *strip, LfTensor source, int64_t first,
+                            int64_t n_rows)
 {
-    for (int64_t row = 0; row < n_rows; row++)
-        for (int64_t column = 0; column < n_columns; column++)
-            dst[column * n_rows + row] = src[row * n_columns + column];
+    int64_t n_out = source.shape[0], n_in = source.shape[1];
+    LfTensor rows = lf_tensor_slice(source, first, n_rows);
+    lf_to_float(strip, rows.data, rows.type, n_rows * n_in);
+    for (int64_t in = 0; in < n_in; in++)
+        for (int64_t row = 0; row < n_rows; row++)
+            dst[in * n_out + first + row] = strip[row * n_in + in];
 }
 
-/* The source as float, in the order of its kind; NULL without memory. */
-static float *packed(LfBackend *be, LfWeightKind kind, LfTensor source, size_t *size)
+static void transpose(LfBackend *be, float *dst, LfTensor source)
 {
-    int64_t n_out = source.shape[0], n_in = source.shape[1], n = lf_tensor_count(source);
-    LfCpuLevel level = ((LfCpu *) be)->level;
-    float *plain = be->alloc(be, (size_t) n * sizeof(float));
-    *size = (size_t) n * sizeof(float);
-    if (plain)
-        lf_to_float(plain, source.data, source.type, n);
-    if (!plain || (kind == LF_WEIGHT_LINEAR && level == LF_CPU_C))
-        return plain;
+    int64_t n_out = source.shape[0], n_in = source.shape[1];
+#pragma omp parallel for num_threads(be->n_threads)
+    for (int64_t first = 0; first < n_out; first += STRIP) {
+        size_t size = (size_t) (STRIP * n_in) * sizeof(float);
+        float *strip = lf_cpu_scratch(be, lf_cpu_thread(), size);
+        if (strip)
+            transpose_strip(dst, strip, source, first, MIN(STRIP, n_out - first));
+    }
+}
+
+static void pack_conv(LfBackend *be, float *dst, LfWeightKind kind, LfTensor source)
+{
+    int64_t n = lf_tensor_count(source);
+    float *plain = lf_cpu_scratch(be, 0, (size_t) n * sizeof(float));
+    if (!plain)
+        return;
+    lf_to_float(plain, source.data, source.type, n);
+    lf_cpu_pack_conv(dst, plain, kind, source.shape[0], source.shape[1], ((LfCpu *) be)->level);
+}
+
+static size_t packed_size(LfBackend *be, LfWeightKind kind, LfTensor source)
+{
+    if (kind == LF_WEIGHT_LINEAR)
+        return (size_t) lf_tensor_count(source) * sizeof(float);
+    return lf_cpu_conv_size(kind, source.shape[0], source.shape[1], ((LfCpu *) be)->level);
+}
+
+/* The source as float, in the order of its kind. */
+static void pack(LfBackend *be, float *dst, LfWeightKind kind, LfTensor source)
+{
     if (kind != LF_WEIGHT_LINEAR)
-        *size = lf_cpu_conv_size(kind, n_out, n_in, level);
-    float *ordered = be->alloc(be, *size);
-    if (ordered && kind == LF_WEIGHT_LINEAR)
-        transpose(ordered, plain, n_out, n_in);
-    else if (ordered)
-        lf_cpu_pack_conv(ordered, plain, kind, n_out, n_in, level);
-    be->free(be, plain);
-    return ordered;
+        pack_conv(be, dst, kind, source);
+    else if (((LfCpu *) be)->level == LF_CPU_C)
+        lf_to_float(dst, source.data, source.type, lf_tensor_count(source));
+    else
+        transpose(be, dst, source);
 }
 
 static bool stays_in_place(LfWeightKind kind, LfType type)
@@ -76,14 +101,17 @@ static LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, G
         return &w->base;
     }
     w->type = LF_F32;
-    w->data = packed(be, kind, source, &w->base.memory);
-    if (!w->data) {
+    w->base.memory = packed_size(be, kind, source);
+    w->data = be->alloc(be, w->base.memory);
+    if (w->data)
+        pack(be, w->data, kind, source);
+    if (w->data && be->sync(be, error))
+        return &w->base;
+    if (!w->data)
         g_set_error(error, LF_ERROR, LF_ERROR_MEMORY, "no memory for a weight of %.1f MB",
                     (double) w->base.memory / 1e6);
-        g_free(w);
-        return NULL;
-    }
-    return &w->base;
+    weight_free(be, &w->base);
+    return NULL;
 }
 
 /* ---- plain C ---- */

@@ -165,7 +165,7 @@ double *as_double(LfTensor t)
     return wide;
 }
 
-void expect_close(LfTensor out, const double *want, double tolerance)
+void expect_near(LfTensor out, const double *want, double tolerance, double typical)
 {
     int64_t n = lf_tensor_count(out);
     double error = 0.0, norm = 0.0, most = 0.0;
@@ -175,9 +175,14 @@ void expect_close(LfTensor out, const double *want, double tolerance)
         norm += want[i] * want[i];
         most = fmax(most, fabs(difference));
     }
-    double relative = sqrt(error / fmax(norm, 1e-30));
+    double relative = sqrt(error / fmax(norm, (double) n * typical * typical + 1e-30));
     g_test_message("%d numbers: rel-L2 %.2g, largest difference %.2g", (int) n, relative, most);
     g_assert_true(relative <= tolerance); /* false for NaN, too */
+}
+
+void expect_close(LfTensor out, const double *want, double tolerance)
+{
+    expect_near(out, want, tolerance, 0.0);
 }
 
 void expect_equal(LfTensor out, const void *want)

@@ -51,6 +51,9 @@ double *as_double(LfTensor t);
 
 /* rel-L2(out, want) ≤ tolerance and no NaN; the figures go into the test's log. */
 void expect_close(LfTensor out, const double *want, double tolerance);
+/* The same where few outputs may cancel to next to nothing: errors are relative to outputs of at
+ * least the size `typical`. */
+void expect_near(LfTensor out, const double *want, double tolerance, double typical);
 void expect_equal(LfTensor out, const void *want);
 
 /* After the operation: canaries and inputs are untouched; frees everything. */

@@ -63,7 +63,7 @@ static void conv_case(LfBackend *be, Shape s)
         rectify(want, lf_tensor_count(out));
     let_change(out);
     lf_conv3x3(be, out, x, past, weight, bias, residual, s.relu);
-    expect_close(out, want, TOLERANCE);
+    expect_near(out, want, TOLERANCE, sqrt(9.0 * (double) (s.n_x + s.n_past)));
     lf_weight_free(be, weight);
     settle(be);
 }
@@ -121,7 +121,7 @@ static void up2_case(LfBackend *be, int64_t frames, int64_t h, int64_t w, int64_
     if (relu)
         rectify(want, lf_tensor_count(out));
     lf_conv3x3_up2(be, out, x, weight, relu);
-    expect_close(out, want, TOLERANCE);
+    expect_near(out, want, TOLERANCE, sqrt(9.0 * (double) n_in));
     lf_weight_free(be, weight);
     settle(be);
 }

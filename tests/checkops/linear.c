@@ -54,7 +54,7 @@ static void linear_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int
     for (int64_t i = 0; i < n * n_out; i++)
         want[i] = activated(want[i], activation);
     lf_linear(be, out, x, weight, bias, activation);
-    expect_close(out, want, TOLERANCE);
+    expect_near(out, want, TOLERANCE, sqrt((double) n_in));
     lf_weight_free(be, weight);
     settle(be);
 }
@@ -71,7 +71,7 @@ static void residual_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, i
         want[i] = lf_f32(x)[i] + (lf_given(gate) ? lf_f32(gate)[i % n_out] : 1.0) * want[i];
     let_change(x);
     lf_linear_residual(be, x, y, weight, bias, gate);
-    expect_close(x, want, TOLERANCE);
+    expect_near(x, want, TOLERANCE, sqrt((double) n_in));
     lf_weight_free(be, weight);
     settle(be);
 }
