@@ -61,7 +61,7 @@ static Line fit_zigzag(const double *t, const double *value, int n)
 
 /* ---- round ----------------------------------------------------------------------------------- */
 
-/* Solves the n equations of [n][5] in place, the right side in the last column. */
+/* Four equations, their right sides in the last column, where the solution is then. */
 static gboolean solve(double m[4][5])
 {
     for (int i = 0; i < 4; i++) {

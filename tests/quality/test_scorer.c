@@ -5,7 +5,6 @@
  */
 #include "run.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { N_PROMPTS = 34, N_PAIRS = 6, N_CHANGES = 8 };

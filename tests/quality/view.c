@@ -8,7 +8,7 @@
 
 enum {
     EVERY = 2, /* frames from one look to the next */
-    CALM = 12,
+    CALM = 12, /* what a pixel at rest changes less than, its channels together */
     N_BYTES = WORLD_WIDTH * WORLD_HEIGHT * 3
 };
 

@@ -20,8 +20,8 @@ typedef struct {
 /* `frames` are RGB, WORLD_WIDTH × WORLD_HEIGHT, one after the other in time. */
 void view_frames(const uint8_t *const *frames, int n, View *view);
 
-/* Mean change of a pixel's channel, 0…255; and of those pixels alone that change by less than
- * CALM: noise, not motion. */
+/* Mean change of a pixel's channel, 0…255; and of those pixels alone that change so little
+ * that it is noise, not motion. */
 typedef struct {
     double all, calm;
 } Change;
