@@ -10,6 +10,34 @@ static gboolean outside_of_strings(char c)
     return g_ascii_isalnum(c) || (c && strchr("{}[]:,+-. \t\r\n", c));
 }
 
+/* The code unit of the escape \uXXXX that begins at text[i]; -1 when it is none. */
+static int code_unit(const char *text, gsize size, gsize i)
+{
+    int unit = 0;
+    if (size < 6 || i > size - 6 || text[i] != '\\' || text[i + 1] != 'u')
+        return -1;
+    for (gsize k = i + 2; k < i + 6; k++) {
+        if (!g_ascii_isxdigit(text[k]))
+            return -1;
+        unit = 16 * unit + g_ascii_xdigit_value(text[k]);
+    }
+    return unit;
+}
+
+/* Bytes of the escape at text[i]; 0 for one that JSON does not have, or whose number is no
+ * character. From half a surrogate pair, or an octal number, json-glib would make a string that is
+ * no UTF-8. */
+static gsize escape_size(const char *text, gsize size, gsize i)
+{
+    int unit = code_unit(text, size, i);
+    if (unit < 0)
+        return i + 1 < size && text[i + 1] && strchr("\"\\/bfnrt", text[i + 1]) ? 2 : 0;
+    if (unit < 0xd800 || unit > 0xdfff)
+        return 6;
+    int low = code_unit(text, size, i + 6);
+    return unit < 0xdc00 && low >= 0xdc00 && low <= 0xdfff ? 12 : 0;
+}
+
 /* Depth is counted as json-glib will count it: the two agree on where a string ends, and only
  * strings could hide a bracket once comments are out. */
 static const char *fault_of(const char *text, gsize size)
@@ -20,9 +48,12 @@ static const char *fault_of(const char *text, gsize size)
         char c = text[i];
         if (c == '"')
             string = !string;
-        else if (string && c == '\\')
-            i++;
-        else if (string)
+        else if (string && c == '\\') {
+            gsize escape = escape_size(text, size, i);
+            if (escape == 0)
+                return "an escape that is no character";
+            i += escape - 1;
+        } else if (string)
             continue;
         else if (!outside_of_strings(c))
             return "a character that JSON does not have";

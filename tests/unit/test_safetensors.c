@@ -169,6 +169,21 @@ static void test_nesting(void)
     g_assert_nonnull(strstr(error->message, "nests"));
 }
 
+/* Escapes that are no characters would become names that are no UTF-8. */
+static void test_escapes(void)
+{
+    static const char *const bad[] = {"\\ud83d",  "\\ud83d\\u0041", "\\udc00",
+                                      "\\ud83dx", "\\u12g4",        "\\300"};
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autofree char *header = g_strdup_printf("{\"%s\":{}}", bad[i]);
+        g_autoptr(GError) error = open_text(header, 0);
+        g_assert_error(error, LF_ERROR, LF_ERROR_FORMAT);
+        g_assert_nonnull(strstr(error->message, "escape"));
+    }
+    g_autoptr(GError) error = open_text("{\"\\ud83d\\ude00\":{}}", 0);
+    g_assert_null(strstr(error->message, "escape"));
+}
+
 /* A small file, and how many of its bytes are no data. */
 static GByteArray *good_file(gsize *head)
 {
@@ -310,6 +325,7 @@ int main(int argc, char **argv)
     g_test_add_func("/safetensors/lies", test_lies);
     g_test_add_func("/safetensors/header-length", test_header_length);
     g_test_add_func("/safetensors/nesting", test_nesting);
+    g_test_add_func("/safetensors/escapes", test_escapes);
     g_test_add_func("/safetensors/truncated", test_truncated);
     g_test_add_func("/safetensors/damaged", test_damaged);
     g_test_add_func("/safetensors/sharded", test_sharded);
