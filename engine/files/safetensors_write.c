@@ -68,8 +68,9 @@ static gboolean write_all(FILE *stream, const LfFileTensor **tensors, size_t n_t
     guint64 length = GUINT64_TO_LE((guint64) header->len);
     gboolean written = fwrite(&length, 8, 1, stream) == 1 &&
                        fwrite(header->str, 1, header->len, stream) == header->len;
-    for (size_t i = 0; written && i < n_tensors; i++)
-        written = fwrite(tensors[i]->data, 1, tensors[i]->size, stream) == tensors[i]->size;
+    for (size_t i = 0; written && i < n_tensors; i++) /* an empty tensor may be without data */
+        written = tensors[i]->size == 0 ||
+                  fwrite(tensors[i]->data, 1, tensors[i]->size, stream) == tensors[i]->size;
     return written;
 }
 
