@@ -2,6 +2,7 @@
 #include "text_encoder.h"
 
 #include "engine/cancel.h"
+#include "engine/files/layered.h"
 
 #include <math.h>
 #include <string.h>
@@ -71,30 +72,20 @@ static void bind_layer(const LfTextEncoderConfig *c, LfBinding bindings[N_LAYER]
     memcpy(bindings, table, sizeof table);
 }
 
-static bool bind_all(LfTextEncoder *t, LfWeightSource *source, GError **error)
+/* `outer` and `layer` are room for the tables, which live as long as the result. */
+static LfLayered weights_of(LfTextEncoder *t, LfBinding outer[N_OUTER], LfBinding layer[N_LAYER])
 {
-    const LfTextEncoderConfig *c = &t->config;
-    LfBinding outer[N_OUTER], layer[N_LAYER];
-    LfArena plan = lf_arena_plan();
-    bind_outer(c, outer);
-    bind_layer(c, layer);
-    lf_arena_tensor(&plan, LF_F32, c->dim);
-    for (int i = 0; i < c->layers; i++) {
-        lf_arena_tensor(&plan, LF_F32, c->dim);
-        lf_arena_tensor(&plan, LF_F32, c->dim);
-        lf_arena_tensor(&plan, LF_F32, c->buckets, c->heads);
-    }
-    if (!lf_arena_init(&t->vectors, t->be, plan.peak, error) ||
-        !lf_weights_bind(t->be, source, "", outer, N_OUTER, &t->vectors, &t->outer, error))
-        return false;
-    for (int i = 0; i < c->layers; i++) {
-        char prefix[32];
-        g_snprintf(prefix, sizeof prefix, "blocks.%d.", i);
-        if (!lf_weights_bind(t->be, source, prefix, layer, N_LAYER, &t->vectors, &t->layers[i],
-                             error))
-            return false;
-    }
-    return t->be->sync(t->be, error);
+    bind_outer(&t->config, outer);
+    bind_layer(&t->config, layer);
+    return (LfLayered){.outer = outer,
+                       .layer = layer,
+                       .n_outer = N_OUTER,
+                       .n_layer = N_LAYER,
+                       .object = &t->outer,
+                       .layers = t->layers,
+                       .layer_size = sizeof *t->layers,
+                       .n_layers = t->config.layers,
+                       .vectors = &t->vectors};
 }
 
 static bool check_config(const LfTextEncoderConfig *c, GError **error)
@@ -123,7 +114,9 @@ LfTextEncoder *lf_text_encoder_new(LfBackend *be, const LfTextEncoderConfig *con
     t->config = *config;
     t->config.file = NULL;
     t->layers = g_new0(Layer, config->layers);
-    if (!bind_all(t, source, error))
+    LfBinding outer[N_OUTER], layer[N_LAYER];
+    LfLayered weights = weights_of(t, outer, layer);
+    if (!lf_layered_bind(be, source, &weights, error))
         goto fail;
     return t;
 fail:
@@ -136,12 +129,8 @@ void lf_text_encoder_free(LfTextEncoder *t)
     if (!t)
         return;
     LfBinding outer[N_OUTER], layer[N_LAYER];
-    bind_outer(&t->config, outer);
-    bind_layer(&t->config, layer);
-    lf_weights_unbind(t->be, outer, N_OUTER, &t->outer);
-    for (int i = 0; i < t->config.layers; i++)
-        lf_weights_unbind(t->be, layer, N_LAYER, &t->layers[i]);
-    lf_arena_clear(&t->vectors);
+    LfLayered weights = weights_of(t, outer, layer);
+    lf_layered_unbind(t->be, &weights);
     g_free(t->layers);
     g_free(t);
 }
@@ -149,12 +138,8 @@ void lf_text_encoder_free(LfTextEncoder *t)
 size_t lf_text_encoder_memory(const LfTextEncoder *t)
 {
     LfBinding outer[N_OUTER], layer[N_LAYER];
-    bind_outer(&t->config, outer);
-    bind_layer(&t->config, layer);
-    size_t size = t->vectors.peak + lf_weights_memory(outer, N_OUTER, &t->outer);
-    for (int i = 0; i < t->config.layers; i++)
-        size += lf_weights_memory(layer, N_LAYER, &t->layers[i]);
-    return size;
+    LfLayered weights = weights_of((LfTextEncoder *) t, outer, layer);
+    return lf_layered_memory(&weights);
 }
 
 /* ---- positions ------------------------------------------------------------------------------ */

@@ -4,6 +4,8 @@
  */
 #include "transformer_weights.h"
 
+#include "engine/files/layered.h"
+
 #include <string.h>
 
 enum { N_OUTER = 15, N_LAYER = 23 };
@@ -64,24 +66,20 @@ static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER]
     memcpy(bindings, table, sizeof table);
 }
 
-static bool bind_all(LfTransformer *t, LfWeightSource *source, GError **error)
+/* `outer` and `layer` are room for the tables, which live as long as the result. */
+static LfLayered weights_of(LfTransformer *t, LfBinding outer[N_OUTER], LfBinding layer[N_LAYER])
 {
-    LfBinding outer[N_OUTER], layer[N_LAYER];
     bind_outer(&t->config, outer);
     bind_layer(&t->config, layer);
-    size_t size = lf_weights_vector_size(outer, N_OUTER) +
-                  (size_t) t->config.layers * lf_weights_vector_size(layer, N_LAYER);
-    if (!lf_arena_init(&t->vectors, t->be, size, error) ||
-        !lf_weights_bind(t->be, source, "", outer, N_OUTER, &t->vectors, &t->outer, error))
-        return false;
-    for (int i = 0; i < t->config.layers; i++) {
-        char prefix[32];
-        g_snprintf(prefix, sizeof prefix, "blocks.%d.", i);
-        if (!lf_weights_bind(t->be, source, prefix, layer, N_LAYER, &t->vectors, &t->layers[i],
-                             error))
-            return false;
-    }
-    return t->be->sync(t->be, error);
+    return (LfLayered){.outer = outer,
+                       .layer = layer,
+                       .n_outer = N_OUTER,
+                       .n_layer = N_LAYER,
+                       .object = &t->outer,
+                       .layers = t->layers,
+                       .layer_size = sizeof *t->layers,
+                       .n_layers = t->config.layers,
+                       .vectors = &t->vectors};
 }
 
 static bool check_config(const LfTransformerConfig *c, GError **error)
@@ -109,7 +107,9 @@ LfTransformer *lf_transformer_new(LfBackend *be, const LfTransformerConfig *conf
     t->config = *config;
     t->config.file = NULL;
     t->layers = g_new0(LfTransformerLayer, config->layers);
-    if (!bind_all(t, source, error))
+    LfBinding outer[N_OUTER], layer[N_LAYER];
+    LfLayered weights = weights_of(t, outer, layer);
+    if (!lf_layered_bind(be, source, &weights, error))
         goto fail;
     return t;
 fail:
@@ -122,12 +122,8 @@ void lf_transformer_free(LfTransformer *t)
     if (!t)
         return;
     LfBinding outer[N_OUTER], layer[N_LAYER];
-    bind_outer(&t->config, outer);
-    bind_layer(&t->config, layer);
-    lf_weights_unbind(t->be, outer, N_OUTER, &t->outer);
-    for (int i = 0; i < t->config.layers; i++)
-        lf_weights_unbind(t->be, layer, N_LAYER, &t->layers[i]);
-    lf_arena_clear(&t->vectors);
+    LfLayered weights = weights_of(t, outer, layer);
+    lf_layered_unbind(t->be, &weights);
     g_free(t->layers);
     g_free(t);
 }
@@ -135,12 +131,8 @@ void lf_transformer_free(LfTransformer *t)
 size_t lf_transformer_memory(const LfTransformer *t)
 {
     LfBinding outer[N_OUTER], layer[N_LAYER];
-    bind_outer(&t->config, outer);
-    bind_layer(&t->config, layer);
-    size_t size = t->vectors.peak + lf_weights_memory(outer, N_OUTER, &t->outer);
-    for (int i = 0; i < t->config.layers; i++)
-        size += lf_weights_memory(layer, N_LAYER, &t->layers[i]);
-    return size;
+    LfLayered weights = weights_of((LfTransformer *) t, outer, layer);
+    return lf_layered_memory(&weights);
 }
 
 const LfTransformerConfig *lf_transformer_config(const LfTransformer *t)
