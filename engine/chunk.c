@@ -32,6 +32,8 @@ static void chunk_free(LfChunkPool *pool, LfChunk *chunk)
 {
     if (chunk->rgb.data)
         pool->be->free(pool->be, chunk->rgb.data);
+    pool->be->event_free(pool->be, chunk->decode_begin);
+    pool->be->event_free(pool->be, chunk->decode_end);
     free(chunk->latents.data);
     g_free(chunk);
 }
@@ -66,7 +68,10 @@ static LfChunk *chunk_new(LfChunkPool *pool, GError **error)
         size = lf_tensor_size(chunk->rgb);
         chunk->rgb.data = pool->be->alloc(pool->be, size);
     }
-    if (chunk->latents.data && (!pool->pixels || chunk->rgb.data))
+    chunk->decode_begin = pool->be->event_new(pool->be);
+    chunk->decode_end = pool->be->event_new(pool->be);
+    if (chunk->latents.data && (!pool->pixels || chunk->rgb.data) && chunk->decode_begin &&
+        chunk->decode_end)
         return chunk;
     g_set_error(error, LF_ERROR, LF_ERROR_MEMORY,
                 "no %.1f MB of memory for another chunk: let go of earlier ones sooner",
@@ -88,6 +93,7 @@ LfChunk *lf_chunk_pool_take(LfChunkPool *pool, GError **error)
     g_atomic_ref_count_inc(&pool->refs);
     chunk->pool = pool;
     chunk->info = (LfChunkInfo){0};
+    g_atomic_int_set(&chunk->waited, 0);
     return chunk;
 }
 
@@ -107,6 +113,20 @@ void lf_chunk_unref(LfChunk *chunk)
     pool->free = chunk;
     g_mutex_unlock(&pool->lock);
     lf_chunk_pool_unref(pool);
+}
+
+/* Learns of a chunk what was true of it already. */
+gboolean lf_chunk_wait(const LfChunk *chunk, GError **error)
+{
+    LfBackend *be = chunk->pool->be;
+    LfChunk *learnt = (LfChunk *) chunk;
+    if (!lf_given(chunk->rgb) || g_atomic_int_get(&chunk->waited))
+        return TRUE;
+    if (!be->await(be, chunk->decode_end, error))
+        return FALSE;
+    learnt->info.decode_time = be->between(be, chunk->decode_begin, chunk->decode_end);
+    g_atomic_int_set(&learnt->waited, 1);
+    return TRUE;
 }
 
 const LfChunkInfo *lf_chunk_info(const LfChunk *chunk)
@@ -183,7 +203,7 @@ gboolean lf_chunk_read(const LfChunk *chunk, int index, const LfPicture *picture
                     index, lf_given(chunk->rgb) ? info->n_frames : 0);
         return FALSE;
     }
-    if (!check_picture(info, picture, error))
+    if (!check_picture(info, picture, error) || !lf_chunk_wait(chunk, error))
         return FALSE;
     int trimmed = (int) chunk->rgb.shape[0] - info->n_frames;
     lf_pixels(chunk->pool->be, picture, lf_tensor_at(chunk->rgb, trimmed + index));

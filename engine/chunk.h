@@ -15,6 +15,8 @@ struct LfChunk {
     LfChunkPool *pool;
     LfChunk *next; /* in the pool's list of free ones */
     LfChunkInfo info;
+    LfEvent *decode_begin, *decode_end;
+    gint waited;      /* atomic: for decode_end, so that info's decode_time is there */
     LfTensor rgb;     /* U8 [4·c, H, W, 3], backend memory; LF_NONE in a stream without decoder */
     LfTensor latents; /* F32 [c, C, h, w], host memory */
 };

@@ -66,9 +66,9 @@ static void count_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfW
     count(be, 4 * elements(out) * (double) lf_weight_in(weight));
 }
 
-LfBackend *lf_flop_counter_init(LfFlopCounter *counter)
+LfBackend *lf_flop_counter_init(LfFlopCounter *counter, const LfBackend *like)
 {
-    const LfBackend *plan = lf_backend_plan();
+    const LfBackend *plan = lf_backend_plan(like);
     *counter = (LfFlopCounter){.base = *plan, .ops = *plan->ops};
     counter->base.ops = &counter->ops;
     counter->ops.linear = count_linear;

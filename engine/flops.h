@@ -15,7 +15,7 @@ typedef struct {
     double flops;
 } LfFlopCounter;
 
-/* From 0. The backend is `counter` itself: nothing to close. */
-LfBackend *lf_flop_counter_init(LfFlopCounter *counter);
+/* From 0, with the types of `like`. The backend is `counter` itself: nothing to close. */
+LfBackend *lf_flop_counter_init(LfFlopCounter *counter, const LfBackend *like);
 
 #endif

@@ -20,6 +20,7 @@
 #define LF_ENGINE_LIGHTFORCING_H
 
 #include "kernels/error.h"
+#include "kernels/precision.h"
 #include "kernels/picture.h"
 
 #include <glib.h>
@@ -37,9 +38,11 @@ typedef struct LfModel LfModel;
 typedef gboolean (*LfProgress)(const char *part, double done, gpointer data);
 
 typedef struct {
-    const char *backend; /* "auto" (default, NULL), "cpu" */
-    int n_threads;       /* CPU threads; 0: one for each core */
-    LfProgress progress; /* or NULL */
+    const char
+        *backend; /* "auto" (default, NULL: a GPU where there is one), "cpu", "cuda", "cuda:1" */
+    LfPrecision precision; /* of the transformer's products; AUTO: FP32 on the CPU, BF16 on a GPU */
+    int n_threads;         /* CPU threads; 0: one for each core */
+    LfProgress progress;   /* or NULL */
     gpointer progress_data;
     /* Files or directories to take these parts from in place of the model's own, or NULL. */
     const char *text_encoder_location;
@@ -126,8 +129,9 @@ gboolean lf_session_set_prompt(LfSession *session, const char *prompt, GError **
  * that can be. Thread-safety: any thread. */
 void lf_session_set_attention(LfSession *session, LfAttention attention, double sparsity);
 
-/* Makes a running lf_session_next return LF_ERROR_CANCELLED within one layer, and every later one
- * at once, until lf_session_resume. A cancelled chunk is generated anew, with the same frames.
+/* Makes a running lf_session_next return LF_ERROR_CANCELLED within one layer (on a GPU, which is
+ * told of a chunk's work in advance, when that has ended: a fraction of a second), and every later
+ * one at once, until lf_session_resume. A cancelled chunk is generated anew, with the same frames.
  * Thread-safety: any thread. */
 void lf_session_cancel(LfSession *session);
 void lf_session_resume(LfSession *session);
@@ -152,11 +156,12 @@ typedef struct {
     int64_t encode_time;  /* prompt to text keys and values; 0 when the prompt did not change */
     int64_t denoise_time; /* the few steps */
     int64_t clean_time;   /* the clean pass */
-    int64_t decode_time;
+    int64_t decode_time; /* on a GPU, where it runs beside the next chunk: 0 before lf_chunk_wait */
     int64_t transfer_time; /* device to host; next to nothing on the CPU */
 } LfChunkInfo;
 
-/* Generates the next chunk. Blocks for as long as that takes. The chunk's memory comes from the
+/* Generates the next chunk. Blocks for as long as that takes, on a GPU but for the decoding, which
+ * runs on beside the next call. The chunk's memory comes from the
  * session's pool and goes back there with its last reference; the pool grows to the most chunks
  * that were alive at once. NULL and an error otherwise, LF_ERROR_CONFIG when no prompt was set; the
  * session can be used again after any error, after LF_ERROR_MEMORY and LF_ERROR_DEVICE when it was
@@ -166,6 +171,10 @@ LfChunk *lf_session_next(LfSession *session, GError **error);
 LfChunk *lf_chunk_ref(LfChunk *chunk);
 void lf_chunk_unref(LfChunk *chunk); /* also after the session was freed */
 const LfChunkInfo *lf_chunk_info(const LfChunk *chunk);
+
+/* Waits until the chunk's frames can be read. lf_chunk_read does, too. Thread-safety: any thread.
+ */
+gboolean lf_chunk_wait(const LfChunk *chunk, GError **error);
 
 /* Frame `index` (0 … n_frames − 1) into `picture`, which has the chunk's size.
  * Thread-safety: any thread. */

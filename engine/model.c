@@ -130,7 +130,7 @@ int lf_model_text_len(const LfModel *model)
 
 LfBackend *lf_model_backend(const LfModel *model, GError **error)
 {
-    return lf_backend_open(model->backend_name, model->n_threads, error);
+    return lf_backend_open(model->backend_name, model->n_threads, model->precision, error);
 }
 
 size_t lf_model_memory(const LfModel *m)
@@ -184,15 +184,15 @@ static gboolean encode_on(const LfModel *m, LfBackend *be, const int32_t *ids, i
     LfArena plan = lf_arena_plan(), arena = {0};
     int dim = lf_model_text_dim(m);
     LfTensor tokens = lf_arena_tensor(&plan, LF_I32, n),
-             text = lf_arena_tensor(&plan, LF_F32, n, dim);
-    lf_text_encoder_forward(m->text_encoder, lf_backend_plan(), &plan, text, tokens, NULL);
+             text = lf_arena_tensor(&plan, be->activation, n, dim);
+    lf_text_encoder_forward(m->text_encoder, lf_backend_plan(be), &plan, text, tokens, NULL);
     if (!lf_arena_init(&arena, be, plan.peak, error))
         return FALSE;
     tokens = lf_arena_tensor(&arena, LF_I32, n);
-    text = lf_arena_tensor(&arena, LF_F32, n, dim);
+    text = lf_arena_tensor(&arena, be->activation, n, dim);
     be->upload(be, tokens.data, ids, lf_tensor_size(tokens));
     lf_text_encoder_forward(m->text_encoder, be, &arena, text, tokens, NULL);
-    be->download(be, out, text.data, lf_tensor_size(text));
+    lf_download_floats(be, out, text);
     gboolean done = be->sync(be, error);
     lf_arena_clear(&arena);
     return done;

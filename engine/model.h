@@ -19,6 +19,7 @@ struct LfModel {
     char *name, *description;
     char *backend_name; /* what sessions open for themselves */
     int n_threads;
+    LfPrecision precision;
     LfBackend *backend; /* that prepared the weights and frees them */
     GPtrArray *sources; /* of the weights, some of which are used in place */
     LfTransformer *transformer;

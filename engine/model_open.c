@@ -212,6 +212,7 @@ static LfModel *model_new(const char *name, LfModelConfig *config, const LfModel
     m->sources = g_ptr_array_new_with_free_func((GDestroyNotify) lf_weight_source_free);
     m->backend_name = g_strdup(options->backend ? options->backend : "auto");
     m->n_threads = options->n_threads;
+    m->precision = options->precision;
     m->backend = lf_model_backend(m, error);
     if (m->backend)
         return m;

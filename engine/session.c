@@ -4,6 +4,9 @@
  * through the transformer once more so that what the cache remembers of it is clean, and is
  * decoded. Whatever stops it half-way leaves the stream where the chunk began: the cache
  * takes the chunk in, and the decoder its memory, only when all is done.
+ *
+ * On a GPU all of a chunk is called without waiting for any of it. One wait ends the chunk, for its
+ * latents; its pictures are waited for by who reads them, while the next chunk is on its way.
  */
 #include "session.h"
 
@@ -13,14 +16,19 @@
 
 /* ---- stages ---------------------------------------------------------------------------------- */
 
-/* Every stage ends here: waits for the backend, notes the time, says why the stage was left. */
-static gboolean finish(LfSession *s, bool done, gint64 start, int64_t *time, GError **error)
+/* Waits for the backend, and says why the chunk was left. Work that was called and is not wanted
+ * any more has to end first: the next attempt uses the same memory. */
+static gboolean finish(LfSession *s, bool done, GError **error)
 {
     gboolean well = s->be->sync(s->be, error);
-    *time += 1000 * (g_get_monotonic_time() - start);
     if (well && !done)
         g_set_error(error, LF_ERROR, LF_ERROR_CANCELLED, "the chunk was cancelled");
     return well && done;
+}
+
+static void note(LfSession *s, LfMoment moment)
+{
+    s->be->note(s->be, s->events[moment]);
 }
 
 static void read_wishes(LfSession *s)
@@ -37,7 +45,7 @@ static gboolean begin(LfSession *s, LfChunk *chunk, GError **error)
 {
     const LfGeometry *g = &s->geometry;
     if (lf_is_cancelled(&s->cancelled))
-        return finish(s, false, g_get_monotonic_time(), &chunk->info.encode_time, error);
+        return finish(s, false, error);
     read_wishes(s);
     if (s->now.prompt_id == 0) {
         g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
@@ -64,9 +72,8 @@ LfTensor lf_session_context(const LfSession *s)
 }
 
 /* Prompt → the keys and values that every layer's cross attention reads. */
-static gboolean encode(LfSession *s, LfChunk *chunk, GError **error)
+static gboolean encode(LfSession *s, GError **error)
 {
-    gint64 start = g_get_monotonic_time();
     bool done = true;
     if (s->encoded == s->now.prompt_id)
         return TRUE;
@@ -81,8 +88,8 @@ static gboolean encode(LfSession *s, LfChunk *chunk, GError **error)
     if (done)
         lf_transformer_text(s->model->transformer, s->be, &s->scratch, &s->text,
                             lf_session_context(s));
-    if (!finish(s, done, start, &chunk->info.encode_time, error))
-        return FALSE;
+    if (!done)
+        return finish(s, done, error);
     s->encoded = s->now.prompt_id;
     return TRUE;
 }
@@ -98,55 +105,66 @@ static void draw(LfSession *s, LfTensor out, int step)
     s->be->upload(s->be, out.data, s->host_noise, lf_tensor_size(out));
 }
 
-/* One pass of the transformer over the chunk; writes its keys and values too. */
-static bool forward(LfSession *s, LfTensor velocity, int step)
+/* All noise first: what follows is the same work in every chunk. */
+static void draw_all(LfSession *s)
 {
-    return lf_transformer_forward(s->model->transformer, s->be, &s->scratch, velocity, s->x,
-                                  &s->modulations[step], &s->text, s->cache, &s->attend,
-                                  &s->cancelled);
-}
-
-/* x = noise; at each step x0 = x − σ·v(x), then, but for the last, x = (1 − σ')·x0 + σ'·noise. */
-static gboolean denoise(LfSession *s, LfChunk *chunk, GError **error)
-{
-    gint64 start = g_get_monotonic_time();
-    bool done = true;
     draw(s, s->x, 0);
-    for (int step = 0; step < s->n_steps && (done = forward(s, s->velocity, step)); step++) {
-        lf_denoise(s->be, s->x, s->x, s->velocity, s->steps[step].sigma);
-        if (step + 1 < s->n_steps) {
-            draw(s, s->noise, step + 1);
-            lf_renoise(s->be, s->x, s->x, s->noise, s->steps[step + 1].sigma);
-        }
-    }
-    return finish(s, done, start, &chunk->info.denoise_time, error);
+    for (int step = 1; step < s->n_steps; step++)
+        draw(s, lf_tensor_at(s->noise, step), step);
 }
 
-/* Until here the cache holds keys and values of the noisy chunk. */
-static gboolean clean(LfSession *s, LfChunk *chunk, GError **error)
+/* The decoder, which follows the transformer and, where it has a backend of its own, is not waited
+ * for. The latents are copied for it once it has done with those of the chunk before. */
+static bool decode(LfSession *s, LfChunk *chunk)
 {
-    gint64 start = g_get_monotonic_time();
-    bool done = forward(s, LF_NONE, s->n_steps);
-    return finish(s, done, start, &chunk->info.clean_time, error);
+    LfBackend *be = s->decoding;
+    if (!lf_given(chunk->rgb))
+        return true;
+    if (be != s->be)
+        s->be->follow(s->be, s->decoded);
+    s->be->copy(s->be, s->clean.data, s->x.data, lf_tensor_size(s->x));
+    note(s, LF_COPIED);
+    be->follow(be, s->events[LF_COPIED]);
+    be->note(be, chunk->decode_begin);
+    if (s->index == 0)
+        lf_decoder_state_reset(be, &s->decoder);
+    bool done = lf_decoder_tiny_forward(s->model->decoder, be, s->decode_scratch, chunk->rgb,
+                                        s->clean, &s->decoder, &s->cancelled);
+    be->note(be, chunk->decode_end);
+    be->note(be, s->decoded);
+    return done;
 }
 
-static gboolean fetch_latents(LfSession *s, LfChunk *chunk, GError **error)
+/* Waits for all but the decoder. */
+static gboolean fetch(LfSession *s, LfChunk *chunk, bool done, GError **error)
 {
+    if (!finish(s, done, error))
+        return FALSE;
     gint64 start = g_get_monotonic_time();
     s->be->download(s->be, chunk->latents.data, s->x.data, lf_tensor_size(s->x));
-    return finish(s, true, start, &chunk->info.transfer_time, error);
+    gboolean well = s->be->sync(s->be, error);
+    LfChunkInfo *info = &chunk->info;
+    LfEvent **at = s->events;
+    info->transfer_time = 1000 * (g_get_monotonic_time() - start);
+    info->encode_time = s->be->between(s->be, at[LF_STARTED], at[LF_ENCODED]);
+    info->denoise_time = s->be->between(s->be, at[LF_ENCODED], at[LF_DENOISED]);
+    info->clean_time = s->be->between(s->be, at[LF_DENOISED], at[LF_CLEANED]);
+    return well;
 }
 
-static gboolean decode(LfSession *s, LfChunk *chunk, GError **error)
+static gboolean generate(LfSession *s, LfChunk *chunk, GError **error)
 {
-    gint64 start = g_get_monotonic_time();
-    if (!lf_given(chunk->rgb))
-        return TRUE;
-    if (s->index == 0)
-        lf_decoder_state_reset(s->be, &s->decoder);
-    bool done = lf_decoder_tiny_forward(s->model->decoder, s->be, &s->scratch, chunk->rgb, s->x,
-                                        &s->decoder, &s->cancelled);
-    return finish(s, done, start, &chunk->info.decode_time, error);
+    note(s, LF_STARTED);
+    if (!encode(s, error))
+        return FALSE;
+    note(s, LF_ENCODED);
+    draw_all(s);
+    bool done = lf_session_denoise(s);
+    note(s, LF_DENOISED);
+    done = done && lf_session_clean(s);
+    note(s, LF_CLEANED);
+    done = done && decode(s, chunk);
+    return fetch(s, chunk, done, error);
 }
 
 LfChunk *lf_session_next(LfSession *s, GError **error)
@@ -154,8 +172,8 @@ LfChunk *lf_session_next(LfSession *s, GError **error)
     LfChunk *chunk = lf_chunk_pool_take(s->pool, error);
     if (!chunk)
         return NULL;
-    if (begin(s, chunk, error) && encode(s, chunk, error) && denoise(s, chunk, error) &&
-        clean(s, chunk, error) && fetch_latents(s, chunk, error) && decode(s, chunk, error)) {
+    if (begin(s, chunk, error) && generate(s, chunk, error) &&
+        (s->decoding->asynchronous || lf_chunk_wait(chunk, error))) {
         lf_kv_cache_commit(s->cache);
         s->index++;
         return chunk;
@@ -196,8 +214,7 @@ gboolean lf_session_set_context(LfSession *s, const float *context, int rows, in
         return FALSE;
     }
     if (rows > 0)
-        s->be->upload(s->be, s->context.data, context,
-                      (size_t) rows * (size_t) text_dim * sizeof *context);
+        lf_upload_floats(s->be, lf_tensor_slice(s->context, 0, rows), context);
     s->n_context = rows;
     g_mutex_lock(&s->lock);
     s->wishes.n_ids = 0;
@@ -217,7 +234,7 @@ void lf_session_set_attention(LfSession *s, LfAttention attention, double sparsi
 void lf_session_set_noise(LfSession *s, LfNoise noise, gpointer data)
 {
     if (noise && !s->host_noise)
-        s->host_noise = g_malloc(lf_tensor_size(s->noise));
+        s->host_noise = g_malloc(lf_tensor_size(s->x));
     s->noise_source = noise;
     s->noise_data = data;
 }

@@ -18,6 +18,27 @@ typedef struct {
     double sparsity; /* 0: the model's */
 } LfWishes;
 
+/* A chunk's moments on `be`. */
+typedef enum {
+    LF_STARTED,
+    LF_ENCODED,
+    LF_DENOISED,
+    LF_CLEANED,
+    LF_COPIED, /* latents are where the decoder reads them */
+    LF_N_MOMENTS
+} LfMoment;
+
+/* What has to be the same for recorded work to be another chunk's, too. */
+typedef struct {
+    int frames, budget, text_rows;
+    float last_logit;
+} LfGraphKey;
+
+typedef struct {
+    LfGraphKey key; /* of the graphs, or, where there are none, of the last chunk */
+    LfGraph *denoise, *clean;
+} LfSessionGraphs;
+
 /* Below 1, where no block would be left. */
 #define LF_MAX_SPARSITY 0.999
 
@@ -25,6 +46,8 @@ struct LfSession {
     LfModel *model;
     LfChunkPool *pool; /* owns the backend */
     LfBackend *be;
+    LfBackend
+        *decoding; /* the decoder's: on a GPU one of its own, beside the next chunk; else `be` */
     LfGeometry geometry;
     int window, sink; /* latent frames; window 0: unbounded */
     int keep_frames;  /* past latent frames whose blocks stay candidates */
@@ -44,12 +67,19 @@ struct LfSession {
     LfAttend attend;  /* of the chunk at work */
 
     LfArena state, scratch;
+    LfArena own_decode_scratch; /* where `decoding` is a backend of its own */
+    LfArena *decode_scratch;    /* that, or `scratch` */
     LfKvCache *cache;
-    LfTensor x, velocity, noise;                /* F32 [c, C, h, w] */
-    LfTensor ids, context;                      /* I32 [text_len], F32 [text_len, text_dim] */
-    LfTextState text;                           /* of the prompt that is shown */
+    LfTensor x, velocity;  /* F32 [c, C, h, w] */
+    LfTensor noise;        /* F32 [n_steps, c, C, h, w] */
+    LfTensor clean;        /* x, for the decoder, while x is the next chunk's */
+    LfTensor ids, context; /* I32 [text_len], activation [text_len, text_dim] */
+    LfTextState text;      /* of the prompt that is shown */
     LfModulation modulations[LF_MAX_STEPS + 1]; /* of each step, and of the clean pass */
     LfDecoderState decoder;
+    LfSessionGraphs graphs;
+    LfEvent *events[LF_N_MOMENTS];
+    LfEvent *decoded; /* the last chunk, on `decoding` */
 
     int cancelled; /* atomic */
     GMutex lock;
@@ -65,6 +95,12 @@ LfAttend lf_session_attend(const LfSession *session, const LfKvCache *cache, dou
 /* Makes the scratch large enough for the chunk that `cache` has begun, however it
  * attends. */
 gboolean lf_session_reserve(LfSession *session, LfKvCache *cache, GError **error);
+
+/* session_graph.c: the chunk's passes, called one by one or, where the last chunk's were the same,
+ * recorded and replayed. False when cancelled. */
+bool lf_session_denoise(LfSession *session);
+bool lf_session_clean(LfSession *session);
+void lf_session_forget_graphs(LfSession *session);
 
 /* A cache without memory that has begun chunk `index`; NULL when there can be none. */
 LfKvCache *lf_session_planned_cache(const LfSession *session, uint64_t index, GError **error);

@@ -108,6 +108,13 @@ static LfTensor take_latents(const LfSession *s, LfArena *arena)
                            g->latent_height, g->latent_width);
 }
 
+/* Of every step; the first one's is drawn where it is wanted. */
+static LfTensor take_noise(const LfSession *s, LfArena *arena)
+{
+    const int64_t *x = s->x.shape;
+    return lf_arena_tensor(arena, LF_F32, s->n_steps, x[0], x[1], x[2], x[3]);
+}
+
 /* Everything that lasts from chunk to chunk but for the cache. */
 static void take_state(LfSession *s, LfArena *arena)
 {
@@ -115,14 +122,58 @@ static void take_state(LfSession *s, LfArena *arena)
     int text_len = lf_model_text_len(s->model);
     s->x = take_latents(s, arena);
     s->velocity = take_latents(s, arena);
-    s->noise = take_latents(s, arena);
+    s->noise = take_noise(s, arena);
+    s->clean = take_latents(s, arena);
     s->ids = lf_arena_tensor(arena, LF_I32, text_len);
-    s->context = lf_arena_tensor(arena, LF_F32, text_len, lf_model_text_dim(s->model));
+    s->context = lf_arena_tensor(arena, s->be->activation, text_len, lf_model_text_dim(s->model));
     s->text = lf_text_state(t, arena);
     for (int i = 0; i <= s->n_steps; i++)
         s->modulations[i] = lf_modulation(t, arena);
     if (s->has_pixels)
         s->decoder = lf_decoder_state(s->model->decoder, &s->geometry, arena);
+}
+
+static LfEvent *take_event(LfBackend *be, GError **error)
+{
+    LfEvent *event = be->event_new(be);
+    if (!event)
+        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY, "no memory for an event on %s",
+                    be->description);
+    return event;
+}
+
+/* The pool takes over the decoder's backend, which finished chunks read pictures through. */
+static gboolean open_backends(LfSession *s, GError **error)
+{
+    s->be = lf_model_backend(s->model, error);
+    if (!s->be)
+        return FALSE;
+    s->decoding = s->be->asynchronous ? lf_model_backend(s->model, error) : s->be;
+    if (!s->decoding)
+        return FALSE;
+    s->decode_scratch = s->decoding == s->be ? &s->scratch : &s->own_decode_scratch;
+    s->pool = lf_chunk_pool_new(s->model, s->decoding, &s->geometry, s->has_pixels);
+    for (int i = 0; i < LF_N_MOMENTS; i++)
+        if (!(s->events[i] = take_event(s->be, error)))
+            return FALSE;
+    s->decoded = take_event(s->decoding, error);
+    return s->decoded != NULL;
+}
+
+/* Before the pool lets go of the decoder's. Work that nobody waited for may be under way. */
+static void close_backends(LfSession *s)
+{
+    if (!s->be)
+        return;
+    for (int i = 0; i < LF_N_MOMENTS; i++)
+        s->be->event_free(s->be, s->events[i]);
+    if (s->decoding)
+        s->decoding->event_free(s->decoding, s->decoded);
+    if (s->be != s->decoding)
+        lf_backend_close(s->be);
+    if (!s->pool)
+        lf_backend_close(s->decoding);
+    lf_chunk_pool_unref(s->pool);
 }
 
 static gboolean allocate(LfSession *s, GError **error)
@@ -132,10 +183,8 @@ static gboolean allocate(LfSession *s, GError **error)
     int text_len = lf_model_text_len(s->model);
     s->wishes.ids = g_new0(int32_t, text_len);
     s->now.ids = g_new0(int32_t, text_len);
-    s->be = lf_model_backend(s->model, error);
-    if (!s->be)
+    if (!open_backends(s, error))
         return FALSE;
-    s->pool = lf_chunk_pool_new(s->model, s->be, &s->geometry, s->has_pixels);
     s->cache = lf_kv_cache_new(s->be, &config, error);
     if (!s->cache)
         return FALSE;
@@ -181,14 +230,26 @@ LfSession *lf_session_new(LfModel *model, const LfSessionOptions *options, GErro
     return NULL;
 }
 
+/* The decoder may still be at work on the last chunk. */
+static void settle(LfSession *s)
+{
+    if (s->be)
+        s->be->sync(s->be, NULL);
+    if (s->decoding && s->decoding != s->be)
+        s->decoding->sync(s->decoding, NULL);
+}
+
 void lf_session_free(LfSession *s)
 {
     if (!s)
         return;
+    settle(s);
+    lf_session_forget_graphs(s);
     lf_kv_cache_free(s->cache);
     lf_arena_clear(&s->state);
     lf_arena_clear(&s->scratch);
-    lf_chunk_pool_unref(s->pool);
+    lf_arena_clear(&s->own_decode_scratch);
+    close_backends(s);
     lf_model_unref(s->model);
     g_mutex_clear(&s->lock);
     g_free(s->wishes.ids);

@@ -49,7 +49,7 @@ LfAttend lf_session_attend(const LfSession *s, const LfKvCache *cache, double sp
 LfKvCache *lf_session_planned_cache(const LfSession *s, uint64_t index, GError **error)
 {
     LfKvCacheConfig config = lf_session_cache_config(s);
-    LfKvCache *cache = lf_kv_cache_new(lf_backend_plan(), &config, error);
+    LfKvCache *cache = lf_kv_cache_new(lf_backend_plan(s->be), &config, error);
     for (uint64_t i = 0; cache && i <= index; i++) {
         if (!lf_kv_cache_begin(cache, i, error))
             g_clear_pointer(&cache, lf_kv_cache_free);
@@ -96,27 +96,35 @@ static void run_conditions(LfSession *s, LfBackend *be, LfArena *arena)
         lf_text_encoder_forward(s->model->text_encoder, be, arena, s->context, s->ids, NULL);
 }
 
+static gboolean enlarge(LfArena *arena, LfBackend *be, size_t size, GError **error)
+{
+    if (size <= arena->size)
+        return TRUE;
+    lf_arena_clear(arena);
+    return lf_arena_init(arena, be, size, error);
+}
+
 gboolean lf_session_reserve(LfSession *s, LfKvCache *cache, GError **error)
 {
-    LfArena plan = lf_arena_plan();
+    LfArena plan = lf_arena_plan(), decoder = lf_arena_plan();
+    LfBackend *nothing = lf_backend_plan(s->be);
+    gboolean shared = s->decode_scratch == &s->scratch;
     LfTextState text = longest_text(s);
     LfAttend dense = lf_session_attend(s, cache, 0);
     LfAttend most = lf_session_attend(s, cache, G_MINDOUBLE);
-    run_conditions(s, lf_backend_plan(), &plan);
-    run_passes(s, lf_backend_plan(), &plan, cache, &text, &dense);
-    run_passes(s, lf_backend_plan(), &plan, cache, &text, &most);
-    run_decoder(s, lf_backend_plan(), &plan);
-    if (plan.peak <= s->scratch.size)
-        return TRUE;
-    lf_arena_clear(&s->scratch);
-    return lf_arena_init(&s->scratch, s->be, plan.peak, error);
+    run_conditions(s, nothing, &plan);
+    run_passes(s, nothing, &plan, cache, &text, &dense);
+    run_passes(s, nothing, &plan, cache, &text, &most);
+    run_decoder(s, nothing, shared ? &plan : &decoder);
+    return enlarge(&s->scratch, s->be, plan.peak, error) &&
+           (shared || enlarge(s->decode_scratch, s->decoding, decoder.peak, error));
 }
 
 LfMemory lf_session_memory(const LfSession *s)
 {
     return (LfMemory){.weights = lf_model_memory(s->model),
                       .state = s->state.size + lf_kv_cache_memory(s->cache),
-                      .scratch = s->scratch.size};
+                      .scratch = s->scratch.size + s->own_decode_scratch.size};
 }
 
 /* The chunk from which on nothing changes any more: its window is full and the growth is done. An
@@ -142,9 +150,9 @@ LfFlops lf_session_flops(LfSession *s)
     g_mutex_unlock(&s->lock);
     LfAttend attend = lf_session_attend(s, cache, sparsity);
     text.rows = s->encoded ? s->text.rows : text.rows;
-    run_passes(s, lf_flop_counter_init(&counter), &plan, cache, &text, &attend);
+    run_passes(s, lf_flop_counter_init(&counter, s->be), &plan, cache, &text, &attend);
     flops.transformer = counter.flops;
-    run_decoder(s, lf_flop_counter_init(&counter), &plan);
+    run_decoder(s, lf_flop_counter_init(&counter, s->be), &plan);
     flops.decoder = counter.flops;
     lf_kv_cache_free(cache);
     return flops;

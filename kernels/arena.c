@@ -9,7 +9,7 @@ LfArena lf_arena_plan(void)
 bool lf_arena_init(LfArena *arena, LfBackend *backend, size_t size, GError **error)
 {
     *arena = lf_arena_plan();
-    if (backend == lf_backend_plan())
+    if (lf_backend_is_plan(backend))
         return true;
     *arena = (LfArena){.backend = backend, .size = size};
     arena->base = backend->alloc(backend, MAX(size, 1));
@@ -43,6 +43,14 @@ LfTensor lf_arena_take(LfArena *arena, LfType type, const int64_t *shape)
         t.data = arena->base + arena->used;
     arena->used += size;
     arena->peak = MAX(arena->peak, arena->used);
+    return t;
+}
+
+LfTensor lf_arena_rows(LfArena *arena, LfType type, int64_t rows, int64_t width)
+{
+    LfTensor t = lf_arena_tensor(arena, type, rows, width);
+    if (type == LF_F8_E4M3)
+        t.scales = lf_f32(lf_arena_tensor(arena, LF_F32, 2, rows));
     return t;
 }
 

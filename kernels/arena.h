@@ -37,6 +37,11 @@ void lf_arena_clear(LfArena *arena);
     lf_arena_take((arena), (type), (const int64_t[LF_MAX_DIMS + 1]){__VA_ARGS__})
 LfTensor lf_arena_take(LfArena *arena, LfType type, const int64_t *shape);
 
+/* An activation [rows, width] of a type that a linear may want (lf_weight_input). F8_E4M3 has
+ * `scales` F32 [2, rows]: for each row the factor that its numbers are to be multiplied by, and the
+ * row's Euclidean norm, factor included. */
+LfTensor lf_arena_rows(LfArena *arena, LfType type, int64_t rows, int64_t width);
+
 /* Gives back everything that was taken since `mark` = arena->used was read. */
 void lf_arena_release(LfArena *arena, size_t mark);
 

@@ -1,24 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Opening a backend by name, and the backend that does nothing.
+ * What all backends share, and the one that does nothing.
  */
 #include "backend.h"
 #include "ops.h"
 #include "weight.h"
 
-LfBackend *lf_backend_open(const char *name, int n_threads, GError **error)
-{
-    if (g_str_equal(name, "auto") || g_str_equal(name, "cpu"))
-        return lf_backend_open_cpu(n_threads, error);
-    g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED, "no backend \"%s\": use \"auto\" or \"cpu\"",
-                name);
-    return NULL;
-}
-
 void lf_backend_close(LfBackend *be)
 {
     if (be)
         be->close(be);
+}
+
+void lf_upload_floats(LfBackend *be, LfTensor dst, const float *values)
+{
+    if (dst.type == LF_F32 || lf_backend_is_plan(be)) {
+        be->upload(be, dst.data, values, lf_tensor_size(dst));
+        return;
+    }
+    g_autofree void *converted = g_malloc(lf_tensor_size(dst));
+    lf_from_float(converted, dst.type, values, lf_tensor_count(dst));
+    be->upload(be, dst.data, converted, lf_tensor_size(dst));
+}
+
+void lf_download_floats(LfBackend *be, float *values, LfTensor src)
+{
+    if (src.type == LF_F32) {
+        be->download(be, values, src.data, lf_tensor_size(src));
+        return;
+    }
+    g_autofree void *narrow = g_malloc(lf_tensor_size(src));
+    be->download(be, narrow, src.data, lf_tensor_size(src));
+    lf_to_float(values, narrow, src.type, lf_tensor_count(src));
 }
 
 /* ---- the plan: every operation is a prototype's worth of nothing ---- */
@@ -52,12 +65,36 @@ static LfWeight *plan_weight_new(LfBackend *be, LfWeightKind kind, LfTensor sour
     weight->kind = kind;
     weight->out = source.shape[0];
     weight->in = source.shape[1];
+    weight->input = be->activation;
     return weight;
 }
 
 static void plan_weight_free(LfBackend *be, LfWeight *weight)
 {
     g_free(weight);
+}
+
+static void plan_clear(LfBackend *be, void *dst, size_t size)
+{
+}
+
+static LfEvent *plan_event_new(LfBackend *be)
+{
+    return NULL;
+}
+
+static void plan_event(LfBackend *be, LfEvent *event)
+{
+}
+
+static bool plan_await(LfBackend *be, LfEvent *event, GError **error)
+{
+    return true;
+}
+
+static int64_t plan_between(LfBackend *be, LfEvent *from, LfEvent *to)
+{
+    return 0;
 }
 
 static void plan_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,
@@ -171,20 +208,24 @@ static const LfOps plan_ops = {
     .pixels = plan_pixels,
 };
 
-LfBackend *lf_backend_plan(void)
+#define PLAN(ACTIVATION, PICTURE, PRECISION)                                                       \
+    {                                                                                              \
+        .ops = &plan_ops, .name = "plan", .description = "no machine: shapes only",                \
+        .n_threads = 1, .precision = PRECISION, .activation = ACTIVATION, .picture = PICTURE,      \
+        .alloc = plan_alloc, .free = plan_free, .upload = plan_move, .download = plan_move,        \
+        .copy = plan_move, .clear = plan_clear, .sync = plan_sync, .event_new = plan_event_new,    \
+        .event_free = plan_event, .note = plan_event, .await = plan_await, .follow = plan_event,   \
+        .between = plan_between, .close = plan_close                                               \
+    }
+
+LfBackend *lf_backend_plan(const LfBackend *like)
 {
-    static LfBackend plan = {
-        .ops = &plan_ops,
-        .name = "plan",
-        .description = "no machine: shapes only",
-        .n_threads = 1,
-        .alloc = plan_alloc,
-        .free = plan_free,
-        .upload = plan_move,
-        .download = plan_move,
-        .copy = plan_move,
-        .sync = plan_sync,
-        .close = plan_close,
-    };
-    return &plan;
+    static LfBackend f32 = PLAN(LF_F32, LF_F32, LF_PRECISION_FP32);
+    static LfBackend bf16 = PLAN(LF_BF16, LF_F16, LF_PRECISION_BF16);
+    return like && like->activation == LF_BF16 ? &bf16 : &f32;
+}
+
+bool lf_backend_is_plan(const LfBackend *be)
+{
+    return be->ops == &plan_ops;
 }

@@ -11,16 +11,23 @@
 #define LF_KERNELS_BACKEND_H
 
 #include "error.h"
+#include "precision.h"
 #include "tensor.h"
 
 typedef struct LfBackend LfBackend;
 typedef struct LfOps LfOps;
+typedef struct LfGraph LfGraph; /* recorded work */
+typedef struct LfEvent LfEvent;
 
 struct LfBackend {
     const LfOps *ops;      /* every entry callable; see ops.h */
-    const char *name;      /* "cpu", "plan" */
+    const char *name;      /* "cpu", "cuda", "plan" */
     char description[128]; /* for people: "AMD EPYC, 2 threads, AVX-512" */
     int n_threads;         /* threads that one operation may use; 1 for a device */
+    LfPrecision precision; /* never AUTO */
+    LfType activation;     /* of the transformers' activations, keys and values: F32, BF16 */
+    LfType picture;        /* of the decoder's activations: F32, F16 */
+    bool asynchronous;     /* operations may return before they have ended */
 
     /* Memory that the operations can reach, aligned to 256 bytes. NULL when there is not as much.
      */
@@ -31,8 +38,31 @@ struct LfBackend {
     void (*upload)(LfBackend *be, void *dst, const void *src, size_t size);
     void (*download)(LfBackend *be, void *dst, const void *src, size_t size);
     void (*copy)(LfBackend *be, void *dst, const void *src, size_t size);
+    void (*clear)(LfBackend *be, void *dst, size_t size); /* zero bytes */
     /* Waits for everything; false and an error when any operation since the last call failed. */
     bool (*sync)(LfBackend *be, GError **error);
+
+    /* A moment in the work of one of the machine's backends: that at which all has ended that was
+     * called on it before `note`. `await` lets the caller wait for it (any thread), and is false
+     * with an error when the device has failed; `follow` lets all that is called on `be` from here
+     * on wait, and nobody else; `between` is the time from one moment to another in nanoseconds,
+     * both of which have come. event_new is NULL when there is no memory. */
+    LfEvent *(*event_new)(LfBackend *be);
+    void (*event_free)(LfBackend *be, LfEvent *event); /* NULL is fine */
+    void (*note)(LfBackend *be, LfEvent *event);
+    bool (*await)(LfBackend *be, LfEvent *event, GError **error);
+    void (*follow)(LfBackend *be, LfEvent *event);
+    int64_t (*between)(LfBackend *be, LfEvent *from, LfEvent *to);
+
+    /* What is called between record and recorded is kept and not run; replay runs it, at a fraction
+     * of the cost of calling it. Addresses and numbers are those of the recording. No upload,
+     * download, sync or event between. NULL where a backend gains nothing by it: then all four
+     * are. recorded returns NULL, and the failure is latched, when it went wrong. */
+    void (*record)(LfBackend *be);
+    LfGraph *(*recorded)(LfBackend *be);
+    void (*replay)(LfBackend *be, LfGraph *graph);
+    void (*graph_free)(LfBackend *be, LfGraph *graph); /* NULL is fine */
+
     void (*close)(LfBackend *be);
 };
 
@@ -41,12 +71,24 @@ struct LfBackend {
  * environment limits that, for tests and bug reports. */
 LfBackend *lf_backend_open_cpu(int n_threads, GError **error);
 
-/* A backend whose operations do nothing and whose memory is none: checks shapes, sizes arenas. */
-LfBackend *lf_backend_plan(void);
+/* CUDA device number `device`, through a module of its own (kernels/cuda), which is opened when it
+ * is first asked for. LF_ERROR_DEVICE when there is no driver, an old one, or no such device;
+ * LF_ERROR_UNSUPPORTED without the module, or for FP8 on a device before Hopper. */
+LfBackend *lf_backend_open_cuda(int device, LfPrecision precision, GError **error);
 
-/* By name: "auto" or "cpu". LF_ERROR_UNSUPPORTED for any other. */
-LfBackend *lf_backend_open(const char *name, int n_threads, GError **error);
+/* A backend whose operations do nothing and whose memory is none: checks shapes, sizes arenas. Its
+ * types are those of `like`, or F32 for NULL. */
+LfBackend *lf_backend_plan(const LfBackend *like);
+bool lf_backend_is_plan(const LfBackend *be);
+
+/* By name: "cpu", "cuda", "cuda:1" …, or "auto": CUDA where that can be opened, else the CPU.
+ * LF_ERROR_UNSUPPORTED for any other, and for a precision that the backend does not have. */
+LfBackend *lf_backend_open(const char *name, int n_threads, LfPrecision precision, GError **error);
 
 void lf_backend_close(LfBackend *be); /* NULL is fine */
+
+/* As upload and download, for floats on the host and a tensor of F32, BF16 or F16. */
+void lf_upload_floats(LfBackend *be, LfTensor dst, const float *values);
+void lf_download_floats(LfBackend *be, float *values, LfTensor src);
 
 #endif

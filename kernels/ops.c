@@ -46,11 +46,31 @@ static bool has_shape(LfTensor t, LfType type, int n_dims, const int64_t *shape)
         }                                                                                          \
     } while (0)
 
+#define SHAPE_OF(t, type, ...)                                                                     \
+    has_shape((t), (type), sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                     \
+              (const int64_t[]){__VA_ARGS__})
+/* An activation, a picture's activation. */
+#define A_SHAPE(t, ...) SHAPE_OF(t, be->activation, __VA_ARGS__)
+#define P_SHAPE(t, ...) SHAPE_OF(t, be->picture, __VA_ARGS__)
 #define SHAPE(t, type, ...)                                                                        \
     has_shape((t), LF_##type, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                  \
               (const int64_t[]){__VA_ARGS__})
 #define SHAPE_OR_NONE(t, type, ...) (!lf_given(t) || SHAPE(t, type, __VA_ARGS__))
 #define SAME(a, b)                  has_shape((a), (b).type, (b).n_dims, (b).shape)
+
+/* Rows that a linear reads: of the backend's type, or FP8 with scales (which a plan has no memory
+ * for, either). */
+static bool rows_hold(const LfBackend *be, LfTensor t, int64_t rows, int64_t width)
+{
+    return A_SHAPE(t, rows, width) || ((t.scales || !t.data) && SHAPE(t, F8_E4M3, rows, width));
+}
+
+static bool linear_reads(const LfBackend *be, const LfWeight *weight, LfTensor x)
+{
+    return lf_weight_is_linear(weight->kind) &&
+           (x.type == weight->input || lf_backend_is_plan(be)) &&
+           rows_hold(be, x, x.shape[0], weight->in);
+}
 
 static int64_t blocks(int64_t tokens, int64_t block)
 {
@@ -61,7 +81,7 @@ static int64_t blocks(int64_t tokens, int64_t block)
 
 static bool weight_shape(LfWeightKind kind, LfTensor t)
 {
-    if (kind == LF_WEIGHT_LINEAR || kind == LF_WEIGHT_EMBEDDING)
+    if (lf_weight_is_linear(kind) || kind == LF_WEIGHT_EMBEDDING)
         return t.n_dims == 2;
     return t.n_dims == 4 && t.shape[2] == 3 && t.shape[3] == 3;
 }
@@ -99,14 +119,18 @@ size_t lf_weight_memory(const LfWeight *weight)
     return weight->memory;
 }
 
+LfType lf_weight_input(const LfWeight *weight)
+{
+    return weight->input;
+}
+
 /* ---- linear ---- */
 
 void lf_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
                LfActivation activation)
 {
-    REQUIRE(weight->kind == LF_WEIGHT_LINEAR, out, x);
-    REQUIRE(SHAPE(x, F32, x.shape[0], weight->in), x);
-    REQUIRE(SHAPE(out, F32, x.shape[0], weight->out), out, x);
+    REQUIRE(linear_reads(be, weight, x), out, x);
+    REQUIRE(rows_hold(be, out, x.shape[0], weight->out), out, x);
     REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, out);
     be->ops->linear(be, out, x, weight, bias, activation);
 }
@@ -114,9 +138,8 @@ void lf_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, 
 void lf_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight,
                         LfTensor bias, LfTensor gate)
 {
-    REQUIRE(weight->kind == LF_WEIGHT_LINEAR, x, y);
-    REQUIRE(SHAPE(y, F32, y.shape[0], weight->in), y);
-    REQUIRE(SHAPE(x, F32, y.shape[0], weight->out), x, y);
+    REQUIRE(linear_reads(be, weight, y), x, y);
+    REQUIRE(A_SHAPE(x, y.shape[0], weight->out) || SHAPE(x, F32, y.shape[0], weight->out), x, y);
     REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, x);
     REQUIRE(SHAPE_OR_NONE(gate, F32, weight->out), gate, x);
     be->ops->linear_residual(be, x, y, weight, bias, gate);
@@ -127,7 +150,8 @@ void lf_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *w
 void lf_layer_norm_modulate(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, LfTensor shift,
                             float eps)
 {
-    REQUIRE(SHAPE(x, F32, x.shape[0], x.shape[1]) && SAME(out, x), out, x);
+    REQUIRE(A_SHAPE(x, x.shape[0], x.shape[1]), x);
+    REQUIRE(rows_hold(be, out, x.shape[0], x.shape[1]), out, x);
     REQUIRE(SHAPE(scale, F32, x.shape[1]) && SAME(shift, scale), scale, shift, x);
     be->ops->layer_norm_modulate(be, out, x, scale, shift, eps);
 }
@@ -135,14 +159,15 @@ void lf_layer_norm_modulate(LfBackend *be, LfTensor out, LfTensor x, LfTensor sc
 void lf_layer_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, LfTensor bias,
                    float eps)
 {
-    REQUIRE(SHAPE(x, F32, x.shape[0], x.shape[1]) && SAME(out, x), out, x);
+    REQUIRE(A_SHAPE(x, x.shape[0], x.shape[1]), x);
+    REQUIRE(rows_hold(be, out, x.shape[0], x.shape[1]), out, x);
     REQUIRE(SHAPE(weight, F32, x.shape[1]) && SAME(bias, weight), weight, bias, x);
     be->ops->layer_norm(be, out, x, weight, bias, eps);
 }
 
 void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float eps)
 {
-    REQUIRE(SHAPE(x, F32, x.shape[0], x.shape[1]) && SAME(out, x), out, x);
+    REQUIRE(A_SHAPE(x, x.shape[0], x.shape[1]) && SAME(out, x), out, x);
     REQUIRE(SHAPE(weight, F32, x.shape[1]), weight, x);
     be->ops->rms_norm(be, out, x, weight, eps);
 }
@@ -150,10 +175,10 @@ void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float
 /* ---- self attention ---- */
 
 /* k and v [S, H, T, d] and as many frames as the chunk needs. */
-static bool window_holds(const LfWindow *w)
+static bool window_holds(const LfBackend *be, const LfWindow *w)
 {
     const int64_t *s = w->k.shape;
-    return SHAPE(w->k, F32, s[0], s[1], s[2], s[3]) && SAME(w->v, w->k) &&
+    return A_SHAPE(w->k, s[0], s[1], s[2], s[3]) && SAME(w->v, w->k) &&
            SHAPE(w->slots, I32, w->slots.shape[0]) && w->chunk >= 1 &&
            w->chunk <= w->slots.shape[0] && w->slots.shape[0] <= s[0];
 }
@@ -176,12 +201,12 @@ void lf_qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow
                       LfTensor qkv, LfTensor q_weight, LfTensor k_weight, const LfRope *rope,
                       int query_block, float eps)
 {
-    REQUIRE(window_holds(window) && pools_hold(window), window->k, window->v, window->k_pool,
+    REQUIRE(window_holds(be, window) && pools_hold(window), window->k, window->v, window->k_pool,
             window->slots);
     int64_t heads = window->k.shape[1], tokens = window->k.shape[2], head = window->k.shape[3];
     int64_t chunk = window->chunk;
-    REQUIRE(SHAPE(qkv, F32, chunk * tokens, 3 * heads * head), qkv, window->k);
-    REQUIRE(SHAPE(q, F32, heads, chunk * tokens, head), q, window->k);
+    REQUIRE(A_SHAPE(qkv, chunk * tokens, 3 * heads * head), qkv, window->k);
+    REQUIRE(A_SHAPE(q, heads, chunk * tokens, head), q, window->k);
     REQUIRE(SHAPE(q_weight, F32, heads * head) && SAME(k_weight, q_weight), q_weight, k_weight);
     REQUIRE(rope_holds(rope, chunk, tokens, head), rope->time, rope->row, rope->col, window->k);
     REQUIRE(query_block >= 1 || !lf_given(q_pool), q_pool);
@@ -192,7 +217,8 @@ void lf_qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow
 
 void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
 {
-    REQUIRE(SHAPE(x, F32, x.shape[0], x.shape[1], x.shape[2]) && SAME(out, x), out, x);
+    REQUIRE(x.type == be->activation || x.type == LF_F32, x);
+    REQUIRE(SHAPE_OF(x, x.type, x.shape[0], x.shape[1], x.shape[2]) && SAME(out, x), out, x);
     REQUIRE(SHAPE(turn, F32, turn.shape[0], 2) && 2 * turn.shape[0] <= x.shape[2], turn, x);
     be->ops->rope_shift(be, out, x, turn);
 }
@@ -200,7 +226,7 @@ void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
 void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
                       const LfSelection *selection)
 {
-    REQUIRE(window_holds(window) && pools_hold(window), window->k, window->v, window->k_pool,
+    REQUIRE(window_holds(be, window) && pools_hold(window), window->k, window->v, window->k_pool,
             window->slots);
     int64_t heads = window->k.shape[1], n_queries = q_pool.shape[1];
     int64_t past = window->slots.shape[0] - window->chunk;
@@ -219,11 +245,11 @@ void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWi
 void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
                   int query_block)
 {
-    REQUIRE(window_holds(window), window->k, window->v, window->slots);
+    REQUIRE(window_holds(be, window), window->k, window->v, window->slots);
     int64_t heads = window->k.shape[1], tokens = window->k.shape[2], head = window->k.shape[3];
     int64_t chunk = window->chunk;
-    REQUIRE(SHAPE(q, F32, heads, chunk * tokens, head), q, window->k);
-    REQUIRE(SHAPE(out, F32, chunk * tokens, heads * head), out, q);
+    REQUIRE(A_SHAPE(q, heads, chunk * tokens, head), q, window->k);
+    REQUIRE(A_SHAPE(out, chunk * tokens, heads * head), out, q);
     REQUIRE(!lf_given(table) || (query_block >= 1 && window->key_block >= 1), table);
     REQUIRE(SHAPE_OR_NONE(table, I32, heads, chunk * blocks(tokens, query_block), table.shape[2]),
             table, q);
@@ -235,8 +261,8 @@ void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *windo
 void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v, int heads,
                         float last_logit)
 {
-    REQUIRE(SHAPE(q, F32, q.shape[0], q.shape[1]) && SAME(out, q), out, q);
-    REQUIRE(SHAPE(k, F32, k.shape[0], q.shape[1]) && SAME(v, k), k, v, q);
+    REQUIRE(A_SHAPE(q, q.shape[0], q.shape[1]) && SAME(out, q), out, q);
+    REQUIRE(A_SHAPE(k, k.shape[0], q.shape[1]) && SAME(v, k), k, v, q);
     REQUIRE(heads >= 1 && q.shape[1] % heads == 0, q);
     be->ops->cross_attention(be, out, q, k, v, heads, last_logit);
 }
@@ -244,8 +270,8 @@ void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfT
 void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
                        LfTensor bias)
 {
-    REQUIRE(SHAPE(q, F32, q.shape[0], q.shape[1]) && SAME(k, q) && SAME(v, q) && SAME(out, q), out,
-            q, k, v);
+    REQUIRE(A_SHAPE(q, q.shape[0], q.shape[1]) && SAME(k, q) && SAME(v, q) && SAME(out, q), out, q,
+            k, v);
     REQUIRE(SHAPE(bias, F32, bias.shape[0], q.shape[0], q.shape[0]), bias, q);
     REQUIRE(q.shape[1] % bias.shape[0] == 0, q, bias);
     be->ops->text_attention(be, out, q, k, v, bias);
@@ -264,35 +290,35 @@ void lf_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor i
 {
     REQUIRE(table->kind == LF_WEIGHT_EMBEDDING, out, ids);
     REQUIRE(SHAPE(ids, I32, ids.shape[0]), ids);
-    REQUIRE(SHAPE(out, F32, ids.shape[0], table->in), out, ids);
+    REQUIRE(A_SHAPE(out, ids.shape[0], table->in), out, ids);
     be->ops->embedding(be, out, table, ids);
 }
 
 void lf_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up)
 {
-    REQUIRE(SHAPE(gate, F32, gate.shape[0], gate.shape[1]) && SAME(up, gate), gate, up);
+    REQUIRE(A_SHAPE(gate, gate.shape[0], gate.shape[1]) && SAME(up, gate), gate, up);
     be->ops->gelu_gate(be, gate, up);
 }
 
 /* ---- latents ---- */
 
 /* x is [frames, channels, h, w] of whole patches, rows their [N, 4·channels]. */
-static bool patches_hold(LfTensor rows, LfTensor x)
+static bool patches_hold(const LfBackend *be, LfTensor rows, LfTensor x)
 {
     const int64_t *s = x.shape;
     return SHAPE(x, F32, s[0], s[1], s[2], s[3]) && s[2] % 2 == 0 && s[3] % 2 == 0 &&
-           SHAPE(rows, F32, s[0] * (s[2] / 2) * (s[3] / 2), 4 * s[1]);
+           A_SHAPE(rows, s[0] * (s[2] / 2) * (s[3] / 2), 4 * s[1]);
 }
 
 void lf_patchify(LfBackend *be, LfTensor out, LfTensor x)
 {
-    REQUIRE(patches_hold(out, x), out, x);
+    REQUIRE(patches_hold(be, out, x), out, x);
     be->ops->patchify(be, out, x);
 }
 
 void lf_unpatchify(LfBackend *be, LfTensor out, LfTensor x)
 {
-    REQUIRE(patches_hold(x, out), out, x);
+    REQUIRE(patches_hold(be, x, out), out, x);
     be->ops->unpatchify(be, out, x);
 }
 
@@ -320,7 +346,7 @@ void lf_squash(LfBackend *be, LfTensor out, LfTensor x)
 {
     const int64_t *s = x.shape;
     REQUIRE(SHAPE(x, F32, s[0], s[1], s[2], s[3]), x);
-    REQUIRE(SHAPE(out, F32, s[0], s[2], s[3], s[1]), out, x);
+    REQUIRE(P_SHAPE(out, s[0], s[2], s[3], s[1]), out, x);
     be->ops->squash(be, out, x);
 }
 
@@ -329,10 +355,11 @@ void lf_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const Lf
 {
     const int64_t *s = x.shape;
     REQUIRE(weight->kind == LF_WEIGHT_CONV3X3, out, x);
-    REQUIRE(SHAPE(x, F32, s[0], s[1], s[2], s[3]), x);
-    REQUIRE(SHAPE_OR_NONE(past, F32, s[0], s[1], s[2], past.shape[3]), past, x);
+    REQUIRE(P_SHAPE(x, s[0], s[1], s[2], s[3]), x);
+    REQUIRE(!lf_given(past) || P_SHAPE(past, s[0], s[1], s[2], past.shape[3]), past, x);
     REQUIRE(s[3] + past.shape[3] == weight->in, x, past);
-    REQUIRE(SHAPE(out, F32, s[0], s[1], s[2], weight->out), out, x);
+    REQUIRE(out.type == be->picture || out.type == LF_F32, out);
+    REQUIRE(SHAPE_OF(out, out.type, s[0], s[1], s[2], weight->out), out, x);
     REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, out);
     REQUIRE(!lf_given(residual) || SAME(residual, out), residual, out);
     be->ops->conv3x3(be, out, x, past, weight, bias, residual, relu);
@@ -342,15 +369,15 @@ void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *wei
 {
     const int64_t *s = x.shape;
     REQUIRE(weight->kind == LF_WEIGHT_CONV_UP2, out, x);
-    REQUIRE(SHAPE(x, F32, s[0], s[1], s[2], weight->in), x);
-    REQUIRE(SHAPE(out, F32, s[0], 2 * s[1], 2 * s[2], weight->out), out, x);
+    REQUIRE(P_SHAPE(x, s[0], s[1], s[2], weight->in), x);
+    REQUIRE(P_SHAPE(out, s[0], 2 * s[1], 2 * s[2], weight->out), out, x);
     be->ops->conv3x3_up2(be, out, x, weight, relu);
 }
 
 void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x)
 {
     const int64_t *s = x.shape;
-    REQUIRE(SHAPE(x, F32, s[0], s[1], s[2], 3), x);
+    REQUIRE(P_SHAPE(x, s[0], s[1], s[2], 3), x);
     REQUIRE(SHAPE(out, U8, s[0], s[1], s[2], 3), out, x);
     be->ops->rgb8(be, out, x);
 }

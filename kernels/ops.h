@@ -8,8 +8,10 @@
  * Letters: c frames of a chunk, T tokens of a frame, N = c·T rows, H heads, d head dimension,
  * D = H·d model width, S slots of the cache, Bq/Bk query and key tokens of a block,
  * nq = ceil(T/Bq), nk = ceil(T/Bk) blocks of a frame; the last block of a frame may be partial.
- * Activations are F32. Unless said otherwise outputs overlap no input.
- * An LfTensor marked "or LF_NONE" may be left out.
+ * Types: A is the backend's type of activations, P that of pictures (F32 both on the CPU; BF16 and
+ * F16 on a GPU). R is A, or rows of F8_E4M3 with their scales (lf_arena_rows): whatever the linear
+ * that reads them wants, lf_weight_input(). Vectors of weights are F32. Sums are F32 everywhere.
+ * Unless said otherwise outputs overlap no input. An LfTensor marked "or LF_NONE" may be left out.
  */
 #ifndef LF_KERNELS_OPS_H
 #define LF_KERNELS_OPS_H
@@ -22,10 +24,12 @@
 
 /* What a weight is for: it decides how a backend packs, converts or quantises it, once, at load. */
 typedef enum {
-    LF_WEIGHT_LINEAR,   /* [out, in] for lf_linear, lf_linear_residual */
-    LF_WEIGHT_CONV3X3,  /* [out, in, 3, 3] for lf_conv3x3 */
-    LF_WEIGHT_CONV_UP2, /* [out, in, 3, 3] for lf_conv3x3_up2 */
-    LF_WEIGHT_EMBEDDING /* [rows, width] for lf_embedding: stays where it is, rows are gathered */
+    LF_WEIGHT_LINEAR,     /* [out, in] for lf_linear, lf_linear_residual */
+    LF_WEIGHT_LINEAR_LOW, /* the same, of a transformer's block: FP8 where the backend's precision
+                             is */
+    LF_WEIGHT_CONV3X3,    /* [out, in, 3, 3] for lf_conv3x3 */
+    LF_WEIGHT_CONV_UP2,   /* [out, in, 3, 3] for lf_conv3x3_up2 */
+    LF_WEIGHT_EMBEDDING   /* [rows, width] for lf_embedding: stays where it is, rows are gathered */
 } LfWeightKind;
 
 /* A matrix as its backend wants to read it. Opaque but for its shape. Immutable: any number of
@@ -41,31 +45,35 @@ void lf_weight_free(LfBackend *be, LfWeight *weight); /* NULL is fine */
 int64_t lf_weight_out(const LfWeight *weight);        /* rows: out channels */
 int64_t lf_weight_in(const LfWeight *weight);         /* columns: in channels */
 size_t lf_weight_memory(const LfWeight *weight);      /* bytes it holds itself (0 when in place) */
+LfType lf_weight_input(const LfWeight *weight); /* of a linear: the type that x has to be of */
 
 /* ---- linear: out = x·Wᵀ -------------------------------------------------------------------- */
 
 typedef enum { LF_ACT_NONE, LF_ACT_GELU_TANH, LF_ACT_SILU } LfActivation;
 
-/* out [N, O] = act(x [N, I] · W [O, I]ᵀ + bias [O] or LF_NONE). gelu is the tanh form.
- * Bound: 2·N·I·O FLOP. */
+/* out R [N, O] = act(x [N, I] · W [O, I]ᵀ + bias [O] or LF_NONE). gelu is the tanh form. x is of
+ * lf_weight_input(weight). As F8_E4M3, out has a scale for each row that no value of the row can
+ * exceed by; it need not be the smallest. Bound: 2·N·I·O FLOP. */
 void lf_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
                LfActivation activation);
 
-/* x [N, O] += gate [O] or 1 ⊙ (y [N, I] · W [O, I]ᵀ + bias [O] or LF_NONE), in place. */
+/* x A or F32 [N, O] += gate [O] or 1 ⊙ (y [N, I] · W [O, I]ᵀ + bias [O] or LF_NONE), in place. y is
+ * of lf_weight_input(weight). */
 void lf_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight,
                         LfTensor bias, LfTensor gate);
 
 /* ---- norms -------------------------------------------------------------------------------- */
 
-/* out [N, D] = LN(x) ⊙ (1 + scale [D]) + shift [D]; LN has no affine of its own. Bound: bytes. */
+/* out R [N, D] = LN(x A) ⊙ (1 + scale [D]) + shift [D]; LN has no affine of its own. Bound: bytes.
+ */
 void lf_layer_norm_modulate(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, LfTensor shift,
                             float eps);
 
-/* out [N, D] = LN(x) ⊙ weight [D] + bias [D]. */
+/* out R [N, D] = LN(x A) ⊙ weight [D] + bias [D]. */
 void lf_layer_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, LfTensor bias,
                    float eps);
 
-/* out [N, D] = x / sqrt(mean(x²) + eps) ⊙ weight [D]. out may be x. */
+/* out A [N, D] = x A / sqrt(mean(x²) + eps) ⊙ weight [D]. out may be x. */
 void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float eps);
 
 /* ---- self attention over the window -------------------------------------------------------- */
@@ -81,27 +89,28 @@ typedef struct {
 
 /* The frames that a chunk attends to: itself (the tail, the last c of them) and its past. */
 typedef struct {
-    LfTensor k, v;   /* F32 [S, H, T, d]; keys are normed and rotated */
+    LfTensor k, v;   /* A [S, H, T, d]; keys are normed and rotated */
     LfTensor k_pool; /* F32 [S, H, nk, d]: means of the keys of each block */
     LfTensor slots;  /* I32 [frames]: the slot of each frame of the window, oldest first */
     int chunk;       /* c: how many of `slots`, at the end, are the tail */
     int key_block;   /* Bk */
 } LfWindow;
 
-/* From the product qkv [N, 3·D] (row: q, k, v):
- *   q [H, N, d]              = rope(rms(q) ⊙ q_weight [D])
+/* From the product qkv A [N, 3·D] (row: q, k, v):
+ *   q A [H, N, d]            = rope(rms(q) ⊙ q_weight [D])
  *   window k, at the tail    = rope(rms(k) ⊙ k_weight [D])
  *   window v, at the tail    = v
- *   q_pool [H, c·nq, d] or LF_NONE = means of q over each query block of `query_block` tokens
- *   window k_pool, at the tail     = means of k over each key block
- * The norms run over all D channels, before the split into heads. Means are over valid tokens.
+ *   q_pool F32 [H, c·nq, d] or LF_NONE = means of q over each query block of `query_block` tokens
+ *   window k_pool, at the tail         = means of k over each key block
+ * The norms run over all D channels, before the split into heads. Means are over valid tokens, of
+ * what q and k are before they are rounded to A.
  * Bound: bytes. */
 void lf_qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window,
                       LfTensor qkv, LfTensor q_weight, LfTensor k_weight, const LfRope *rope,
                       int query_block, float eps);
 
 /* out [H, n, d] = x [H, n, d] with its first n_time pairs turned by turn [n_time, 2] (cos, sin):
- * moves keys, or means of keys, of one frame to another frame number. out may be x. */
+ * moves keys (A), or means of keys (F32), of one frame to another frame number. out may be x. */
 void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn);
 
 /* Hierarchical selection. Ties go to the lower index. */
@@ -112,84 +121,87 @@ typedef struct {
 } LfSelection;
 
 /* table I32 [H, c·nq, budget]: for each head and query block the `budget` key blocks with the
- * largest q_pool·k_pool among all blocks of the tail and of the past frames kept for this query
- * block. A block's number is (position in the window)·nk + block of the frame; ascending.
- * budget ≤ candidates. Formula: light-forcing specification, steps 2 and 3. */
+ * largest q_pool F32 [H, c·nq, d]·k_pool among all blocks of the tail and of the past frames kept
+ * for this query block. A block's number is (position in the window)·nk + block of the frame;
+ * ascending. budget ≤ candidates. Formula: light-forcing specification, steps 2 and 3. */
 void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
                       const LfSelection *selection);
 
-/* out [N, D] = softmax(q·kᵀ/√d)·v over the key blocks in `table` (as lf_select_blocks writes it;
- * the query block of row n is that of its frame), or over the whole window for LF_NONE.
- * Exact softmax, F32. Bound: 4·N·keys·D FLOP. */
+/* out A [N, D] = softmax(q A [H, N, d]·kᵀ/√d)·v over the key blocks in `table` (as lf_select_blocks
+ * writes it; the query block of row n is that of its frame), or over the whole window for LF_NONE.
+ * Exact softmax, sums in F32. Bound: 4·N·keys·D FLOP. */
 void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
                   int query_block);
 
 /* ---- text --------------------------------------------------------------------------------- */
 
-/* out [N, D] = softmax(q·kᵀ/√d + bias)·v with q [N, D], k, v [L, D], `heads` heads; bias is
+/* out A [N, D] = softmax(q·kᵀ/√d + bias)·v with q A [N, D], k, v A [L, D], `heads` heads; bias is
  * `last_logit` on the last key and 0 on the others: a last row that stands for m equal rows has
  * last_logit = ln m. */
 void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v, int heads,
                         float last_logit);
 
-/* out [L, A] = softmax(q·kᵀ + bias [heads, L, L])·v, q, k, v [L, A]; not scaled (umT5). */
+/* out A [L, E] = softmax(q·kᵀ + bias F32 [heads, L, L])·v, q, k, v A [L, E]; not scaled (umT5). */
 void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
                        LfTensor bias);
 
-/* out [heads, L, L] = table F32 [n_buckets, heads] at the bucket of each offset of key j from query
- * i: out[h, i, j] = table[buckets[j − i + L − 1], h], buckets I32 [2·L − 1]. Bound: bytes. */
+/* out F32 [heads, L, L] = table F32 [n_buckets, heads] at the bucket of each offset of key j from
+ * query i: out[h, i, j] = table[buckets[j − i + L − 1], h], buckets I32 [2·L − 1]. Bound: bytes. */
 void lf_position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buckets);
 
-/* out [L, width] = rows ids [L] (I32) of the table; zeros for an id that it does not have. */
+/* out A [L, width] = rows ids [L] (I32) of the table; zeros for an id that it does not have. */
 void lf_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids);
 
-/* gate [n, m] = gelu_tanh(gate) ⊙ up [n, m], in place. */
+/* gate A [n, m] = gelu_tanh(gate) ⊙ up A [n, m], in place. */
 void lf_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up);
 
 /* ---- latents ------------------------------------------------------------------------------ */
 
-/* out [N, C·4] = 2×2 patches of x [c, C, h, w]; column = channel·4 + 2·(row in patch) + column in
- * patch. N = c·(h/2)·(w/2), frames slowest, then rows. */
+/* Latents x, v, noise are F32 on every backend.
+ * out A [N, C·4] = 2×2 patches of x F32 [c, C, h, w]; column = channel·4 + 2·(row in patch) +
+ * column in patch. N = c·(h/2)·(w/2), frames slowest, then rows. */
 void lf_patchify(LfBackend *be, LfTensor out, LfTensor x);
 
-/* out [c, C, h, w] from x [N, 4·C]; column = (2·row in patch + column in patch)·C + channel. */
+/* out F32 [c, C, h, w] from x A [N, 4·C]; column = (2·row in patch + column in patch)·C + channel.
+ */
 void lf_unpatchify(LfBackend *be, LfTensor out, LfTensor x);
 
-/* out = x − sigma·v, all of one shape. out may be x or v. */
+/* out = x − sigma·v, all F32 and of one shape. out may be x or v. */
 void lf_denoise(LfBackend *be, LfTensor out, LfTensor x, LfTensor v, float sigma);
 
-/* out = (1 − sigma)·x0 + sigma·noise, all of one shape. out may be x0 or noise. */
+/* out = (1 − sigma)·x0 + sigma·noise, all F32 and of one shape. out may be x0 or noise. */
 void lf_renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, float sigma);
 
-/* out, any shape: standard normal numbers, a pure function of (seed, chunk, step, index). Philox
- * 4×32-10 (Salmon et al. 2011) with key = seed and counter = (index/4, step, chunk, 0), then
+/* out F32, any shape: standard normal numbers, a pure function of (seed, chunk, step, index).
+ * Philox 4×32-10 (Salmon et al. 2011) with key = seed and counter = (index/4, step, chunk, 0), then
  * Box–Muller: words (0, 1) give numbers 0 and 1, words (2, 3) numbers 2 and 3 of the four;
  * u = (word + 0.5)/2³², r = √(−2 ln u₀), the pair is (r cos 2πu₁, r sin 2πu₁). */
 void lf_noise(LfBackend *be, LfTensor out, uint64_t seed, uint32_t chunk, uint32_t step);
 
 /* ---- decoder: channels last ---------------------------------------------------------------- */
 
-/* out [f, h, w, C] = 3·tanh(x/3), x [f, C, h, w] (channels first): TAEHV's entry. */
+/* out P [f, h, w, C] = 3·tanh(x/3), x F32 [f, C, h, w] (channels first): TAEHV's entry. */
 void lf_squash(LfBackend *be, LfTensor out, LfTensor x);
 
-/* out [f, h, w, O] = act(conv3×3(x [f, h, w, I], padding 1) + conv3×3(past [f, h, w, I']) +
- * bias [O] + residual [f, h, w, O]); `past`, bias and residual may be LF_NONE. The weight has
- * I + I' input channels, those of x first. relu: max(·, 0). out may be residual.
- * Bound: 2·9·(I + I')·O·f·h·w FLOP, bytes where channels are few. */
+/* out P or F32 [f, h, w, O] = act(conv3×3(x P [f, h, w, I], padding 1) + conv3×3(past [f, h, w,
+ * I']) + bias [O] + residual [f, h, w, O]); `past` (P), bias and residual (out's type) may be
+ * LF_NONE. The weight has I + I' input channels, those of x first. relu: max(·, 0). out may be
+ * residual. Bound: 2·9·(I + I')·O·f·h·w FLOP, bytes where channels are few. */
 void lf_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
                 LfTensor bias, LfTensor residual, bool relu);
 
-/* out [f, 2h, 2w, O] = act(conv3×3(nearest×2(x [f, h, w, I]))), without bias: four 2×2 convolutions
- * on the small grid, whose weights are sums of the 3×3 ones. */
+/* out P [f, 2h, 2w, O] = act(conv3×3(nearest×2(x P [f, h, w, I]))), without bias: four 2×2
+ * convolutions on the small grid, whose weights are sums of the 3×3 ones. */
 void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, bool relu);
 
-/* out U8 [f, h, w, 3] = trunc(255·clamp(x [f, h, w, 3], 0, 1)). */
+/* out U8 [f, h, w, 3] = trunc(255·clamp(x P [f, h, w, 3], 0, 1)). */
 void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x);
 
 /* One frame rgb U8 [h, w, 3] (backend memory) into `picture` (host memory; same size; even for
  * 4:2:0). Every value is the exact one rounded to nearest. Chroma of 4:2:0 is the mean over its
  * area where LfMatrix sites it: ¼, ½, ¼ across (the left edge repeats), ½, ½ down. May run on any
- * thread beside other operations. */
+ * thread beside other operations; rgb is finished by then (await), and so is the picture when it
+ * returns. */
 void lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb);
 
 /* ---- the table ---------------------------------------------------------------------------- */

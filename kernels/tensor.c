@@ -185,3 +185,14 @@ bool lf_to_float(float *dst, const void *src, LfType type, int64_t n)
     }
     return type <= LF_F8_E5M2;
 }
+
+bool lf_from_float(void *dst, LfType type, const float *src, int64_t n)
+{
+    if (type == LF_F32)
+        memcpy(dst, src, (size_t) n * sizeof *src);
+    for (int64_t i = 0; i < n && type == LF_BF16; i++)
+        ((uint16_t *) dst)[i] = lf_float_to_bf16(src[i]);
+    for (int64_t i = 0; i < n && type == LF_F16; i++)
+        ((uint16_t *) dst)[i] = lf_float_to_f16(src[i]);
+    return type == LF_F32 || type == LF_BF16 || type == LF_F16;
+}

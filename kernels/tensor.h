@@ -34,6 +34,7 @@ typedef struct {
     LfType type;
     int n_dims;
     int64_t shape[LF_MAX_DIMS];
+    float *scales; /* of an activation in F8_E4M3, else NULL: see lf_arena_rows */
 } LfTensor;
 
 #define LF_NONE ((LfTensor){0})
@@ -94,5 +95,8 @@ uint16_t lf_float_to_f16(float value);
  * False when the type is not a floating-point one; `dst` is then untouched. `src` may be unaligned.
  */
 bool lf_to_float(float *dst, const void *src, LfType type, int64_t n);
+
+/* The way back, for F32, BF16 and F16: to the nearest, even where two are. */
+bool lf_from_float(void *dst, LfType type, const float *src, int64_t n);
 
 #endif

@@ -11,6 +11,13 @@ struct LfWeight {
     LfWeightKind kind;
     int64_t out, in; /* rows and columns; of a convolution, channels */
     size_t memory;   /* bytes that it owns */
+    LfType input;    /* of a linear: what x has to be */
 };
+
+/* Both kinds of linear. */
+static inline bool lf_weight_is_linear(LfWeightKind kind)
+{
+    return kind == LF_WEIGHT_LINEAR || kind == LF_WEIGHT_LINEAR_LOW;
+}
 
 #endif

@@ -80,7 +80,7 @@ static gboolean check_transformer(LfTransformerConfig *c, LfTensorFile *file,
         printf("%d heads of %d, ", c->heads, c->dim / c->heads);
     printf("ffn %d, text of %d × %d, latents of %d channels\n", c->ffn, c->text_len, c->text_dim,
            c->channels);
-    LfTransformer *t = lf_transformer_new(lf_backend_plan(), c, source, error);
+    LfTransformer *t = lf_transformer_new(lf_backend_plan(NULL), c, source, error);
     lf_transformer_free(t);
     return t != NULL;
 }
@@ -92,7 +92,7 @@ static gboolean check_text_encoder(LfTextEncoderConfig *c, LfTensorFile *file,
         return FALSE;
     printf("%13s umT5, %d layers of %d, %d heads, ffn %d, vocabulary of %d\n", "", c->layers,
            c->dim, c->heads, c->ffn, c->vocab);
-    LfTextEncoder *t = lf_text_encoder_new(lf_backend_plan(), c, source, error);
+    LfTextEncoder *t = lf_text_encoder_new(lf_backend_plan(NULL), c, source, error);
     lf_text_encoder_free(t);
     return t != NULL;
 }
@@ -104,7 +104,7 @@ static gboolean check_decoder(LfDecoderConfig *c, LfTensorFile *file, LfWeightSo
         return FALSE;
     printf("%13s TAEHV, %d/%d/%d/%d channels, latents of %d\n", "", c->widths[0], c->widths[1],
            c->widths[2], c->widths[3], c->channels);
-    LfDecoderTiny *t = lf_decoder_tiny_new(lf_backend_plan(), c, source, error);
+    LfDecoderTiny *t = lf_decoder_tiny_new(lf_backend_plan(NULL), c, source, error);
     lf_decoder_tiny_free(t);
     return t != NULL;
 }

@@ -40,7 +40,7 @@ static void parts_clear(Parts *parts)
 static gboolean fits(const Parts *parts, const LfFileTensor *t, const int64_t *shape)
 {
     int first = 0, n = parts->n_dims;
-    if (parts->binding->kind == LF_BIND_LINEAR) {
+    if (parts->binding->kind == LF_BIND_LINEAR || parts->binding->kind == LF_BIND_LINEAR_LOW) {
         int64_t columns = 1;
         for (int i = 1; i < t->n_dims; i++)
             columns *= t->shape[i];
@@ -211,6 +211,8 @@ static LfWeightKind weight_kind(LfBindKind kind)
         return LF_WEIGHT_CONV_UP2;
     case LF_BIND_EMBEDDING:
         return LF_WEIGHT_EMBEDDING;
+    case LF_BIND_LINEAR_LOW:
+        return LF_WEIGHT_LINEAR_LOW;
     default:
         return LF_WEIGHT_LINEAR;
     }
@@ -231,7 +233,7 @@ static gboolean bind_weight(LfBackend *be, LfWeightSource *source, const Parts *
     void *memory = NULL;
     if (lies_together(parts)) {
         tensor.data = (void *) parts->parts[0].data;
-    } else if (be != lf_backend_plan()) {
+    } else if (!lf_backend_is_plan(be)) {
         memory = lf_weight_memory_new(parts->parts[0].name, lf_tensor_size(tensor), error);
         if (!memory)
             return FALSE;

@@ -44,11 +44,12 @@ size_t lf_weight_source_size(const LfWeightSource *source);
 size_t lf_weight_source_memory(const LfWeightSource *source);
 
 typedef enum {
-    LF_BIND_LINEAR,    /* field LfWeight *, shape [out, in] (further dimensions of the file are
-                          flattened into `in`) */
-    LF_BIND_CONV3X3,   /* field LfWeight *, [out, in, 3, 3] */
-    LF_BIND_CONV_UP2,  /* field LfWeight *, [out, in, 3, 3] */
-    LF_BIND_EMBEDDING, /* field LfWeight *, [rows, width] */
+    LF_BIND_LINEAR,     /* field LfWeight *, shape [out, in] (further dimensions of the file are
+                           flattened into `in`) */
+    LF_BIND_LINEAR_LOW, /* the same, of a transformer's block: FP8 where the precision is */
+    LF_BIND_CONV3X3,    /* field LfWeight *, [out, in, 3, 3] */
+    LF_BIND_CONV_UP2,   /* field LfWeight *, [out, in, 3, 3] */
+    LF_BIND_EMBEDDING,  /* field LfWeight *, [rows, width] */
     LF_BIND_VECTOR /* field LfTensor, converted to F32 in the arena, shape as given (leading ones
                       of the file's are ignored) */
 } LfBindKind;

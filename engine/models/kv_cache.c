@@ -39,7 +39,7 @@ struct LfKvCache {
 
 static bool planned(const LfKvCache *cache)
 {
-    return cache->be == lf_backend_plan();
+    return lf_backend_is_plan(cache->be);
 }
 
 /* ---- memory --------------------------------------------------------------------------------- */
@@ -48,9 +48,10 @@ static Frames take_frames(const LfKvCache *cache, LfArena *arena, int slots)
 {
     const LfKvCacheConfig *c = &cache->config;
     int tokens = c->geometry.frame_tokens;
+    LfType type = cache->be->activation;
     return (Frames){
-        .k = lf_arena_tensor(arena, LF_F32, slots, c->heads, tokens, c->head_dim),
-        .v = lf_arena_tensor(arena, LF_F32, slots, c->heads, tokens, c->head_dim),
+        .k = lf_arena_tensor(arena, type, slots, c->heads, tokens, c->head_dim),
+        .v = lf_arena_tensor(arena, type, slots, c->heads, tokens, c->head_dim),
         .k_pool = lf_arena_tensor(arena, LF_F32, slots, c->heads, cache->key_blocks, c->head_dim),
     };
 }
@@ -126,8 +127,8 @@ static void take_fixed(LfKvCache *cache, LfArena *arena)
     cache->rope.col = lf_arena_tensor(arena, LF_F32, g->cols, pairs.col, 2);
     cache->turn = lf_arena_tensor(arena, LF_F32, pairs.time, 2);
     for (int i = 0; cache->sinks && i < c->layers; i++) {
-        cache->sinks[i].k =
-            lf_arena_tensor(arena, LF_F32, c->sink, c->heads, g->frame_tokens, c->head_dim);
+        cache->sinks[i].k = lf_arena_tensor(arena, cache->be->activation, c->sink, c->heads,
+                                            g->frame_tokens, c->head_dim);
         cache->sinks[i].k_pool =
             lf_arena_tensor(arena, LF_F32, c->sink, c->heads, cache->key_blocks, c->head_dim);
     }

@@ -18,10 +18,10 @@ LfTextEncoder *lf_text_encoder_new(LfBackend *be, const LfTextEncoderConfig *con
 void lf_text_encoder_free(LfTextEncoder *encoder);
 size_t lf_text_encoder_memory(const LfTextEncoder *encoder);
 
-/* out F32 [n, dim] = encoder(ids I32 [n]), no padding among them, n ≥ 1; an id outside of the
- * vocabulary is a row of zeros. `scratch` gives the activations; a planning arena and the plan
- * backend tell how much. ids and out are backend memory. `cancelled`, or NULL,
- * is read before every layer; false when it was set, out is then undefined. */
+/* out [n, dim], an activation, = encoder(ids I32 [n]), no padding among them, n ≥ 1; an id outside
+ * of the vocabulary is a row of zeros. `scratch` gives the activations; a planning arena and the
+ * plan backend tell how much. ids and out are backend memory. `cancelled`, or NULL, is read before
+ * every layer; false when it was set, out is then undefined. */
 bool lf_text_encoder_forward(const LfTextEncoder *encoder, LfBackend *be, LfArena *scratch,
                              LfTensor out, LfTensor ids, const int *cancelled);
 

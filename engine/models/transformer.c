@@ -13,8 +13,8 @@ LfTextState lf_text_state(const LfTransformer *t, LfArena *arena)
 {
     const LfTransformerConfig *c = &t->config;
     return (LfTextState){
-        .k = lf_arena_tensor(arena, LF_F32, c->layers, c->text_len, c->dim),
-        .v = lf_arena_tensor(arena, LF_F32, c->layers, c->text_len, c->dim),
+        .k = lf_arena_tensor(arena, t->be->activation, c->layers, c->text_len, c->dim),
+        .v = lf_arena_tensor(arena, t->be->activation, c->layers, c->text_len, c->dim),
     };
 }
 
@@ -23,14 +23,12 @@ static LfTensor padded_context(const LfTransformer *t, LfBackend *be, LfArena *s
                                LfTensor context, int rows)
 {
     int64_t width = t->config.text_dim, real = lf_given(context) ? context.shape[0] : 0;
-    LfTensor padded = lf_arena_tensor(scratch, LF_F32, rows, width);
+    LfTensor padded = lf_arena_tensor(scratch, be->activation, rows, width);
     if (real > 0)
         be->copy(be, padded.data, context.data, lf_tensor_size(context));
     if (real < rows) {
         LfTensor last = lf_tensor_slice(padded, real, 1);
-        float *zeros = g_new0(float, width);
-        be->upload(be, last.data, zeros, lf_tensor_size(last));
-        g_free(zeros);
+        be->clear(be, last.data, lf_tensor_size(last));
     }
     return padded;
 }
@@ -42,9 +40,9 @@ void lf_transformer_text(const LfTransformer *t, LfBackend *be, LfArena *scratch
     size_t mark = scratch->used;
     int d = t->config.dim, real = lf_given(context) ? (int) context.shape[0] : 0;
     int padding = t->config.text_len - real, rows = real + (padding > 0);
-    LfTensor x = padded_context(t, be, scratch, context, rows);  /* [rows, E] */
-    LfTensor hidden = lf_arena_tensor(scratch, LF_F32, rows, d); /* [rows, D] */
-    LfTensor text = lf_arena_tensor(scratch, LF_F32, rows, d);   /* [rows, D] */
+    LfTensor x = padded_context(t, be, scratch, context, rows);          /* [rows, E] */
+    LfTensor hidden = lf_arena_tensor(scratch, be->activation, rows, d); /* [rows, D] */
+    LfTensor text = lf_arena_tensor(scratch, be->activation, rows, d);   /* [rows, D] */
     lf_linear(be, hidden, x, w->text_in, w->text_in_bias, LF_ACT_GELU_TANH);
     lf_linear(be, text, hidden, w->text_out, w->text_out_bias, LF_ACT_NONE);
     for (int i = 0; i < t->config.layers; i++) {
@@ -73,8 +71,8 @@ LfModulation lf_modulation(const LfTransformer *t, LfArena *arena)
 /* [rows, freq_dim], all rows alike: cos(t·ω_i), then sin(t·ω_i), ω_i = 10000^(−i/n). */
 static LfTensor sinusoids(LfBackend *be, LfArena *scratch, int rows, int freq_dim, float timestep)
 {
-    LfTensor out = lf_arena_tensor(scratch, LF_F32, rows, freq_dim);
-    float *values = g_new(float, lf_tensor_count(out));
+    LfTensor out = lf_arena_tensor(scratch, be->activation, rows, freq_dim);
+    g_autofree float *values = g_new(float, lf_tensor_count(out));
     int n = freq_dim / 2;
     for (int r = 0; r < rows; r++)
         for (int i = 0; i < n; i++) {
@@ -82,8 +80,7 @@ static LfTensor sinusoids(LfBackend *be, LfArena *scratch, int rows, int freq_di
             values[r * freq_dim + i] = (float) cos(angle);
             values[r * freq_dim + n + i] = (float) sin(angle);
         }
-    be->upload(be, out.data, values, lf_tensor_size(out));
-    g_free(values);
+    lf_upload_floats(be, out, values);
     return out;
 }
 
@@ -96,8 +93,8 @@ void lf_transformer_modulate(const LfTransformer *t, LfBackend *be, LfArena *scr
     size_t mark = scratch->used;
     int layers = t->config.layers, d = t->config.dim, rows = MAX(layers, 2);
     LfTensor x = sinusoids(be, scratch, rows, t->config.freq_dim, timestep);
-    LfTensor hidden = lf_arena_tensor(scratch, LF_F32, rows, d); /* [rows, D] */
-    LfTensor time = lf_arena_tensor(scratch, LF_F32, rows, d);   /* [rows, D] = silu(e) */
+    LfTensor hidden = lf_arena_tensor(scratch, be->activation, rows, d); /* [rows, D] */
+    LfTensor time = lf_arena_tensor(scratch, be->activation, rows, d);   /* [rows, D] = silu(e) */
     lf_linear(be, hidden, x, w->time_in, w->time_in_bias, LF_ACT_SILU);
     lf_linear(be, time, hidden, w->time_out, w->time_out_bias, LF_ACT_SILU);
 
@@ -124,18 +121,30 @@ typedef struct {
     const LfTextState *text;
     LfKvCache *cache;
     const LfAttend *attend;
-    LfTensor x;    /* [N, D], the residual stream */
-    LfTensor norm; /* [N, D], what each part reads of it */
+    LfTensor x; /* [N, D], the residual stream */
 } Forward;
+
+/* [N, width] in the backend's type. */
+static LfTensor rows(const Forward *f, int64_t width)
+{
+    return lf_arena_tensor(f->scratch, f->be->activation, f->x.shape[0], width);
+}
+
+/* [N, columns of `reader`] in the type that it reads. */
+static LfTensor rows_for(const Forward *f, const LfWeight *reader)
+{
+    return lf_arena_rows(f->scratch, lf_weight_input(reader), f->x.shape[0], lf_weight_in(reader));
+}
 
 /* Query, key and value of the chunk; the latter two go to the cache. */
 static void project(const Forward *f, const LfTransformerLayer *l, LfTensor m,
                     const LfWindow *window, LfTensor q, LfTensor q_pool)
 {
     size_t mark = f->scratch->used;
-    LfTensor qkv = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0], 3 * f->x.shape[1]);
-    lf_layer_norm_modulate(f->be, f->norm, f->x, lf_tensor_at(m, 1), lf_tensor_at(m, 0), EPSILON);
-    lf_linear(f->be, qkv, f->norm, l->self.qkv, l->self.qkv_bias, LF_ACT_NONE);
+    LfTensor norm = rows_for(f, l->self.qkv);
+    LfTensor qkv = rows(f, lf_weight_out(l->self.qkv)); /* [N, 3·D] */
+    lf_layer_norm_modulate(f->be, norm, f->x, lf_tensor_at(m, 1), lf_tensor_at(m, 0), EPSILON);
+    lf_linear(f->be, qkv, norm, l->self.qkv, l->self.qkv_bias, LF_ACT_NONE);
     lf_qkv_norm_rope(f->be, q, q_pool, window, qkv, l->self.norm_q, l->self.norm_k,
                      lf_kv_cache_rope(f->cache), f->attend->query_block, EPSILON);
     lf_arena_release(f->scratch, mark);
@@ -150,7 +159,8 @@ static void self_attention(const Forward *f, int layer, LfTensor m, bool store)
     const LfAttend *attend = f->attend;
     LfWindow window = lf_kv_cache_window(f->cache, layer);
     size_t mark = f->scratch->used;
-    LfTensor q = lf_arena_tensor(f->scratch, LF_F32, c->heads, f->x.shape[0], c->head_dim);
+    LfTensor q =
+        lf_arena_tensor(f->scratch, f->be->activation, c->heads, f->x.shape[0], c->head_dim);
     LfTensor pool = LF_NONE, table = LF_NONE;
     if (attend->budget > 0 && !store) {
         int blocks = lf_frame_blocks(c->geometry.frame_tokens, attend->query_block);
@@ -162,8 +172,9 @@ static void self_attention(const Forward *f, int layer, LfTensor m, bool store)
     if (lf_given(table))
         lf_select_blocks(f->be, table, pool, &window, &attend->selection);
     if (!store) {
-        lf_attention(f->be, f->norm, q, &window, table, attend->query_block); /* [N, D] */
-        lf_linear_residual(f->be, f->x, f->norm, l->self.o, l->self.o_bias, lf_tensor_at(m, 2));
+        LfTensor y = rows_for(f, l->self.o);
+        lf_attention(f->be, y, q, &window, table, attend->query_block); /* [N, D] */
+        lf_linear_residual(f->be, f->x, y, l->self.o, l->self.o_bias, lf_tensor_at(m, 2));
     }
     lf_arena_release(f->scratch, mark);
 }
@@ -175,12 +186,14 @@ static void cross_attention(const Forward *f, int layer)
     size_t mark = f->scratch->used;
     LfTensor k = lf_tensor_slice(lf_tensor_at(f->text->k, layer), 0, f->text->rows); /* [rows, D] */
     LfTensor v = lf_tensor_slice(lf_tensor_at(f->text->v, layer), 0, f->text->rows); /* [rows, D] */
-    LfTensor q = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0], f->x.shape[1]);  /* [N, D] */
-    lf_layer_norm(f->be, f->norm, f->x, l->cross.norm, l->cross.norm_bias, EPSILON);
-    lf_linear(f->be, q, f->norm, l->cross.q, l->cross.q_bias, LF_ACT_NONE);
+    LfTensor norm = rows_for(f, l->cross.q);
+    LfTensor q = rows(f, lf_weight_out(l->cross.q)); /* [N, D] */
+    LfTensor y = rows_for(f, l->cross.o);            /* [N, D] */
+    lf_layer_norm(f->be, norm, f->x, l->cross.norm, l->cross.norm_bias, EPSILON);
+    lf_linear(f->be, q, norm, l->cross.q, l->cross.q_bias, LF_ACT_NONE);
     lf_rms_norm(f->be, q, q, l->cross.norm_q, EPSILON);
-    lf_cross_attention(f->be, f->norm, q, k, v, f->t->config.heads, f->text->last_logit);
-    lf_linear_residual(f->be, f->x, f->norm, l->cross.o, l->cross.o_bias, LF_NONE);
+    lf_cross_attention(f->be, y, q, k, v, f->t->config.heads, f->text->last_logit);
+    lf_linear_residual(f->be, f->x, y, l->cross.o, l->cross.o_bias, LF_NONE);
     lf_arena_release(f->scratch, mark);
 }
 
@@ -189,9 +202,10 @@ static void feed_forward(const Forward *f, int layer, LfTensor m)
 {
     const LfTransformerLayer *l = &f->t->layers[layer];
     size_t mark = f->scratch->used;
-    LfTensor hidden = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0], f->t->config.ffn);
-    lf_layer_norm_modulate(f->be, f->norm, f->x, lf_tensor_at(m, 4), lf_tensor_at(m, 3), EPSILON);
-    lf_linear(f->be, hidden, f->norm, l->ffn.up, l->ffn.up_bias, LF_ACT_GELU_TANH); /* [N, F] */
+    LfTensor norm = rows_for(f, l->ffn.up);
+    LfTensor hidden = rows_for(f, l->ffn.down); /* [N, F] */
+    lf_layer_norm_modulate(f->be, norm, f->x, lf_tensor_at(m, 4), lf_tensor_at(m, 3), EPSILON);
+    lf_linear(f->be, hidden, norm, l->ffn.up, l->ffn.up_bias, LF_ACT_GELU_TANH);
     lf_linear_residual(f->be, f->x, hidden, l->ffn.down, l->ffn.down_bias, lf_tensor_at(m, 5));
     lf_arena_release(f->scratch, mark);
 }
@@ -201,8 +215,7 @@ static void embed(const Forward *f, LfTensor latents)
 {
     const LfTransformerOuter *w = &f->t->outer;
     size_t mark = f->scratch->used;
-    LfTensor patches = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0],
-                                       4 * f->t->config.channels); /* [N, 4·C] */
+    LfTensor patches = rows(f, 4 * f->t->config.channels); /* [N, 4·C] */
     lf_patchify(f->be, patches, latents);
     lf_linear(f->be, f->x, patches, w->patch, w->patch_bias, LF_ACT_NONE);
     lf_arena_release(f->scratch, mark);
@@ -213,10 +226,10 @@ static void head(const Forward *f, LfTensor velocity, LfTensor m)
 {
     const LfTransformerOuter *w = &f->t->outer;
     size_t mark = f->scratch->used;
-    LfTensor patches = lf_arena_tensor(f->scratch, LF_F32, f->x.shape[0],
-                                       4 * f->t->config.channels); /* [N, 4·C] */
-    lf_layer_norm_modulate(f->be, f->norm, f->x, lf_tensor_at(m, 1), lf_tensor_at(m, 0), EPSILON);
-    lf_linear(f->be, patches, f->norm, w->head, w->head_bias, LF_ACT_NONE);
+    LfTensor norm = rows_for(f, w->head);
+    LfTensor patches = rows(f, 4 * f->t->config.channels); /* [N, 4·C] */
+    lf_layer_norm_modulate(f->be, norm, f->x, lf_tensor_at(m, 1), lf_tensor_at(m, 0), EPSILON);
+    lf_linear(f->be, patches, norm, w->head, w->head_bias, LF_ACT_NONE);
     lf_unpatchify(f->be, velocity, patches);
     lf_arena_release(f->scratch, mark);
 }
@@ -228,9 +241,8 @@ bool lf_transformer_forward(const LfTransformer *t, LfBackend *be, LfArena *scra
 {
     size_t mark = scratch->used;
     int tokens = lf_kv_cache_config(cache)->geometry.chunk_tokens;
-    Forward f = {t, be, scratch, text, cache, attend, LF_NONE, LF_NONE};
-    f.x = lf_arena_tensor(scratch, LF_F32, tokens, t->config.dim);
-    f.norm = lf_arena_tensor(scratch, LF_F32, tokens, t->config.dim);
+    Forward f = {t, be, scratch, text, cache, attend, LF_NONE};
+    f.x = lf_arena_tensor(scratch, be->activation, tokens, t->config.dim);
     embed(&f, x);
     int layer = 0;
     for (; layer < t->config.layers && !lf_is_cancelled(cancelled); layer++) {

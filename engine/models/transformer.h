@@ -22,13 +22,13 @@ const LfTransformerConfig *lf_transformer_config(const LfTransformer *transforme
 /* A prompt, as every layer's cross attention reads it: computed once a prompt. Rows that are
  * padding are all equal, so one stands for them all, with a logit of ln(their number). */
 typedef struct {
-    LfTensor k, v;    /* F32 [layers, text_len, D]; `rows` of them are valid */
+    LfTensor k, v;    /* [layers, text_len, D], activations; `rows` of them are valid */
     int rows;         /* real rows, and one for the padding unless there is none */
     float last_logit; /* ln(padding rows), 0 when there is none */
 } LfTextState;
 
 LfTextState lf_text_state(const LfTransformer *transformer, LfArena *arena);
-/* `context` F32 [rows ≤ text_len, text_dim], the encoder's output without padding. */
+/* `context` [rows ≤ text_len, text_dim], an activation: the encoder's output without padding. */
 void lf_transformer_text(const LfTransformer *transformer, LfBackend *be, LfArena *scratch,
                          LfTextState *state, LfTensor context);
 

@@ -14,13 +14,15 @@ enum { N_OUTER = 15, N_LAYER = 23 };
     {                                                                                              \
         .name = NAME, .offset = AT(FIELD), .kind = LF_BIND_VECTOR, .shape = { __VA_ARGS__ }        \
     }
-#define MATRIX(NAME, FIELD, OUT, IN)                                                               \
+#define MATRIX(NAME, FIELD, KIND, OUT, IN)                                                         \
     {                                                                                              \
-        .name = NAME, .offset = AT(FIELD), .kind = LF_BIND_LINEAR, .shape = { OUT, IN }            \
+        .name = NAME, .offset = AT(FIELD), .kind = LF_BIND_##KIND, .shape = { OUT, IN }            \
     }
 /* Weight and bias. */
 #define LINEAR(NAME, FIELD, OUT, IN)                                                               \
-    MATRIX(NAME ".weight", FIELD, OUT, IN), VECTOR(NAME ".bias", FIELD##_bias, OUT)
+    MATRIX(NAME ".weight", FIELD, LINEAR, OUT, IN), VECTOR(NAME ".bias", FIELD##_bias, OUT)
+#define LINEAR_LOW(NAME, FIELD, OUT, IN)                                                           \
+    MATRIX(NAME ".weight", FIELD, LINEAR_LOW, OUT, IN), VECTOR(NAME ".bias", FIELD##_bias, OUT)
 
 static void bind_outer(const LfTransformerConfig *c, LfBinding bindings[N_OUTER])
 {
@@ -40,27 +42,31 @@ static void bind_outer(const LfTransformerConfig *c, LfBinding bindings[N_OUTER]
     memcpy(bindings, table, sizeof table);
 }
 
+/* FP8 where a layer's norm, or the activation before it, writes what the product reads: the numbers
+ * are made smaller on the way and cost nothing extra. Attention's outputs would have to be read
+ * once more for the largest of each row, which costs more than a product of [D, D] gains. */
 static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER])
 {
     int64_t d = c->dim, f = c->ffn;
 #define AT(FIELD) offsetof(LfTransformerLayer, FIELD)
     const LfBinding table[N_LAYER] = {
         VECTOR("modulation", modulation, 6, d),
-        MATRIX("self_attn.q.weight|self_attn.k.weight|self_attn.v.weight", self.qkv, 3 * d, d),
+        MATRIX("self_attn.q.weight|self_attn.k.weight|self_attn.v.weight", self.qkv, LINEAR_LOW,
+               3 * d, d),
         VECTOR("self_attn.q.bias|self_attn.k.bias|self_attn.v.bias", self.qkv_bias, 3 * d),
         VECTOR("self_attn.norm_q.weight", self.norm_q, d),
         VECTOR("self_attn.norm_k.weight", self.norm_k, d),
         LINEAR("self_attn.o", self.o, d, d),
         VECTOR("norm3.weight", cross.norm, d),
         VECTOR("norm3.bias", cross.norm_bias, d),
-        LINEAR("cross_attn.q", cross.q, d, d),
+        LINEAR_LOW("cross_attn.q", cross.q, d, d),
         LINEAR("cross_attn.k", cross.k, d, d),
         LINEAR("cross_attn.v", cross.v, d, d),
         VECTOR("cross_attn.norm_q.weight", cross.norm_q, d),
         VECTOR("cross_attn.norm_k.weight", cross.norm_k, d),
         LINEAR("cross_attn.o", cross.o, d, d),
-        LINEAR("ffn.0", ffn.up, f, d),
-        LINEAR("ffn.2", ffn.down, d, f),
+        LINEAR_LOW("ffn.0", ffn.up, f, d),
+        LINEAR_LOW("ffn.2", ffn.down, d, f),
     };
 #undef AT
     memcpy(bindings, table, sizeof table);

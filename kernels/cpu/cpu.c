@@ -94,6 +94,45 @@ static void cpu_move(LfBackend *be, void *dst, const void *src, size_t size)
     memmove(dst, src, size);
 }
 
+static void cpu_clear(LfBackend *be, void *dst, size_t size)
+{
+    memset(dst, 0, size);
+}
+
+/* Whatever was called has ended, so an event is the time at which it was noted. */
+struct LfEvent {
+    gint64 time; /* ns */
+};
+
+static LfEvent *cpu_event_new(LfBackend *be)
+{
+    return g_new0(LfEvent, 1);
+}
+
+static void cpu_event_free(LfBackend *be, LfEvent *event)
+{
+    g_free(event);
+}
+
+static void cpu_note(LfBackend *be, LfEvent *event)
+{
+    event->time = 1000 * g_get_monotonic_time();
+}
+
+static bool cpu_await(LfBackend *be, LfEvent *event, GError **error)
+{
+    return true;
+}
+
+static void cpu_follow(LfBackend *be, LfEvent *event)
+{
+}
+
+static int64_t cpu_between(LfBackend *be, LfEvent *from, LfEvent *to)
+{
+    return to->time - from->time;
+}
+
 void lf_cpu_lacks(LfBackend *be, size_t size)
 {
     __atomic_store_n(&((LfCpu *) be)->missing, size, __ATOMIC_RELAXED);
@@ -165,12 +204,22 @@ LfBackend *lf_backend_open_cpu(int n_threads, GError **error)
         .ops = &cpu->ops,
         .name = "cpu",
         .n_threads = n_threads > 0 ? n_threads : usable_cores(),
+        .precision = LF_PRECISION_FP32,
+        .activation = LF_F32,
+        .picture = LF_F32,
         .alloc = cpu_alloc,
         .free = cpu_free,
         .upload = cpu_move,
         .download = cpu_move,
         .copy = cpu_move,
+        .clear = cpu_clear,
         .sync = cpu_sync,
+        .event_new = cpu_event_new,
+        .event_free = cpu_event_free,
+        .note = cpu_note,
+        .await = cpu_await,
+        .follow = cpu_follow,
+        .between = cpu_between,
         .close = cpu_close,
     };
     char name[49];

@@ -62,7 +62,7 @@ static void pack_conv(LfBackend *be, float *dst, LfWeightKind kind, LfTensor sou
 
 static size_t packed_size(LfBackend *be, LfWeightKind kind, LfTensor source)
 {
-    if (kind == LF_WEIGHT_LINEAR)
+    if (lf_weight_is_linear(kind))
         return (size_t) lf_tensor_count(source) * sizeof(float);
     return lf_cpu_conv_size(kind, source.shape[0], source.shape[1], ((LfCpu *) be)->level);
 }
@@ -70,7 +70,7 @@ static size_t packed_size(LfBackend *be, LfWeightKind kind, LfTensor source)
 /* The source as float, in the order of its kind. */
 static void pack(LfBackend *be, float *dst, LfWeightKind kind, LfTensor source)
 {
-    if (kind != LF_WEIGHT_LINEAR)
+    if (!lf_weight_is_linear(kind))
         pack_conv(be, dst, kind, source);
     else if (((LfCpu *) be)->level == LF_CPU_C)
         lf_to_float(dst, source.data, source.type, lf_tensor_count(source));
@@ -80,7 +80,7 @@ static void pack(LfBackend *be, float *dst, LfWeightKind kind, LfTensor source)
 
 static bool stays_in_place(LfWeightKind kind, LfType type)
 {
-    return kind == LF_WEIGHT_EMBEDDING || (kind == LF_WEIGHT_LINEAR && type == LF_BF16);
+    return kind == LF_WEIGHT_EMBEDDING || (lf_weight_is_linear(kind) && type == LF_BF16);
 }
 
 static void weight_free(LfBackend *be, LfWeight *weight)
@@ -94,7 +94,8 @@ static void weight_free(LfBackend *be, LfWeight *weight)
 static LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error)
 {
     LfCpuWeight *w = g_new0(LfCpuWeight, 1);
-    w->base = (LfWeight){.kind = kind, .out = source.shape[0], .in = source.shape[1]};
+    w->base =
+        (LfWeight){.kind = kind, .out = source.shape[0], .in = source.shape[1], .input = LF_F32};
     if (stays_in_place(kind, source.type)) {
         w->type = source.type;
         w->data = source.data;

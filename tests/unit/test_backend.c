@@ -11,7 +11,7 @@
 static LfBackend *open_cpu(int n_threads)
 {
     GError *error = NULL;
-    LfBackend *be = lf_backend_open("cpu", n_threads, &error);
+    LfBackend *be = lf_backend_open("cpu", n_threads, LF_PRECISION_AUTO, &error);
     g_assert_no_error(error);
     return be;
 }
@@ -29,7 +29,7 @@ static void test_names(void)
     g_assert_cmpint(be->n_threads, ==, 3);
     g_assert_nonnull(strstr(be->description, "3 threads"));
     lf_backend_close(be);
-    g_assert_null(lf_backend_open("abacus", 0, &error));
+    g_assert_null(lf_backend_open("abacus", 0, LF_PRECISION_AUTO, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
     g_assert_nonnull(strstr(error->message, "abacus"));
     g_clear_error(&error);
@@ -46,7 +46,7 @@ static void test_level(void)
     g_assert_cmpint(((LfCpu *) be)->level, ==, LF_CPU_C);
     lf_backend_close(be);
     g_setenv("LF_CPU", "abacus", TRUE);
-    g_assert_null(lf_backend_open("auto", 0, &error));
+    g_assert_null(lf_backend_open("auto", 0, LF_PRECISION_AUTO, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
     g_clear_error(&error);
     if (before)
@@ -59,7 +59,7 @@ static void test_level(void)
 /* A plan's tensors have shapes and no data; calls on them touch nothing and add up memory. */
 static void test_plan(void)
 {
-    LfBackend *plan = lf_backend_plan();
+    LfBackend *plan = lf_backend_plan(NULL);
     LfArena arena = lf_arena_plan();
     LfWeight *weight = lf_weight_new(plan, LF_WEIGHT_LINEAR, lf_tensor(NULL, LF_BF16, 7, 5), NULL);
     g_assert_cmpint(lf_weight_out(weight), ==, 7);

@@ -267,7 +267,7 @@ static size_t scratch_size(const Stream *s, int n)
     LfTensor z = lf_arena_tensor(&plan, LF_F32, n, CHANNELS, g->latent_height, g->latent_width);
     LfTensor rgb = lf_arena_tensor(&plan, LF_U8, 4 * n, g->height, g->width, 3);
     size_t before = plan.used;
-    lf_decoder_tiny_forward(s->decoder, lf_backend_plan(), &plan, rgb, z, &state, NULL);
+    lf_decoder_tiny_forward(s->decoder, lf_backend_plan(NULL), &plan, rgb, z, &state, NULL);
     g_assert_cmpuint(plan.used, ==, before);
     return plan.peak - before;
 }

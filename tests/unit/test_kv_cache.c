@@ -541,7 +541,7 @@ static void test_plan(void)
     GError *error = NULL;
     for (int window = 0; window <= 21; window += 21) {
         config.window = window;
-        LfKvCache *cache = lf_kv_cache_new(lf_backend_plan(), &config, &error);
+        LfKvCache *cache = lf_kv_cache_new(lf_backend_plan(NULL), &config, &error);
         g_assert_no_error(error);
         g_assert_true(lf_kv_cache_begin(cache, 100, &error));
         lf_kv_cache_commit(cache);

@@ -237,7 +237,7 @@ static void forward(const LfTextEncoder *encoder, LfBackend *be, LfTensor out, L
     LfArena plan = lf_arena_plan(), scratch;
     LfTensor no_ids = ids, no_out = out;
     no_ids.data = no_out.data = NULL;
-    lf_text_encoder_forward(encoder, lf_backend_plan(), &plan, no_out, no_ids, NULL);
+    lf_text_encoder_forward(encoder, lf_backend_plan(NULL), &plan, no_out, no_ids, NULL);
     g_assert_cmpuint(plan.used, ==, 0);
     lf_arena_init(&scratch, be, plan.peak, &error);
     g_assert_no_error(error);

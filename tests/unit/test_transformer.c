@@ -64,7 +64,7 @@ static bool forward(Engine *e, LfBackend *on, LfArena *scratch, LfKvCache *cache
 static void open_memory(Engine *e, const PlainStream *s, const LfKvCacheConfig *config)
 {
     GError *error = NULL;
-    LfBackend *plan = lf_backend_plan();
+    LfBackend *plan = lf_backend_plan(NULL);
     LfArena state = lf_arena_plan(), scratch = lf_arena_plan();
     LfKvCache *cache = lf_kv_cache_new(plan, config, &error);
     g_assert_no_error(error);

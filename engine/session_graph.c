@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The passes of a chunk. In steady state every chunk's are the same work on the same memory: a
+ * backend that can record it replays a few thousand launches as one. While a stream grows, or its
+ * prompt changes, every chunk differs; so only what was the same twice in a row is recorded.
+ */
+#include "session.h"
+
+#include "cancel.h"
+
+/* One pass of the transformer over the chunk; writes its keys and values too. */
+static bool forward(LfSession *s, LfTensor velocity, int step)
+{
+    return lf_transformer_forward(s->model->transformer, s->be, &s->scratch, velocity, s->x,
+                                  &s->modulations[step], &s->text, s->cache, &s->attend,
+                                  &s->cancelled);
+}
+
+/* At each step x0 = x − σ·v(x), then, but for the last, x = (1 − σ')·x0 + σ'·noise. */
+static bool denoise(LfSession *s)
+{
+    bool done = true;
+    for (int step = 0; step < s->n_steps && (done = forward(s, s->velocity, step)); step++) {
+        lf_denoise(s->be, s->x, s->x, s->velocity, s->steps[step].sigma);
+        if (step + 1 < s->n_steps)
+            lf_renoise(s->be, s->x, s->x, lf_tensor_at(s->noise, step + 1),
+                       s->steps[step + 1].sigma);
+    }
+    return done;
+}
+
+/* Until here the cache holds keys and values of the noisy chunk. */
+static bool clean(LfSession *s)
+{
+    return forward(s, LF_NONE, s->n_steps);
+}
+
+/* ---- recording ------------------------------------------------------------------------------- */
+
+static LfGraphKey key_of(const LfSession *s)
+{
+    return (LfGraphKey){.frames = lf_kv_cache_frames(s->cache),
+                        .budget = s->attend.budget,
+                        .text_rows = s->text.rows,
+                        .last_logit = s->text.last_logit};
+}
+
+static bool same_key(const LfGraphKey *a, const LfGraphKey *b)
+{
+    return a->frames == b->frames && a->budget == b->budget && a->text_rows == b->text_rows &&
+           a->last_logit == b->last_logit;
+}
+
+static LfGraph *record(LfSession *s, bool (*passes)(LfSession *))
+{
+    s->be->record(s->be);
+    bool done = passes(s);
+    LfGraph *graph = s->be->recorded(s->be);
+    if (done)
+        return graph;
+    s->be->graph_free(s->be, graph);
+    return NULL;
+}
+
+static bool replay(LfSession *s, LfGraph **graph, bool (*passes)(LfSession *))
+{
+    if (lf_is_cancelled(&s->cancelled) || (!*graph && !(*graph = record(s, passes))))
+        return false;
+    s->be->replay(s->be, *graph);
+    return true;
+}
+
+void lf_session_forget_graphs(LfSession *s)
+{
+    LfSessionGraphs *g = &s->graphs;
+    if (s->be && s->be->record) {
+        s->be->graph_free(s->be, g->denoise);
+        s->be->graph_free(s->be, g->clean);
+    }
+    *g = (LfSessionGraphs){0};
+}
+
+/* An unbounded window moves its memory as it grows, and has no two chunks alike. */
+static bool can_replay(LfSession *s)
+{
+    LfGraphKey key = key_of(s);
+    if (!s->be->record || s->window == 0)
+        return false;
+    if (same_key(&key, &s->graphs.key))
+        return true;
+    lf_session_forget_graphs(s);
+    s->graphs.key = key;
+    return false;
+}
+
+bool lf_session_denoise(LfSession *s)
+{
+    return can_replay(s) ? replay(s, &s->graphs.denoise, denoise) : denoise(s);
+}
+
+/* After lf_session_denoise, which has decided: the first chunk with its key has no graph. */
+bool lf_session_clean(LfSession *s)
+{
+    return s->graphs.denoise ? replay(s, &s->graphs.clean, clean) : clean(s);
+}
