@@ -6,10 +6,25 @@ GType gst_light_forcing_backend_get_type(void)
     static const GEnumValue values[] = {
         {GST_LIGHT_FORCING_BACKEND_AUTO, "The best one of this machine", "auto"},
         {GST_LIGHT_FORCING_BACKEND_CPU, "The processor", "cpu"},
+        {GST_LIGHT_FORCING_BACKEND_CUDA, "An NVIDIA GPU", "cuda"},
         {0, NULL, NULL}};
     static gsize type = 0;
     if (g_once_init_enter(&type))
         g_once_init_leave(&type, g_enum_register_static("GstLightForcingBackend", values));
+    return type;
+}
+
+GType gst_light_forcing_precision_get_type(void)
+{
+    static const GEnumValue values[] = {
+        {GST_LIGHT_FORCING_PRECISION_AUTO, "fp32 on the processor, bf16 on a GPU", "auto"},
+        {GST_LIGHT_FORCING_PRECISION_FP32, "32-bit float", "fp32"},
+        {GST_LIGHT_FORCING_PRECISION_BF16, "bfloat16", "bf16"},
+        {GST_LIGHT_FORCING_PRECISION_FP8, "8-bit float with scales, on Hopper", "fp8"},
+        {0, NULL, NULL}};
+    static gsize type = 0;
+    if (g_once_init_enter(&type))
+        g_once_init_leave(&type, g_enum_register_static("GstLightForcingPrecision", values));
     return type;
 }
 

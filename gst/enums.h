@@ -13,13 +13,33 @@ G_BEGIN_DECLS
  * GstLightForcingBackend:
  * @GST_LIGHT_FORCING_BACKEND_AUTO: the best one of this machine
  * @GST_LIGHT_FORCING_BACKEND_CPU: the processor
+ * @GST_LIGHT_FORCING_BACKEND_CUDA: an NVIDIA GPU
  *
  * Since: 0.1
  */
 typedef enum {
     GST_LIGHT_FORCING_BACKEND_AUTO,
-    GST_LIGHT_FORCING_BACKEND_CPU
+    GST_LIGHT_FORCING_BACKEND_CPU,
+    GST_LIGHT_FORCING_BACKEND_CUDA
 } GstLightForcingBackend;
+
+/**
+ * GstLightForcingPrecision:
+ * @GST_LIGHT_FORCING_PRECISION_AUTO: fp32 on the processor, bf16 on a GPU
+ * @GST_LIGHT_FORCING_PRECISION_FP32: 32-bit float
+ * @GST_LIGHT_FORCING_PRECISION_BF16: bfloat16, sums in 32 bits
+ * @GST_LIGHT_FORCING_PRECISION_FP8: 8-bit float (e4m3) with scales, sums in 32 bits
+ *
+ * What the products of the transformer's blocks are computed in.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    GST_LIGHT_FORCING_PRECISION_AUTO,
+    GST_LIGHT_FORCING_PRECISION_FP32,
+    GST_LIGHT_FORCING_PRECISION_BF16,
+    GST_LIGHT_FORCING_PRECISION_FP8
+} GstLightForcingPrecision;
 
 /**
  * GstLightForcingAttention:
@@ -84,12 +104,14 @@ typedef enum {
 } GstLightForcingMessages;
 
 #define GST_TYPE_LIGHT_FORCING_BACKEND   (gst_light_forcing_backend_get_type())
+#define GST_TYPE_LIGHT_FORCING_PRECISION (gst_light_forcing_precision_get_type())
 #define GST_TYPE_LIGHT_FORCING_ATTENTION (gst_light_forcing_attention_get_type())
 #define GST_TYPE_LIGHT_FORCING_UNDERRUN  (gst_light_forcing_underrun_get_type())
 #define GST_TYPE_LIGHT_FORCING_KEY_UNIT  (gst_light_forcing_key_unit_get_type())
 #define GST_TYPE_LIGHT_FORCING_MESSAGES  (gst_light_forcing_messages_get_type())
 
 GType gst_light_forcing_backend_get_type(void);
+GType gst_light_forcing_precision_get_type(void);
 GType gst_light_forcing_attention_get_type(void);
 GType gst_light_forcing_underrun_get_type(void);
 GType gst_light_forcing_key_unit_get_type(void);

@@ -223,11 +223,11 @@ static gboolean open_model(GstLightForcingSrc *self)
 {
     GST_OBJECT_LOCK(self);
     char *location = g_strdup(self->settings.model_location);
-    char *text_encoder = g_strdup(self->settings.text_encoder_location);
-    char *decoder = g_strdup(self->settings.decoder_location);
-    LfModelOptions options = {.backend = gst_light_forcing_settings_backend(&self->settings),
-                              .text_encoder_location = text_encoder,
-                              .decoder_location = decoder};
+    LfModelOptions options = gst_light_forcing_settings_model(&self->settings);
+    char *text_encoder = g_strdup(options.text_encoder_location);
+    char *decoder = g_strdup(options.decoder_location);
+    options.text_encoder_location = text_encoder;
+    options.decoder_location = decoder;
     GST_OBJECT_UNLOCK(self);
 
     if (!location)

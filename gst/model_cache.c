@@ -6,6 +6,7 @@
 
 struct GstLightForcingModel {
     char *location, *backend, *text_encoder, *decoder;
+    LfPrecision precision;
 
     /* Under `lock`. */
     guint n_claims;
@@ -28,6 +29,7 @@ gboolean gst_light_forcing_model_is(const GstLightForcingModel *claim, const cha
                                     const LfModelOptions *options)
 {
     return same(claim->location, location) && same(claim->backend, options->backend) &&
+           claim->precision == options->precision &&
            same(claim->text_encoder, options->text_encoder_location) &&
            same(claim->decoder, options->decoder_location);
 }
@@ -49,6 +51,7 @@ GstLightForcingModel *gst_light_forcing_model_claim(const char *location,
         claim = g_new0(GstLightForcingModel, 1);
         claim->location = g_strdup(location);
         claim->backend = g_strdup(options->backend);
+        claim->precision = options->precision;
         claim->text_encoder = g_strdup(options->text_encoder_location);
         claim->decoder = g_strdup(options->decoder_location);
         models = g_list_prepend(models, claim);
@@ -108,6 +111,7 @@ static void load_unlocked(GstLightForcingModel *claim, LfProgress progress, gpoi
 {
     Loading loading = {claim, progress, data};
     LfModelOptions options = {.backend = claim->backend,
+                              .precision = claim->precision,
                               .progress = note_progress,
                               .progress_data = &loading,
                               .text_encoder_location = claim->text_encoder,

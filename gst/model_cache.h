@@ -12,8 +12,8 @@ G_BEGIN_DECLS
 
 typedef struct GstLightForcingModel GstLightForcingModel;
 
-/* The place of a model in the process; nothing is loaded by this. Of `options`, backend and
- * locations are copied. Thread-safety: any thread, as for all of this file. */
+/* The place of a model in the process; nothing is loaded by this. Of `options`, backend,
+ * precision and locations are copied. Thread-safety: any thread, as for all of this file. */
 GstLightForcingModel *gst_light_forcing_model_claim(const char *location,
                                                     const LfModelOptions *options);
 void gst_light_forcing_model_release(GstLightForcingModel *claim); /* NULL is fine */

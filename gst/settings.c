@@ -3,6 +3,8 @@
 
 #define DEFAULT_SEED             (-1)
 #define DEFAULT_BACKEND          GST_LIGHT_FORCING_BACKEND_AUTO
+#define DEFAULT_CUDA_DEVICE_ID   0
+#define DEFAULT_PRECISION        GST_LIGHT_FORCING_PRECISION_AUTO
 #define DEFAULT_ATTENTION        GST_LIGHT_FORCING_ATTENTION_AUTO
 #define DEFAULT_SPARSITY         (-1.0)
 #define DEFAULT_SPARSITY_GROWTH  TRUE
@@ -111,7 +113,8 @@ static void install_model(GObjectClass *klass)
     /**
      * GstLightForcingSrc:backend:
      *
-     * What computes. One that is named and not there is an error.
+     * What computes. `auto` is the first NVIDIA GPU where that can be used, else the processor. One
+     * that is named and not there is an error.
      *
      * Since: 0.1
      */
@@ -119,6 +122,32 @@ static void install_model(GObjectClass *klass)
                                     g_param_spec_enum("backend", "Backend", "What computes",
                                                       GST_TYPE_LIGHT_FORCING_BACKEND,
                                                       DEFAULT_BACKEND, STOPPED));
+
+    /**
+     * GstLightForcingSrc:cuda-device-id:
+     *
+     * Which GPU, as CUDA numbers them. Only with #GstLightForcingSrc:backend cuda.
+     *
+     * Since: 0.1
+     */
+    g_object_class_install_property(klass, GST_LIGHT_FORCING_PROP_CUDA_DEVICE_ID,
+                                    g_param_spec_int("cuda-device-id", "CUDA device ID",
+                                                     "Which GPU (with backend=cuda)", 0, 1023,
+                                                     DEFAULT_CUDA_DEVICE_ID, STOPPED));
+
+    /**
+     * GstLightForcingSrc:precision:
+     *
+     * What the products of the transformer's blocks are computed in. One that the backend does not
+     * have is an error.
+     *
+     * Since: 0.1
+     */
+    g_object_class_install_property(
+        klass, GST_LIGHT_FORCING_PROP_PRECISION,
+        g_param_spec_enum("precision", "Precision",
+                          "What the transformer's products are computed in",
+                          GST_TYPE_LIGHT_FORCING_PRECISION, DEFAULT_PRECISION, STOPPED));
 }
 
 static void install_attention(GObjectClass *klass)
@@ -321,6 +350,8 @@ void gst_light_forcing_settings_init(GstLightForcingSettings *s)
 {
     *s = (GstLightForcingSettings){.seed = DEFAULT_SEED,
                                    .backend = DEFAULT_BACKEND,
+                                   .cuda_device_id = DEFAULT_CUDA_DEVICE_ID,
+                                   .precision = DEFAULT_PRECISION,
                                    .attention = DEFAULT_ATTENTION,
                                    .sparsity = DEFAULT_SPARSITY,
                                    .sparsity_growth = DEFAULT_SPARSITY_GROWTH,
@@ -376,6 +407,12 @@ gboolean gst_light_forcing_settings_set(GstLightForcingSettings *s, guint id, co
         return TRUE;
     case GST_LIGHT_FORCING_PROP_BACKEND:
         s->backend = (GstLightForcingBackend) g_value_get_enum(value);
+        return TRUE;
+    case GST_LIGHT_FORCING_PROP_CUDA_DEVICE_ID:
+        s->cuda_device_id = g_value_get_int(value);
+        return TRUE;
+    case GST_LIGHT_FORCING_PROP_PRECISION:
+        s->precision = (GstLightForcingPrecision) g_value_get_enum(value);
         return TRUE;
     case GST_LIGHT_FORCING_PROP_ATTENTION:
         s->attention = (GstLightForcingAttention) g_value_get_enum(value);
@@ -443,6 +480,12 @@ gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *s, guint 
     case GST_LIGHT_FORCING_PROP_BACKEND:
         g_value_set_enum(value, (gint) s->backend);
         return TRUE;
+    case GST_LIGHT_FORCING_PROP_CUDA_DEVICE_ID:
+        g_value_set_int(value, s->cuda_device_id);
+        return TRUE;
+    case GST_LIGHT_FORCING_PROP_PRECISION:
+        g_value_set_enum(value, (gint) s->precision);
+        return TRUE;
     case GST_LIGHT_FORCING_PROP_ATTENTION:
         g_value_set_enum(value, (gint) s->attention);
         return TRUE;
@@ -487,9 +530,28 @@ gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *s, guint 
 
 /* ---- in the engine's terms ------------------------------------------------------------------ */
 
-const char *gst_light_forcing_settings_backend(const GstLightForcingSettings *s)
+/* Lives as long as the program. */
+static const char *backend_name(const GstLightForcingSettings *s)
 {
-    return s->backend == GST_LIGHT_FORCING_BACKEND_CPU ? "cpu" : "auto";
+    g_autofree char *cuda = g_strdup_printf("cuda:%d", s->cuda_device_id);
+    switch (s->backend) {
+    case GST_LIGHT_FORCING_BACKEND_CPU:
+        return "cpu";
+    case GST_LIGHT_FORCING_BACKEND_CUDA:
+        return g_intern_string(cuda);
+    default:
+        return "auto";
+    }
+}
+
+LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *s)
+{
+    static const LfPrecision precisions[] = {LF_PRECISION_AUTO, LF_PRECISION_FP32,
+                                             LF_PRECISION_BF16, LF_PRECISION_FP8};
+    return (LfModelOptions){.backend = backend_name(s),
+                            .precision = precisions[s->precision],
+                            .text_encoder_location = s->text_encoder_location,
+                            .decoder_location = s->decoder_location};
 }
 
 void gst_light_forcing_settings_attention(const GstLightForcingSettings *s, LfAttention *attention,

@@ -18,6 +18,8 @@ typedef enum {
     GST_LIGHT_FORCING_PROP_TEXT_ENCODER_LOCATION,
     GST_LIGHT_FORCING_PROP_DECODER_LOCATION,
     GST_LIGHT_FORCING_PROP_BACKEND,
+    GST_LIGHT_FORCING_PROP_CUDA_DEVICE_ID,
+    GST_LIGHT_FORCING_PROP_PRECISION,
     GST_LIGHT_FORCING_PROP_ATTENTION,
     GST_LIGHT_FORCING_PROP_SPARSITY,
     GST_LIGHT_FORCING_PROP_SPARSITY_GROWTH,
@@ -38,6 +40,8 @@ typedef struct {
     gint64 seed;
     char *model_location, *text_encoder_location, *decoder_location; /* never "" */
     GstLightForcingBackend backend;
+    gint cuda_device_id;
+    GstLightForcingPrecision precision;
     GstLightForcingAttention attention;
     gdouble sparsity;
     gboolean sparsity_growth;
@@ -63,7 +67,8 @@ gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *settings,
                                         GValue *value);
 
 /* The same in the engine's terms. */
-const char *gst_light_forcing_settings_backend(const GstLightForcingSettings *settings);
+/* Strings are the settings' own. */
+LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *settings);
 void gst_light_forcing_settings_attention(const GstLightForcingSettings *settings,
                                           LfAttention *attention, double *sparsity);
 LfSessionOptions gst_light_forcing_settings_session(const GstLightForcingSettings *settings,

@@ -27,7 +27,8 @@ static bool has_driver(GError **error)
     GModule *driver = g_module_open("libcuda.so.1", G_MODULE_BIND_LAZY);
     if (!driver)
         g_set_error(error, LF_ERROR, LF_ERROR_DEVICE,
-                    "no NVIDIA driver (libcuda.so.1): install one, or use the backend \"cpu\"");
+                    "no NVIDIA driver (libcuda.so.1), which CUDA needs: install one, or use the "
+                    "backend \"cpu\"");
     else
         g_module_close(driver);
     return driver != NULL;

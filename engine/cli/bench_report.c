@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bench.h"
 
+#include "cli.h"
+
 #include <json-glib/json-glib.h>
 #include <stdio.h>
-
-/* Backends compute in this; weights are what the files have. */
-#define PRECISION "fp32"
 
 static char *decoder_text(const LfModelConfig *c)
 {
@@ -13,6 +12,11 @@ static char *decoder_text(const LfModelConfig *c)
                ? g_strdup_printf("tiny %d/%d/%d/%d", c->decoder.widths[0], c->decoder.widths[1],
                                  c->decoder.widths[2], c->decoder.widths[3])
                : g_strdup("none");
+}
+
+static const char *precision_of(const Bench *b)
+{
+    return cli_precision_name(b->model->backend->precision);
 }
 
 /* ---- for people -------------------------------------------------------------------------------
@@ -23,12 +27,12 @@ static void print_head(const Bench *b)
     const LfModelConfig *c = b->model->config;
     g_autofree char *decoder = decoder_text(c);
     printf("model    %s: %s\n", b->model->name, b->model->description);
-    printf("device   %s; peak %.0f GFLOP/s (FMA)\n", b->model->backend->description,
-           b->peak_gflops);
+    printf("device   %s; peak %.0f GFLOP/s (%s)\n", b->model->backend->description, b->peak_gflops,
+           b->model->backend->asynchronous ? "a large bf16 product" : "FMA");
     printf("stream   %d×%d, chunks of %d latent frames, window %d%s, sink %d, %d steps, %s, "
            "decoder %s\n",
            b->width, b->height, c->video.chunk, b->window, b->window ? "" : " (unbounded)", b->sink,
-           c->schedule.n_steps, PRECISION, decoder);
+           c->schedule.n_steps, precision_of(b), decoder);
     printf("measured %d chunks; steady state is the median of chunks %d to %d\n\n", b->n_chunks,
            b->first_steady, b->n_chunks - 1);
 }
@@ -64,8 +68,11 @@ void bench_print(const Bench *b)
     ROW("clean pass", "ms", times.clean);
     ROW("decode", "ms", times.decode);
     ROW("transfer", "ms", times.transfer);
-    ROW("chunk", "ms in all", times.chunk);
+    ROW("read", "ms, its pictures as I420 on the host", times.read);
+    ROW("chunk", "ms from one to the next", times.chunk);
+    ROW("open", "ms, a stream on an open model", open_ms);
     ROW("first chunk", "ms, prompt included", first_ms);
+    ROW("clip", "ms from the first noise to the last pixel", clip_ms);
     ROW("steady", "frames a second", fps_steady);
     ROW("clip", "frames a second", fps_clip);
     ROW("transformer", "GFLOP a chunk", gflop_transformer);
@@ -117,8 +124,11 @@ static void add_result(JsonBuilder *json, const Bench *b, const BenchResult *r)
     add_number(json, "clean", r->times.clean);
     add_number(json, "decode", r->times.decode);
     add_number(json, "transfer", r->times.transfer);
+    add_number(json, "read", r->times.read);
     add_number(json, "chunk", r->times.chunk);
+    add_number(json, "open", r->open_ms);
     add_number(json, "first_chunk", r->first_ms);
+    add_number(json, "clip", r->clip_ms);
     json_builder_end_object(json);
     begin(json, "fps");
     add_number(json, "steady", r->fps_steady);
@@ -146,7 +156,7 @@ static void add_stream(JsonBuilder *json, const Bench *b)
     add_text(json, "description", b->model->description);
     add_text(json, "device", b->model->backend->description);
     add_text(json, "backend", b->model->backend->name);
-    add_text(json, "precision", PRECISION);
+    add_text(json, "precision", precision_of(b));
     add_text(json, "decoder", decoder);
     add_int(json, "threads", b->n_threads);
     add_int(json, "width", b->width);

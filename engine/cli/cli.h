@@ -26,6 +26,10 @@ int cli_misused(const char *command, const char *format, ...) G_GNUC_PRINTF(2, 3
 /* "dense", "sparse", "auto". FALSE: none of these. */
 gboolean cli_attention(const char *word, LfAttention *attention);
 
+/* "auto", "fp32", "bf16", "fp8"; and the other way. */
+gboolean cli_precision(const char *word, LfPrecision *precision);
+const char *cli_precision_name(LfPrecision precision);
+
 /* The model at `location`, or the default one for NULL. */
 LfModel *cli_open_model(const char *location, const LfModelOptions *options, GError **error);
 

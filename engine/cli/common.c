@@ -51,15 +51,35 @@ gboolean cli_parse(const GOptionEntry *entries, const char *operands, const char
     return TRUE;
 }
 
+/* The place of `word` in a list that ends with NULL; −1: it is not there. */
+static int place_of(const char *word, const char *const *words)
+{
+    for (int i = 0; words[i]; i++)
+        if (g_str_equal(word, words[i]))
+            return i;
+    return -1;
+}
+
 gboolean cli_attention(const char *word, LfAttention *attention)
 {
-    static const char *const words[] = {"auto", "dense", "sparse"};
-    for (guint i = 0; i < G_N_ELEMENTS(words); i++)
-        if (g_str_equal(word, words[i])) {
-            *attention = (LfAttention) i;
-            return TRUE;
-        }
-    return FALSE;
+    static const char *const words[] = {"auto", "dense", "sparse", NULL};
+    int place = place_of(word, words);
+    *attention = place < 0 ? LF_ATTENTION_AUTO : (LfAttention) place;
+    return place >= 0;
+}
+
+static const char *const precisions[] = {"auto", "fp32", "bf16", "fp8", NULL};
+
+gboolean cli_precision(const char *word, LfPrecision *precision)
+{
+    int place = place_of(word, precisions);
+    *precision = place < 0 ? LF_PRECISION_AUTO : (LfPrecision) place;
+    return place >= 0;
+}
+
+const char *cli_precision_name(LfPrecision precision)
+{
+    return precisions[precision];
 }
 
 LfModel *cli_open_model(const char *location, const LfModelOptions *options, GError **error)

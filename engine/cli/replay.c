@@ -270,6 +270,8 @@ static gboolean write_output(const Replay *r, GError **error)
 static gboolean replay(Replay *r, GError **error)
 {
     LfModelOptions options = {.backend = r->options->backend, .n_threads = r->options->threads};
+    const char *precision = r->options->precision ? r->options->precision : "auto";
+    cli_precision(precision, &options.precision);
     r->input = lf_tensor_file_open(r->options->input, error);
     if (!r->input || !find_tensors(r, error))
         return FALSE;
@@ -305,8 +307,9 @@ static int run(const Options *o)
         return cli_misused("replay", "--input and --output are needed");
     if (o->attention && !cli_attention(o->attention, &r.attention))
         return cli_misused("replay", "--attention %s: use auto, dense or sparse", o->attention);
-    if (o->precision && !g_str_equal(o->precision, "fp32"))
-        return cli_misused("replay", "--precision %s: the CPU computes in fp32", o->precision);
+    LfPrecision precision;
+    if (o->precision && !cli_precision(o->precision, &precision))
+        return cli_misused("replay", "--precision %s: use auto, fp32, bf16 or fp8", o->precision);
     gboolean done = replay(&r, &error);
     replay_clear(&r);
     return done ? CLI_DONE : cli_failed("replay", error);
@@ -321,9 +324,11 @@ int cli_replay(int argc, char **argv)
         {"input", 'i', 0, G_OPTION_ARG_FILENAME, &o.input, "Numbers to run on", "FILE"},
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &o.output, "Where results go (safetensors)",
          "FILE"},
-        {"backend", 'b', 0, G_OPTION_ARG_STRING, &o.backend, "auto (default) or cpu", "NAME"},
+        {"backend", 'b', 0, G_OPTION_ARG_STRING, &o.backend, "auto (default), cpu, cuda or cuda:1",
+         "NAME"},
         {"threads", 't', 0, G_OPTION_ARG_INT, &o.threads, "CPU threads; 0: one a core", "N"},
-        {"precision", 'p', 0, G_OPTION_ARG_STRING, &o.precision, "fp32 (default)", "NAME"},
+        {"precision", 'p', 0, G_OPTION_ARG_STRING, &o.precision,
+         "auto (default), fp32, bf16 or fp8", "NAME"},
         {"attention", 'a', 0, G_OPTION_ARG_STRING, &o.attention,
          "auto (default: sparse where the model has numbers for it), dense or sparse", "KIND"},
         {"decode", 'd', 0, G_OPTION_ARG_NONE, &o.decode, "Decode to pictures too", NULL},

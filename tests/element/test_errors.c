@@ -5,6 +5,7 @@
  */
 #include "source.h"
 
+#include "gst/enums.h"
 #include "tests/common/tiny_model.h"
 
 #include <glib/gstdio.h>
@@ -192,6 +193,21 @@ static void test_impossible_settings(void)
                        GST_RESOURCE_ERROR_SETTINGS, "window");
 }
 
+/* Of a GPU there is none, or none with that number. */
+static void test_no_device(void)
+{
+    expect_not_playing(
+        source_new("backend", GST_LIGHT_FORCING_BACKEND_CUDA, "cuda-device-id", 1023, NULL),
+        GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_INIT, "CUDA");
+}
+
+static void test_impossible_precision(void)
+{
+    expect_not_playing(source_new("backend", GST_LIGHT_FORCING_BACKEND_CPU, "precision",
+                                  GST_LIGHT_FORCING_PRECISION_FP8, NULL),
+                       GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS, "fp32");
+}
+
 /* ---- prompts -------------------------------------------------------------------------------- */
 
 static char *huge_text(void)
@@ -358,6 +374,8 @@ int main(int argc, char **argv)
     g_test_add_func("/errors/directory-for-file", test_directory_for_file);
     g_test_add_func("/errors/unreadable", test_unreadable);
     g_test_add_func("/errors/impossible-settings", test_impossible_settings);
+    g_test_add_func("/errors/no-device", test_no_device);
+    g_test_add_func("/errors/impossible-precision", test_impossible_precision);
     g_test_add_func("/errors/no-prompt", test_no_prompt);
     g_test_add_func("/errors/bad-first-prompt", test_bad_first_prompt);
     g_test_add_func("/errors/empty-prompt", test_empty_prompt);

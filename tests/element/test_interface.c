@@ -22,6 +22,8 @@ static const struct {
     {"text-encoder-location", READY, NULL},
     {"decoder-location", READY, NULL},
     {"backend", READY, "auto"},
+    {"cuda-device-id", READY, "0"},
+    {"precision", READY, "auto"},
     {"attention", PLAYING, "auto"},
     {"sparsity", PLAYING | GST_PARAM_CONTROLLABLE, "-1"},
     {"sparsity-growth", READY, "true"},

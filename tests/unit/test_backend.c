@@ -33,6 +33,16 @@ static void test_names(void)
     g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
     g_assert_nonnull(strstr(error->message, "abacus"));
     g_clear_error(&error);
+    g_assert_null(lf_backend_open("cuda:", 0, LF_PRECISION_AUTO, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
+    g_clear_error(&error);
+    g_assert_null(lf_backend_open("cuda:1000", 0, LF_PRECISION_AUTO, &error));
+    g_assert_true(g_error_matches(error, LF_ERROR, LF_ERROR_DEVICE) ||
+                  g_error_matches(error, LF_ERROR, LF_ERROR_UNSUPPORTED));
+    g_clear_error(&error);
+    g_assert_null(lf_backend_open("cpu", 0, LF_PRECISION_FP8, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
+    g_clear_error(&error);
     lf_backend_close(NULL);
 }
 

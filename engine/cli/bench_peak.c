@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What a device could do at most: a product that is large enough to fill it, of random numbers
+ * (zeros run faster than any real ones).
+ */
+#include "bench.h"
+
+enum { SIZE = 8192, ROUNDS = 12 };
+
+typedef struct {
+    LfWeight *weight;
+    LfArena arena;
+    LfTensor x, out;
+    LfEvent *begin, *end;
+} Product;
+
+static uint16_t *random_bf16(gsize n)
+{
+    uint16_t *values = g_new(uint16_t, n);
+    for (gsize i = 0; i < n; i++) /* ±0.5 … ±2 */
+        values[i] = (uint16_t) ((g_random_int() & 0x80ff) | 0x3f00);
+    return values;
+}
+
+static gboolean product_init(Product *p, LfBackend *be)
+{
+    LfArena plan = lf_arena_plan();
+    lf_arena_tensor(&plan, LF_BF16, SIZE, SIZE);
+    lf_arena_tensor(&plan, LF_BF16, SIZE, SIZE);
+    if (!lf_arena_init(&p->arena, be, plan.peak, NULL))
+        return FALSE;
+    g_autofree uint16_t *values = random_bf16((gsize) SIZE * SIZE);
+    p->x = lf_arena_tensor(&p->arena, LF_BF16, SIZE, SIZE);
+    p->out = lf_arena_tensor(&p->arena, LF_BF16, SIZE, SIZE);
+    be->upload(be, p->x.data, values, lf_tensor_size(p->x));
+    p->weight = lf_weight_new(be, LF_WEIGHT_LINEAR, lf_tensor(values, LF_BF16, SIZE, SIZE), NULL);
+    p->begin = be->event_new(be);
+    p->end = be->event_new(be);
+    return p->weight && p->begin && p->end;
+}
+
+static void product_clear(Product *p, LfBackend *be)
+{
+    be->event_free(be, p->begin);
+    be->event_free(be, p->end);
+    lf_weight_free(be, p->weight);
+    lf_arena_clear(&p->arena);
+}
+
+static int64_t best_time(Product *p, LfBackend *be)
+{
+    int64_t best = G_MAXINT64;
+    for (int i = 0; i < ROUNDS; i++) {
+        be->note(be, p->begin);
+        lf_linear(be, p->out, p->x, p->weight, LF_NONE, LF_ACT_NONE);
+        be->note(be, p->end);
+        if (!be->sync(be, NULL))
+            return 0;
+        best = MIN(best, be->between(be, p->begin, p->end));
+    }
+    return best;
+}
+
+double bench_peak_gflops(LfBackend *be)
+{
+    Product p = {0};
+    int64_t time = product_init(&p, be) ? best_time(&p, be) : 0;
+    product_clear(&p, be);
+    return time > 0 ? 2.0 * SIZE * SIZE * SIZE / (double) time : 0;
+}
