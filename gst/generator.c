@@ -19,6 +19,7 @@ struct GstLightForcingGenerator {
     GstLightForcingPrompt *prompt; /* what the session was given last and took */
     guint64 n_frames;              /* generated since the start */
     gboolean cut;
+    LfChunk *decoding; /* the last chunk, if its decoder was still at work */
 
     GMutex lock; /* of what follows */
     GCond changed;
@@ -211,6 +212,18 @@ static void append(GstLightForcingGenerator *g, LfChunk *chunk)
         g->callbacks.ready(g->data);
 }
 
+/* On a GPU a chunk's decoder works beside the next chunk: by then it is known how long it took. */
+static gboolean follow_decoding(GstLightForcingGenerator *g, LfChunk *chunk, GError **error)
+{
+    LfChunk *before = g->decoding;
+    g->decoding = lf_chunk_info(chunk)->decode_time ? NULL : lf_chunk_ref(chunk);
+    gboolean done = !before || lf_chunk_wait(before, error);
+    if (before && done)
+        g->callbacks.decoded(lf_chunk_info(before), g->data);
+    lf_chunk_unref(before);
+    return done;
+}
+
 static gboolean generate(GstLightForcingGenerator *g, GError **error)
 {
     if (!wait_for_room(g))
@@ -220,8 +233,10 @@ static gboolean generate(GstLightForcingGenerator *g, GError **error)
         return FALSE;
     apply_settings(g);
     LfChunk *chunk = lf_session_next(g->session, error);
-    if (!chunk)
+    if (!chunk || !follow_decoding(g, chunk, error)) {
+        lf_chunk_unref(chunk);
         return FALSE;
+    }
     append(g, chunk);
     return TRUE;
 }
@@ -284,6 +299,7 @@ void gst_light_forcing_generator_free(GstLightForcingGenerator *g)
     g_thread_join(g->thread);
 
     g_queue_clear_full(&g->queue, finished_free);
+    lf_chunk_unref(g->decoding);
     lf_session_free(g->session);
     gst_light_forcing_prompt_unref(g->prompt);
     gst_light_forcing_prompt_unref(g->new_prompt);

@@ -53,6 +53,8 @@ typedef struct {
     void (*prepare)(guint64 frame, LfAttention *attention, double *sparsity, gpointer data);
     /* A chunk was generated; with it, so many are in the queue. */
     void (*made)(const LfChunkInfo *info, guint level, gpointer data);
+    /* How long the decoder took, of a chunk whose decode time was not known to `made`. */
+    void (*decoded)(const LfChunkInfo *info, gpointer data);
     /* A prompt was refused; the stream goes on with the one before. */
     void (*refused)(const GError *error, gpointer data);
     /* The worker gives up. `loading`: it was still loading the model. */

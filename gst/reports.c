@@ -77,6 +77,14 @@ static void made(const LfChunkInfo *info, guint level, gpointer data)
         gst_light_forcing_post_chunk(GST_ELEMENT(self), info, level);
 }
 
+static void decoded(const LfChunkInfo *info, gpointer data)
+{
+    GstLightForcingSrc *self = data;
+    GST_OBJECT_LOCK(self);
+    self->stats.decode_time += info->decode_time;
+    GST_OBJECT_UNLOCK(self);
+}
+
 static void refused(const GError *error, gpointer data)
 {
     gst_light_forcing_post_problem(data, GST_MESSAGE_WARNING, error, FALSE);
@@ -108,5 +116,6 @@ const GstLightForcingGeneratorCallbacks gst_light_forcing_src_reports = {.loadin
                                                                          .ready = ready,
                                                                          .prepare = prepare,
                                                                          .made = made,
+                                                                         .decoded = decoded,
                                                                          .refused = refused,
                                                                          .failed = failed};

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "both.h"
+
+#include <math.h>
+
+gboolean both_have_device(LfPrecision precision)
+{
+    g_autoptr(GError) error = NULL;
+    LfBackend *be = lf_backend_open("cuda", 0, precision, &error);
+    if (!be)
+        g_test_skip(error->message);
+    lf_backend_close(be);
+    return be != NULL;
+}
+
+LfModel *both_model(const char *preset, const char *backend, LfPrecision precision)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *demo = lf_model_default_location();
+    LfModelOptions options = {.backend = backend, .precision = precision};
+    LfModel *model = preset ? lf_model_new_random(preset, 3, &options, &error)
+                            : lf_model_open(demo, &options, &error);
+    g_assert_no_error(error);
+    return model;
+}
+
+Both both_open(const char *preset, LfPrecision precision)
+{
+    return (Both){.cpu = both_model(preset, "cpu", LF_PRECISION_AUTO),
+                  .device = both_model(preset, "cuda", precision)};
+}
+
+void both_close(Both *both)
+{
+    lf_model_unref(both->cpu);
+    lf_model_unref(both->device);
+}
+
+/* ---- a stream of two chunks
+ * ---------------------------------------------------------------------- */
+
+typedef struct {
+    const LfModel *model;
+    LfBackend *be;
+    LfGeometry geometry;
+    LfArena state, scratch;
+    LfKvCache *cache;
+    LfTextState text;
+    LfModulation modulation;
+    LfTensor x, velocity, context;
+    gboolean sparse;
+} Stream;
+
+static void take_state(Stream *s, LfArena *arena)
+{
+    const LfTransformer *t = s->model->transformer;
+    const LfTransformerConfig *c = lf_transformer_config(t);
+    const LfGeometry *g = &s->geometry;
+    s->text = lf_text_state(t, arena);
+    s->modulation = lf_modulation(t, arena);
+    s->x = lf_arena_tensor(arena, LF_F32, g->chunk, c->channels, g->latent_height, g->latent_width);
+    s->velocity = lf_arena_take(arena, LF_F32, s->x.shape);
+    s->context = lf_arena_tensor(arena, s->be->activation, c->text_len / 2, c->text_dim);
+}
+
+static LfAttend attend_of(const Stream *s, int index)
+{
+    const LfModelConfig *c = s->model->config;
+    int blocks = lf_frame_blocks(s->geometry.frame_tokens, c->sparse.key_block);
+    return (LfAttend){
+        .budget = s->sparse && index > 0 ? (blocks * 2 * s->geometry.chunk + 1) / 2 : 0,
+        .query_block = c->sparse.query_block,
+        .selection = {c->sparse.keep_frames, c->sparse.keep_sink, c->sparse.keep_near}};
+}
+
+static void run(Stream *s, LfBackend *be, LfArena *scratch, LfKvCache *cache, int index)
+{
+    LfAttend attend = attend_of(s, index);
+    g_assert_true(lf_kv_cache_begin(cache, (uint64_t) index, NULL));
+    lf_transformer_text(s->model->transformer, be, scratch, &s->text, s->context);
+    lf_transformer_modulate(s->model->transformer, be, scratch, &s->modulation, 833.3333f);
+    lf_transformer_forward(s->model->transformer, be, scratch, s->velocity, s->x, &s->modulation,
+                           &s->text, cache, &attend, NULL);
+    lf_kv_cache_commit(cache);
+}
+
+static LfKvCache *new_cache(const Stream *s, LfBackend *be)
+{
+    const LfTransformerConfig *t = lf_transformer_config(s->model->transformer);
+    LfKvCacheConfig config = {.geometry = s->geometry,
+                              .layers = t->layers,
+                              .heads = t->heads,
+                              .head_dim = t->dim / t->heads,
+                              .window = 3 * s->geometry.chunk,
+                              .key_block = s->model->config->sparse.key_block};
+    LfKvCache *cache = lf_kv_cache_new(be, &config, NULL);
+    g_assert_nonnull(cache);
+    return cache;
+}
+
+static void open_stream(Stream *s)
+{
+    LfBackend *plan = lf_backend_plan(s->be);
+    LfArena state = lf_arena_plan(), scratch = lf_arena_plan();
+    LfKvCache *cache = new_cache(s, plan);
+    take_state(s, &state);
+    run(s, plan, &scratch, cache, 0);
+    run(s, plan, &scratch, cache, 1);
+    lf_kv_cache_free(cache);
+    g_assert_true(lf_arena_init(&s->state, s->be, state.peak, NULL));
+    g_assert_true(lf_arena_init(&s->scratch, s->be, scratch.peak, NULL));
+    take_state(s, &s->state);
+    s->cache = new_cache(s, s->be);
+}
+
+/* The same for every backend. */
+static void upload_random(LfBackend *be, LfTensor t, GRand *rand)
+{
+    int64_t n = lf_tensor_count(t);
+    g_autofree float *values = g_new(float, n);
+    for (int64_t i = 0; i < n; i++) {
+        double sum = -6;
+        for (int k = 0; k < 12; k++)
+            sum += g_rand_double(rand);
+        values[i] = (float) sum;
+    }
+    lf_upload_floats(be, t, values);
+}
+
+GArray *both_velocity(LfModel *model, int width, int height, gboolean sparse)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GRand) rand = g_rand_new_with_seed(11);
+    Stream s = {.model = model, .sparse = sparse};
+    s.be = lf_model_backend(model, &error);
+    g_assert_no_error(error);
+    s.geometry = lf_geometry(width, height, model->config->video.chunk);
+    open_stream(&s);
+    upload_random(s.be, s.context, rand);
+    for (int i = 0; i < 2; i++) {
+        upload_random(s.be, s.x, rand);
+        run(&s, s.be, &s.scratch, s.cache, i);
+    }
+    GArray *velocity = g_array_new(FALSE, FALSE, sizeof(float));
+    g_array_set_size(velocity, (guint) lf_tensor_count(s.velocity));
+    lf_download_floats(s.be, (float *) (void *) velocity->data, s.velocity);
+    s.be->sync(s.be, &error);
+    g_assert_no_error(error);
+    lf_kv_cache_free(s.cache);
+    lf_arena_clear(&s.state);
+    lf_arena_clear(&s.scratch);
+    lf_backend_close(s.be);
+    return velocity;
+}
+
+Likeness both_compare(const GArray *a, const GArray *b)
+{
+    double difference = 0, aa = 0, bb = 0, ab = 0;
+    g_assert_cmpuint(a->len, ==, b->len);
+    for (guint i = 0; i < a->len; i++) {
+        double x = g_array_index(a, float, i), y = g_array_index(b, float, i);
+        difference += (x - y) * (x - y);
+        aa += x * x;
+        bb += y * y;
+        ab += x * y;
+    }
+    return (Likeness){.relative = sqrt(difference / aa), .cosine = ab / sqrt(aa * bb)};
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The engine on a GPU beside the engine on the CPU: the same numbers to rounding, recorded work
+ * that equals called work, memory that stays as it is. Skipped where there is no GPU. Operations
+ * one by one are tests/checkops's.
+ */
+#include "both.h"
+
+#include "engine/session.h"
+
+#include <gmodule.h>
+#include <math.h>
+
+/* ---- one forward -------------------------------------------------------------------------------
+ */
+
+typedef struct {
+    const char *preset; /* random weights, or NULL: the demo model */
+    LfPrecision precision;
+    int width, height;
+    double most; /* rel-L2 */
+    double cosine;
+} Forward;
+
+static void test_forward(gconstpointer data)
+{
+    const Forward *f = data;
+    if (!both_have_device(f->precision))
+        return;
+    Both both = both_open(f->preset, f->precision);
+    for (int sparse = 0; sparse < 2; sparse++) {
+        GArray *cpu = both_velocity(both.cpu, f->width, f->height, sparse);
+        GArray *device = both_velocity(both.device, f->width, f->height, sparse);
+        Likeness like = both_compare(cpu, device);
+        g_test_message("%s, %s: rel-L2 %.4f, cosine %.6f", lf_model_device(both.device),
+                       sparse ? "sparse" : "dense", like.relative, like.cosine);
+        /* A block that is chosen otherwise, for a score in between, is no rounding error. */
+        g_assert_cmpfloat(like.relative, <=, sparse ? 2 * f->most : f->most);
+        g_assert_cmpfloat(like.cosine, >=, sparse ? 2 * f->cosine - 1 : f->cosine);
+        g_array_unref(cpu);
+        g_array_unref(device);
+    }
+    both_close(&both);
+}
+
+/* ---- pictures ----------------------------------------------------------------------------------
+ */
+
+static const char prompt[] = "a big red heart bouncing on a green meadow";
+
+static double psnr(const GByteArray *a, const GByteArray *b)
+{
+    double sum = 0;
+    g_assert_cmpuint(a->len, ==, b->len);
+    for (guint i = 0; i < a->len; i++)
+        sum += ((double) a->data[i] - b->data[i]) * ((double) a->data[i] - b->data[i]);
+    return 10 * log10(255.0 * 255.0 * a->len / (sum + 1e-9));
+}
+
+/* The first chunk has no past that could differ. */
+static void test_first_chunk(void)
+{
+    if (!both_have_device(LF_PRECISION_AUTO))
+        return;
+    Both both = both_open(NULL, LF_PRECISION_AUTO);
+    LfSession *cpu = stream_session(both.cpu, &(LfSessionOptions){.seed = 5}, prompt);
+    LfSession *device = stream_session(both.device, &(LfSessionOptions){.seed = 5}, prompt);
+    GByteArray *a = stream_run(cpu, 1), *b = stream_run(device, 1);
+    g_test_message("first chunk: %.1f dB", psnr(a, b));
+    g_assert_cmpfloat(psnr(a, b), >=, 35);
+    g_byte_array_unref(a);
+    g_byte_array_unref(b);
+    lf_session_free(cpu);
+    lf_session_free(device);
+    both_close(&both);
+}
+
+/* ---- recorded work
+ * ------------------------------------------------------------------------------- */
+
+/* One stream replays from where its window is full, the other one forgets what it recorded. A new
+ * prompt on the way makes other work of it. */
+static void test_replay(void)
+{
+    if (!both_have_device(LF_PRECISION_AUTO))
+        return;
+    g_autoptr(GError) error = NULL;
+    LfModel *model = both_model(NULL, "cuda", LF_PRECISION_AUTO);
+    LfSessionOptions options = {.seed = 6, .window = 6, .uniform = TRUE};
+    LfSession *replaying = stream_session(model, &options, prompt);
+    LfSession *calling = stream_session(model, &options, prompt);
+    gboolean replayed = FALSE;
+    for (int i = 0; i < 9; i++) {
+        if (i == 6) {
+            lf_session_set_prompt(replaying, "a blue star at night", &error);
+            lf_session_set_prompt(calling, "a blue star at night", &error);
+            g_assert_no_error(error);
+        }
+        lf_session_forget_graphs(calling);
+        GByteArray *a = stream_run(replaying, 1), *b = stream_run(calling, 1);
+        replayed |= replaying->graphs.denoise != NULL;
+        stream_assert_same(a, b);
+        g_byte_array_unref(a);
+        g_byte_array_unref(b);
+    }
+    g_assert_true(replayed);
+    lf_session_free(replaying);
+    lf_session_free(calling);
+    lf_model_unref(model);
+}
+
+/* A chunk that was cancelled comes again with the same pictures. */
+static void test_cancel(void)
+{
+    if (!both_have_device(LF_PRECISION_AUTO))
+        return;
+    g_autoptr(GError) error = NULL;
+    LfModel *model = both_model(NULL, "cuda", LF_PRECISION_AUTO);
+    LfSession *a = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
+    LfSession *b = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
+    for (int i = 0; i < 8; i++) {
+        lf_session_cancel(a);
+        g_assert_null(lf_session_next(a, &error));
+        stream_assert_error(&error, LF_ERROR_CANCELLED, "cancelled");
+        lf_session_resume(a);
+        GByteArray *x = stream_run(a, 1), *y = stream_run(b, 1);
+        stream_assert_same(x, y);
+        g_byte_array_unref(x);
+        g_byte_array_unref(y);
+    }
+    lf_session_free(a);
+    lf_session_free(b);
+    lf_model_unref(model);
+}
+
+/* ---- memory
+ * -------------------------------------------------------------------------------------- */
+
+/* Free bytes of the device, by the driver. */
+static gsize free_memory(void)
+{
+    static int (*ask)(gsize *, gsize *);
+    gsize unused = 0, total = 0;
+    if (!ask) {
+        GModule *driver = g_module_open("libcuda.so.1", G_MODULE_BIND_LAZY);
+        g_assert_true(driver && g_module_symbol(driver, "cuMemGetInfo_v2", (gpointer *) &ask));
+    }
+    g_assert_cmpint(ask(&unused, &total), ==, 0);
+    return unused;
+}
+
+static void run_chunks(LfSession *session, int n)
+{
+    for (int i = 0; i < n; i++)
+        g_byte_array_unref(stream_run(session, 1));
+}
+
+static void test_memory(void)
+{
+    if (!both_have_device(LF_PRECISION_AUTO))
+        return;
+    LfModel *model = both_model(NULL, "cuda", LF_PRECISION_AUTO);
+    LfSession *session = stream_session(model, &(LfSessionOptions){.seed = 1}, prompt);
+    run_chunks(session, 24); /* the window is full, the growth done */
+    gsize before = free_memory();
+    run_chunks(session, 200);
+    g_assert_cmpuint(free_memory(), ==, before);
+    for (int i = 0; i < 20; i++) {
+        lf_session_restart(session, (guint64) i);
+        run_chunks(session, 6);
+    }
+    g_assert_cmpuint(free_memory(), ==, before);
+    lf_session_free(session);
+
+    /* Sessions come and go. What the driver keeps for itself it keeps once. */
+    for (int i = 0; i < 20; i++) {
+        session = stream_session(model, &(LfSessionOptions){.seed = 2}, prompt);
+        run_chunks(session, 3);
+        lf_session_free(session);
+        before = i == 1 ? free_memory() : before;
+    }
+    g_assert_cmpuint(free_memory(), ==, before);
+    lf_model_unref(model);
+}
+
+/* ---- errors
+ * --------------------------------------------------------------------------------------- */
+
+static void test_errors(void)
+{
+    if (!both_have_device(LF_PRECISION_AUTO))
+        return;
+    g_autoptr(GError) error = NULL;
+    g_assert_null(lf_backend_open("cuda:1000", 0, LF_PRECISION_AUTO, &error));
+    stream_assert_error(&error, LF_ERROR_DEVICE, "1000");
+    g_assert_null(lf_backend_open("cuda", 0, LF_PRECISION_FP32, &error));
+    stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "fp32");
+    LfModel *model = both_model(NULL, "cuda", LF_PRECISION_AUTO);
+    /* Every latent frame has its keys and values: this many fit on no GPU. */
+    g_assert_null(lf_session_new(model, &(LfSessionOptions){.window = 300000000}, &error));
+    stream_assert_error(&error, LF_ERROR_MEMORY, "window");
+    LfSession *session = stream_session(model, NULL, prompt); /* and life goes on */
+    run_chunks(session, 2);
+    lf_session_free(session);
+    lf_model_unref(model);
+}
+
+int main(int argc, char **argv)
+{
+    static const Forward forwards[] = {
+        {NULL, LF_PRECISION_BF16, 256, 160, 3e-2, 0.9995},
+        {NULL, LF_PRECISION_FP8, 256, 160, 1e-1, 0.995},
+        {"wan-1.3b", LF_PRECISION_BF16, 160, 128, 3e-2, 0.9995},
+        {"wan-1.3b", LF_PRECISION_FP8, 160, 128, 1e-1, 0.995},
+    };
+    static const char *const names[] = {"demo-bf16", "demo-fp8", "wan-bf16", "wan-fp8"};
+    g_test_init(&argc, &argv, NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(forwards); i++) {
+        g_autofree char *path = g_strconcat("/device/forward/", names[i], NULL);
+        g_test_add_data_func(path, &forwards[i], test_forward);
+    }
+    g_test_add_func("/device/first-chunk", test_first_chunk);
+    g_test_add_func("/device/replay", test_replay);
+    g_test_add_func("/device/cancel", test_cancel);
+    g_test_add_func("/device/memory", test_memory);
+    g_test_add_func("/device/errors", test_errors);
+    return g_test_run();
+}
