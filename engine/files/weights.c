@@ -248,27 +248,36 @@ static gboolean bind_weight(LfBackend *be, LfWeightSource *source, const Parts *
     return *field != NULL;
 }
 
-static gboolean bind_vector(LfBackend *be, LfWeightSource *source, const Parts *parts,
-                            LfArena *arena, LfTensor *field, GError **error)
+/* The numbers of all parts as float, one after the other. Free with g_free. */
+static float *read_floats(LfWeightSource *source, const Parts *parts, GError **error)
 {
     LfTensor tensor = tensor_of(parts, common_type(parts), NULL);
     int64_t count = lf_tensor_count(tensor);
+    g_autofree uint8_t *together = g_try_malloc(lf_tensor_size(tensor));
+    float *values = g_try_new(float, count);
+    if (!together || !values) {
+        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY, "no %.1f MB of memory for %s",
+                    8e-6 * (double) count, parts->parts[0].name);
+        g_free(values);
+        return NULL;
+    }
+    gather(source, parts, tensor.type, together);
+    lf_to_float(values, together, tensor.type, count);
+    return values;
+}
+
+static gboolean bind_vector(LfBackend *be, LfWeightSource *source, const Parts *parts,
+                            LfArena *arena, LfTensor *field, GError **error)
+{
     int64_t shape[LF_MAX_DIMS + 1] = {0};
     memcpy(shape, parts->binding->shape, sizeof parts->binding->shape);
     *field = lf_arena_take(arena, LF_F32, shape);
     if (!field->data) /* a plan */
         return TRUE;
-    g_autofree uint8_t *together = g_try_malloc(lf_tensor_size(tensor));
-    g_autofree float *values = g_try_new(float, count);
-    if (!together || !values) {
-        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY, "no %.1f MB of memory for %s",
-                    8e-6 * (double) count, parts->parts[0].name);
-        return FALSE;
-    }
-    gather(source, parts, tensor.type, together);
-    lf_to_float(values, together, tensor.type, count);
-    be->upload(be, field->data, values, lf_tensor_size(*field));
-    return TRUE;
+    g_autofree float *values = read_floats(source, parts, error);
+    if (values)
+        be->upload(be, field->data, values, lf_tensor_size(*field));
+    return values != NULL;
 }
 
 static gboolean report(const LfWeightSource *source, const Parts *parts, GError **error)
@@ -293,6 +302,19 @@ gboolean lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *pref
         parts_clear(&parts);
     }
     return bound;
+}
+
+float *lf_weights_read(LfWeightSource *source, const char *prefix, const LfBinding *binding,
+                       GError **error)
+{
+    Parts parts;
+    float *values = NULL;
+    if (find_parts(source, prefix, binding, &parts, error))
+        values = read_floats(source, &parts, error);
+    if (values && !report(source, &parts, error))
+        g_clear_pointer(&values, g_free);
+    parts_clear(&parts);
+    return values;
 }
 
 void lf_weights_unbind(LfBackend *be, const LfBinding *bindings, size_t n_bindings, void *object)

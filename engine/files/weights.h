@@ -75,6 +75,11 @@ gboolean lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *pref
                          GError **error);
 void lf_weights_unbind(LfBackend *be, const LfBinding *bindings, size_t n_bindings, void *object);
 
+/* The numbers that one binding names, in its shape, for weights that are computed from several of a
+ * file. Free with g_free. */
+float *lf_weights_read(LfWeightSource *source, const char *prefix, const LfBinding *binding,
+                       GError **error);
+
 size_t lf_weights_vector_size(const LfBinding *bindings, size_t n_bindings);
 
 /* Bytes of the weights that the bound fields hold themselves. */

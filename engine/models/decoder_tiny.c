@@ -4,8 +4,9 @@
  * whose first is the past of the memory block at hand: frames 1 … n beside frames 0 … n − 1 are
  * then what the published code concatenates, without a copy of either.
  *
- * Growing in time (1×1) stands before doubling in size here; the published order is the other way
- * round. They commute, and this way it costs a quarter.
+ * Growing in time, a 1×1 convolution for each frame that comes of one, stands before a 3×3 one with
+ * nothing in between, and commutes with the doubling in size: the two become one 3×3 convolution when
+ * the weights are loaded, one for each of the frames, and growing costs nothing.
  */
 #include "decoder_tiny.h"
 
@@ -21,14 +22,13 @@ typedef struct {
     LfTensor bias[3];
 } MemoryBlock;
 
-/* What leads from a stage to the next: `rate` frames out of one, then twice the size. */
+/* What leads from a stage to the next: `rate` frames of twice the size out of one. */
 typedef struct {
-    LfWeight *grow[2]; /* of the earlier and of the later frame; one alone where rate is 1 */
-    LfWeight *up;
+    LfWeight *up[2]; /* to the earlier and to the later frame; one alone where rate is 1 */
 } Step;
 
-/* 2 convolutions with bias at the ends, 3 in each block; 3 steps that make 5 frames. */
-enum { N_BINDINGS = 2 * (2 + 3 * N_BLOCKS) + N_STAGES + 5, MAX_NAME = 32 };
+/* 2 convolutions with bias at the ends, 3 in each block. */
+enum { N_BINDINGS = 2 * (2 + 3 * N_BLOCKS), MAX_NAME = 32 };
 
 struct LfDecoderTiny {
     LfBackend *backend; /* that prepared the weights, for freeing them */
@@ -45,6 +45,7 @@ struct LfDecoderTiny {
 };
 
 static const int rates[N_STAGES] = {1, 2, 2};
+static const char prefix[] = "decoder.";
 
 /* ---- weights ------------------------------------------------------------------------------ */
 
@@ -66,10 +67,9 @@ static LfBinding *add(LfDecoderTiny *d, LfBindKind kind, const void *field, cons
 static void add_conv(LfDecoderTiny *d, const char *name, LfWeight **weight, LfTensor *bias,
                      int64_t out, int64_t in)
 {
-    LfBinding *row = add(d, bias ? LF_BIND_CONV3X3 : LF_BIND_CONV_UP2, weight, "%s.weight", name);
+    LfBinding *row = add(d, LF_BIND_CONV3X3, weight, "%s.weight", name);
     memcpy(row->shape, (int64_t[]){out, in, 3, 3}, sizeof row->shape);
-    if (bias)
-        add(d, LF_BIND_VECTOR, bias, "%s.bias", name)->shape[0] = out;
+    add(d, LF_BIND_VECTOR, bias, "%s.bias", name)->shape[0] = out;
 }
 
 static void add_block(LfDecoderTiny *d, int block)
@@ -85,40 +85,89 @@ static void add_block(LfDecoderTiny *d, int block)
     }
 }
 
-/* Rows that the file has for growing in time. A random source has no shapes of its own: there it
- * is what is needed. */
-static int64_t grown_rows(LfWeightSource *source, int place, int64_t needed)
-{
-    g_autofree char *name = g_strdup_printf("decoder.%d.conv.weight", place);
-    const LfFileTensor *tensor = lf_weight_source_find(source, name, NULL);
-    return tensor && tensor->n_dims > 0 ? MAX(tensor->shape[0], needed) : needed;
-}
-
-/* A decoder made for a higher rate has more rows than are needed; the last ones count. */
-static void add_step(LfDecoderTiny *d, int stage, LfWeightSource *source)
-{
-    char name[MAX_NAME];
-    int place = 6 * stage + 7, rate = rates[stage];
-    int64_t c = d->widths[stage], rows = grown_rows(source, place, rate * c);
-    g_snprintf(name, sizeof name, "%d", place + 1);
-    add_conv(d, name, &d->steps[stage].up, NULL, d->widths[stage + 1], c);
-    for (int i = 0; i < rate; i++) {
-        LfBinding *row = add(d, LF_BIND_LINEAR, &d->steps[stage].grow[i], "%d.conv.weight", place);
-        row->shape[0] = row->shape[1] = c;
-        row->first = rows - (rate - i) * c;
-        row->rows = rows;
-    }
-}
-
-static void list_weights(LfDecoderTiny *d, LfWeightSource *source)
+static void list_weights(LfDecoderTiny *d)
 {
     add_conv(d, "1", &d->first, &d->first_bias, d->widths[0], d->channels);
     for (int i = 0; i < N_BLOCKS; i++)
         add_block(d, i);
-    for (int i = 0; i < N_STAGES; i++)
-        add_step(d, i, source);
     add_conv(d, "22", &d->last, &d->last_bias, 3, d->widths[N_STAGES]);
 }
+
+/* ---- growing and doubling in one ---- */
+
+/* Rows that the file has for growing in time. A random source has no shapes of its own: there it
+ * is what is needed. */
+static int64_t grown_rows(LfWeightSource *source, const char *name, int64_t needed)
+{
+    g_autofree char *full = g_strconcat(prefix, name, NULL);
+    const LfFileTensor *tensor = lf_weight_source_find(source, full, NULL);
+    return tensor && tensor->n_dims > 0 ? MAX(tensor->shape[0], needed) : needed;
+}
+
+/* composed [out, in, 9] = Σ_m up [out, middle, 9] · grow [middle, in] */
+static void compose(float *composed, const float *up, const float *grow, int64_t n_out,
+                    int64_t n_middle, int64_t n_in)
+{
+    g_autofree double *sums = g_new(double, n_in);
+    for (int64_t filter = 0; filter < n_out * 9; filter++) {
+        int64_t out = filter / 9, tap = filter % 9;
+        memset(sums, 0, (size_t) n_in * sizeof *sums);
+        for (int64_t middle = 0; middle < n_middle; middle++) {
+            double factor = up[(out * n_middle + middle) * 9 + tap];
+            for (int64_t in = 0; in < n_in; in++)
+                sums[in] += factor * grow[middle * n_in + in];
+        }
+        for (int64_t in = 0; in < n_in; in++)
+            composed[(out * n_in + in) * 9 + tap] = (float) sums[in];
+    }
+}
+
+/* up [out, c, 3, 3] after grow [c, c]. A plan's weight has no numbers. */
+static LfWeight *composed_weight(LfBackend *be, const float *up, const float *grow, int64_t n_out,
+                                 int64_t c, GError **error)
+{
+    g_autofree float *composed = NULL;
+    if (!lf_backend_is_plan(be)) {
+        composed = g_new(float, n_out * c * 9);
+        compose(composed, up, grow, n_out, c, c);
+    }
+    return lf_weight_new(be, LF_WEIGHT_CONV_UP2, lf_tensor(composed, LF_F32, n_out, c, 3, 3),
+                         error);
+}
+
+/* A decoder made for a higher rate has more rows than are needed; the last ones count. */
+static bool load_step(LfDecoderTiny *d, int stage, LfWeightSource *source, GError **error)
+{
+    char up_name[MAX_NAME], grow_name[MAX_NAME];
+    int place = 6 * stage + 7, rate = rates[stage];
+    int64_t c = d->widths[stage], n_out = d->widths[stage + 1];
+    g_snprintf(up_name, sizeof up_name, "%d.weight", place + 1);
+    g_snprintf(grow_name, sizeof grow_name, "%d.conv.weight", place);
+    int64_t rows = grown_rows(source, grow_name, rate * c);
+    LfBinding binding = {.name = up_name, .kind = LF_BIND_CONV_UP2, .shape = {n_out, c, 3, 3}};
+    g_autofree float *up = lf_weights_read(source, prefix, &binding, error);
+    LfWeight **field = d->steps[stage].up;
+    bool done = up != NULL;
+    for (int i = 0; i < rate && done; i++) {
+        binding = (LfBinding){.name = grow_name, .kind = LF_BIND_LINEAR, .shape = {c, c}};
+        binding.first = rows - (rate - i) * c;
+        binding.rows = rows;
+        g_autofree float *grow = lf_weights_read(source, prefix, &binding, error);
+        field[i] = grow ? composed_weight(d->backend, up, grow, n_out, c, error) : NULL;
+        done = field[i] != NULL;
+    }
+    return done;
+}
+
+static bool load_steps(LfDecoderTiny *d, LfWeightSource *source, GError **error)
+{
+    for (int stage = 0; stage < N_STAGES; stage++)
+        if (!load_step(d, stage, source, error))
+            return false;
+    return true;
+}
+
+/* ---- the object ---- */
 
 LfDecoderTiny *lf_decoder_tiny_new(LfBackend *be, const LfDecoderConfig *config,
                                    LfWeightSource *source, GError **error)
@@ -127,10 +176,11 @@ LfDecoderTiny *lf_decoder_tiny_new(LfBackend *be, const LfDecoderConfig *config,
     d->backend = be;
     d->channels = config->channels;
     memcpy(d->widths, config->widths, sizeof d->widths);
-    list_weights(d, source);
+    list_weights(d);
     size_t vectors = lf_weights_vector_size(d->bindings, d->n_bindings);
     if (lf_arena_init(&d->vectors, be, vectors, error) &&
-        lf_weights_bind(be, source, "decoder.", d->bindings, d->n_bindings, &d->vectors, d, error))
+        lf_weights_bind(be, source, prefix, d->bindings, d->n_bindings, &d->vectors, d, error) &&
+        load_steps(d, source, error))
         return d;
     lf_decoder_tiny_free(d);
     return NULL;
@@ -141,13 +191,21 @@ void lf_decoder_tiny_free(LfDecoderTiny *d)
     if (!d)
         return;
     lf_weights_unbind(d->backend, d->bindings, d->n_bindings, d);
+    for (int stage = 0; stage < N_STAGES; stage++)
+        for (int i = 0; i < rates[stage]; i++)
+            lf_weight_free(d->backend, d->steps[stage].up[i]);
     lf_arena_clear(&d->vectors);
     g_free(d);
 }
 
 size_t lf_decoder_tiny_memory(const LfDecoderTiny *d)
 {
-    return sizeof *d + d->vectors.size + lf_weights_memory(d->bindings, d->n_bindings, d);
+    size_t memory =
+        sizeof *d + d->vectors.size + lf_weights_memory(d->bindings, d->n_bindings, d);
+    for (int stage = 0; stage < N_STAGES; stage++)
+        for (int i = 0; i < rates[stage]; i++)
+            memory += lf_weight_memory(d->steps[stage].up[i]);
+    return memory;
 }
 
 /* ---- state -------------------------------------------------------------------------------- */
@@ -157,21 +215,17 @@ LfDecoderState lf_decoder_state(const LfDecoderTiny *d, const LfGeometry *geomet
     LfDecoderState state;
     for (int i = 0; i < N_BLOCKS; i++) {
         int stage = i / BLOCKS_OF_STAGE;
-        state.past[i] = lf_arena_tensor(arena, LF_F32, geometry->latent_height << stage,
-                                        geometry->latent_width << stage, d->widths[stage]);
+        state.past[i] =
+            lf_arena_tensor(arena, d->backend->picture, geometry->latent_height << stage,
+                            geometry->latent_width << stage, d->widths[stage]);
     }
     return state;
 }
 
-/* There is no operation that only writes zeros, and a reset is rare: they are uploaded. */
 void lf_decoder_state_reset(LfBackend *be, LfDecoderState *state)
 {
-    size_t size = 0;
     for (int i = 0; i < N_BLOCKS; i++)
-        size = MAX(size, lf_tensor_size(state->past[i]));
-    g_autofree void *zeros = g_malloc0(size);
-    for (int i = 0; i < N_BLOCKS; i++)
-        be->upload(be, state->past[i].data, zeros, lf_tensor_size(state->past[i]));
+        be->clear(be, state->past[i].data, lf_tensor_size(state->past[i]));
 }
 
 /* ---- forward ------------------------------------------------------------------------------ */
@@ -222,39 +276,29 @@ static bool memory_blocks(Run *run, int stage, LfTensor x)
     size_t mark = run->scratch->used;
     bool done = true;
     LfTensor a =
-        lf_arena_tensor(run->scratch, LF_F32, x.shape[0] - 1, x.shape[1], x.shape[2], x.shape[3]);
+        lf_arena_tensor(run->scratch, x.type, x.shape[0] - 1, x.shape[1], x.shape[2], x.shape[3]);
     LfTensor b =
-        lf_arena_tensor(run->scratch, LF_F32, x.shape[0] - 1, x.shape[1], x.shape[2], x.shape[3]);
+        lf_arena_tensor(run->scratch, x.type, x.shape[0] - 1, x.shape[1], x.shape[2], x.shape[3]);
     for (int i = 0; i < BLOCKS_OF_STAGE && done; i++)
         done = memory_block(run, stage * BLOCKS_OF_STAGE + i, x, a, b);
     lf_arena_release(run->scratch, mark);
     return done;
 }
 
-/* out [1, 2h, 2w, C'] = frame `half` of those that grow out of x [1, h, w, C]. */
-static void grow(Run *run, int stage, int half, LfTensor out, LfTensor x, bool relu)
-{
-    const Step *step = &run->d->steps[stage];
-    int64_t h = x.shape[1], w = x.shape[2], c = x.shape[3];
-    size_t mark = run->scratch->used;
-    LfTensor grown = lf_arena_tensor(run->scratch, LF_F32, 1, h, w, c);
-    lf_linear(run->be, lf_tensor_reshape(grown, h * w, c), lf_tensor_reshape(x, h * w, c),
-              step->grow[half], LF_NONE, LF_ACT_NONE);
-    lf_conv3x3_up2(run->be, out, grown, step->up, relu);
-    lf_arena_release(run->scratch, mark);
-}
-
 /* The frames of the next stage, with room for its past before them. */
 static bool next_stage(Run *run, int stage, LfTensor *x)
 {
-    int64_t n = (x->shape[0] - 1) * rates[stage];
-    LfTensor out = lf_arena_tensor(run->scratch, LF_F32, 1 + n, 2 * x->shape[1], 2 * x->shape[2],
-                                   run->d->widths[stage + 1]);
-    for (int64_t i = 0; i < n; i++) {
+    const Step *step = &run->d->steps[stage];
+    int rate = rates[stage];
+    int64_t n = x->shape[0] - 1;
+    LfTensor out = lf_arena_tensor(run->scratch, x->type, 1 + n * rate, 2 * x->shape[1],
+                                   2 * x->shape[2], run->d->widths[stage + 1]);
+    int64_t at_once = rate == 1 ? n : 1; /* else what comes of two frames alternates */
+    for (int64_t i = 0; i < n * rate; i += at_once) {
         if (stopped(run))
             return false;
-        grow(run, stage, (int) (i % rates[stage]), lf_tensor_slice(out, 1 + i, 1),
-             lf_tensor_slice(*x, 1 + i / rates[stage], 1), false);
+        lf_conv3x3_up2(run->be, lf_tensor_slice(out, 1 + i, at_once),
+                       lf_tensor_slice(*x, 1 + i / rate, at_once), step->up[i % rate], false);
     }
     *x = out;
     return true;
@@ -265,15 +309,16 @@ static bool next_stage(Run *run, int stage, LfTensor *x)
 static bool pictures(Run *run, LfTensor rgb, LfTensor x)
 {
     const LfDecoderTiny *d = run->d;
-    int stage = N_STAGES - 1;
+    const Step *step = &d->steps[N_STAGES - 1];
+    int rate = rates[N_STAGES - 1];
     int64_t height = rgb.shape[1], width = rgb.shape[2];
     size_t mark = run->scratch->used;
-    LfTensor full = lf_arena_tensor(run->scratch, LF_F32, 1, height, width, d->widths[N_STAGES]);
-    LfTensor raw = lf_arena_tensor(run->scratch, LF_F32, 1, height, width, 3);
+    LfTensor full = lf_arena_tensor(run->scratch, x.type, 1, height, width, d->widths[N_STAGES]);
+    LfTensor raw = lf_arena_tensor(run->scratch, x.type, 1, height, width, 3);
     bool done = true;
     for (int64_t i = 0; i < rgb.shape[0] && (done = !stopped(run)); i++) {
-        grow(run, stage, (int) (i % rates[stage]), full,
-             lf_tensor_slice(x, 1 + i / rates[stage], 1), true);
+        lf_conv3x3_up2(run->be, full, lf_tensor_slice(x, 1 + i / rate, 1), step->up[i % rate],
+                       true);
         LfTensor frame = lf_tensor_slice(rgb, i, 1);
         LfTensor colours = rgb.type == LF_F32 ? frame : raw;
         lf_conv3x3(run->be, colours, full, LF_NONE, d->last, d->last_bias, LF_NONE, false);
@@ -289,9 +334,10 @@ static LfTensor enter(Run *run, LfTensor latents)
 {
     const LfDecoderTiny *d = run->d;
     int64_t n = latents.shape[0], h = latents.shape[2], w = latents.shape[3];
-    LfTensor x = lf_arena_tensor(run->scratch, LF_F32, 1 + n, h, w, d->widths[0]);
+    LfType type = run->be->picture;
+    LfTensor x = lf_arena_tensor(run->scratch, type, 1 + n, h, w, d->widths[0]);
     size_t mark = run->scratch->used;
-    LfTensor z = lf_arena_tensor(run->scratch, LF_F32, n, h, w, d->channels);
+    LfTensor z = lf_arena_tensor(run->scratch, type, n, h, w, d->channels);
     lf_squash(run->be, z, latents);
     lf_conv3x3(run->be, lf_tensor_slice(x, 1, n), z, LF_NONE, d->first, d->first_bias, LF_NONE,
                true);
@@ -303,7 +349,7 @@ static LfDecoderState next_state(const LfDecoderState *state, LfArena *scratch)
 {
     LfDecoderState next;
     for (int i = 0; i < N_BLOCKS; i++)
-        next.past[i] = lf_arena_take(scratch, LF_F32, state->past[i].shape);
+        next.past[i] = lf_arena_take(scratch, state->past[i].type, state->past[i].shape);
     return next;
 }
 

@@ -19,7 +19,7 @@ size_t lf_decoder_tiny_memory(const LfDecoderTiny *decoder);
 
 /* A stream's memory: the nine blocks' last input frames. */
 typedef struct {
-    LfTensor past[9]; /* F32 [h, w, C] at the block's resolution */
+    LfTensor past[9]; /* P [h, w, C] at the block's resolution */
 } LfDecoderState;
 
 LfDecoderState lf_decoder_state(const LfDecoderTiny *decoder, const LfGeometry *geometry,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "device.h"
 #include "window.h"
 
 #include <math.h>
@@ -42,6 +43,7 @@ static double *reference_attention(const Geometry *g, const LfWindow *window, Lf
 {
     int d = g->head_dim, n = rows_of(g), budget = (int) table.shape[2];
     double *out = reference((int64_t) n * g->heads * d);
+#pragma omp parallel for collapse(2)
     for (int h = 0; h < g->heads; h++)
         for (int i = 0; i < n; i++) {
             int64_t block = (int64_t) h * query_blocks_of(g) + query_block_of(g, i);
@@ -89,12 +91,13 @@ static void poison_unselected(const Geometry *g, const LfWindow *window, LfTenso
 /* budget 0: dense. Queries of `scale`: the larger, the fewer keys hold all the weight. */
 static void attention_case(LfBackend *be, const Geometry *g, int budget, float scale)
 {
-    LfWindow w = random_window(g);
-    LfTensor q = input(LF_F32, g->heads, rows_of(g), g->head_dim);
+    LfWindow w = random_window(be, g);
+    LfTensor q = activations(be, g->heads, rows_of(g), g->head_dim);
     LfTensor out = output(LF_F32, rows_of(g), g->heads * g->head_dim), table = LF_NONE;
     let_change(q);
     for (int64_t i = 0; i < lf_tensor_count(q); i++)
         lf_f32(q)[i] *= scale;
+    hold(q, activation_of(be));
     if (budget) {
         table = random_table(g, budget);
         poison_unselected(g, &w, table);
@@ -111,8 +114,8 @@ static void attention_case(LfBackend *be, const Geometry *g, int budget, float s
 /* The table of all blocks is dense attention, to rounding. */
 static void whole_table_case(LfBackend *be, const Geometry *g)
 {
-    LfWindow w = random_window(g);
-    LfTensor q = input(LF_F32, g->heads, rows_of(g), g->head_dim);
+    LfWindow w = random_window(be, g);
+    LfTensor q = activations(be, g->heads, rows_of(g), g->head_dim);
     LfTensor dense = output(LF_F32, rows_of(g), g->heads * g->head_dim);
     LfTensor sparse = output(LF_F32, rows_of(g), g->heads * g->head_dim);
     LfTensor q_pool = input(LF_F32, g->heads, query_blocks_of(g), g->head_dim);
@@ -123,6 +126,21 @@ static void whole_table_case(LfBackend *be, const Geometry *g)
     lf_attention(be, sparse, q, &w, table, g->query_block);
     expect_close(sparse, as_double(dense), 2e-6);
     settle(be);
+}
+
+static void device_cases(LfBackend *be, const Geometry *g)
+{
+    Geometry two_to_one = *g, small = *g;
+    two_to_one.query_block = 64;
+    small.head_dim = 64;
+    attention_case(be, g, 0, 1.0f);
+    attention_case(be, g, 1, 1.0f);
+    attention_case(be, g, 8, 1.0f);
+    attention_case(be, g, 17, 30.0f);
+    attention_case(be, &two_to_one, 9, 1.0f);
+    attention_case(be, &small, 0, 1.0f);
+    attention_case(be, &small, 9, 1.0f);
+    whole_table_case(be, g);
 }
 
 static void check_attention(LfBackend *be)
@@ -146,6 +164,8 @@ static void check_attention(LfBackend *be)
     attention_case(be, &g, 0, 1.0f);
     for (size_t i = 0; i < G_N_ELEMENTS(real_geometries); i++)
         attention_case(be, &real_geometries[i], 5, 1.0f);
+    for (size_t i = 0; device_of(be) && i < G_N_ELEMENTS(device_geometries); i++)
+        device_cases(be, &device_geometries[i]);
 }
 
 /* ---- benchmark ---- */
@@ -168,7 +188,7 @@ static double pairs_of(const Geometry *g, LfTensor table)
 
 static void bench_window(LfBackend *be, const Geometry *g, double sparsity, const char *what)
 {
-    LfWindow w = random_window(g);
+    LfWindow w = random_window(be, g);
     LfTensor q = input(LF_F32, g->heads, rows_of(g), g->head_dim);
     LfTensor out = output(LF_F32, rows_of(g), g->heads * g->head_dim);
     LfTensor table = random_table(g, (int) ((1.0 - sparsity) * key_blocks_of(g)));
@@ -201,4 +221,4 @@ static void bench_attention(LfBackend *be)
                  "1.3B 4680x32760 a head");
 }
 
-const CheckOp attention_ops[] = {CHECK_OP(attention), {0}};
+const CheckOp attention_ops[] = {CHECK_OP(attention, .by_shape = true), {0}};

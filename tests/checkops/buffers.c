@@ -3,6 +3,7 @@
  * Tensors of a test: filled with random numbers or poison, guarded, compared.
  */
 #include "checkops.h"
+#include "device.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@ typedef struct {
     uint8_t *data;
     size_t block_size, size;
     uint8_t *original; /* of an input */
+    LfType held;       /* on a device; LF_N_TYPES: not said */
 } Buffer;
 
 static Buffer buffers[MOST];
@@ -79,7 +81,7 @@ static LfTensor new_buffer(LfType type, const int64_t *shape)
         offset += item * (size_t) (random_size(16) - 1);
     g_assert_cmpint(n_buffers, <, MOST);
     Buffer *b = &buffers[n_buffers++];
-    *b = (Buffer){.block_size = offset + size + MARGIN, .size = size};
+    *b = (Buffer){.block_size = offset + size + MARGIN, .size = size, .held = LF_N_TYPES};
     b->block = aligned_alloc(MARGIN, (b->block_size + MARGIN - 1) / MARGIN * MARGIN);
     g_assert_nonnull(b->block);
     memset(b->block, CANARY, b->block_size);
@@ -110,11 +112,105 @@ LfTensor output_tensor(LfType type, const int64_t *shape)
     return t;
 }
 
+/* Whose tensor `t` is, or a part of it. */
+static Buffer *buffer_of(LfTensor t)
+{
+    const uint8_t *data = t.data;
+    for (int i = 0; i < n_buffers; i++)
+        if (data >= buffers[i].data && data < buffers[i].data + buffers[i].size)
+            return &buffers[i];
+    g_error("a tensor that is none of the test's");
+}
+
 void let_change(LfTensor t)
 {
-    for (int i = 0; i < n_buffers; i++)
-        if (buffers[i].data == t.data)
-            g_clear_pointer(&buffers[i].original, g_free);
+    g_clear_pointer(&buffer_of(t)->original, g_free);
+}
+
+/* ---- on a device ---- */
+
+LfType activation_of(LfBackend *be)
+{
+    return device_of(be) ? device_of(be)->activation : LF_F32;
+}
+
+LfType picture_of(LfBackend *be)
+{
+    return device_of(be) ? device_of(be)->picture : LF_F32;
+}
+
+bool is_low(LfBackend *be)
+{
+    return be->precision == LF_PRECISION_FP8;
+}
+
+/* The test has changed an input before the operation has seen it. */
+static void note_change(const Buffer *b)
+{
+    if (b->original)
+        memcpy(b->original, b->data, b->size);
+}
+
+LfTensor hold(LfTensor t, LfType type)
+{
+    Buffer *b = buffer_of(t);
+    int64_t n = lf_tensor_count(t);
+    b->held = type;
+    if (type == LF_F32)
+        return t;
+    g_autofree void *narrow = g_malloc((size_t) n * lf_type_size(type));
+    g_assert_true(t.type == LF_F32 && lf_from_float(narrow, type, lf_f32(t), n));
+    lf_to_float(lf_f32(t), narrow, type, n);
+    note_change(b);
+    return t;
+}
+
+LfType held_as(LfTensor t, LfType usual)
+{
+    Buffer *b = buffer_of(t);
+    if (b->held == LF_N_TYPES)
+        b->held = usual;
+    return b->held;
+}
+
+/* The factor and the norm of a row; its numbers become multiples that F8_E4M3 has. */
+static void quantise_row(float *row, int64_t n, float *factor, float *norm)
+{
+    float largest = 0.0f;
+    double squares = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        largest = fmaxf(largest, fabsf(row[i]));
+    *factor = fmaxf(largest / 448.0f, 1e-8f);
+    for (int64_t i = 0; i < n; i++) {
+        row[i] = *factor * round_to_e4m3(row[i] / *factor);
+        squares += (double) row[i] * row[i];
+    }
+    *norm = (float) sqrt(squares);
+}
+
+LfTensor hold_rows(LfTensor t)
+{
+    int64_t n = t.shape[0], width = t.shape[1];
+    Buffer *b = buffer_of(t);
+    LfTensor scales = output(LF_F32, 2, n);
+    bool poison = isnan(lf_f32(t)[0]);
+    for (int64_t row = 0; row < n && !poison; row++)
+        quantise_row(lf_f32(t) + row * width, width, lf_f32(scales) + row, lf_f32(scales) + n + row);
+    b->held = LF_F8_E4M3;
+    note_change(b);
+    t.scales = lf_f32(scales);
+    return t;
+}
+
+/* What rounding to the type in which a device writes its outputs costs: 2⁻⁸, 2⁻¹¹, 2⁻⁴ at most of a
+ * number, half as much in the mean, and as much again for the probabilities of an attention. Few
+ * numbers have no mean. A copy is exact in any type. */
+double allowed(LfTensor t, double tolerance)
+{
+    static const double least[LF_N_TYPES + 1] = {
+        [LF_BF16] = 4e-3, [LF_F16] = 1e-3, [LF_F8_E4M3] = 4e-2};
+    double rounding = least[buffer_of(t)->held] * (lf_tensor_count(t) < 256 ? 2.0 : 1.0);
+    return tolerance > 0.0 ? fmax(tolerance, rounding) : 0.0;
 }
 
 static bool canaries_live(const Buffer *b)
@@ -177,12 +273,22 @@ void expect_near(LfTensor out, const double *want, double tolerance, double typi
     }
     double relative = sqrt(error / fmax(norm, (double) n * typical * typical + 1e-30));
     g_test_message("%d numbers: rel-L2 %.2g, largest difference %.2g", (int) n, relative, most);
-    g_assert_true(relative <= tolerance); /* false for NaN, too */
+    g_assert_true(relative <= allowed(out, tolerance)); /* false for NaN, too */
 }
 
 void expect_close(LfTensor out, const double *want, double tolerance)
 {
     expect_near(out, want, tolerance, 0.0);
+}
+
+void expect_quantised(LfTensor out, const double *want, double error)
+{
+    int64_t width = out.shape[1];
+    for (int64_t i = 0; i < lf_tensor_count(out); i++) {
+        double half_step = fmax(fabs(want[i]) / 16.0, (double) out.scales[i / width] * 0x1p-10);
+        double difference = fabs((double) lf_f32(out)[i] - want[i]);
+        g_assert_cmpfloat(difference, <=, (1.0 + 1e-5) * half_step + error);
+    }
 }
 
 void expect_equal(LfTensor out, const void *want)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Every operation at every level of the CPU, in the manner of dav1d's checkasm: a level is tested
- * where its function differs from the level's before, against a double-precision reference that
- * stands in the test, with poisoned outputs and guarded margins; and timed against the machine.
+ * Every operation at every level of the CPU and of a CUDA device, in the manner of dav1d's checkasm:
+ * a level is tested where its function differs from the level's before, against a double-precision
+ * reference that stands in the test, with poisoned outputs and guarded margins; and timed against
+ * the machine. Tests know host memory and F32 alone: device.h brings them to a device.
  *
  * A stem's file defines a list of CheckOp and names it in main.c.
  */
@@ -17,12 +18,15 @@ typedef struct {
     const char *name;             /* of the operation, without lf_ */
     size_t entry;                 /* where its pointer stands in LfOps */
     void (*check)(LfBackend *be); /* fails by g_assert */
-    void (*bench)(LfBackend *be); /* uses BENCH; NULL: nothing to time */
+    void (*bench)(LfBackend *be); /* on the CPU, uses BENCH; NULL: nothing to time */
+    bool by_shape; /* one function on a device, which has kernels of several levels inside */
+    bool low;      /* works on F8_E4M3 as well, where the backend's precision is FP8 */
 } CheckOp;
 
-#define CHECK_OP(op)                                                                               \
+#define CHECK_OP(op, ...)                                                                          \
     {                                                                                              \
-#op, offsetof(LfOps, op), check_##op, bench_##op                                           \
+        .name = #op, .entry = offsetof(LfOps, op), .check = check_##op, .bench = bench_##op,        \
+        __VA_ARGS__                                                                                \
     }
 
 extern const CheckOp linear_ops[], norm_ops[], rope_ops[], select_ops[], attention_ops[],
@@ -56,10 +60,40 @@ void expect_close(LfTensor out, const double *want, double tolerance);
 void expect_near(LfTensor out, const double *want, double tolerance, double typical);
 void expect_equal(LfTensor out, const void *want);
 
+/* out, of F8_E4M3 rows: each number is the nearest to what is wanted that its row's factor allows,
+ * but for an error of the operation before. */
+void expect_quantised(LfTensor out, const double *want, double error);
+
 /* After the operation: canaries and inputs are untouched; frees everything. */
 void settle(LfBackend *be);
 /* The caller changes this input itself (an operation in place). */
 void let_change(LfTensor t);
+
+/* ---- on a device ----
+ * Nothing of this changes anything on the CPU. */
+
+/* What the backend under test keeps activations and pictures in; whether FP8 is its precision. */
+LfType activation_of(LfBackend *be);
+LfType picture_of(LfBackend *be);
+bool is_low(LfBackend *be);
+
+/* A device keeps the tensor in `type`: an input's numbers are rounded to it, once more whenever the
+ * test has changed them. Returns the tensor. */
+LfTensor hold(LfTensor t, LfType type);
+/* A device keeps t [rows, width] in F8_E4M3 with a factor for each row; an input's numbers are
+ * rounded to it. Returns t with `scales`, of which lf_arena_rows tells. */
+LfTensor hold_rows(LfTensor t);
+/* As hold() said; from now on `usual` where it has not. */
+LfType held_as(LfTensor t, LfType usual);
+/* The tolerance, or what the type in which a device keeps the tensor allows for, if that is more. */
+double allowed(LfTensor t, double tolerance);
+/* The nearest, even where two are; ±448 beyond. */
+uint8_t float_to_e4m3(float x);
+float round_to_e4m3(float x);
+
+/* Inputs of F32 that a device keeps as activations, as pictures. */
+#define activations(be, ...) hold(input(LF_F32, __VA_ARGS__), activation_of(be))
+#define pictures(be, ...)    hold(input(LF_F32, __VA_ARGS__), picture_of(be))
 
 /* ---- time ---- */
 
@@ -80,6 +114,9 @@ typedef struct {
 Bench bench_begin(LfBackend *be, const char *what, double flops, double bytes);
 bool bench_continues(Bench *bench);
 double bench_time(void); /* seconds; of the BENCH that ended last */
+
+/* Times all operations whose name begins with `name` on CUDA device 0; the program's exit status. */
+int bench_device(const char *name);
 
 /* Bytes read and written a second by `n_threads` threads that copy memory, measured now. */
 double peak_bytes(int n_threads);

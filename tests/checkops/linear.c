@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "checkops.h"
+#include "device.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ static double *product(LfTensor x, LfTensor weight, LfTensor bias)
 {
     int64_t n_rows = x.shape[0], n_in = x.shape[1], n_out = weight.shape[0];
     double *a = as_double(x), *w = as_double(weight), *out = reference(n_rows * n_out);
+#pragma omp parallel for
     for (int64_t n = 0; n < n_rows; n++)
         for (int64_t o = 0; o < n_out; o++) {
             double sum = lf_given(bias) ? lf_f32(bias)[o] : 0.0;
@@ -36,42 +38,83 @@ static double *product(LfTensor x, LfTensor weight, LfTensor bias)
 static LfWeight *new_weight(LfBackend *be, LfTensor source)
 {
     GError *error = NULL;
-    LfWeight *weight = lf_weight_new(be, LF_WEIGHT_LINEAR, source, &error);
+    LfWeightKind kind = is_low(be) ? LF_WEIGHT_LINEAR_LOW : LF_WEIGHT_LINEAR;
+    LfWeight *weight = lf_weight_new(be, kind, source, &error);
     g_assert_no_error(error);
     g_assert_cmpint(lf_weight_out(weight), ==, source.shape[0]);
     g_assert_cmpint(lf_weight_in(weight), ==, source.shape[1]);
     return weight;
 }
 
+/* ---- operands ----
+ *
+ * On a device in FP8 a weight of F32 and what it multiplies are rounded to F8_E4M3 before the
+ * reference is computed; with a weight of BF16 the reference has what stood there before, and the
+ * tolerance is that of rounding both. */
+
+typedef struct {
+    LfTensor source, x, bias;
+    double *product;
+    double tolerance;
+} Operands;
+
+static double tolerance_of(LfBackend *be, LfType type)
+{
+    if (!device_of(be))
+        return TOLERANCE;
+    if (!is_low(be))
+        return 1e-5;
+    return type == LF_F32 ? 1e-3 : 5e-2;
+}
+
+static Operands random_operands(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out)
+{
+    Operands o = {.source = input(type, n_out, n_in), .x = input(LF_F32, n, n_in)};
+    bool low = is_low(be), rounded = low && type == LF_F32;
+    o.bias = random_size(3) > 1 ? input(LF_F32, n_out) : LF_NONE;
+    if (type == LF_F32)
+        o.source = low ? hold_rows(o.source) : hold(o.source, activation_of(be));
+    o.source.scales = NULL;
+    o.x = rounded ? hold_rows(o.x) : low ? o.x : hold(o.x, activation_of(be));
+    o.product = product(o.x, o.source, o.bias);
+    if (low && !rounded)
+        o.x = hold_rows(o.x);
+    o.tolerance = tolerance_of(be, type);
+    return o;
+}
+
 static void linear_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out)
 {
-    LfTensor source = input(type, n_out, n_in), x = input(LF_F32, n, n_in);
+    Operands o = random_operands(be, type, n, n_in, n_out);
     LfTensor out = output(LF_F32, n, n_out);
-    LfTensor bias = random_size(3) > 1 ? input(LF_F32, n_out) : LF_NONE;
     LfActivation activation = (LfActivation) random_size(3) - 1;
-    LfWeight *weight = new_weight(be, source);
-    double *want = product(x, source, bias);
+    LfWeight *weight = new_weight(be, o.source);
+    bool low = is_low(be) && type == LF_F32 && random_size(2) == 1;
+    if (low)
+        out = hold_rows(out);
     for (int64_t i = 0; i < n * n_out; i++)
-        want[i] = activated(want[i], activation);
-    lf_linear(be, out, x, weight, bias, activation);
-    expect_near(out, want, TOLERANCE, sqrt((double) n_in));
+        o.product[i] = activated(o.product[i], activation);
+    lf_linear(be, out, o.x, weight, o.bias, activation);
+    expect_near(out, o.product, o.tolerance, sqrt((double) n_in));
+    if (low)
+        expect_quantised(out, o.product, 2e-3 * sqrt((double) n_in));
     lf_weight_free(be, weight);
     settle(be);
 }
 
 static void residual_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out)
 {
-    LfTensor source = input(type, n_out, n_in), y = input(LF_F32, n, n_in);
+    Operands o = random_operands(be, type, n, n_in, n_out);
     LfTensor x = input(LF_F32, n, n_out);
-    LfTensor bias = random_size(3) > 1 ? input(LF_F32, n_out) : LF_NONE;
     LfTensor gate = random_size(3) > 1 ? input(LF_F32, n_out) : LF_NONE;
-    LfWeight *weight = new_weight(be, source);
-    double *want = product(y, source, bias);
+    LfWeight *weight = new_weight(be, o.source);
+    hold(x, random_size(2) == 1 ? LF_F32 : activation_of(be));
     for (int64_t i = 0; i < n * n_out; i++)
-        want[i] = lf_f32(x)[i] + (lf_given(gate) ? lf_f32(gate)[i % n_out] : 1.0) * want[i];
+        o.product[i] =
+            lf_f32(x)[i] + (lf_given(gate) ? lf_f32(gate)[i % n_out] : 1.0) * o.product[i];
     let_change(x);
-    lf_linear_residual(be, x, y, weight, bias, gate);
-    expect_near(x, want, TOLERANCE, sqrt((double) n_in));
+    lf_linear_residual(be, x, o.x, weight, o.bias, gate);
+    expect_near(x, o.product, o.tolerance, sqrt((double) n_in));
     lf_weight_free(be, weight);
     settle(be);
 }
@@ -94,6 +137,12 @@ static void all_cases(LfBackend *be, Case *one)
         one(be, types[t], 7, 1536, 2053);
         one(be, types[t], 33, 8960, 130);
     }
+    if (!device_of(be))
+        return;
+    one(be, LF_F32, 1560, 256, 768);
+    one(be, LF_F32, 200, 1536, 4608);
+    one(be, LF_F32, 129, 8960, 1536);
+    one(be, LF_BF16, 256, 1536, 8960);
 }
 
 static void check_linear(LfBackend *be)
@@ -164,4 +213,5 @@ static void bench_linear_residual(LfBackend *be)
                       residual_shapes[i].n_out, residual_shapes[i].name, LF_ACT_NONE, true);
 }
 
-const CheckOp linear_ops[] = {CHECK_OP(linear), CHECK_OP(linear_residual), {0}};
+const CheckOp linear_ops[] = {CHECK_OP(linear, .by_shape = true, .low = true),
+                              CHECK_OP(linear_residual, .by_shape = true, .low = true), {0}};

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * checkops                        tests every operation (g_test's options: --seed, -p, …)
- * checkops --bench [operation [threads]]
+ * checkops --bench [operation [threads]] [--backend cuda]
  *                                 times them, each at its fastest level; "" is any operation, and
  *                                 with one thread other programs disturb the figures least
  */
 #include "checkops.h"
+#include "device.h"
 
 #include "kernels/cpu/peak.h"
 
@@ -19,6 +20,7 @@ static const CheckOp *const stems[] = {linear_ops,    norm_ops,  rope_ops, selec
                                        noise_ops,     pixels_ops};
 
 static const char *const levels[] = {"c", "avx2", "avx512"};
+static const char *const device_levels[] = {"plain", "sm80", "sm90"};
 
 /* The backend at one level, which is a lower one on a lesser machine. */
 static LfBackend *open_level(const char *level, int n_threads)
@@ -40,6 +42,7 @@ static const void *entry_of(LfBackend *be, const CheckOp *op)
 typedef struct {
     const CheckOp *op;
     const char *level;
+    LfPrecision precision;
 } Case;
 
 /* Threads: one, as many as cores, more than cores. */
@@ -55,12 +58,15 @@ static void run_case(const void *data)
     lf_backend_close(be);
 }
 
-static void add_case(const CheckOp *op, const char *level)
+static void add_case(const CheckOp *op, const char *level, LfPrecision precision,
+                     GTestDataFunc run)
 {
     Case *c = g_new(Case, 1);
-    *c = (Case){op, level};
-    char *path = g_strdup_printf("/checkops/%s/%s", op->name, level);
-    g_test_add_data_func_full(path, c, run_case, g_free);
+    *c = (Case){op, level, precision};
+    bool on_device = run != run_case, low = precision == LF_PRECISION_FP8;
+    char *path = g_strdup_printf("/checkops/%s/%s%s%s", op->name, on_device ? "cuda-" : "", level,
+                                 low ? "-fp8" : "");
+    g_test_add_data_func_full(path, c, run, g_free);
     g_free(path);
 }
 
@@ -71,10 +77,55 @@ static void add_cases(const CheckOp *op)
         LfBackend *be = open_level(levels[i], 1);
         g_assert_nonnull(entry_of(be, op));
         if (entry_of(be, op) != before)
-            add_case(op, levels[i]);
+            add_case(op, levels[i], LF_PRECISION_FP32, run_case);
         before = entry_of(be, op);
         lf_backend_close(be);
     }
+}
+
+/* ---- tests on a device ---- */
+
+static void run_device_case(const void *data)
+{
+    const Case *c = data;
+    LfBackend *be = mirror_open(c->level, c->precision, NULL);
+    g_assert_nonnull(be);
+    g_test_message("%s, %s", be->description, c->level);
+    c->op->check(be);
+}
+
+static void skip_case(const void *data)
+{
+    GError *error = NULL;
+    const Case *c = data;
+    g_assert_null(mirror_open(c->level, c->precision, &error));
+    g_test_skip(error->message);
+    g_error_free(error);
+}
+
+static void add_device_cases(const CheckOp *op, LfPrecision precision)
+{
+    const void *before = NULL;
+    for (size_t i = 0; i < G_N_ELEMENTS(device_levels); i++) {
+        LfBackend *be = mirror_open(device_levels[i], precision, NULL);
+        if (!be) {
+            add_case(op, device_levels[i], precision, skip_case);
+            return;
+        }
+        const void *entry = entry_of(device_of(be), op);
+        g_assert_nonnull(entry);
+        if (op->by_shape || entry != before)
+            add_case(op, device_levels[i], precision, run_device_case);
+        before = entry;
+    }
+}
+
+static void add_all_cases(const CheckOp *op)
+{
+    add_cases(op);
+    add_device_cases(op, LF_PRECISION_BF16);
+    if (op->low)
+        add_device_cases(op, LF_PRECISION_FP8);
 }
 
 /* ---- benchmarks ---- */
@@ -94,16 +145,29 @@ static void bench_all(const char *name, int n_threads)
     lf_backend_close(be);
 }
 
+/* [operation [threads]] [--backend name] */
+static int bench(int argc, char **argv)
+{
+    bool on_device = argc >= 2 && g_str_equal(argv[argc - 2], "--backend") &&
+                     !g_str_equal(argv[argc - 1], "cpu");
+    if (argc >= 2 && g_str_equal(argv[argc - 2], "--backend"))
+        argc -= 2;
+    if (on_device)
+        return bench_device(argc > 0 ? argv[0] : "");
+    bench_all(argc > 0 ? argv[0] : "", argc > 1 ? atoi(argv[1]) : 0);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     setlocale(LC_ALL, "");
-    if (argc > 1 && g_str_equal(argv[1], "--bench")) {
-        bench_all(argc > 2 ? argv[2] : "", argc > 3 ? atoi(argv[3]) : 0);
-        return 0;
-    }
+    if (argc > 1 && g_str_equal(argv[1], "--bench"))
+        return bench(argc - 2, argv + 2);
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(stems); i++)
         for (const CheckOp *op = stems[i]; op->name; op++)
-            add_cases(op);
-    return g_test_run();
+            add_all_cases(op);
+    int status = g_test_run();
+    mirrors_close();
+    return status;
 }

@@ -51,6 +51,8 @@ static void embedding_case(LfBackend *be, LfType type, int64_t n_rows, int64_t w
 {
     LfTensor source = input(type, n_rows, width), ids = input(LF_I32, n_ids);
     LfTensor out = output(LF_F32, n_ids, width);
+    if (type == LF_F32)
+        hold(source, activation_of(be));
     GError *error = NULL;
     LfWeight *table = lf_weight_new(be, LF_WEIGHT_EMBEDDING, source, &error);
     g_assert_no_error(error);
@@ -85,10 +87,11 @@ static double gelu_tanh(double x)
 
 static void gelu_gate_case(LfBackend *be, int64_t n, int64_t width, double scale)
 {
-    LfTensor gate = input(LF_F32, n, width), up = input(LF_F32, n, width);
+    LfTensor gate = input(LF_F32, n, width), up = activations(be, n, width);
     let_change(gate);
     for (int64_t i = 0; i < n * width; i++)
         lf_f32(gate)[i] *= (float) scale;
+    hold(gate, activation_of(be));
     double *want = as_double(gate);
     for (int64_t i = 0; i < n * width; i++)
         want[i] = gelu_tanh(want[i]) * lf_f32(up)[i];
@@ -117,6 +120,13 @@ static void bench_gelu_gate(LfBackend *be)
 
 /* ---- latents ---- */
 
+/* Numbers that an activation holds, in F32. */
+static void round_input(LfBackend *be, LfTensor x)
+{
+    hold(x, activation_of(be));
+    hold(x, LF_F32);
+}
+
 /* Both directions, from the definition; `first`: channels slowest in a row. */
 static void patch_case(LfBackend *be, int64_t frames, int64_t channels, int64_t h, int64_t w,
                        bool first)
@@ -125,6 +135,10 @@ static void patch_case(LfBackend *be, int64_t frames, int64_t channels, int64_t 
                              : output(LF_F32, frames, channels, 2 * h, 2 * w);
     LfTensor rows = first ? output(LF_F32, frames * h * w, channels * 4)
                           : input(LF_F32, frames * h * w, channels * 4);
+    if (first)
+        round_input(be, picture);
+    else
+        hold(rows, activation_of(be));
     double *want = reference(lf_tensor_count(picture)), *from = as_double(first ? picture : rows);
     for (int64_t f = 0; f < frames; f++)
         for (int64_t c = 0; c < channels; c++)
@@ -264,8 +278,10 @@ static void rgb8_case(LfBackend *be, int64_t frames, int64_t h, int64_t w)
         float *value = lf_f32(x) + i;
         if (random_size(20) == 1)
             *value = special[random_size(G_N_ELEMENTS(special)) - 1];
-        want[i] = (uint8_t) (255.0f * fminf(fmaxf(*value, 0.0f), 1.0f));
     }
+    hold(x, picture_of(be));
+    for (int64_t i = 0; i < lf_tensor_count(x); i++)
+        want[i] = (uint8_t) (255.0f * fminf(fmaxf(lf_f32(x)[i], 0.0f), 1.0f));
     lf_rgb8(be, out, x);
     expect_equal(out, want);
     g_free(want);

@@ -4,6 +4,7 @@
  * score is exact, ties abound, and the tables must be identical. On other numbers they must be
  * identical wherever the last one kept and the first one left are further apart than rounding.
  */
+#include "device.h"
 #include "window.h"
 
 #include <math.h>
@@ -116,12 +117,12 @@ static LfSelection random_selection(const Geometry *g)
 }
 
 /* budget 0: any. */
-static Case new_case(const Geometry *g, const LfSelection *selection, int budget)
+static Case new_case(LfBackend *be, const Geometry *g, const LfSelection *selection, int budget)
 {
     int candidates = candidates_of(g, selection);
     if (!budget)
         budget = (int) random_size(candidates);
-    Case c = {.g = *g, .window = random_window(g), .selection = *selection};
+    Case c = {.g = *g, .window = random_window(be, g), .selection = *selection};
     c.q_pool = input(LF_F32, g->heads, query_blocks_of(g), g->head_dim);
     c.table = output(LF_I32, g->heads, query_blocks_of(g), MIN(budget, candidates));
     return c;
@@ -197,10 +198,35 @@ static void run_real(LfBackend *be, Case *c)
 
 static void one_case(LfBackend *be, const Geometry *g, const LfSelection *selection, int budget)
 {
-    Case c = new_case(g, selection, budget);
+    Case c = new_case(be, g, selection, budget);
     run_real(be, &c);
     make_grid(&c, 1 + (int) random_size(3));
     run_exact(be, &c);
+    settle(be);
+}
+
+/* A device keeps what the CPU keeps, wherever rounding leaves no choice. */
+static void same_as_cpu_case(LfBackend *be, const Geometry *g, const LfSelection *selection,
+                             int budget)
+{
+    Case c = new_case(be, g, selection, budget);
+    int n = g->heads * query_blocks_of(g), different = 0;
+    size_t row = (size_t) c.table.shape[2] * sizeof(int32_t);
+    LfTensor other = output(LF_I32, g->heads, query_blocks_of(g), c.table.shape[2]);
+    g_autofree double *margins = g_new(double, n);
+    g_autofree int32_t *unused = reference_table(&c, margins);
+    LfBackend *cpu = lf_backend_open_cpu(0, NULL);
+    lf_select_blocks(be, c.table, c.q_pool, &c.window, &c.selection);
+    lf_select_blocks(cpu, other, c.q_pool, &c.window, &c.selection);
+    lf_backend_close(cpu);
+    for (int i = 0; i < n; i++)
+        if (memcmp((char *) c.table.data + (size_t) i * row, (char *) other.data + (size_t) i * row,
+                   row)) {
+            different++;
+            g_assert_cmpfloat(margins[i], <=, 1e-6 * g->head_dim);
+        }
+    g_test_message("%d of %d tables are not the CPU's", different, n);
+    g_assert_cmpint(different, <=, 1 + n / 100);
     settle(be);
 }
 
@@ -224,6 +250,15 @@ static void published_cases(LfBackend *be)
     }
 }
 
+static void device_cases(LfBackend *be)
+{
+    Geometry wan = {12, 128, 32, 48, 18, 3, 128, 64}, odd = {12, 128, 30, 52, 9, 3, 128, 64};
+    same_as_cpu_case(be, &wan, &(LfSelection){6, 1, 2}, 51);
+    same_as_cpu_case(be, &odd, &(LfSelection){3, 1, 1}, 35);
+    one_case(be, &wan, &(LfSelection){6, 1, 2}, 51);
+    one_case(be, &odd, &(LfSelection){3, 1, 1}, 35);
+}
+
 static void bounds_case(LfBackend *be, int budget)
 {
     Geometry g = random_geometry();
@@ -245,7 +280,7 @@ static void tie_case(LfBackend *be)
 {
     Geometry g = random_geometry();
     LfSelection selection = random_selection(&g);
-    Case c = new_case(&g, &selection, 0), zero = c;
+    Case c = new_case(be, &g, &selection, 0), zero = c;
     zero.q_pool = input(LF_F32, g.heads, query_blocks_of(&g), g.head_dim);
     scale_by(zero.q_pool, 0.0f);
     run_exact(be, &zero);
@@ -263,7 +298,7 @@ static void constant_case(LfBackend *be)
 {
     Geometry g = random_geometry();
     LfSelection selection = random_selection(&g);
-    Case c = new_case(&g, &selection, 0);
+    Case c = new_case(be, &g, &selection, 0);
     make_grid(&c, 2);
     for (int64_t i = 0; i < lf_tensor_count(c.q_pool); i += g.head_dim)
         lf_f32(c.q_pool)[i] = 1.0f;
@@ -292,12 +327,14 @@ static void check_select_blocks(LfBackend *be)
         constant_case(be);
     }
     published_cases(be);
+    if (device_of(be))
+        device_cases(be);
 }
 
 static void bench_select(LfBackend *be, const Geometry *g, const LfSelection *selection,
                          double sparsity, const char *what)
 {
-    Case c = new_case(g, selection, (int) ((1.0 - sparsity) * key_blocks_of(g)));
+    Case c = new_case(be, g, selection, (int) ((1.0 - sparsity) * key_blocks_of(g)));
     double scores = (double) g->heads * query_blocks_of(g) * key_blocks_of(g);
     BENCH(be, what, 2.0 * scores * g->head_dim, 0)
     {
@@ -314,4 +351,4 @@ static void bench_select_blocks(LfBackend *be)
     bench_select(be, &wan, &(LfSelection){6, 1, 2}, 0.8982, "1.3B, 51 of 504 blocks");
 }
 
-const CheckOp select_ops[] = {CHECK_OP(select_blocks), {0}};
+const CheckOp select_ops[] = {CHECK_OP(select_blocks, .by_shape = true), {0}};

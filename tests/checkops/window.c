@@ -15,6 +15,12 @@ const Geometry real_geometries[4] = {
     {2, 12, 30, 52, 1, 1, 128, 128},
 };
 
+const Geometry device_geometries[3] = {
+    {2, 128, 32, 48, 1, 1, 128, 64},
+    {1, 128, 30, 52, 2, 1, 128, 64},
+    {1, 128, 32, 48, 1, 3, 128, 64},
+};
+
 Geometry random_geometry(void)
 {
     static const int head_dims[] = {8, 12, 20, 64, 96, 128};
@@ -57,7 +63,7 @@ static LfTensor random_slots(int slots, int frames)
     return lf_tensor_slice(all, 0, frames);
 }
 
-static LfTensor random_cache(const Geometry *g, LfTensor slots, int n_slots, int rows)
+static LfTensor random_cache(const Geometry *g, LfTensor slots, int n_slots, int rows, LfType type)
 {
     LfTensor cache = input(LF_F32, n_slots, g->heads, rows, g->head_dim);
     let_change(cache);
@@ -69,17 +75,18 @@ static LfTensor random_cache(const Geometry *g, LfTensor slots, int n_slots, int
         for (int64_t i = 0; !used && i < lf_tensor_count(at); i++)
             lf_f32(at)[i] = NAN;
     }
-    return cache;
+    return hold(cache, type);
 }
 
-LfWindow random_window(const Geometry *g)
+LfWindow random_window(LfBackend *be, const Geometry *g)
 {
+    LfType type = activation_of(be);
     int n_slots = frames_of(g) + (int) random_size(3) - 1;
     LfTensor slots = random_slots(n_slots, frames_of(g));
     return (LfWindow){
-        .k = random_cache(g, slots, n_slots, tokens_of(g)),
-        .v = random_cache(g, slots, n_slots, tokens_of(g)),
-        .k_pool = random_cache(g, slots, n_slots, blocks_of(g, g->key_block)),
+        .k = random_cache(g, slots, n_slots, tokens_of(g), type),
+        .v = random_cache(g, slots, n_slots, tokens_of(g), type),
+        .k_pool = random_cache(g, slots, n_slots, blocks_of(g, g->key_block), LF_F32),
         .slots = slots,
         .chunk = g->chunk,
         .key_block = g->key_block,

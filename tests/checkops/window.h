@@ -49,12 +49,16 @@ static inline int key_blocks_of(const Geometry *g)
  * 512×768 and of 480×832, cut into 64 and 128, with few heads, channels and frames. */
 extern const Geometry demo_geometries[2], real_geometries[4];
 
+/* With the heads of Wan 1.3B: for a device, whose fast kernels want these; the CPU would take too
+ * long. */
+extern const Geometry device_geometries[3];
+
 /* Anything small: odd frames, blocks larger than a frame, queries and keys cut differently. */
 Geometry random_geometry(void);
 
 /* A cache with a few slots more than the window has frames, in random order. Keys, values and means
  * are random; whatever no frame of the window holds is NaN. */
-LfWindow random_window(const Geometry *g);
+LfWindow random_window(LfBackend *be, const Geometry *g);
 
 /* Of a cache tensor [S, H, rows, d], one row of one frame and head. */
 float *cache_row(const LfWindow *window, LfTensor cache, int frame, int head, int row);

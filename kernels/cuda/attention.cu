@@ -1,0 +1,833 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * out [n, heads·d] = softmax(q·kᵀ·scale)·v: self attention over the window, dense or over the blocks of a
+ * table, and cross attention. Bound by the tensor cores: 4·n·keys·heads·d FLOP.
+ *
+ * Three versions: attention_sm90.cu where it serves; here one for every chip from sm_80 on, with
+ * mma.sync on tiles of 64 keys; and a plain one for any channels and any blocks.
+ *
+ * In the second a thread block has 4 warps and 64 or 128 queries, whose sums stay in registers. Keys come
+ * as a list of runs: dense, each frame is one; sparse, each block of the table is one. Runs are cut into
+ * groups of 16 keys, the last of a run maybe partial; four groups, of whatever runs, are a tile. So
+ * small blocks, and frames that are no multiple of a block, cost next to nothing extra. Tiles of k and of
+ * v follow each other through a ring of buffers in shared memory, filled by cp.async.
+ */
+#include "device.cuh"
+
+#include <math.h>
+
+namespace {
+
+constexpr float LOG2_E = 1.4426950408889634f;
+
+/* ---- the queries of one thread block ----------------------------------------------------------- */
+
+/* Attention, and how its queries are cut. */
+struct Job {
+    LfCudaAttention a;
+    int tiles_of_block; /* tiles of queries in a block of the table's; dense: 0 */
+    int query_blocks, key_blocks; /* of a frame; sparse only */
+    int n_runs;         /* of keys, for each query */
+    int run_groups;     /* groups of 16 keys in a run */
+    uint32_t reciprocal; /* of run_groups, ·2³², rounded up */
+};
+
+/* Rows [first, first + n) of the queries, and their row of the table. */
+struct Queries {
+    int first, n;
+    const int32_t *table;
+};
+
+__device__ inline Queries queries_of(const Job &job, int tile, int rows, int head)
+{
+    const LfCudaAttention &a = job.a;
+    if (!a.table)
+        return {tile * rows, min(rows, a.n_queries - tile * rows), nullptr};
+    int block = tile / job.tiles_of_block;
+    int frame = block / job.query_blocks, in_frame = block % job.query_blocks * a.query_block;
+    int end = min(in_frame + a.query_block, a.frame_queries);
+    in_frame += tile % job.tiles_of_block * rows;
+    int64_t row = (int64_t) head * (a.n_queries / a.frame_queries) * job.query_blocks + block;
+    return {frame * a.frame_queries + in_frame, min(rows, end - in_frame), a.table + row * a.budget};
+}
+
+/* Where a run of keys lies: its slot and its first row there. */
+struct Run {
+    int slot, first;
+};
+
+__device__ inline Run run_of(const Job &job, const int32_t *table, int index)
+{
+    int frame = index, block = 0;
+    if (table) {
+        int number = table[index];
+        frame = number / job.key_blocks;
+        block = number % job.key_blocks;
+    }
+    return {job.a.slots ? job.a.slots[frame] : frame, block * job.a.key_block};
+}
+
+/* ---- plain: a warp a query, 32 keys at a time --------------------------------------------------- */
+
+enum { PLAIN_WARPS = 4 };
+
+struct Softmax {
+    float largest, total;
+};
+
+/* One lane's key, if it has one: its score, −∞ if not. */
+__device__ inline float plain_score(const LfCudaAttention &a, const float *q, const bf16 *k, bool has)
+{
+    if (!has)
+        return -INFINITY;
+    float sum = 0.0f;
+    for (int c = 0; c < a.head_dim; c++)
+        sum += q[c] * to_float(k[c]);
+    return sum * a.scale;
+}
+
+/* sums [d] = fade·sums + Σ of the warp's weights × its n values. */
+__device__ inline void plain_add(const LfCudaAttention &a, float *sums, float fade, float weight,
+                                 const bf16 *v, int n)
+{
+    for (int first = 0; first < a.head_dim; first += 32) {
+        int c = first + threadIdx.x % 32;
+        float sum = c < a.head_dim ? sums[c] * fade : 0.0f;
+        for (int key = 0; key < n; key++) {
+            float w = __shfl_sync(0xffffffffu, weight, key);
+            if (c < a.head_dim)
+                sum += w * to_float(v[key * a.k_row + c]);
+        }
+        if (c < a.head_dim)
+            sums[c] = sum;
+    }
+}
+
+__global__ void __launch_bounds__(32 * PLAIN_WARPS) plain_kernel(const Job job)
+{
+    extern __shared__ float plain_memory[];
+    const LfCudaAttention &a = job.a;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.y, d = a.head_dim;
+    int run_keys = a.table ? a.key_block : a.frame_keys;
+    Queries queries = queries_of(job, blockIdx.x, blockDim.x / 32, head);
+    if (warp >= queries.n)
+        return;
+    int64_t query = queries.first + warp;
+    float *q = plain_memory + 2 * d * warp, *sums = q + d;
+    for (int c = lane; c < d; c += 32) {
+        q[c] = to_float(a.q[query * a.q_row + head * a.q_head + c]);
+        sums[c] = 0.0f;
+    }
+    __syncwarp();
+    Softmax s = {-INFINITY, 0.0f};
+    for (int i = 0; i < job.n_runs; i++) {
+        Run run = run_of(job, queries.table, i);
+        int n = min(run_keys, a.frame_keys - run.first);
+        int64_t begin = run.slot * a.k_frame + head * a.k_head + run.first * a.k_row;
+        for (int key = 0; key < n; key += 32) {
+            int64_t at = begin + key * a.k_row;
+            bool last = i == job.n_runs - 1 && key + lane == n - 1;
+            float score = plain_score(a, q, a.k + at + lane * a.k_row, key + lane < n);
+            score += last ? a.last_logit : 0.0f;
+            float largest = fmaxf(s.largest, warp_max(score));
+            float fade = __expf(s.largest - largest), weight = __expf(score - largest);
+            s = {largest, s.total * fade + warp_sum(weight)};
+            plain_add(a, sums, fade, weight, a.v + at, min(32, n - key));
+        }
+    }
+    for (int c = lane; c < d; c += 32)
+        a.out[query * a.out_row + head * d + c] = from_float<bf16>(sums[c] / s.total);
+}
+
+/* ---- tensor cores: instructions ---------------------------------------------------------------- */
+
+__device__ inline unsigned shared_address(const void *p)
+{
+    return (unsigned) __cvta_generic_to_shared(p);
+}
+
+/* 16 bytes to shared memory, in the background; zeros where there is nothing to copy. */
+__device__ inline void copy_16(unsigned to, const bf16 *from, bool has)
+{
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
+                 "r"(has ? 16 : 0)
+                 : "memory");
+}
+
+__device__ inline void end_of_copies()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/* Until all but the last `n` groups of copies have come. */
+template <int n> __device__ inline void await_copies()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
+}
+
+/* Four 8×8 matrices, whose rows are at the addresses that lanes 8i … 8i + 7 give. */
+__device__ inline void load_matrices(unsigned (&r)[4], unsigned address)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+__device__ inline void load_transposed(unsigned (&r)[4], unsigned address)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+/* c [16, 8] += a [16, 16] · b [16, 8]. */
+__device__ inline void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+__device__ inline float power_of_2(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+__device__ inline unsigned pack(float low, float high)
+{
+    __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<unsigned *>(&both);
+}
+
+/* ---- tensor cores: rows in shared memory ------------------------------------------------------- */
+
+enum { WARPS = 4, GROUP = 16, KEYS = WARPS * GROUP, LISTED = 64 };
+
+/* Rows of D channels; the 16-byte pieces of a row are permuted, so that eight rows' pieces of one
+ * column lie in different banks. */
+template <int D> __device__ inline unsigned place(int row, int piece)
+{
+    return (unsigned) (row * D * 2 + ((piece ^ (row & 7)) << 4));
+}
+
+/* Rows [0, 16·n) of a tile, by one warp; from row `n_valid` on zeros. */
+template <int D, int n>
+__device__ inline void fetch_rows(unsigned to, int row, const bf16 *from, int64_t stride, int n_valid,
+                                  int d)
+{
+    constexpr int pieces = D / 8, at_once = 32 / pieces;
+    int lane = threadIdx.x % 32, piece = lane % pieces;
+#pragma unroll
+    for (int i = 0; i < 16 * n; i += at_once) {
+        int r = i + lane / pieces;
+        bool has = r < n_valid && piece * 8 < d;
+        copy_16(to + place<D>(row + r, piece), from + (has ? r * stride + piece * 8 : 0), has);
+    }
+}
+
+/* ---- tensor cores: one tile -------------------------------------------------------------------- */
+
+template <int D, int M, int RING> struct Shared {
+    alignas(128) bf16 q[WARPS * M * 16 * D];
+    alignas(128) bf16 ring[RING][KEYS * D];
+    Run runs[LISTED];
+    alignas(4) uint8_t n_valid[4][WARPS]; /* keys of each group, of the tiles that are in the ring */
+};
+
+/* A warp's M·16 queries: their scores with one tile, their sums, what the sums are relative to. */
+template <int D, int M> struct State {
+    float sums[M][D / 8][4];
+    float largest[M][2], total[M][2];
+};
+
+/* One warp's part of tile `tile` of the listed runs: of k (and then it notes how many keys there are)
+ * or of v. */
+template <int D, int M, int RING>
+__device__ inline void fetch(Shared<D, M, RING> &shared, const Job &job, const bf16 *cache, int tile,
+                             int n_listed, int buffer, bool note)
+{
+    int warp = threadIdx.x / 32, group = tile * WARPS + warp;
+    int run = job.run_groups == 1 ? group : (int) __umulhi((unsigned) group, job.reciprocal);
+    int n = 0;
+    const bf16 *from = cache;
+    if (run < n_listed) {
+        Run r = shared.runs[run];
+        int first = r.first + (group - run * job.run_groups) * GROUP;
+        from += r.slot * job.a.k_frame + first * job.a.k_row;
+        n = max(0, min(GROUP, job.a.frame_keys - first));
+    }
+    if (note && threadIdx.x % 32 == 0)
+        shared.n_valid[tile % 4][warp] = (uint8_t) n;
+    fetch_rows<D, 1>(shared_address(shared.ring[buffer]), warp * GROUP, from, job.a.k_row, n,
+                     job.a.head_dim);
+}
+
+/* s [M·16, KEYS] = q·kᵀ. */
+template <int D, int M>
+__device__ inline void scores(float (&s)[M][KEYS / 8][4], unsigned q, unsigned k)
+{
+    int lane = threadIdx.x % 32;
+    int q_row = lane % 16, q_piece = lane / 16;
+    int k_row = lane / 16 * 8 + lane % 8, k_piece = lane / 8 % 2;
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                s[m][n][i] = 0.0f;
+#pragma unroll
+    for (int c = 0; c < D / 16; c++) {
+        unsigned qs[M][4];
+#pragma unroll
+        for (int m = 0; m < M; m++)
+            load_matrices(qs[m], q + place<D>(m * 16 + q_row, 2 * c + q_piece));
+#pragma unroll
+        for (int n = 0; n < KEYS / 16; n++) {
+            unsigned ks[4];
+            load_matrices(ks, k + place<D>(n * 16 + k_row, 2 * c + k_piece));
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                multiply(s[m][2 * n], qs[m], ks[0], ks[1]);
+                multiply(s[m][2 * n + 1], qs[m], ks[2], ks[3]);
+            }
+        }
+    }
+}
+
+/* Keys that are not there: no weight. */
+template <int M> __device__ inline void mask(float (&s)[M][KEYS / 8][4], unsigned n_valid)
+{
+    int column = threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n++) {
+        int valid = (int) (n_valid >> (n / 2 * 8) & 255) - n % 2 * 8 - column;
+#pragma unroll
+        for (int m = 0; m < M; m++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                if (i % 2 >= valid)
+                    s[m][n][i] = -INFINITY;
+    }
+}
+
+/* More for one key of the tile. */
+template <int M> __device__ inline void raise(float (&s)[M][KEYS / 8][4], int key, float by)
+{
+    int column = threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+        for (int m = 0; m < M; m++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                if (n * 8 + column + i % 2 == key)
+                    s[m][n][i] += by;
+}
+
+/* Scores to weights, in place. What weights and sums are relative to follows the largest score only
+ * when that has grown by more than 2⁸ since: the quotient is the same, and as a rule nothing has to be
+ * scaled. */
+template <int D, int M>
+__device__ inline void weigh(State<D, M> &state, float (&s)[M][KEYS / 8][4], float scale)
+{
+    float largest[M][2];
+    bool grows = false;
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float x = s[m][0][2 * half];
+#pragma unroll
+            for (int n = 0; n < KEYS / 8; n++)
+                x = fmaxf(x, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
+            x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+            x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+            largest[m][half] = x;
+            grows |= (x - state.largest[m][half]) * scale > 8.0f;
+        }
+    if (__any_sync(0xffffffffu, grows)) {
+#pragma unroll
+        for (int m = 0; m < M; m++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                float before = state.largest[m][half], now = fmaxf(before, largest[m][half]);
+                float fade = power_of_2((before - now) * scale);
+                state.largest[m][half] = now;
+                state.total[m][half] *= fade;
+#pragma unroll
+                for (int n = 0; n < D / 8; n++) {
+                    state.sums[m][n][2 * half] *= fade;
+                    state.sums[m][n][2 * half + 1] *= fade;
+                }
+            }
+    }
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float origin = state.largest[m][half] * scale, total = 0.0f;
+#pragma unroll
+            for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                for (int i = 2 * half; i < 2 * half + 2; i++) {
+                    s[m][n][i] = power_of_2(s[m][n][i] * scale - origin);
+                    total += s[m][n][i];
+                }
+            state.total[m][half] += total;
+        }
+}
+
+/* sums += weights [M·16, KEYS] · v. */
+template <int D, int M>
+__device__ inline void add_values(State<D, M> &state, const float (&s)[M][KEYS / 8][4], unsigned v)
+{
+    int lane = threadIdx.x % 32, row = lane % 16, piece = lane / 16;
+#pragma unroll
+    for (int j = 0; j < KEYS / 16; j++) {
+        unsigned p[M][4];
+#pragma unroll
+        for (int m = 0; m < M; m++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                p[m][i] = pack(s[m][2 * j + i / 2][i % 2 * 2], s[m][2 * j + i / 2][i % 2 * 2 + 1]);
+#pragma unroll
+        for (int n = 0; n < D / 16; n++) {
+            unsigned vs[4];
+            load_transposed(vs, v + place<D>(j * 16 + row, 2 * n + piece));
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                multiply(state.sums[m][2 * n], p[m], vs[0], vs[1]);
+                multiply(state.sums[m][2 * n + 1], p[m], vs[2], vs[3]);
+            }
+        }
+    }
+}
+
+/* The warp's rows to memory, by way of the place where its queries were. */
+template <int D, int M>
+__device__ inline void write_rows(const State<D, M> &state, bf16 *stage, const Job &job,
+                                  const Queries &queries, int head)
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, d = job.a.head_dim;
+    char *rows = (char *) stage;
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float total = state.total[m][half];
+            total += __shfl_xor_sync(0xffffffffu, total, 1);
+            total += __shfl_xor_sync(0xffffffffu, total, 2);
+            float factor = 1.0f / total;
+#pragma unroll
+            for (int n = 0; n < D / 8; n++)
+                *(unsigned *) (rows + place<D>(m * 16 + half * 8 + lane / 4, n) + lane % 4 * 4) =
+                    pack(state.sums[m][n][2 * half] * factor,
+                         state.sums[m][n][2 * half + 1] * factor);
+        }
+    __syncwarp();
+    constexpr int pieces = D / 8, at_once = 32 / pieces;
+    int piece = lane % pieces, first = warp * M * 16;
+    bf16 *out = job.a.out + (int64_t) (queries.first + first) * job.a.out_row + head * d;
+#pragma unroll 4
+    for (int row = lane / pieces; row < M * 16; row += at_once)
+        if (first + row < queries.n && piece * 8 < d)
+            *(uint4 *) (out + row * job.a.out_row + piece * 8) =
+                *(const uint4 *) (rows + place<D>(row, piece));
+}
+
+template <int D, int M> __device__ inline void clear(State<D, M> &state)
+{
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            state.largest[m][half] = -INFINITY;
+            state.total[m][half] = 0.0f;
+#pragma unroll
+            for (int n = 0; n < D / 8; n++)
+                state.sums[m][n][2 * half] = state.sums[m][n][2 * half + 1] = 0.0f;
+        }
+}
+
+/* Tiles [begin, end) of the keys, as many runs at a time as the list holds. */
+template <int D, int M, int RING>
+__device__ inline void attend(State<D, M> &state, Shared<D, M, RING> &shared, const Job &job,
+                              const Queries &queries, int head, unsigned q, int begin, int end)
+{
+    const LfCudaAttention &a = job.a;
+    const bf16 *k = a.k + head * a.k_head, *v = a.v + head * a.k_head;
+    float scale = a.scale * LOG2_E;
+    int tiles_listed = LISTED * job.run_groups / WARPS;
+    for (int part = begin / tiles_listed; part * tiles_listed < end; part++) {
+        int first = part * LISTED, n_listed = min(LISTED, job.n_runs - first);
+        int from = max(0, begin - part * tiles_listed);
+        int to = min(tiles_listed, end - part * tiles_listed);
+        __syncthreads(); /* all are done with the list before */
+        if (threadIdx.x < n_listed)
+            shared.runs[threadIdx.x] = run_of(job, queries.table, first + threadIdx.x);
+        __syncthreads();
+
+        /* Step 2t is k of tile t, step 2t + 1 its v. */
+        auto fetch_step = [&](int step, int buffer) {
+            if (step < 2 * to)
+                fetch(shared, job, step % 2 ? v : k, step / 2, n_listed, buffer, step % 2 == 0);
+            end_of_copies();
+        };
+        for (int step = 0; step < RING - 1; step++)
+            fetch_step(2 * from + step, step);
+        int buffer = 0, behind = RING - 1; /* this step's, the one before's */
+        auto begin_step = [&](int step) {
+            await_copies<RING - 2>();
+            __syncthreads();
+            fetch_step(step + RING - 1, behind);
+            behind = buffer;
+            buffer = buffer == RING - 1 ? 0 : buffer + 1;
+            return shared_address(shared.ring[behind]);
+        };
+        for (int tile = from; tile < to; tile++) {
+            float s[M][KEYS / 8][4];
+            scores<D, M>(s, q, begin_step(2 * tile));
+            unsigned n_valid = *(const unsigned *) shared.n_valid[tile % 4];
+            if (n_valid != 0x10101010u)
+                mask<M>(s, n_valid);
+            if (a.last_logit != 0.0f && first + LISTED >= job.n_runs) {
+                int last = (n_listed - 1) * job.run_groups * GROUP + a.frame_keys - 1 -
+                           shared.runs[n_listed - 1].first;
+                raise<M>(s, last - tile * KEYS, a.last_logit / a.scale);
+            }
+            weigh<D, M>(state, s, scale);
+            add_values<D, M>(state, s, begin_step(2 * tile + 1));
+        }
+        await_copies<0>();
+    }
+}
+
+/* ---- tensor cores: even shares ----------------------------------------------------------------- */
+
+/* Where blocks of queries are not a multiple of what the chip runs at once, each of as many thread
+ * blocks as it does run gets an equal share of all (query tile, key tile) pairs, one range of them. A
+ * range's last query tile may go on in the next range: its sums so far then go to the workspace, and
+ * whoever has the tile's last keys adds them. Such sums are a range's first work, so that nobody waits
+ * for long; numbers are drawn, so that who waits, waits for one that began before. */
+struct Shares {
+    float *sums;       /* [n, floats of a State, threads] */
+    unsigned *written; /* [n]: are the sums there?; then the next number to draw */
+    int n, query_tiles, key_tiles; /* shares; tiles of queries of all heads, of keys of each */
+};
+
+/* Pairs before share `index`. */
+__device__ inline int64_t share_begin(const Shares &shares, int index)
+{
+    return (int64_t) shares.query_tiles * shares.key_tiles * index / shares.n;
+}
+
+/* All floats of a state, in a fixed order. */
+template <int D, int M, typename Visit>
+__device__ inline void visit_state(State<D, M> &state, Visit visit)
+{
+    int i = 0;
+#pragma unroll
+    for (int m = 0; m < M; m++) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            visit(state.largest[m][half], i++, m, half, 0);
+            visit(state.total[m][half], i++, m, half, 1);
+        }
+#pragma unroll
+        for (int n = 0; n < D / 8; n++)
+#pragma unroll
+            for (int c = 0; c < 4; c++)
+                visit(state.sums[m][n][c], i++, m, c / 2, 1);
+    }
+}
+
+template <int D, int M> constexpr int state_floats()
+{
+    return M * (D / 8 * 4 + 4);
+}
+
+template <int D, int M>
+__device__ inline void publish(State<D, M> &state, const Shares &shares, int index)
+{
+    float *to = shares.sums + (int64_t) index * state_floats<D, M>() * blockDim.x + threadIdx.x;
+    visit_state<D, M>(state, [&](float &x, int i, int, int, int) { __stcg(to + i * blockDim.x, x); });
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0)
+        asm volatile("st.release.gpu.global.u32 [%0], 1;" ::"l"(shares.written + index) : "memory");
+}
+
+/* Adds what share `index` has published. */
+template <int D, int M>
+__device__ inline void join(State<D, M> &state, const Shares &shares, int index, float scale)
+{
+    if (threadIdx.x == 0) {
+        unsigned written;
+        do
+            asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
+                         : "=r"(written)
+                         : "l"(shares.written + index)
+                         : "memory");
+        while (!written);
+    }
+    __syncthreads();
+    const float *from =
+        shares.sums + (int64_t) index * state_floats<D, M>() * blockDim.x + threadIdx.x;
+    float mine[M][2], theirs[M][2];
+    visit_state<D, M>(state, [&](float &x, int i, int m, int half, int what) {
+        float y = __ldcg(from + i * blockDim.x);
+        if (what == 0) {
+            float now = fmaxf(x, y);
+            mine[m][half] = power_of_2((x - now) * scale);
+            theirs[m][half] = power_of_2((y - now) * scale);
+            x = now;
+        } else {
+            x = x * mine[m][half] + y * theirs[m][half];
+        }
+    });
+}
+
+/* ---- tensor cores: the kernel ------------------------------------------------------------------ */
+
+/* The queries of one tile, and what they need of keys [begin, end). */
+template <int D, int M, int RING>
+__device__ inline void attend_tile(State<D, M> &state, Shared<D, M, RING> &shared, const Job &job,
+                                   const Queries &queries, int head, int begin, int end)
+{
+    const LfCudaAttention &a = job.a;
+    int first = threadIdx.x / 32 * M * 16;
+    unsigned q = shared_address(shared.q + first * D);
+    fetch_rows<D, M>(q, 0, a.q + (int64_t) (queries.first + first) * a.q_row + head * a.q_head,
+                     a.q_row, queries.n - first, a.head_dim);
+    clear<D, M>(state);
+    attend<D, M, RING>(state, shared, job, queries, head, q, begin, end);
+}
+
+template <int D, int M, int RING>
+__global__ void __launch_bounds__(32 * WARPS, M == 1 ? 3 : 2) mma_kernel(const Job job, int key_tiles)
+{
+    extern __shared__ __align__(128) char mma_memory[];
+    Shared<D, M, RING> &shared = *reinterpret_cast<Shared<D, M, RING> *>(mma_memory);
+    Queries queries = queries_of(job, blockIdx.x, WARPS * M * 16, blockIdx.y);
+    if (queries.n <= 0)
+        return;
+    State<D, M> state;
+    attend_tile<D, M, RING>(state, shared, job, queries, blockIdx.y, 0, key_tiles);
+    write_rows<D, M>(state, shared.q + threadIdx.x / 32 * M * 16 * D, job, queries, blockIdx.y);
+}
+
+template <int D, int M, int RING>
+__global__ void __launch_bounds__(32 * WARPS, M == 1 ? 3 : 2)
+    share_kernel(const Job job, const Shares shares, int tiles_of_head)
+{
+    extern __shared__ __align__(128) char mma_memory[];
+    Shared<D, M, RING> &shared = *reinterpret_cast<Shared<D, M, RING> *>(mma_memory);
+    __shared__ int drawn;
+    if (threadIdx.x == 0)
+        drawn = (int) atomicAdd(shares.written + shares.n, 1u);
+    __syncthreads();
+    int index = drawn, n = shares.key_tiles;
+    int64_t begin = share_begin(shares, index), end = share_begin(shares, index + 1);
+    /* Query tiles from the last to the first: the one that goes on elsewhere comes first. */
+    for (int tile = (int) ((end - 1) / n); end > begin; tile--) {
+        int64_t before = (int64_t) tile * n;
+        int from = (int) max((int64_t) 0, begin - before), to = (int) (end - before);
+        int head = tile / tiles_of_head;
+        Queries queries = queries_of(job, tile - head * tiles_of_head, WARPS * M * 16, head);
+        end = before + from;
+        if (queries.n <= 0)
+            continue;
+        State<D, M> state;
+        attend_tile<D, M, RING>(state, shared, job, queries, head, from, to);
+        if (to < n) {
+            publish<D, M>(state, shares, index);
+            continue;
+        }
+        for (int other = index - 1; from > 0 && share_begin(shares, other + 1) > before; other--)
+            join<D, M>(state, shares, other, job.a.scale * LOG2_E);
+        write_rows<D, M>(state, shared.q + threadIdx.x / 32 * M * 16 * D, job, queries, head);
+    }
+}
+
+/* ---- launching --------------------------------------------------------------------------------- */
+
+int divide_up(int n, int by)
+{
+    return (n + by - 1) / by;
+}
+
+/* Tiles of `rows` queries in all. */
+int cut_queries(Job *job, int rows)
+{
+    const LfCudaAttention &a = job->a;
+    if (!a.table)
+        return divide_up(a.n_queries, rows);
+    job->tiles_of_block = divide_up(a.query_block < a.frame_queries ? a.query_block : a.frame_queries,
+                                    rows);
+    return a.n_queries / a.frame_queries * job->query_blocks * job->tiles_of_block;
+}
+
+Job new_job(const LfCudaAttention *a)
+{
+    Job job = {};
+    job.a = *a;
+    job.n_runs = a->table ? a->budget : a->n_frames;
+    job.run_groups = divide_up(a->table ? a->key_block : a->frame_keys, GROUP);
+    job.reciprocal = (uint32_t) ((1ull << 32) / (unsigned) job.run_groups + 1);
+    if (a->table) {
+        job.query_blocks = divide_up(a->frame_queries, a->query_block);
+        job.key_blocks = divide_up(a->frame_keys, a->key_block);
+    }
+    return job;
+}
+
+void launch_plain(LfCuda *cuda, Job job)
+{
+    size_t memory = 2 * sizeof(float) * (size_t) job.a.head_dim;
+    int warps = PLAIN_WARPS * memory <= 48 << 10 ? PLAIN_WARPS : 1;
+    if (memory > 48 << 10) {
+        lf_cuda_fail(cuda, "attention", "heads of more than 6144 channels are not supported");
+        return;
+    }
+    int tiles = cut_queries(&job, warps);
+    plain_kernel<<<dim3(tiles, job.a.heads), 32 * warps, memory * warps, cuda->stream>>>(job);
+}
+
+/* Thread blocks that run at once, or 0 where one for each tile of queries keeps the chip as busy. */
+int count_shares(const LfCuda *cuda, int tiles, int key_tiles, int at_once, size_t sums)
+{
+    int n = at_once * cuda->n_multiprocessors, waves = divide_up(tiles, n);
+    bool uneven = tiles > n / 2 && (double) tiles < 0.9 * waves * n;
+    return uneven && key_tiles >= 16 && (sums + 4) * n + 4 <= LF_CUDA_WORKSPACE ? n : 0;
+}
+
+template <int D, int M, int RING> void launch_mma(LfCuda *cuda, Job job)
+{
+    int tiles = cut_queries(&job, WARPS * M * 16), memory = (int) sizeof(Shared<D, M, RING>);
+    int key_tiles = divide_up(job.n_runs * job.run_groups, WARPS), at_once = 0;
+    size_t sums = sizeof(float) * state_floats<D, M>() * 32 * WARPS;
+    for (const void *kernel : {(const void *) mma_kernel<D, M, RING>, (const void *) share_kernel<D, M, RING>})
+        if (!lf_cuda_check(cuda, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory), "attention"))
+            return;
+    lf_cuda_check(cuda, cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, share_kernel<D, M, RING>, 32 * WARPS, memory), "attention");
+    int n = count_shares(cuda, tiles * job.a.heads, key_tiles, at_once, sums);
+    if (n == 0) {
+        mma_kernel<D, M, RING><<<dim3(tiles, job.a.heads), 32 * WARPS, memory, cuda->stream>>>(job, key_tiles);
+        return;
+    }
+    Shares shares = {(float *) cuda->workspace, (unsigned *) ((char *) cuda->workspace + sums * n), n, tiles * job.a.heads, key_tiles};
+    lf_cuda_check(cuda, cudaMemsetAsync(shares.written, 0, sizeof(unsigned) * (n + 1), cuda->stream), "attention");
+    share_kernel<D, M, RING><<<n, 32 * WARPS, memory, cuda->stream>>>(job, shares, tiles);
+}
+
+bool is_aligned(const void *p)
+{
+    return (uintptr_t) p % 16 == 0;
+}
+
+/* Pieces of 16 bytes, groups of 16 keys, heads that fit. */
+bool suits_mma(const LfCuda *cuda, const LfCudaAttention *a)
+{
+    int64_t strides = a->q_row | a->q_head | a->k_row | a->k_head | a->k_frame | a->out_row;
+    return cuda->level >= LF_CUDA_SM80 && a->head_dim % 8 == 0 && a->head_dim <= 128 &&
+           strides % 8 == 0 && is_aligned(a->q) && is_aligned(a->k) && is_aligned(a->v) &&
+           is_aligned(a->out) && (!a->table || a->key_block % GROUP == 0) &&
+           (int64_t) LISTED * a->frame_keys < 1 << 30;
+}
+
+/* 128 queries a thread block read shared memory half as often, but two such have to fit on a
+ * multiprocessor. */
+bool has_room_for_128(const LfCuda *cuda)
+{
+    int memory = 0;
+    cudaDeviceGetAttribute(&memory, cudaDevAttrMaxSharedMemoryPerMultiprocessor, cuda->device);
+    return memory >= 160 << 10;
+}
+
+void launch(LfCuda *cuda, const LfCudaAttention *a)
+{
+    if (cuda->level >= LF_CUDA_SM90 && lf_cuda_attention_sm90(cuda, a))
+        return;
+    Job job = new_job(a);
+    bool small = a->table && a->query_block <= 64;
+    if (!suits_mma(cuda, a))
+        launch_plain(cuda, job);
+    else if (a->head_dim <= 64)
+        small ? launch_mma<64, 1, 3>(cuda, job) : launch_mma<64, 2, 3>(cuda, job);
+    else if (small || !has_room_for_128(cuda))
+        launch_mma<128, 1, 2>(cuda, job);
+    else
+        launch_mma<128, 2, 3>(cuda, job);
+}
+
+/* ---- the operations ---------------------------------------------------------------------------- */
+
+void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
+               int query_block)
+{
+    LfCuda *cuda = lf_cuda(be);
+    const int64_t *cache = window->k.shape; /* [S, H, T, d] */
+    LfCudaAttention a = {};
+    a.q = (const bf16 *) q.data;
+    a.k = (const bf16 *) window->k.data;
+    a.v = (const bf16 *) window->v.data;
+    a.out = (bf16 *) out.data;
+    a.heads = (int) cache[1];
+    a.head_dim = (int) cache[3];
+    a.n_queries = (int) q.shape[1];
+    a.frame_queries = a.frame_keys = (int) cache[2];
+    a.n_frames = (int) window->slots.shape[0];
+    a.n_slots = (int) cache[0];
+    a.q_row = a.k_row = cache[3];
+    a.q_head = q.shape[1] * cache[3];
+    a.k_head = cache[2] * cache[3];
+    a.k_frame = cache[1] * a.k_head;
+    a.out_row = out.shape[1];
+    a.slots = lf_i32(window->slots);
+    if (lf_given(table)) {
+        a.table = lf_i32(table);
+        a.budget = (int) table.shape[2];
+        a.query_block = query_block;
+        a.key_block = window->key_block;
+    }
+    a.scale = 1.0f / sqrtf((float) a.head_dim);
+    launch(cuda, &a);
+    lf_cuda_launched(cuda, "attention");
+}
+
+void cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v, int heads,
+                     float last_logit)
+{
+    LfCuda *cuda = lf_cuda(be);
+    int64_t width = q.shape[1];
+    LfCudaAttention a = {};
+    a.q = (const bf16 *) q.data;
+    a.k = (const bf16 *) k.data;
+    a.v = (const bf16 *) v.data;
+    a.out = (bf16 *) out.data;
+    a.heads = heads;
+    a.head_dim = (int) width / heads;
+    a.n_queries = a.frame_queries = (int) q.shape[0];
+    a.n_frames = a.n_slots = 1;
+    a.frame_keys = (int) k.shape[0];
+    a.q_row = a.k_row = a.out_row = width;
+    a.q_head = a.k_head = a.head_dim;
+    a.scale = 1.0f / sqrtf((float) a.head_dim);
+    a.last_logit = last_logit;
+    launch(cuda, &a);
+    lf_cuda_launched(cuda, "cross_attention");
+}
+
+} // namespace
+
+void lf_cuda_attention_init(LfCuda *cuda)
+{
+    cuda->ops.attention = attention;
+    cuda->ops.cross_attention = cross_attention;
+}

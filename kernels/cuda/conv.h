@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What the versions of the decoder's convolutions share: how weights lie, and what one call is.
+ */
+#ifndef LF_KERNELS_CUDA_CONV_H
+#define LF_KERNELS_CUDA_CONV_H
+
+#include "machine.h"
+
+/* Weights lie as F16 in tiles of `rows` output channels × 64 input channels, the order in which the
+ * tensor cores take them: [filter][64 of the input channels][tap][row][input channel], zeros beyond
+ * the last row and channel. Within a row, pieces of 8 channels are exchanged so that eight rows beside
+ * each other, read at the same piece, meet all banks of shared memory: Hopper's swizzle of 128 bytes.
+ *
+ * A 3×3 convolution is one filter of nine taps. One after nearest×2 is four filters of 2×2, one for
+ * each parity of row and column. A narrow one (9·out ≤ 32) is one filter of one tap whose rows are
+ * tap·out + channel: every pixel gives its part to each of its nine neighbours. Behind a filter of
+ * nine taps stands the identity, one tile of 64 × 64: a residual is one more tap of it. */
+enum { LF_CONV_CHUNK = 64 };
+
+typedef struct {
+    int n_filters, side, n_chunks, rows;
+    int n_in, n_out;
+    bool narrow;
+} LfConvLayout;
+
+static inline __host__ __device__ int lf_conv_taps(const LfConvLayout &l)
+{
+    return l.side * l.side;
+}
+
+/* Numbers of one tile, of one filter. */
+static inline __host__ __device__ int64_t lf_conv_tile(const LfConvLayout &l)
+{
+    return (int64_t) l.rows * LF_CONV_CHUNK;
+}
+static inline __host__ __device__ int64_t lf_conv_filter(const LfConvLayout &l)
+{
+    return lf_conv_tile(l) * lf_conv_taps(l) * l.n_chunks;
+}
+
+/* Numbers of all. */
+static inline __host__ __device__ int64_t lf_conv_count(const LfConvLayout &l)
+{
+    return l.n_filters * lf_conv_filter(l) + (l.side == 3 ? LF_CONV_CHUNK * LF_CONV_CHUNK : 0);
+}
+
+/* Where one number stands. `tap` counts over the filter's side×side taps, or over all nine of a
+ * narrow convolution. */
+static inline __host__ __device__ int64_t lf_conv_place(const LfConvLayout &l, int filter, int tap,
+                                                        int out, int in)
+{
+    int row = l.narrow ? tap * l.n_out + out : out;
+    int tile = in / LF_CONV_CHUNK * lf_conv_taps(l) + (l.narrow ? 0 : tap);
+    int piece = in % LF_CONV_CHUNK / 8 ^ (row & 7);
+    return filter * lf_conv_filter(l) + tile * lf_conv_tile(l) + (int64_t) row * LF_CONV_CHUNK +
+           piece * 8 + in % 8;
+}
+
+/* One call. `out` is [f, h, w, n_out], or [f, 2h, 2w, n_out] where there are four filters. */
+typedef struct {
+    const __half *x, *past, *weights; /* past or NULL */
+    const float *bias;                /* or NULL */
+    const void *residual;             /* or NULL; of out's type */
+    void *out;
+    LfConvLayout layout;
+    int frames, h, w; /* of x */
+    int n_x, n_past;  /* channels */
+    bool relu;
+    bool f32; /* type of out: F32, else F16 */
+} LfConvolution;
+
+/* conv_mma.cu: tensor cores of sm_80 and later. Inputs have multiples of 8 channels. */
+void lf_cuda_conv_mma(LfCuda *cuda, const LfConvolution *c);
+
+/* conv_sm90.cu: Hopper's; false when it does not serve this shape. */
+bool lf_cuda_conv_sm90(LfCuda *cuda, const LfConvolution *c);
+
+/* picture.cu: the decoder's other entries, squash and rgb8. lf_cuda_conv_init calls it. */
+void lf_cuda_picture_init(LfCuda *cuda);
+
+#endif

@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Convolutions on Hopper's tensor cores (wgmma), transposed: 64 output channels × 256 pixels, so that
+ * weights are the small operand and pixels, of which a tap reads the same rows, shifted, the large one.
+ *
+ * The pixels of a tile, 8 wide and up to 32 high, come with their margin of one by the bulk copy engine,
+ * which writes zeros beyond the picture's edges: rows of 64 channels. A tap's pixels are then groups of
+ * 8 such rows, 10 rows apart, that begin where the tap does; the swizzle goes by addresses,
+ * so any of them may be the first. A pixel comes from the second-level cache 1.3 times, not nine.
+ *
+ * A block is a producer warp and two consumers of four warps. Where the filters and groups of 64
+ * channels are even in number, the consumers make two of them for one tile; else one for two tiles.
+ * Pixels and weights have rings of their own. A residual is one more tap, through an identity.
+ */
+#include "conv.h"
+#include "device.cuh"
+
+enum {
+    WIDE = 8,       /* of a tile */
+    ROW = WIDE + 2, /* with margins */
+    CHANNELS = LF_CONV_CHUNK,
+    CONSUMERS = 2,
+    WARPS = 4, /* of a consumer */
+    GROUP = WARPS * 32,
+    THREADS = CONSUMERS * GROUP + 32,
+    PIXEL_BYTES = CHANNELS * 2,
+    PIXEL_SLOTS = 3,
+    WEIGHT_SLOT = CHANNELS * CHANNELS * 2,
+    WEIGHT_SLOTS = 8
+};
+
+/* A tile of HIGH rows, and where what it needs lies in shared memory. */
+template <int HIGH> struct Sizes {
+    enum {
+        BOX_BYTES = ROW * (HIGH + 2) * PIXEL_BYTES,
+        PIXEL_SLOT = (BOX_BYTES + 1023) / 1024 * 1024,
+        STRIP = HIGH % 8 ? HIGH / 2 : 8, /* rows that are written at once */
+        STRIP_BYTES = STRIP * WIDE * PIXEL_BYTES,
+        WEIGHTS_AT = PIXEL_SLOTS * PIXEL_SLOT,
+        STRIPS_AT = WEIGHTS_AT + WEIGHT_SLOTS * WEIGHT_SLOT,
+        BARRIERS_AT = STRIPS_AT + CONSUMERS * 2 * STRIP_BYTES,
+        SHARED = BARRIERS_AT + 2 * (PIXEL_SLOTS + WEIGHT_SLOTS) * 8 + 1024 /* to align the first */
+    };
+};
+
+/* What a call needs beside itself. Maps of [f, h, w, channels]; of out one for each filter. */
+typedef struct {
+    CUtensorMap x, past, residual, out[4];
+    int n_pairs;  /* of filters and groups of channels, for one tile; 0: consumers share weights */
+    int n_groups; /* of 64 output channels */
+    int n_items;  /* what blocks take one after the other */
+    int columns, rows; /* of tiles */
+} Plan;
+
+/* ---- instructions ---- */
+
+static __device__ uint32_t shared_address(const void *p)
+{
+    return (uint32_t) __cvta_generic_to_shared(p);
+}
+
+static __device__ void barrier_init(uint32_t barrier, uint32_t count)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
+}
+
+static __device__ void expect_bytes(uint32_t barrier, uint32_t bytes)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
+                 "r"(bytes)
+                 : "memory");
+}
+
+static __device__ void arrive(uint32_t barrier)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+static __device__ void await(uint32_t barrier, uint32_t phase)
+{
+    asm volatile("{\n.reg .pred done;\n"
+                 "again:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+                 "@!done bra again;\n}" ::"r"(barrier),
+                 "r"(phase)
+                 : "memory");
+}
+
+/* A box of pixels with margins: 64 channels from `channel`, its corner at (y, x). */
+static __device__ void copy_box(uint32_t to, const CUtensorMap *map, uint32_t barrier, int channel,
+                                int x, int y, int frame)
+{
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+                 " [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
+                 "l"(map), "r"(barrier), "r"(channel), "r"(x), "r"(y), "r"(frame)
+                 : "memory");
+}
+
+static __device__ void copy_bytes(uint32_t to, const void *from, uint32_t bytes, uint32_t barrier)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 " [%0], [%1], %2, [%3];" ::"r"(to),
+                 "l"(from), "r"(bytes), "r"(barrier)
+                 : "memory");
+}
+
+static __device__ void write_box(const CUtensorMap *map, uint32_t from, int channel, int x, int y,
+                                 int frame)
+{
+    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group"
+                 " [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),
+                 "r"(from), "r"(channel), "r"(x), "r"(y), "r"(frame)
+                 : "memory");
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+/* Until all but the last `PENDING` boxes of this thread have been read from shared memory. */
+template <int PENDING> static __device__ void await_writes()
+{
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
+}
+
+static __device__ void group_barrier(int group)
+{
+    asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "r"((int) GROUP) : "memory");
+}
+
+static __device__ void store_matrices(uint32_t to, const uint32_t m[4])
+{
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to),
+                 "r"(m[0]), "r"(m[1]), "r"(m[2]), "r"(m[3])
+                 : "memory");
+}
+
+/* A matrix in shared memory whose rows of 128 bytes are swizzled; `apart`: bytes from eight rows to
+ * the next eight. */
+static __device__ uint64_t matrix_at(uint32_t address, uint32_t apart)
+{
+    return (uint64_t) (address >> 4 & 0x3fff) | (uint64_t) 1 << 16 |
+           (uint64_t) (apart >> 4) << 32 | (uint64_t) 1 << 62;
+}
+
+/* d [64, n] (+)= a [64, 16] · b [n, 16]ᵀ for n = 8·HIGH; d has n/2 numbers of it. */
+static __device__ void multiply(float (&d)[128], uint64_t a, uint64_t b, bool add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+                 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+                 "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+                 "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+                 "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
+                 "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
+                 "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+                 "}, %128, %129, p, 1, 1, 0, 0;\n}"
+                 :
+                   "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
+                   "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
+                   "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]),
+                   "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+                   "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
+                   "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]),
+                   "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
+                   "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+                   "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]),
+                   "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]),
+                   "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]), "+f"(d[64]), "+f"(d[65]),
+                   "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]),
+                   "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]),
+                   "+f"(d[78]), "+f"(d[79]), "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]),
+                   "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87]), "+f"(d[88]), "+f"(d[89]),
+                   "+f"(d[90]), "+f"(d[91]), "+f"(d[92]), "+f"(d[93]), "+f"(d[94]), "+f"(d[95]),
+                   "+f"(d[96]), "+f"(d[97]), "+f"(d[98]), "+f"(d[99]), "+f"(d[100]), "+f"(d[101]),
+                   "+f"(d[102]), "+f"(d[103]), "+f"(d[104]), "+f"(d[105]), "+f"(d[106]), "+f"(d[107]),
+                   "+f"(d[108]), "+f"(d[109]), "+f"(d[110]), "+f"(d[111]), "+f"(d[112]), "+f"(d[113]),
+                   "+f"(d[114]), "+f"(d[115]), "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]),
+                   "+f"(d[120]), "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]),
+                   "+f"(d[126]), "+f"(d[127])
+                 : "l"(a), "l"(b), "r"((int) add));
+}
+
+static __device__ void multiply(float (&d)[96], uint64_t a, uint64_t b, bool add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %98, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n192k16.f32.f16.f16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+                 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+                 "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+                 "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+                 "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+                 "}, %96, %97, p, 1, 1, 0, 0;\n}"
+                 :
+                   "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
+                   "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
+                   "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]),
+                   "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+                   "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
+                   "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]),
+                   "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
+                   "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+                   "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]),
+                   "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]),
+                   "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]), "+f"(d[64]), "+f"(d[65]),
+                   "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]),
+                   "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]),
+                   "+f"(d[78]), "+f"(d[79]), "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]),
+                   "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87]), "+f"(d[88]), "+f"(d[89]),
+                   "+f"(d[90]), "+f"(d[91]), "+f"(d[92]), "+f"(d[93]), "+f"(d[94]), "+f"(d[95])
+                 : "l"(a), "l"(b), "r"((int) add));
+}
+
+static __device__ void multiply(float (&d)[80], uint64_t a, uint64_t b, bool add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %82, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n160k16.f32.f16.f16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+                 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+                 "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+                 "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+                 "}, %80, %81, p, 1, 1, 0, 0;\n}"
+                 :
+                   "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
+                   "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
+                   "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]),
+                   "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+                   "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
+                   "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]),
+                   "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
+                   "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+                   "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]),
+                   "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]),
+                   "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]), "+f"(d[64]), "+f"(d[65]),
+                   "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]),
+                   "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]),
+                   "+f"(d[78]), "+f"(d[79])
+                 : "l"(a), "l"(b), "r"((int) add));
+}
+
+static __device__ void multiply(float (&d)[64], uint64_t a, uint64_t b, bool add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+                 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+                 "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+                 "}, %64, %65, p, 1, 1, 0, 0;\n}"
+                 :
+                   "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
+                   "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
+                   "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]),
+                   "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+                   "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
+                   "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]),
+                   "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
+                   "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+                   "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]),
+                   "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]),
+                   "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+                 : "l"(a), "l"(b), "r"((int) add));
+}
+
+/* ---- rings ---- */
+
+/* The next slot of a ring, and which time around it is. */
+template <int SLOTS> struct Ring {
+    int slot = 0;
+    uint32_t phase = 0;
+
+    __device__ void advance()
+    {
+        if (++slot == SLOTS) {
+            slot = 0;
+            phase ^= 1;
+        }
+    }
+};
+
+/* Shared memory, as addresses. */
+template <int HIGH> struct Memory {
+    typedef Sizes<HIGH> Size;
+    uint32_t base;
+
+    __device__ uint32_t pixels(int slot) const { return base + slot * Size::PIXEL_SLOT; }
+    __device__ uint32_t weights(int slot) const 
+    {
+        return base + Size::WEIGHTS_AT + slot * WEIGHT_SLOT;
+    }
+    __device__ uint32_t strip(int group, int i) const
+    {
+        return base + Size::STRIPS_AT + (group * 2 + i) * Size::STRIP_BYTES;
+    }
+    __device__ uint32_t pixels_full(int slot) const 
+    {
+        return base + Size::BARRIERS_AT + slot * 16;
+    }
+    __device__ uint32_t pixels_empty(int slot) const { return pixels_full(slot) + 8; }
+    __device__ uint32_t weights_full(int slot) const { return pixels_full(PIXEL_SLOTS + slot); }
+    __device__ uint32_t weights_empty(int slot) const { return weights_full(slot) + 8; }
+};
+
+/* ---- items ---- */
+
+/* What one consumer makes: channels [64·group, …) of one filter for one tile. */
+typedef struct {
+    int filter, group;
+    int frame, y, x; /* of the tile's first pixel; a frame too many for a tile that is none */
+} Task;
+
+template <int HIGH>
+static __device__ Task task_of(const LfConvolution &c, const Plan &p, int item, int consumer)
+{
+    int n_variants = c.layout.n_filters * p.n_groups;
+    int tile, variant;
+    if (p.n_pairs) {
+        tile = item / p.n_pairs;
+        variant = item % p.n_pairs * 2 + consumer;
+    } else {
+        tile = item / n_variants * 2 + consumer;
+        variant = item % n_variants;
+    }
+    Task t;
+    t.filter = variant / p.n_groups;
+    t.group = variant % p.n_groups;
+    t.frame = tile / (p.columns * p.rows);
+    t.y = tile / p.columns % p.rows * HIGH;
+    t.x = tile % p.columns * WIDE;
+    return t;
+}
+
+/* ---- the producer: one thread ---- */
+
+template <int HIGH> struct Producer {
+    const LfConvolution &c;
+    const Plan &p;
+    Memory<HIGH> memory;
+    Ring<PIXEL_SLOTS> pixels;
+    Ring<WEIGHT_SLOTS> weights;
+
+    __device__ void give_pixels(const CUtensorMap *map, const Task &t, int channel)
+    {
+        await(memory.pixels_empty(pixels.slot), pixels.phase ^ 1);
+        uint32_t full = memory.pixels_full(pixels.slot);
+        expect_bytes(full, Sizes<HIGH>::BOX_BYTES);
+        copy_box(memory.pixels(pixels.slot), map, full, channel, t.x - 1, t.y - 1, t.frame);
+        pixels.advance();
+    }
+
+    __device__ void give_weights(const __half *tile)
+    {
+        await(memory.weights_empty(weights.slot), weights.phase ^ 1);
+        uint32_t full = memory.weights_full(weights.slot);
+        expect_bytes(full, WEIGHT_SLOT);
+        copy_bytes(memory.weights(weights.slot), tile, WEIGHT_SLOT, full);
+        weights.advance();
+    }
+
+    __device__ void give(const Task t[CONSUMERS])
+    {
+        const LfConvLayout &l = c.layout;
+        int n_taps = lf_conv_taps(l), x_chunks = (c.n_x + CHANNELS - 1) / CHANNELS;
+        int n_weights = p.n_pairs ? CONSUMERS : 1, n_tiles = p.n_pairs ? 1 : CONSUMERS;
+        for (int chunk = 0; chunk < l.n_chunks; chunk++) {
+            bool of_x = chunk < x_chunks;
+            for (int i = 0; i < n_tiles; i++)
+                give_pixels(of_x ? &p.x : &p.past, t[i],
+                            (of_x ? chunk : chunk - x_chunks) * CHANNELS);
+            for (int tap = 0; tap < n_taps; tap++)
+                for (int i = 0; i < n_weights; i++)
+                    give_weights(c.weights + t[i].filter * lf_conv_filter(l) +
+                                 (chunk * n_taps + tap) * lf_conv_tile(l) +
+                                 t[i].group * CHANNELS * CHANNELS);
+        }
+        if (!c.residual)
+            return;
+        for (int i = 0; i < CONSUMERS; i++)
+            give_pixels(&p.residual, t[i], t[i].group * CHANNELS);
+        for (int i = 0; i < n_weights; i++)
+            give_weights(c.weights + l.n_filters * lf_conv_filter(l));
+    }
+};
+
+/* ---- a consumer: four warps ---- */
+
+template <int HIGH> struct Consumer {
+    const LfConvolution &c;
+    const Plan &p;
+    Memory<HIGH> memory;
+    int index;
+    bool leader;      /* the one thread of the four warps that writes */
+    bool first_lane;  /* of a warp: each has read for itself, and releases for itself */
+    Ring<PIXEL_SLOTS> pixels;
+    Ring<WEIGHT_SLOTS> weights;
+    uint32_t read_weights = 0, read_pixels = 0; /* to be released once the products are done */
+
+    __device__ void release()
+    {
+        if (first_lane && read_weights)
+            arrive(read_weights);
+        if (first_lane && read_pixels)
+            arrive(read_pixels);
+        read_weights = read_pixels = 0;
+    }
+
+    /* Slots that are there for the other consumer are passed by. */
+    __device__ int take_pixels(bool both)
+    {
+        if (both && index == 1)
+            pixels.advance();
+        await(memory.pixels_full(pixels.slot), pixels.phase);
+        int slot = pixels.slot;
+        pixels.advance();
+        if (both && index == 0)
+            pixels.advance();
+        return slot;
+    }
+
+    __device__ int take_weights()
+    {
+        bool both = p.n_pairs;
+        if (both && index == 1)
+            weights.advance();
+        await(memory.weights_full(weights.slot), weights.phase);
+        int slot = weights.slot;
+        weights.advance();
+        if (both && index == 0)
+            weights.advance();
+        return slot;
+    }
+
+    /* One tap: at row and column of the margins' square. */
+    __device__ void add_tap(float (&sums)[4 * HIGH], int pixel_slot, int row, int column, bool first,
+                            bool last)
+    {
+        int slot = take_weights();
+        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+        uint64_t a = matrix_at(memory.weights(slot), 1024);
+        uint64_t b = matrix_at(memory.pixels(pixel_slot) + (row * ROW + column) * PIXEL_BYTES,
+                               ROW * PIXEL_BYTES);
+#pragma unroll
+        for (int k = 0; k < CHANNELS / 16; k++)
+            multiply(sums, a + k * 2, b + k * 2, !first || k > 0);
+        asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+        asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory"); /* the tap before is done */
+        release();
+        read_weights = memory.weights_empty(slot);
+        read_pixels = last ? memory.pixels_empty(pixel_slot) : 0;
+    }
+
+    __device__ void add_all(float (&sums)[4 * HIGH], const Task &t)
+    {
+        const LfConvLayout &l = c.layout;
+        int n_taps = lf_conv_taps(l);
+        int top = l.side == 2 ? t.filter / 2 : 0, left = l.side == 2 ? t.filter % 2 : 0;
+        for (int chunk = 0; chunk < l.n_chunks; chunk++) {
+            int slot = take_pixels(!p.n_pairs);
+            int row = top, column = left;
+            for (int tap = 0; tap < n_taps; tap++) {
+                add_tap(sums, slot, row, column, chunk == 0 && tap == 0, tap == n_taps - 1);
+                if (++column == left + l.side) {
+                    column = left;
+                    row++;
+                }
+            }
+        }
+        if (c.residual)
+            add_residual(sums);
+        asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+        release();
+    }
+
+    /* Each consumer has pixels of its own here. Where pixels belong to both otherwise, the slot of the
+     * other waits for both to let it go. */
+    __device__ void add_residual(float (&sums)[4 * HIGH])
+    {
+        if (p.n_pairs) {
+            Ring<PIXEL_SLOTS> other = pixels;
+            if (index == 0)
+                other.advance();
+            await(memory.pixels_full(other.slot), other.phase);
+            if (first_lane)
+                arrive(memory.pixels_empty(other.slot));
+        }
+        add_tap(sums, take_pixels(true), 1, 1, false, true);
+    }
+
+    /* Some rows at a time through shared memory, where they turn from [channel, pixel] to [pixel,
+     * channel], to out. */
+    __device__ void write(const float (&sums)[4 * HIGH], const Task &t)
+    {
+        enum { STRIP = Sizes<HIGH>::STRIP };
+        int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % WARPS;
+        int channel = t.group * CHANNELS + warp * 16 + lane / 4;
+        float above = c.bias && channel < c.layout.n_out ? c.bias[channel] : 0.0f;
+        float below = c.bias && channel + 8 < c.layout.n_out ? c.bias[channel + 8] : 0.0f;
+        /* This lane's row of the four matrices that are stored at once: two of pixels by two of
+         * channels. */
+        int pixel = lane / 16 * 8 + lane % 8, piece = warp * 2 + lane / 8 % 2;
+        uint32_t offset = pixel * PIXEL_BYTES + (piece ^ (pixel & 7)) * 16;
+#pragma unroll
+        for (int strip = 0; strip < HIGH / STRIP; strip++) {
+            if (leader)
+                await_writes<1>();
+            group_barrier(index);
+            uint32_t to = memory.strip(index, strip % 2);
+#pragma unroll
+            for (int pair = 0; pair < STRIP / 2; pair++) {
+                const float *s = sums + strip * (STRIP * 4) + pair * 8;
+                uint32_t m[4];
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    float bias = i % 2 ? below : above;
+                    float u = s[i * 2] + bias, v = s[i * 2 + 1] + bias;
+                    __half2 both = c.relu ? __floats2half2_rn(fmaxf(u, 0.0f), fmaxf(v, 0.0f))
+                                          : __floats2half2_rn(u, v);
+                    m[i] = *(uint32_t *) &both;
+                }
+                store_matrices(to + pair * 16 * PIXEL_BYTES + offset, m);
+            }
+            asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+            group_barrier(index);
+            if (leader)
+                write_box(&p.out[t.filter], to, t.group * CHANNELS, t.x,
+                          t.y + strip * STRIP, t.frame);
+        }
+    }
+};
+
+/* ---- the kernel ---- */
+
+template <int HIGH>
+static __global__ void __launch_bounds__(THREADS, 1)
+    conv_hopper(const __grid_constant__ LfConvolution c, const __grid_constant__ Plan p)
+{
+    extern __shared__ uint8_t shared[];
+    Memory<HIGH> memory = {(shared_address(shared) + 1023) & ~1023u};
+    int warp = threadIdx.x / 32;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < PIXEL_SLOTS; i++) {
+            barrier_init(memory.pixels_full(i), 1);
+            barrier_init(memory.pixels_empty(i), WARPS * (p.n_pairs ? CONSUMERS : 1));
+        }
+        for (int i = 0; i < WEIGHT_SLOTS; i++) {
+            barrier_init(memory.weights_full(i), 1);
+            barrier_init(memory.weights_empty(i), WARPS * (p.n_pairs ? 1 : CONSUMERS));
+        }
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    __syncthreads();
+    if (warp == CONSUMERS * WARPS) {
+        if (threadIdx.x % 32 != 0)
+            return;
+        Producer<HIGH> producer = {c, p, memory};
+        for (int item = blockIdx.x; item < p.n_items; item += gridDim.x) {
+            Task tasks[CONSUMERS] = {task_of<HIGH>(c, p, item, 0), task_of<HIGH>(c, p, item, 1)};
+            producer.give(tasks);
+        }
+    } else {
+        Consumer<HIGH> consumer = {c, p, memory, warp / WARPS, threadIdx.x % GROUP == 0,
+                             threadIdx.x % 32 == 0};
+        for (int item = blockIdx.x; item < p.n_items; item += gridDim.x) {
+            Task task = task_of<HIGH>(c, p, item, consumer.index);
+            float sums[4 * HIGH];
+            consumer.add_all(sums, task);
+            consumer.write(sums, task);
+        }
+        if (consumer.leader)
+            await_writes<0>();
+    }
+}
+
+/* ---- launching ---- */
+
+/* [f, h, w, n]: pixels and lines lie `step` of their own size apart (2: every second one). */
+static bool map_of(LfCuda *cuda, CUtensorMap *map, const __half *data, int n, const LfConvolution *c,
+                   int step, int box_columns, int box_rows)
+{
+    uint64_t pixel = (uint64_t) n * sizeof(__half), line = pixel * c->w * step;
+    const uint64_t shape[] = {(uint64_t) n, (uint64_t) c->w, (uint64_t) c->h, (uint64_t) c->frames};
+    const uint64_t strides[] = {pixel * step, line * step, line * step * c->h};
+    const uint32_t box[] = {CHANNELS, (uint32_t) box_columns, (uint32_t) box_rows, 1};
+    return lf_cuda_tensor_map(cuda, map, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, (void *) data, 4, shape,
+                              strides, box);
+}
+
+template <int HIGH> static bool maps_of(LfCuda *cuda, Plan *p, const LfConvolution *c)
+{
+    const LfConvLayout *l = &c->layout;
+    int step = l->n_filters == 4 ? 2 : 1;
+    bool made = map_of(cuda, &p->x, c->x, c->n_x, c, 1, ROW, HIGH + 2);
+    if (c->past)
+        made = made && map_of(cuda, &p->past, c->past, c->n_past, c, 1, ROW, HIGH + 2);
+    if (c->residual)
+        made = made && map_of(cuda, &p->residual, (const __half *) c->residual, l->n_out, c, 1, ROW,
+                              HIGH + 2);
+    for (int i = 0; i < l->n_filters; i++) {
+        int64_t first = ((int64_t) (i / 2) * step * c->w + i % 2) * l->n_out;
+        made = made && map_of(cuda, &p->out[i], (const __half *) c->out + first, l->n_out, c, step,
+                              WIDE, Sizes<HIGH>::STRIP);
+    }
+    return made;
+}
+
+/* The rest of the plan for tiles of `high` rows. */
+static void divide(Plan *p, const LfConvolution *c, int high)
+{
+    int n_variants = c->layout.rows / CHANNELS * c->layout.n_filters;
+    p->n_groups = c->layout.rows / CHANNELS;
+    p->n_pairs = n_variants % 2 ? 0 : n_variants / 2;
+    p->columns = (c->w + WIDE - 1) / WIDE;
+    p->rows = (c->h + high - 1) / high;
+    int n_tiles = p->columns * p->rows * c->frames;
+    p->n_items = p->n_pairs ? n_tiles * p->n_pairs : (n_tiles + 1) / 2 * n_variants;
+}
+
+template <int HIGH> static bool launch(LfCuda *cuda, const LfConvolution *c)
+{
+    enum { SHARED = Sizes<HIGH>::SHARED };
+    Plan p = {};
+    if (!maps_of<HIGH>(cuda, &p, c))
+        return false;
+    divide(&p, c, HIGH);
+    cudaFuncSetAttribute(conv_hopper<HIGH>, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED);
+    int n_blocks = MIN(p.n_items, cuda->n_multiprocessors);
+    conv_hopper<HIGH><<<n_blocks, THREADS, SHARED, cuda->stream>>>(*c, p);
+    return true;
+}
+
+static bool serves(const LfConvolution *c)
+{
+    bool apart = !c->past || c->n_x % CHANNELS == 0; /* no chunk of channels is of both */
+    return apart && !c->layout.narrow && !c->f32 && c->layout.n_out % 8 == 0;
+}
+
+/* Tiles whose last round over all multiprocessors is not nearly empty; high ones read less. */
+static int best_height(const LfCuda *cuda, const LfConvolution *c)
+{
+    static const int heights[] = {32, 24, 20, 16};
+    enum { OVERHEAD = 3 }; /* of a tile, in rows */
+    int best = 0, least = 0;
+    for (int i = 0; i < (int) G_N_ELEMENTS(heights); i++) {
+        Plan p;
+        divide(&p, c, heights[i]);
+        int rounds = (p.n_items + cuda->n_multiprocessors - 1) / cuda->n_multiprocessors;
+        int time = rounds * (heights[i] + OVERHEAD);
+        if (!best || time < least) {
+            best = heights[i];
+            least = time;
+        }
+    }
+    return best;
+}
+
+bool lf_cuda_conv_sm90(LfCuda *cuda, const LfConvolution *c)
+{
+    if (!serves(c))
+        return false;
+    int height = best_height(cuda, c);
+    if (getenv("LFC_HIGH")) height = atoi(getenv("LFC_HIGH"));
+    switch (height) {
+    case 32:
+        return launch<32>(cuda, c);
+    case 24:
+        return launch<24>(cuda, c);
+    case 20:
+        return launch<20>(cuda, c);
+    default:
+        return launch<16>(cuda, c);
+    }
+}

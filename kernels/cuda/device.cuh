@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What kernels have in common, device side.
+ */
+#ifndef LF_KERNELS_CUDA_DEVICE_CUH
+#define LF_KERNELS_CUDA_DEVICE_CUH
+
+#include "machine.h"
+
+/* ---- numbers in memory ↔ float ---- */
+
+__device__ inline float to_float(float x) { return x; }
+__device__ inline float to_float(bf16 x) { return __bfloat162float(x); }
+__device__ inline float to_float(__half x) { return __half2float(x); }
+
+template <typename T> __device__ inline T from_float(float x);
+template <> __device__ inline float from_float<float>(float x) { return x; }
+template <> __device__ inline bf16 from_float<bf16>(float x) { return __float2bfloat16_rn(x); }
+template <> __device__ inline __half from_float<__half>(float x) { return __float2half_rn(x); }
+template <> __device__ inline fp8 from_float<fp8>(float x) { return fp8(x); } /* saturates */
+
+/* N numbers of type T that lie side by side, read and written at once. */
+template <typename T, int N> struct alignas(sizeof(T) * N) Pack {
+    T at[N];
+};
+
+/* ---- sums over threads ---- */
+
+__device__ inline float warp_sum(float x)
+{
+    for (int lanes = 16; lanes; lanes /= 2)
+        x += __shfl_xor_sync(0xffffffffu, x, lanes);
+    return x;
+}
+
+__device__ inline float warp_max(float x)
+{
+    for (int lanes = 16; lanes; lanes /= 2)
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, lanes));
+    return x;
+}
+
+/* ---- functions ---- */
+
+/* tanh form, as the models were trained with it. */
+__device__ inline float gelu_tanh(float x)
+{
+    float z = 0.7978845608028654f * (x + 0.044715f * x * x * x);
+    return x / (1.0f + __expf(-2.0f * z)); /* ½x(1 + tanh z) */
+}
+
+__device__ inline float silu(float x) { return x / (1.0f + __expf(-x)); }
+
+/* ---- launching ---- */
+
+static inline unsigned blocks_for(int64_t n, int per_block)
+{
+    return (unsigned) ((n + per_block - 1) / per_block);
+}
+
+#endif

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A CUDA device as a backend: its memory, its stream, events and graphs, and what it can do. The one
+ * file that knows which context work runs in (the device's primary one, which the runtime shares with
+ * everybody in the process).
+ */
+#include "machine.h"
+
+extern "C" {
+#include "module.h"
+}
+
+#include <string.h>
+
+/* ---- failures --------------------------------------------------------------------------------- */
+
+static void latch(LfCuda *cuda, LfError kind, const char *operation, const char *reason)
+{
+    g_mutex_lock(&cuda->lock);
+    if (!cuda->failure[0]) {
+        cuda->kind = kind;
+        g_snprintf(cuda->failure, sizeof cuda->failure, "%s: %s", operation, reason);
+    }
+    g_mutex_unlock(&cuda->lock);
+}
+
+void lf_cuda_fail(LfCuda *cuda, const char *operation, const char *reason)
+{
+    latch(cuda, LF_ERROR_DEVICE, operation, reason);
+}
+
+bool lf_cuda_check(LfCuda *cuda, cudaError_t status, const char *operation)
+{
+    if (status == cudaSuccess)
+        return true;
+    cudaGetLastError(); /* or the next call would be blamed for it */
+    latch(cuda, status == cudaErrorMemoryAllocation ? LF_ERROR_MEMORY : LF_ERROR_DEVICE, operation,
+          cudaGetErrorString(status));
+    return false;
+}
+
+/* ---- the current device ------------------------------------------------------------------------ */
+
+/* Others may have made another device or context current on a thread of theirs meanwhile. */
+LfCuda *lf_cuda(LfBackend *be)
+{
+    LfCuda *cuda = (LfCuda *) be;
+    cudaSetDevice(cuda->device);
+    return cuda;
+}
+
+/* ---- memory ------------------------------------------------------------------------------------ */
+
+void *lf_cuda_alloc(LfCuda *cuda, size_t size)
+{
+    void *memory = NULL;
+    if (cudaMalloc(&memory, MAX(size, 1)) == cudaSuccess)
+        return memory;
+    cudaGetLastError();
+    return NULL;
+}
+
+void lf_cuda_free(LfCuda *cuda, void *memory)
+{
+    cudaFree(memory);
+}
+
+static void *machine_alloc(LfBackend *be, size_t size)
+{
+    return lf_cuda_alloc(lf_cuda(be), size);
+}
+
+static void machine_free(LfBackend *be, void *memory)
+{
+    lf_cuda_free(lf_cuda(be), memory);
+}
+
+static void move(LfBackend *be, void *dst, const void *src, size_t size, cudaMemcpyKind kind,
+                 const char *what)
+{
+    LfCuda *cuda = lf_cuda(be);
+    lf_cuda_check(cuda, cudaMemcpyAsync(dst, src, size, kind, cuda->stream), what);
+}
+
+/* From pageable memory: the call returns when the numbers are in the driver's own buffers. */
+static void upload(LfBackend *be, void *dst, const void *src, size_t size)
+{
+    move(be, dst, src, size, cudaMemcpyHostToDevice, "upload");
+}
+
+static void download(LfBackend *be, void *dst, const void *src, size_t size)
+{
+    move(be, dst, src, size, cudaMemcpyDeviceToHost, "download");
+    lf_cuda_check((LfCuda *) be, cudaStreamSynchronize(((LfCuda *) be)->stream), "download");
+}
+
+static void copy(LfBackend *be, void *dst, const void *src, size_t size)
+{
+    move(be, dst, src, size, cudaMemcpyDeviceToDevice, "copy");
+}
+
+static void clear(LfBackend *be, void *dst, size_t size)
+{
+    LfCuda *cuda = lf_cuda(be);
+    lf_cuda_check(cuda, cudaMemsetAsync(dst, 0, size, cuda->stream), "clear");
+}
+
+/* ---- waiting ----------------------------------------------------------------------------------- */
+
+/* The failure latched, if any, as an error that says what to do. */
+static bool tell_failure(LfCuda *cuda, GError **error)
+{
+    g_mutex_lock(&cuda->lock);
+    bool well = !cuda->failure[0];
+    if (!well && cuda->kind == LF_ERROR_MEMORY)
+        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY,
+                    "%s on %s: close other programs on it, or choose a smaller size, window or model",
+                    cuda->failure, cuda->base.description);
+    else if (!well)
+        g_set_error(error, LF_ERROR, LF_ERROR_DEVICE,
+                    "%s on %s: try again; if it stays, start the program anew, or use the backend "
+                    "\"cpu\"",
+                    cuda->failure, cuda->base.description);
+    cuda->failure[0] = 0;
+    g_mutex_unlock(&cuda->lock);
+    return well;
+}
+
+static bool synchronise(LfBackend *be, GError **error)
+{
+    LfCuda *cuda = lf_cuda(be);
+    if (lf_cuda_check(cuda, cudaEventRecord(cuda->idle, cuda->stream), "wait"))
+        lf_cuda_check(cuda, cudaEventSynchronize(cuda->idle), "work");
+    return tell_failure(cuda, error);
+}
+
+struct LfEvent {
+    cudaEvent_t event;
+};
+
+static LfEvent *event_new(LfBackend *be)
+{
+    lf_cuda(be);
+    LfEvent *e = g_new0(LfEvent, 1);
+    if (cudaEventCreateWithFlags(&e->event, cudaEventBlockingSync) == cudaSuccess)
+        return e;
+    cudaGetLastError();
+    g_free(e);
+    return NULL;
+}
+
+static void event_free(LfBackend *be, LfEvent *e)
+{
+    lf_cuda(be);
+    if (e)
+        cudaEventDestroy(e->event);
+    g_free(e);
+}
+
+static void note(LfBackend *be, LfEvent *e)
+{
+    LfCuda *cuda = lf_cuda(be);
+    lf_cuda_check(cuda, cudaEventRecord(e->event, cuda->stream), "event");
+}
+
+static bool await(LfBackend *be, LfEvent *e, GError **error)
+{
+    LfCuda *cuda = lf_cuda(be);
+    if (lf_cuda_check(cuda, cudaEventSynchronize(e->event), "work"))
+        return true;
+    return tell_failure(cuda, error);
+}
+
+static void follow(LfBackend *be, LfEvent *e)
+{
+    LfCuda *cuda = lf_cuda(be);
+    lf_cuda_check(cuda, cudaStreamWaitEvent(cuda->stream, e->event, 0), "event");
+}
+
+static int64_t between(LfBackend *be, LfEvent *from, LfEvent *to)
+{
+    float ms = 0;
+    LfCuda *cuda = lf_cuda(be);
+    lf_cuda_check(cuda, cudaEventElapsedTime(&ms, from->event, to->event), "event");
+    return (int64_t) (1e6 * (double) ms);
+}
+
+/* ---- graphs ------------------------------------------------------------------------------------ */
+
+struct LfGraph {
+    cudaGraphExec_t exec;
+};
+
+/* Calls of other threads, a decoder's for example, are none of the recording's business. */
+static void record(LfBackend *be)
+{
+    LfCuda *cuda = lf_cuda(be);
+    lf_cuda_check(cuda, cudaStreamBeginCapture(cuda->stream, cudaStreamCaptureModeThreadLocal),
+                  "recording");
+}
+
+static LfGraph *recorded(LfBackend *be)
+{
+    LfCuda *cuda = lf_cuda(be);
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    bool well = lf_cuda_check(cuda, cudaStreamEndCapture(cuda->stream, &graph), "recording") &&
+                lf_cuda_check(cuda, cudaGraphInstantiate(&exec, graph, 0), "recording");
+    if (graph)
+        cudaGraphDestroy(graph);
+    if (!well)
+        return NULL;
+    LfGraph *g = g_new(LfGraph, 1);
+    g->exec = exec;
+    return g;
+}
+
+static void replay(LfBackend *be, LfGraph *graph)
+{
+    LfCuda *cuda = lf_cuda(be);
+    lf_cuda_check(cuda, cudaGraphLaunch(graph->exec, cuda->stream), "replay");
+}
+
+static void graph_free(LfBackend *be, LfGraph *graph)
+{
+    lf_cuda(be);
+    if (graph)
+        cudaGraphExecDestroy(graph->exec);
+    g_free(graph);
+}
+
+/* ---- tensor maps ------------------------------------------------------------------------------- */
+
+typedef CUresult (*EncodeTensorMap)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
+                                    const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
+                                    const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
+                                    CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+
+/* A function of the driver, which nothing here links to. */
+static EncodeTensorMap encoder(void)
+{
+    void *function = NULL;
+    cudaDriverEntryPointQueryResult found;
+    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                         cudaEnableDefault, &found) != cudaSuccess ||
+        found != cudaDriverEntryPointSuccess)
+        return NULL;
+    return (EncodeTensorMap) function;
+}
+
+bool lf_cuda_tensor_map(LfCuda *cuda, CUtensorMap *map, CUtensorMapDataType type, void *data,
+                        int rank, const uint64_t *shape, const uint64_t *strides,
+                        const uint32_t *box)
+{
+    static const EncodeTensorMap encode = encoder();
+    static const cuuint32_t side_by_side[5] = {1, 1, 1, 1, 1};
+    CUresult status =
+        encode ? encode(map, type, (cuuint32_t) rank, data, (const cuuint64_t *) shape,
+                        (const cuuint64_t *) strides, box, side_by_side,
+                        CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE)
+               : CUDA_ERROR_NOT_FOUND;
+    if (status != CUDA_SUCCESS)
+        lf_cuda_fail(cuda, "tensor map", "refused by the driver");
+    return status == CUDA_SUCCESS;
+}
+
+/* ---- open and close ---------------------------------------------------------------------------- */
+
+/* Less than `best` if LF_CUDA says so. False and an error for a word it is not. */
+static bool limit_level(LfCudaLevel *level, GError **error)
+{
+    static const char *const words[] = {"plain", "sm80", "sm90"};
+    const char *word = g_getenv("LF_CUDA");
+    if (!word || !*word)
+        return true;
+    for (int i = 0; i < (int) G_N_ELEMENTS(words); i++)
+        if (g_str_equal(word, words[i])) {
+            *level = MIN(*level, (LfCudaLevel) i);
+            return true;
+        }
+    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                "LF_CUDA=%s in the environment: use plain, sm80 or sm90", word);
+    return false;
+}
+
+static bool failed_to_open(cudaError_t status, int device, GError **error)
+{
+    cudaGetLastError();
+    g_set_error(error, LF_ERROR, LF_ERROR_DEVICE, "CUDA device %d cannot be used: %s%s", device,
+                cudaGetErrorString(status),
+                status == cudaErrorInsufficientDriver
+                    ? ": this build needs driver 580 or newer; update it, or use the backend \"cpu\""
+                    : ": see nvidia-smi, or use the backend \"cpu\"");
+    return false;
+}
+
+/* Is there such a device, and is it one of those that the kernels are built for? */
+static bool look_at(int device, cudaDeviceProp *properties, GError **error)
+{
+    int count = 0;
+    cudaError_t status = cudaGetDeviceCount(&count);
+    if (status != cudaSuccess)
+        return failed_to_open(status, device, error);
+    if (device >= count) {
+        g_set_error(error, LF_ERROR, LF_ERROR_DEVICE,
+                    "no CUDA device %d: there %s %d, numbered from 0", device,
+                    count == 1 ? "is" : "are", count);
+        return false;
+    }
+    status = cudaGetDeviceProperties(properties, device);
+    if (status != cudaSuccess)
+        return failed_to_open(status, device, error);
+    if (properties->major < 8) {
+        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+                    "%s has compute capability %d.%d, 8.0 or newer is needed: use the backend "
+                    "\"cpu\"",
+                    properties->name, properties->major, properties->minor);
+        return false;
+    }
+    return true;
+}
+
+static bool choose_precision(LfPrecision *precision, const cudaDeviceProp *properties,
+                             GError **error)
+{
+    bool hopper = properties->major == 9 && properties->minor == 0;
+    if (*precision == LF_PRECISION_AUTO)
+        *precision = LF_PRECISION_BF16;
+    if (*precision == LF_PRECISION_BF16 || (*precision == LF_PRECISION_FP8 && hopper))
+        return true;
+    g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED, "%s: precision %s is not to be had: use bf16",
+                properties->name, *precision == LF_PRECISION_FP8 ? "fp8" : "fp32");
+    return false;
+}
+
+static void fill_table(LfCuda *cuda)
+{
+    lf_cuda_linear_init(cuda);
+    lf_cuda_norm_init(cuda);
+    lf_cuda_rope_init(cuda);
+    lf_cuda_select_init(cuda);
+    lf_cuda_attention_init(cuda);
+    lf_cuda_text_init(cuda);
+    lf_cuda_conv_init(cuda);
+    lf_cuda_pointwise_init(cuda);
+    lf_cuda_noise_init(cuda);
+    lf_cuda_pixels_init(cuda);
+}
+
+static void close(LfBackend *be)
+{
+    LfCuda *cuda = lf_cuda(be);
+    if (cuda->stream)
+        cudaStreamSynchronize(cuda->stream);
+    lf_cuda_linear_close(cuda);
+    lf_cuda_pixels_close(cuda);
+    lf_cuda_free(cuda, cuda->workspace);
+    if (cuda->blas)
+        cublasLtDestroy(cuda->blas);
+    if (cuda->idle)
+        cudaEventDestroy(cuda->idle);
+    if (cuda->stream)
+        cudaStreamDestroy(cuda->stream);
+    g_mutex_clear(&cuda->lock);
+    g_free(cuda);
+}
+
+static bool acquire(LfCuda *cuda, GError **error)
+{
+    cudaError_t status = cudaSetDevice(cuda->device);
+    if (status == cudaSuccess)
+        status = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+    if (status == cudaSuccess)
+        status = cudaEventCreateWithFlags(&cuda->idle,
+                                          cudaEventBlockingSync | cudaEventDisableTiming);
+    if (status == cudaSuccess)
+        status = cudaMalloc(&cuda->workspace, LF_CUDA_WORKSPACE);
+    if (status != cudaSuccess)
+        return failed_to_open(status, cuda->device, error);
+    if (cublasLtCreate(&cuda->blas) == CUBLAS_STATUS_SUCCESS)
+        return true;
+    cuda->blas = NULL;
+    g_set_error(error, LF_ERROR, LF_ERROR_DEVICE, "cuBLASLt cannot be used on %s",
+                cuda->base.description);
+    return false;
+}
+
+static LfCuda *new_backend(int device, LfPrecision precision, const cudaDeviceProp *properties)
+{
+    LfCuda *cuda = g_new0(LfCuda, 1);
+    LfBackend *be = &cuda->base;
+    g_mutex_init(&cuda->lock);
+    cuda->device = device;
+    cuda->level = properties->major == 9 && properties->minor == 0 ? LF_CUDA_SM90 : LF_CUDA_SM80;
+    cuda->n_multiprocessors = properties->multiProcessorCount;
+    be->ops = &cuda->ops;
+    be->name = "cuda";
+    be->n_threads = 1;
+    be->precision = precision;
+    be->activation = LF_BF16;
+    be->picture = LF_F16;
+    be->asynchronous = true;
+    be->alloc = machine_alloc;
+    be->free = machine_free;
+    be->upload = upload;
+    be->download = download;
+    be->copy = copy;
+    be->clear = clear;
+    be->sync = synchronise;
+    be->event_new = event_new;
+    be->event_free = event_free;
+    be->note = note;
+    be->await = await;
+    be->follow = follow;
+    be->between = between;
+    be->record = record;
+    be->recorded = recorded;
+    be->replay = replay;
+    be->graph_free = graph_free;
+    be->close = close;
+    g_snprintf(be->description, sizeof be->description, "%s, %s", properties->name,
+               precision == LF_PRECISION_FP8 ? "fp8" : "bf16");
+    return cuda;
+}
+
+static LfBackend *open_device(int device, LfPrecision precision, GError **error)
+{
+    cudaDeviceProp properties;
+    if (!look_at(device, &properties, error) || !choose_precision(&precision, &properties, error))
+        return NULL;
+    LfCuda *cuda = new_backend(device, precision, &properties);
+    if (!limit_level(&cuda->level, error) || !acquire(cuda, error)) {
+        close(&cuda->base);
+        return NULL;
+    }
+    fill_table(cuda);
+    return &cuda->base;
+}
+
+extern "C" {
+extern const LfCudaModule lf_cuda_module;
+__attribute__((visibility("default"))) const LfCudaModule lf_cuda_module = {open_device};
+}

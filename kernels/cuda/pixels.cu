@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * RGB to the pixel formats of video, rounded to nearest exactly: the matrices are ratios of whole
+ * numbers, and 32-bit arithmetic holds them. The frame is converted on the device, comes over as one
+ * block, and its lines are put where the picture wants them. Bound by that way over.
+ */
+#include "device.cuh"
+
+#include <string.h>
+
+/* Memory and a stream for one frame on its way; pixels() may be called from any thread. */
+struct LfCudaPixels {
+    GMutex lock;
+    cudaStream_t stream; /* NULL until it is needed first */
+    uint8_t *device, *host;
+    size_t size;
+};
+
+/* ---- conversion ---- */
+
+/* Shares of the colours in Y, as ratios to `one`. */
+typedef struct {
+    int32_t red, green, blue, one;
+} Luma;
+
+/* BT.601-7 section 2.5.1, BT.709-6 section 3.2. */
+static Luma matrix_of(LfMatrix matrix)
+{
+    if (matrix == LF_MATRIX_BT601)
+        return Luma{299, 587, 114, 1000};
+    return Luma{2126, 7152, 722, 10000};
+}
+
+/* 16 + 219·Y/255 */
+static __device__ uint8_t luma(const Luma &m, const uint8_t *rgb)
+{
+    int32_t y = 219 * (m.red * rgb[0] + m.green * rgb[1] + m.blue * rgb[2]);
+    int32_t unit = 255 * m.one;
+    return (uint8_t) (16 + (y + unit / 2) / unit);
+}
+
+/* 128 + 112·(c − Y)/(one − weight of c)/255 for the colour c of eight pixels together, of which
+ * `same` is the sum, as y is of their Y. */
+static __device__ uint8_t chroma(const Luma &m, int32_t weight, int32_t same, int32_t y)
+{
+    int32_t unit = 255 * (m.one - weight);
+    return (uint8_t) ((128 * unit + 14 * (m.one * same - y) + unit / 2) / unit);
+}
+
+/* One thread for 2×2 pixels: their Y, and where all four exist their U and V, `chroma_step` bytes
+ * from one to the next. */
+static __global__ void to_planes(uint8_t *y_plane, uint8_t *u_plane, uint8_t *v_plane,
+                                 int chroma_step, const uint8_t *rgb, int width, int height, Luma m)
+{
+    int x = 2 * (blockIdx.x * blockDim.x + threadIdx.x);
+    int y = 2 * (blockIdx.y * blockDim.y + threadIdx.y);
+    int64_t line = 3 * (int64_t) width;
+    for (int row = y; row < min(y + 2, height); row++)
+        for (int column = x; column < min(x + 2, width); column++)
+            y_plane[(int64_t) row * width + column] = luma(m, rgb + row * line + 3 * column);
+    if (x + 1 >= width || y + 1 >= height)
+        return;
+    const uint8_t *top = rgb + y * line, *bottom = top + line;
+    int left = 3 * max(x - 1, 0), here = 3 * x, right = here + 3;
+    int32_t sum[3];
+    for (int c = 0; c < 3; c++)
+        sum[c] = top[left + c] + 2 * top[here + c] + top[right + c] + bottom[left + c] +
+                 2 * bottom[here + c] + bottom[right + c];
+    int32_t shade = m.red * sum[0] + m.green * sum[1] + m.blue * sum[2];
+    int64_t at = ((int64_t) (y / 2) * (width / 2) + x / 2) * chroma_step;
+    u_plane[at] = chroma(m, m.blue, sum[2], shade);
+    v_plane[at] = chroma(m, m.red, sum[0], shade);
+}
+
+static __global__ void to_packed(uint8_t *out, const uint8_t *rgb, int64_t count, int red, int step)
+{
+    int64_t i = (int64_t) blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count)
+        return;
+    out += i * step;
+    rgb += i * 3;
+    out[red] = rgb[0];
+    out[1] = rgb[1];
+    out[2 - red] = rgb[2];
+    if (step == 4)
+        out[3] = 255;
+}
+
+/* ---- layout of the block that comes over ---- */
+
+typedef struct {
+    int n_planes;
+    size_t line[3], lines[3]; /* bytes of a line, lines */
+    size_t first[4];          /* byte of the first line; of the end */
+} Block;
+
+static Block block_of(const LfPicture *p)
+{
+    size_t width = (size_t) p->width, height = (size_t) p->height;
+    Block b = {};
+    b.n_planes = p->format == LF_PIXELS_I420 ? 3 : p->format == LF_PIXELS_NV12 ? 2 : 1;
+    b.line[0] = b.n_planes > 1 ? width : 3 * width;
+    if (p->format == LF_PIXELS_RGBX || p->format == LF_PIXELS_BGRX)
+        b.line[0] = 4 * width;
+    b.lines[0] = height;
+    for (int i = 1; i < b.n_planes; i++) {
+        b.line[i] = b.n_planes == 2 ? width / 2 * 2 : width / 2;
+        b.lines[i] = height / 2;
+    }
+    for (int i = 0; i < 3; i++)
+        b.first[i + 1] = b.first[i] + b.line[i] * b.lines[i];
+    return b;
+}
+
+/* ---- the way over ---- */
+
+static bool reserve(LfCuda *cuda, LfCudaPixels *s, size_t size)
+{
+    if (!s->stream && !lf_cuda_check(cuda, cudaStreamCreateWithFlags(&s->stream,
+                                                                     cudaStreamNonBlocking),
+                                     "pixels"))
+        return false;
+    if (s->size >= size)
+        return true;
+    cudaFree(s->device);
+    cudaFreeHost(s->host);
+    s->device = s->host = NULL;
+    s->size = 0;
+    if (!lf_cuda_check(cuda, cudaMalloc((void **) &s->device, size), "pixels") ||
+        !lf_cuda_check(cuda, cudaMallocHost((void **) &s->host, size), "pixels"))
+        return false;
+    s->size = size;
+    return true;
+}
+
+/* The block in device memory: converted, or the frame itself. */
+static const uint8_t *convert(LfCudaPixels *s, const LfPicture *p, const Block *b,
+                              const uint8_t *rgb)
+{
+    int64_t count = (int64_t) p->width * p->height;
+    bool swapped = p->format == LF_PIXELS_BGR || p->format == LF_PIXELS_BGRX;
+    if (p->format == LF_PIXELS_RGB)
+        return rgb;
+    if (b->n_planes == 1) {
+        to_packed<<<blocks_for(count, 256), 256, 0, s->stream>>>(
+            s->device, rgb, count, swapped ? 2 : 0, (int) (b->line[0] / (size_t) p->width));
+        return s->device;
+    }
+    dim3 threads(32, 8);
+    dim3 blocks(blocks_for(p->width, 2 * 32), blocks_for(p->height, 2 * 8));
+    bool apart = b->n_planes == 3;
+    to_planes<<<blocks, threads, 0, s->stream>>>(
+        s->device, s->device + b->first[1], s->device + (apart ? b->first[2] : b->first[1] + 1),
+        apart ? 1 : 2, rgb, p->width, p->height, matrix_of(p->matrix));
+    return s->device;
+}
+
+static void place_lines(const LfPicture *p, const Block *b, const uint8_t *host)
+{
+    for (int plane = 0; plane < b->n_planes; plane++)
+        for (size_t i = 0; i < b->lines[plane]; i++)
+            memcpy(p->planes[plane] + (ptrdiff_t) i * p->strides[plane],
+                   host + b->first[plane] + i * b->line[plane], b->line[plane]);
+}
+
+static void pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb)
+{
+    LfCuda *cuda = lf_cuda(be);
+    LfCudaPixels *s = cuda->pixels;
+    Block b = block_of(picture);
+    g_mutex_lock(&s->lock);
+    if (reserve(cuda, s, b.first[3])) {
+        const uint8_t *from = convert(s, picture, &b, (const uint8_t *) rgb.data);
+        if (lf_cuda_launched(cuda, "pixels") &&
+            lf_cuda_check(cuda, cudaMemcpyAsync(s->host, from, b.first[3], cudaMemcpyDeviceToHost,
+                                                s->stream),
+                          "pixels") &&
+            lf_cuda_check(cuda, cudaStreamSynchronize(s->stream), "pixels"))
+            place_lines(picture, &b, s->host);
+    }
+    g_mutex_unlock(&s->lock);
+}
+
+/* ---- the table ---- */
+
+void lf_cuda_pixels_init(LfCuda *cuda)
+{
+    cuda->pixels = g_new0(LfCudaPixels, 1);
+    g_mutex_init(&cuda->pixels->lock);
+    cuda->ops.pixels = pixels;
+}
+
+void lf_cuda_pixels_close(LfCuda *cuda)
+{
+    LfCudaPixels *s = cuda->pixels;
+    if (!s)
+        return;
+    cudaFree(s->device);
+    cudaFreeHost(s->host);
+    if (s->stream)
+        cudaStreamDestroy(s->stream);
+    g_mutex_clear(&s->lock);
+    g_free(s);
+    cuda->pixels = NULL;
+}

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * From the product qkv [N, 3·D] to what attention reads: RMS norm over all D channels, rotation of
+ * interleaved pairs, heads apart, k and v into the cache, means over blocks; and keys turned to another
+ * frame number. Bound by memory: every value is read once and written once.
+ *
+ * A block of threads takes one block of tokens of q or of k, so that its mean stays inside, or some rows
+ * of v; a warp takes a token at a time. The plain version takes any width, a pair at a time.
+ */
+#include "device.cuh"
+
+namespace {
+
+/* What one block of tokens of q or k needs, and where it goes. */
+struct Part {
+    const float *weight; /* [D] */
+    bf16 *rows;          /* head 0, frame 0 of the chunk, or slot 0 */
+    float *means;        /* the same; or NULL */
+    int64_t rows_head, rows_frame;   /* strides: of a head, of a frame or slot */
+    int64_t means_head, means_frame;
+    int block, n_blocks; /* tokens; in a frame */
+};
+
+struct Job {
+    Part part[2]; /* q, k */
+    const bf16 *qkv;
+    bf16 *v; /* slot 0 */
+    const float2 *turns[3]; /* time, row, column: [index, pairs] of (cos, sin) */
+    int n_pairs[3];
+    const int32_t *slots;   /* of the chunk's frames */
+    int heads, head_dim, frames, tokens, columns;
+    float eps;
+};
+
+/* Tokens [first, first + n) of a frame: their rows of qkv, where they and their mean go, for head 0. */
+struct Block {
+    int frame, first, n;
+    const bf16 *from;
+    bf16 *rows;
+    float *mean;
+};
+
+/* Block `index` of part 0 or 1. */
+__device__ inline Block block_of(const Job &job, int part, int index)
+{
+    const Part &p = job.part[part];
+    int width = job.heads * job.head_dim;
+    Block b;
+    b.frame = index / p.n_blocks;
+    int in_frame = index % p.n_blocks;
+    b.first = in_frame * p.block;
+    b.n = min(p.block, job.tokens - b.first);
+    b.from = job.qkv + ((int64_t) b.frame * job.tokens + b.first) * 3 * width + part * width;
+    int64_t at = part ? job.slots[b.frame] : b.frame;
+    b.rows = p.rows + at * p.rows_frame + (int64_t) b.first * job.head_dim;
+    b.mean = p.means ? p.means + at * p.means_frame + (int64_t) in_frame * job.head_dim : nullptr;
+    return b;
+}
+
+/* (cos, sin) of one pair of a head; `index` is the token's frame, row and column. */
+__device__ inline float2 turn_of(const Job &job, int pair, const int (&index)[3])
+{
+    int part = 0;
+    while (pair >= job.n_pairs[part])
+        pair -= job.n_pairs[part++];
+    return job.turns[part][(int64_t) index[part] * job.n_pairs[part] + pair];
+}
+
+__device__ inline float2 turned(float a, float b, float2 turn)
+{
+    return make_float2(a * turn.x - b * turn.y, a * turn.y + b * turn.x);
+}
+
+/* ---- plain -------------------------------------------------------------------------------------- */
+
+enum { PLAIN_THREADS = 128 };
+
+/* The same in every thread. */
+__device__ float sum_of_squares(const bf16 *x, int width)
+{
+    __shared__ float sums[PLAIN_THREADS / 32];
+    float sum = 0.0f;
+    for (int i = threadIdx.x; i < width; i += PLAIN_THREADS)
+        sum += to_float(x[i]) * to_float(x[i]);
+    sum = warp_sum(sum);
+    __syncthreads(); /* all have read the one before */
+    if (threadIdx.x % 32 == 0)
+        sums[threadIdx.x / 32] = sum;
+    __syncthreads();
+    sum = 0.0f;
+    for (int i = 0; i < PLAIN_THREADS / 32; i++)
+        sum += sums[i];
+    return sum;
+}
+
+/* A thread keeps to its channels: means add up in memory. */
+__device__ void plain_rotate(const Job &job, int part, const Block &b)
+{
+    const Part &p = job.part[part];
+    int d = job.head_dim, width = job.heads * d;
+    for (int t = 0; t < b.n; t++) {
+        const bf16 *x = b.from + (int64_t) t * 3 * width;
+        float factor = rsqrtf(sum_of_squares(x, width) / width + job.eps);
+        int token = b.first + t, index[3] = {b.frame, token / job.columns, token % job.columns};
+        for (int i = 2 * threadIdx.x; i < width; i += 2 * PLAIN_THREADS) {
+            int head = i / d, c = i % d;
+            float2 y = turned(to_float(x[i]) * factor * p.weight[i],
+                              to_float(x[i + 1]) * factor * p.weight[i + 1],
+                              turn_of(job, c / 2, index));
+            bf16 *out = b.rows + head * p.rows_head + (int64_t) t * d + c;
+            out[0] = from_float<bf16>(y.x);
+            out[1] = from_float<bf16>(y.y);
+            if (!b.mean)
+                continue;
+            float *mean = b.mean + head * p.means_head + c;
+            float last = t == b.n - 1 ? (float) b.n : 1.0f;
+            mean[0] = ((t ? mean[0] : 0.0f) + y.x) / last;
+            mean[1] = ((t ? mean[1] : 0.0f) + y.y) / last;
+        }
+    }
+}
+
+__device__ void plain_copy(const Job &job, int frame, int token)
+{
+    int d = job.head_dim, width = job.heads * d;
+    const bf16 *x = job.qkv + (((int64_t) frame * job.tokens + token) * 3 + 2) * width;
+    bf16 *v = job.v + job.slots[frame] * job.part[1].rows_frame + (int64_t) token * d;
+    for (int i = threadIdx.x; i < width; i += PLAIN_THREADS)
+        v[i / d * job.part[1].rows_head + i % d] = x[i];
+}
+
+__global__ void __launch_bounds__(PLAIN_THREADS) plain_kernel(const Job job)
+{
+    int index = blockIdx.x, n_q = job.frames * job.part[0].n_blocks;
+    int n_k = job.frames * job.part[1].n_blocks;
+    if (index < n_q)
+        plain_rotate(job, 0, block_of(job, 0, index));
+    else if (index < n_q + n_k)
+        plain_rotate(job, 1, block_of(job, 1, index - n_q));
+    else
+        plain_copy(job, (index - n_q - n_k) / job.tokens, (index - n_q - n_k) % job.tokens);
+}
+
+/* ---- eight channels a thread -------------------------------------------------------------------- */
+
+/* D = SPLIT·EACH·256: SPLIT warps share a row. A lane has channels 256·i + 8·lane … + 7 of its warp's
+ * part, i < EACH: the same four pairs of all its heads. */
+enum { WARPS = 8, V_ROWS = 32 };
+
+template <int EACH> struct Row {
+    uint4 piece[EACH];
+};
+
+template <int EACH> __device__ inline Row<EACH> read_row(const bf16 *x)
+{
+    Row<EACH> row;
+#pragma unroll
+    for (int i = 0; i < EACH; i++)
+        row.piece[i] = __ldcs((const uint4 *) (x + 256 * i + 8 * (threadIdx.x % 32)));
+    return row;
+}
+
+__device__ inline float2 both(unsigned bits)
+{
+    return make_float2(__uint_as_float(bits << 16), __uint_as_float(bits & 0xffff0000u));
+}
+
+__device__ inline unsigned rounded(float2 x)
+{
+    __nv_bfloat162 y = __floats2bfloat162_rn(x.x, x.y);
+    return *reinterpret_cast<unsigned *>(&y);
+}
+
+template <int EACH> __device__ inline float squares(const Row<EACH> &row)
+{
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        const unsigned bits[4] = {row.piece[i].x, row.piece[i].y, row.piece[i].z, row.piece[i].w};
+#pragma unroll
+        for (int p = 0; p < 4; p++) {
+            float2 x = both(bits[p]);
+            sum += x.x * x.x + x.y * x.y;
+        }
+    }
+    return warp_sum(sum);
+}
+
+/* Sum over the warps that share a row. `odd` alternates, so that nobody overwrites what others still
+ * read. */
+template <int SPLIT> __device__ inline float sum_of_parts(float sum, bool odd)
+{
+    if (SPLIT == 1)
+        return sum;
+    __shared__ float sums[2][WARPS];
+    int warp = threadIdx.x / 32, team = warp / SPLIT;
+    if (threadIdx.x % 32 == 0)
+        sums[odd][warp] = sum;
+    asm volatile("bar.sync %0, %1;" ::"r"(1 + team), "n"(32 * SPLIT) : "memory");
+    sum = 0.0f;
+    for (int i = 0; i < SPLIT; i++)
+        sum += sums[odd][team * SPLIT + i];
+    return sum;
+}
+
+/* A lane's four pairs of a head: where their turns lie, and which index of the token chooses one. */
+struct Turns {
+    const float2 *at[4];
+    int stride[4], kind[4];
+};
+
+__device__ inline Turns turns_of(const Job &job)
+{
+    Turns t;
+#pragma unroll
+    for (int p = 0; p < 4; p++) {
+        int pair = threadIdx.x % 32 * 8 % job.head_dim / 2 + p, part = 0;
+        while (pair >= job.n_pairs[part])
+            pair -= job.n_pairs[part++];
+        t.at[p] = job.turns[part] + pair;
+        t.stride[p] = job.n_pairs[part];
+        t.kind[p] = part;
+    }
+    return t;
+}
+
+/* Norm, rotation, rounding; what is rounded is also added to the sums. */
+template <int EACH>
+__device__ inline void rotate_row(const Row<EACH> &row, float factor, const float *weight,
+                                  const float2 (&turn)[4], bf16 *out, int64_t stride,
+                                  float (&sums)[EACH][8])
+{
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        const unsigned bits[4] = {row.piece[i].x, row.piece[i].y, row.piece[i].z, row.piece[i].w};
+        unsigned y[4];
+        Pack<float, 4> w[2];
+        w[0] = *(const Pack<float, 4> *) (weight + 256 * i);
+        w[1] = *(const Pack<float, 4> *) (weight + 256 * i + 4);
+#pragma unroll
+        for (int p = 0; p < 4; p++) {
+            float2 x = both(bits[p]);
+            float2 r = turned(x.x * factor * w[p / 2].at[p % 2 * 2],
+                              x.y * factor * w[p / 2].at[p % 2 * 2 + 1], turn[p]);
+            sums[i][2 * p] += r.x;
+            sums[i][2 * p + 1] += r.y;
+            y[p] = rounded(r);
+        }
+        *(uint4 *) (out + i * stride) = make_uint4(y[0], y[1], y[2], y[3]);
+    }
+}
+
+/* Sums of all warps, in their order, over n: the mean. */
+template <int EACH, int SPLIT>
+__device__ inline void write_mean(const Job &job, const Part &part, const Block &b,
+                                  const float (&sums)[EACH][8])
+{
+    __shared__ float all[WARPS][256];
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        float4 *to = (float4 *) &all[warp][8 * lane];
+        to[0] = make_float4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]);
+        to[1] = make_float4(sums[i][4], sums[i][5], sums[i][6], sums[i][7]);
+        __syncthreads();
+        for (int s = 0; s < SPLIT; s++) {
+            float sum = 0.0f;
+            for (int w = s; w < WARPS; w += SPLIT)
+                sum += all[w][threadIdx.x];
+            int channel = 256 * (s * EACH + i) + threadIdx.x;
+            b.mean[channel / job.head_dim * part.means_head + channel % job.head_dim] =
+                sum / (float) b.n;
+        }
+        __syncthreads();
+    }
+}
+
+template <int EACH, int SPLIT> __device__ inline void rotate_block(const Job &job, int which, int index)
+{
+    constexpr int width = 256 * EACH * SPLIT, teams = WARPS / SPLIT;
+    __shared__ alignas(16) float weights[width];
+    const Part &part = job.part[which];
+    Block b = block_of(job, which, index);
+    Turns turns = turns_of(job);
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = warp / SPLIT, d = job.head_dim;
+    int begin = 256 * EACH * (warp % SPLIT), mine = begin + 8 * lane;
+    bf16 *out = b.rows + mine / d * part.rows_head + mine % d;
+    int64_t stride = 256 / d * part.rows_head;
+    for (int i = threadIdx.x; i < width; i += 32 * WARPS)
+        weights[i] = part.weight[i];
+    float sums[EACH][8];
+#pragma unroll
+    for (int i = 0; i < EACH; i++)
+#pragma unroll
+        for (int c = 0; c < 8; c++)
+            sums[i][c] = 0.0f;
+    __syncthreads();
+    Row<EACH> next;
+    if (t < b.n)
+        next = read_row<EACH>(b.from + (int64_t) t * 3 * width + begin);
+    for (bool odd = false; t < b.n; t += teams, odd = !odd) {
+        Row<EACH> row = next;
+        if (t + teams < b.n)
+            next = read_row<EACH>(b.from + (int64_t) (t + teams) * 3 * width + begin);
+        int token = b.first + t, y = token / job.columns, x = token - y * job.columns;
+        float2 turn[4];
+#pragma unroll
+        for (int p = 0; p < 4; p++) {
+            int chosen = turns.kind[p] == 0 ? b.frame : turns.kind[p] == 1 ? y : x;
+            turn[p] = __ldg(turns.at[p] + chosen * turns.stride[p]);
+        }
+        float factor = rsqrtf(sum_of_parts<SPLIT>(squares(row), odd) / width + job.eps);
+        rotate_row<EACH>(row, factor, weights + mine, turn, out + (int64_t) t * d, stride, sums);
+    }
+    if (b.mean)
+        write_mean<EACH, SPLIT>(job, part, b, sums);
+}
+
+/* Rows [first, first + V_ROWS) of the chunk. */
+template <int EACH, int SPLIT> __device__ inline void copy_rows(const Job &job, int first)
+{
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, d = job.head_dim;
+    int begin = 256 * EACH * (warp % SPLIT), mine = begin + 8 * lane;
+    bf16 *to = job.v + mine / d * job.part[1].rows_head + mine % d;
+    int64_t stride = 256 / d * job.part[1].rows_head, width = 256 * EACH * SPLIT;
+    int end = min(first + V_ROWS, job.frames * job.tokens);
+#pragma unroll 4
+    for (int n = first + warp / SPLIT; n < end; n += WARPS / SPLIT) {
+        int frame = n / job.tokens, token = n - frame * job.tokens;
+        Row<EACH> row = read_row<EACH>(job.qkv + (3 * (int64_t) n + 2) * width + begin);
+        bf16 *out = to + job.slots[frame] * job.part[1].rows_frame + (int64_t) token * d;
+#pragma unroll
+        for (int i = 0; i < EACH; i++)
+            *(uint4 *) (out + i * stride) = row.piece[i];
+    }
+}
+
+template <int EACH, int SPLIT>
+__global__ void __launch_bounds__(32 * WARPS, EACH > 3 ? 1 : 2) fast_kernel(const Job job)
+{
+    int index = blockIdx.x, n_q = job.frames * job.part[0].n_blocks;
+    int n = n_q + job.frames * job.part[1].n_blocks;
+    if (index < n)
+        rotate_block<EACH, SPLIT>(job, index >= n_q, index < n_q ? index : index - n_q);
+    else
+        copy_rows<EACH, SPLIT>(job, (index - n) * V_ROWS);
+}
+
+/* ---- the operation ------------------------------------------------------------------------------ */
+
+bool is_aligned(const void *p)
+{
+    return (uintptr_t) p % 16 == 0;
+}
+
+bool suits_fast(const LfCuda *cuda, const Job *job)
+{
+    int width = job->heads * job->head_dim;
+    return cuda->level >= LF_CUDA_SM80 && job->head_dim % 8 == 0 && 256 % job->head_dim == 0 &&
+           (width == 256 || width == 1536 || width == 5120) && is_aligned(job->qkv) && is_aligned(job->v) &&
+           is_aligned(job->part[0].rows) && is_aligned(job->part[1].rows);
+}
+
+void launch(LfCuda *cuda, const Job *job)
+{
+    unsigned n = (unsigned) (job->frames * (job->part[0].n_blocks + job->part[1].n_blocks));
+    int rows = job->frames * job->tokens, width = job->heads * job->head_dim;
+    unsigned all = n + blocks_for(rows, V_ROWS);
+    if (!suits_fast(cuda, job))
+        plain_kernel<<<n + rows, PLAIN_THREADS, 0, cuda->stream>>>(*job);
+    else if (width == 256)
+        fast_kernel<1, 1><<<all, 32 * WARPS, 0, cuda->stream>>>(*job);
+    else if (width == 1536)
+        fast_kernel<3, 2><<<all, 32 * WARPS, 0, cuda->stream>>>(*job);
+    else
+        fast_kernel<5, 4><<<all, 32 * WARPS, 0, cuda->stream>>>(*job);
+}
+
+void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window, LfTensor qkv,
+                   LfTensor q_weight, LfTensor k_weight, const LfRope *rope, int query_block, float eps)
+{
+    LfCuda *cuda = lf_cuda(be);
+    const int64_t *cache = window->k.shape; /* [S, H, T, d] */
+    int64_t heads = cache[1], tokens = cache[2], d = cache[3];
+    if (!lf_given(q_pool))
+        query_block = 64; /* only how the work is cut */
+    int query_blocks = (int) blocks_for(tokens, query_block), key_blocks = (int) window->k_pool.shape[2];
+    int64_t q_means = (int64_t) window->chunk * query_blocks * d;
+    Job job = {};
+    job.part[0] = {lf_f32(q_weight), (bf16 *) q.data,        lf_f32(q_pool), q.shape[1] * d, tokens * d,
+                   q_means,          (int64_t) query_blocks * d, query_block,    query_blocks};
+    job.part[1] = {lf_f32(k_weight),
+                   (bf16 *) window->k.data,
+                   lf_f32(window->k_pool),
+                   tokens * d,
+                   heads * tokens * d,
+                   key_blocks * d,
+                   heads * key_blocks * d,
+                   window->key_block,
+                   key_blocks};
+    job.qkv = (const bf16 *) qkv.data;
+    job.v = (bf16 *) window->v.data;
+    const LfTensor turns[3] = {rope->time, rope->row, rope->col};
+    for (int i = 0; i < 3; i++) {
+        job.turns[i] = (const float2 *) turns[i].data;
+        job.n_pairs[i] = (int) turns[i].shape[1];
+    }
+    job.slots = lf_i32(window->slots) + window->slots.shape[0] - window->chunk;
+    job.heads = (int) heads;
+    job.head_dim = (int) d;
+    job.frames = window->chunk;
+    job.tokens = (int) tokens;
+    job.columns = (int) rope->col.shape[0];
+    job.eps = eps;
+    launch(cuda, &job);
+    lf_cuda_launched(cuda, "qkv_norm_rope");
+}
+
+/* ---- keys to another frame number --------------------------------------------------------------- */
+
+enum { SHIFT_THREADS = 256 };
+
+/* Channels [first, first + N) of row r for each thread; `touched` of a row's d channels change or have
+ * to be copied. N is even, or d less than N. */
+template <typename T, int N>
+__global__ void __launch_bounds__(SHIFT_THREADS)
+    shift_kernel(T *out, const T *x, const float2 *turn, int n_time, int64_t rows, int d, int touched)
+{
+    int per_row = (touched + N - 1) / N;
+    int64_t index = (int64_t) blockIdx.x * SHIFT_THREADS + threadIdx.x;
+    if (index >= rows * per_row)
+        return;
+    int first = (int) (index % per_row) * N;
+    int64_t at = index / per_row * d + first;
+    Pack<T, N> y = *(const Pack<T, N> *) (x + at);
+#pragma unroll
+    for (int i = 0; i < N; i += 2)
+        if ((first + i) / 2 < n_time) {
+            float2 r = turned(to_float(y.at[i]), to_float(y.at[i + 1]), turn[(first + i) / 2]);
+            y.at[i] = from_float<T>(r.x);
+            y.at[i + 1] = from_float<T>(r.y);
+        }
+    *(Pack<T, N> *) (out + at) = y;
+}
+
+/* One pair a thread, or the single channel at the end of an odd row. */
+template <typename T>
+__global__ void __launch_bounds__(SHIFT_THREADS)
+    plain_shift_kernel(T *out, const T *x, const float2 *turn, int n_time, int64_t rows, int d)
+{
+    int per_row = (d + 1) / 2;
+    int64_t index = (int64_t) blockIdx.x * SHIFT_THREADS + threadIdx.x;
+    if (index >= rows * per_row)
+        return;
+    int pair = (int) (index % per_row);
+    int64_t at = index / per_row * d + 2 * pair;
+    if (pair < n_time) {
+        float2 y = turned(to_float(x[at]), to_float(x[at + 1]), turn[pair]);
+        out[at] = from_float<T>(y.x);
+        out[at + 1] = from_float<T>(y.y);
+    } else {
+        T a = x[at], b = 2 * pair + 1 < d ? x[at + 1] : a;
+        out[at] = a;
+        if (2 * pair + 1 < d)
+            out[at + 1] = b;
+    }
+}
+
+template <typename T> void shift(LfCuda *cuda, LfTensor out, LfTensor x, LfTensor turn)
+{
+    constexpr int each = 16 / sizeof(T);
+    int64_t rows = x.shape[0] * x.shape[1];
+    int d = (int) x.shape[2], n_time = (int) turn.shape[0];
+    const float2 *turns = (const float2 *) turn.data;
+    if (cuda->level == LF_CUDA_PLAIN || d % each || !is_aligned(x.data) || !is_aligned(out.data)) {
+        plain_shift_kernel<T><<<blocks_for(rows * ((d + 1) / 2), SHIFT_THREADS), SHIFT_THREADS, 0,
+                                cuda->stream>>>((T *) out.data, (const T *) x.data, turns, n_time,
+                                                rows, d);
+        return;
+    }
+    int touched = out.data == x.data ? 2 * n_time : d;
+    int64_t threads = rows * ((touched + each - 1) / each);
+    if (threads)
+        shift_kernel<T, each><<<blocks_for(threads, SHIFT_THREADS), SHIFT_THREADS, 0, cuda->stream>>>(
+            (T *) out.data, (const T *) x.data, turns, n_time, rows, d, touched);
+}
+
+void rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
+{
+    LfCuda *cuda = lf_cuda(be);
+    if (x.type == LF_F32)
+        shift<float>(cuda, out, x, turn);
+    else
+        shift<bf16>(cuda, out, x, turn);
+    lf_cuda_launched(cuda, "rope_shift");
+}
+
+} // namespace
+
+void lf_cuda_rope_init(LfCuda *cuda)
+{
+    cuda->ops.qkv_norm_rope = qkv_norm_rope;
+    cuda->ops.rope_shift = rope_shift;
+}
