@@ -126,6 +126,20 @@ static gboolean build(App *app, const char *options, const char *output, const c
     return TRUE;
 }
 
+static void show_stats(App *app)
+{
+    GstStructure *stats = NULL;
+    guint64 frames = 0, underruns = 0;
+    double rate = 0;
+    g_object_get(app->source, "stats", &stats, NULL);
+    gst_structure_get(stats, "frames", G_TYPE_UINT64, &frames, "fps-potential", G_TYPE_DOUBLE,
+                      &rate, "underruns", G_TYPE_UINT64, &underruns, NULL);
+    g_print("%" G_GUINT64_FORMAT " frames, %" G_GUINT64_FORMAT
+            " underruns; %s generates up to %.0f frames a second\n",
+            frames, underruns, gst_structure_get_string(stats, "device-name"), rate);
+    gst_structure_free(stats);
+}
+
 static void play(App *app)
 {
     app->loop = g_main_loop_new(NULL, FALSE);
@@ -135,6 +149,7 @@ static void play(App *app)
     guint input_watch = g_io_add_watch(input, G_IO_IN | G_IO_HUP | G_IO_ERR, read_line, app);
     gst_element_set_state(app->pipeline, GST_STATE_PAUSED);
     g_main_loop_run(app->loop);
+    show_stats(app);
     gst_element_set_state(app->pipeline, GST_STATE_NULL);
     if (g_main_context_find_source_by_id(NULL, input_watch))
         g_source_remove(input_watch);

@@ -19,6 +19,7 @@
 namespace {
 
 constexpr float LOG2_E = 1.4426950408889634f;
+constexpr float LOWEST = -1e30f; /* below all scores, and unlike −∞ it can be subtracted from itself */
 
 /* ---- the queries of one thread block ----------------------------------------------------------- */
 
@@ -206,7 +207,7 @@ __device__ inline unsigned pack(float low, float high)
 
 /* ---- tensor cores: rows in shared memory ------------------------------------------------------- */
 
-enum { WARPS = 4, GROUP = 16, KEYS = WARPS * GROUP, LISTED = 64 };
+enum { WARPS = 4, GROUP = 16, KEYS = WARPS * GROUP, LISTED = 64, LEAST_SHARE = 6 };
 
 /* Rows of D channels; the 16-byte pieces of a row are permuted, so that eight rows' pieces of one
  * column lie in different banks. */
@@ -225,8 +226,8 @@ __device__ inline void fetch_rows(unsigned to, int row, const bf16 *from, int64_
 #pragma unroll
     for (int i = 0; i < 16 * n; i += at_once) {
         int r = i + lane / pieces;
-        bool has = r < n_valid && piece * 8 < d;
-        copy_16(to + place<D>(row + r, piece), from + (has ? r * stride + piece * 8 : 0), has);
+        copy_16(to + place<D>(row + r, piece), from + r * stride + piece * 8,
+                r < n_valid && piece * 8 < d);
     }
 }
 
@@ -243,6 +244,7 @@ template <int D, int M, int RING> struct Shared {
 template <int D, int M> struct State {
     float sums[M][D / 8][4];
     float largest[M][2], total[M][2];
+    static constexpr int floats = M * (D / 8 * 4 + 4);
 };
 
 /* One warp's part of tile `tile` of the listed runs: of k (and then it notes how many keys there are)
@@ -330,11 +332,11 @@ template <int M> __device__ inline void raise(float (&s)[M][KEYS / 8][4], int ke
                     s[m][n][i] += by;
 }
 
-/* Scores to weights, in place. What weights and sums are relative to follows the largest score only
- * when that has grown by more than 2⁸ since: the quotient is the same, and as a rule nothing has to be
- * scaled. */
+/* Weights and sums are relative to the largest score, but follow it only when it has grown by more than
+ * 2⁸ since: the quotient is the same, and as a rule nothing has to be scaled. */
 template <int D, int M>
-__device__ inline void weigh(State<D, M> &state, float (&s)[M][KEYS / 8][4], float scale)
+__device__ inline void follow_largest(State<D, M> &state, const float (&s)[M][KEYS / 8][4],
+                                      float scale)
 {
     float largest[M][2];
     bool grows = false;
@@ -351,59 +353,62 @@ __device__ inline void weigh(State<D, M> &state, float (&s)[M][KEYS / 8][4], flo
             largest[m][half] = x;
             grows |= (x - state.largest[m][half]) * scale > 8.0f;
         }
-    if (__any_sync(0xffffffffu, grows)) {
-#pragma unroll
-        for (int m = 0; m < M; m++)
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-                float before = state.largest[m][half], now = fmaxf(before, largest[m][half]);
-                float fade = power_of_2((before - now) * scale);
-                state.largest[m][half] = now;
-                state.total[m][half] *= fade;
-#pragma unroll
-                for (int n = 0; n < D / 8; n++) {
-                    state.sums[m][n][2 * half] *= fade;
-                    state.sums[m][n][2 * half + 1] *= fade;
-                }
-            }
-    }
+    if (!__any_sync(0xffffffffu, grows))
+        return;
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            float origin = state.largest[m][half] * scale, total = 0.0f;
+            float before = state.largest[m][half], now = fmaxf(before, largest[m][half]);
+            float fade = power_of_2((before - now) * scale);
+            state.largest[m][half] = now;
+            state.total[m][half] *= fade;
 #pragma unroll
-            for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                for (int i = 2 * half; i < 2 * half + 2; i++) {
-                    s[m][n][i] = power_of_2(s[m][n][i] * scale - origin);
-                    total += s[m][n][i];
-                }
-            state.total[m][half] += total;
+            for (int n = 0; n < D / 8; n++) {
+                state.sums[m][n][2 * half] *= fade;
+                state.sums[m][n][2 * half + 1] *= fade;
+            }
         }
 }
 
-/* sums += weights [M·16, KEYS] · v. */
+/* p = weights of 16 keys, from their scores. */
 template <int D, int M>
-__device__ inline void add_values(State<D, M> &state, const float (&s)[M][KEYS / 8][4], unsigned v)
+__device__ inline void weigh(unsigned (&p)[M][4], State<D, M> &state,
+                             const float (&s)[M][KEYS / 8][4], int group, float scale)
+{
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float *pair = &s[m][2 * group + i / 2][i % 2 * 2];
+            float origin = state.largest[m][i % 2] * scale;
+            float x = power_of_2(pair[0] * scale - origin), y = power_of_2(pair[1] * scale - origin);
+            state.total[m][i % 2] += x + y;
+            p[m][i] = pack(x, y);
+        }
+}
+
+/* sums += weights [M·16, KEYS] · v. The weights of 16 keys are made while the tensor cores are at
+ * those before. */
+template <int D, int M>
+__device__ inline void add_values(State<D, M> &state, const float (&s)[M][KEYS / 8][4], unsigned v,
+                                  float scale)
 {
     int lane = threadIdx.x % 32, row = lane % 16, piece = lane / 16;
+    unsigned p[2][M][4];
+    weigh<D, M>(p[0], state, s, 0, scale);
 #pragma unroll
     for (int j = 0; j < KEYS / 16; j++) {
-        unsigned p[M][4];
-#pragma unroll
-        for (int m = 0; m < M; m++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                p[m][i] = pack(s[m][2 * j + i / 2][i % 2 * 2], s[m][2 * j + i / 2][i % 2 * 2 + 1]);
+        if (j + 1 < KEYS / 16)
+            weigh<D, M>(p[(j + 1) % 2], state, s, j + 1, scale);
 #pragma unroll
         for (int n = 0; n < D / 16; n++) {
             unsigned vs[4];
             load_transposed(vs, v + place<D>(j * 16 + row, 2 * n + piece));
 #pragma unroll
             for (int m = 0; m < M; m++) {
-                multiply(state.sums[m][2 * n], p[m], vs[0], vs[1]);
-                multiply(state.sums[m][2 * n + 1], p[m], vs[2], vs[3]);
+                multiply(state.sums[m][2 * n], p[j % 2][m], vs[0], vs[1]);
+                multiply(state.sums[m][2 * n + 1], p[j % 2][m], vs[2], vs[3]);
             }
         }
     }
@@ -447,7 +452,7 @@ template <int D, int M> __device__ inline void clear(State<D, M> &state)
     for (int m = 0; m < M; m++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            state.largest[m][half] = -INFINITY;
+            state.largest[m][half] = LOWEST;
             state.total[m][half] = 0.0f;
 #pragma unroll
             for (int n = 0; n < D / 8; n++)
@@ -501,8 +506,9 @@ __device__ inline void attend(State<D, M> &state, Shared<D, M, RING> &shared, co
                            shared.runs[n_listed - 1].first;
                 raise<M>(s, last - tile * KEYS, a.last_logit / a.scale);
             }
-            weigh<D, M>(state, s, scale);
-            add_values<D, M>(state, s, begin_step(2 * tile + 1));
+            unsigned values = begin_step(2 * tile + 1);
+            follow_largest<D, M>(state, s, scale);
+            add_values<D, M>(state, s, values, scale);
         }
         await_copies<0>();
     }
@@ -547,15 +553,10 @@ __device__ inline void visit_state(State<D, M> &state, Visit visit)
     }
 }
 
-template <int D, int M> constexpr int state_floats()
-{
-    return M * (D / 8 * 4 + 4);
-}
-
 template <int D, int M>
 __device__ inline void publish(State<D, M> &state, const Shares &shares, int index)
 {
-    float *to = shares.sums + (int64_t) index * state_floats<D, M>() * blockDim.x + threadIdx.x;
+    float *to = shares.sums + (int64_t) index * State<D, M>::floats * blockDim.x + threadIdx.x;
     visit_state<D, M>(state, [&](float &x, int i, int, int, int) { __stcg(to + i * blockDim.x, x); });
     __threadfence();
     __syncthreads();
@@ -578,7 +579,7 @@ __device__ inline void join(State<D, M> &state, const Shares &shares, int index,
     }
     __syncthreads();
     const float *from =
-        shares.sums + (int64_t) index * state_floats<D, M>() * blockDim.x + threadIdx.x;
+        shares.sums + (int64_t) index * State<D, M>::floats * blockDim.x + threadIdx.x;
     float mine[M][2], theirs[M][2];
     visit_state<D, M>(state, [&](float &x, int i, int m, int half, int what) {
         float y = __ldcg(from + i * blockDim.x);
@@ -603,6 +604,7 @@ __device__ inline void attend_tile(State<D, M> &state, Shared<D, M, RING> &share
     const LfCudaAttention &a = job.a;
     int first = threadIdx.x / 32 * M * 16;
     unsigned q = shared_address(shared.q + first * D);
+    __syncwarp(); /* all have read what the tile before has left there */
     fetch_rows<D, M>(q, 0, a.q + (int64_t) (queries.first + first) * a.q_row + head * a.q_head,
                      a.q_row, queries.n - first, a.head_dim);
     clear<D, M>(state);
@@ -703,15 +705,16 @@ void launch_plain(LfCuda *cuda, Job job)
 int count_shares(const LfCuda *cuda, int tiles, int key_tiles, int at_once, size_t sums)
 {
     int n = at_once * cuda->n_multiprocessors, waves = divide_up(tiles, n);
-    bool uneven = tiles > n / 2 && (double) tiles < 0.9 * waves * n;
-    return uneven && key_tiles >= 16 && (sums + 4) * n + 4 <= LF_CUDA_WORKSPACE ? n : 0;
+    int most = (int) MIN(n, (int64_t) tiles * key_tiles / LEAST_SHARE);
+    bool uneven = 2 * tiles < n && most > tiles;
+    return uneven && (sums + 4) * most + 4 <= LF_CUDA_WORKSPACE ? most : 0;
 }
 
 template <int D, int M, int RING> void launch_mma(LfCuda *cuda, Job job)
 {
     int tiles = cut_queries(&job, WARPS * M * 16), memory = (int) sizeof(Shared<D, M, RING>);
     int key_tiles = divide_up(job.n_runs * job.run_groups, WARPS), at_once = 0;
-    size_t sums = sizeof(float) * state_floats<D, M>() * 32 * WARPS;
+    size_t sums = sizeof(float) * State<D, M>::floats * 32 * WARPS;
     for (const void *kernel : {(const void *) mma_kernel<D, M, RING>, (const void *) share_kernel<D, M, RING>})
         if (!lf_cuda_check(cuda, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory), "attention"))
             return;

@@ -40,18 +40,25 @@ template <int HEAD_DIM_, int KEYS_, int GROUPS_, bool SPARSE_> struct Shape {
     static constexpr int THREADS = WARPGROUP * (GROUPS + 1);
     static constexpr int RESIDENT = GROUPS == 1 ? 2 : 1; /* thread blocks of a multiprocessor */
     static constexpr int CONSUMER_REGISTERS = GROUPS == 1 ? 208 : 240;
-    static constexpr int PRODUCER_REGISTERS = GROUPS == 1 ? 40 : 32;
+    static constexpr int PRODUCER_REGISTERS = GROUPS == 1 ? 40 : 24;
     static constexpr int SLABS = HEAD_DIM / SLAB;
     static constexpr int BOX = SPARSE ? BLOCK : KEYS; /* rows that one copy brings */
     static constexpr int BOXES = KEYS / BOX;
+    static constexpr int BATCH = 32 / BOXES; /* steps that are looked up at once */
     static constexpr int QUERY_SIZE = ROWS * HEAD_DIM * 2;
     static constexpr int STEP_SIZE = KEYS * HEAD_DIM * 2;
     static constexpr int FIT = (SHARED_SIZE / RESIDENT - 2048 - QUERY_SIZE) / (2 * STEP_SIZE);
-    static constexpr int STAGES = FIT < MAX_STAGES ? 2 : MAX_STAGES;
+    static constexpr int STAGES = FIT < MAX_STAGES ? FIT : MAX_STAGES;
     /* Where things lie in shared memory, from a multiple of 1024 on. */
     static constexpr int KEY_STAGES = QUERY_SIZE, VALUE_STAGES = KEY_STAGES + STAGES * STEP_SIZE,
                          CONTROL = VALUE_STAGES + STAGES * STEP_SIZE;
-    static_assert(STAGES >= 2 && (STAGES & (STAGES - 1)) == 0 && KEYS % BOX == 0 && KEYS % 16 == 0 && KEYS <= 192, "");
+    static_assert(STAGES >= 2 && KEYS % BOX == 0 && KEYS % 16 == 0 && KEYS <= 192, "");
+};
+
+/* Rows that one copy brings, of one frame. */
+struct Box {
+    int row;
+    uint32_t slot, n_valid; /* rows that are there */
 };
 
 /* Behind the rings. */
@@ -59,6 +66,8 @@ struct Control {
     uint64_t query_full, query_empty;
     uint64_t key_full[MAX_STAGES], key_empty[MAX_STAGES];
     uint64_t value_full[MAX_STAGES], value_empty[MAX_STAGES];
+    uint64_t boxes_full[2], boxes_empty[2];
+    Box boxes[2][32];
     uint32_t valid[MAX_STAGES]; /* byte i: keys in use of 64·i … 64·i + 63 of the step; HAS_LAST */
 };
 constexpr uint32_t HAS_LAST = 1u << 31; /* the very last key is in this step */
@@ -67,13 +76,13 @@ struct Plan {
     bf16 *out;
     int64_t out_row;
     float *partial;       /* [part, ROWS, d]: sums of values, not yet divided */
-    float2 *partial_norm; /* [part, ROWS]: largest score·scale, sum of weights */
+    float2 *partial_norm; /* [part, ROWS]: reference·scale, sum of weights */
     const int32_t *slots, *table;
     int tiles_per_head, tiles_per_frame, frame_queries, query_block;
     int frame_keys, boxes_per_frame, n_boxes; /* n_boxes: of a tile */
     int steps;                                /* of a tile */
     int n_whole, n_split; /* tiles [0, n_whole) are done whole, n_split more in pieces */
-    int pieces;
+    int pieces, piece_units, piece_rest; /* the first piece_rest pieces have a unit more */
     float scale;      /* with log2 e */
     float last_logit; /* before scaling */
 };
@@ -84,7 +93,15 @@ struct Plan {
  * than a tile, so it reaches into two at most. */
 __device__ inline int piece_start(const Plan &plan, int piece)
 {
-    return (int) ((int64_t) plan.n_split * plan.steps * piece / plan.pieces);
+    return piece * plan.piece_units + min(piece, plan.piece_rest);
+}
+
+/* The piece that holds `unit`. */
+__device__ inline int piece_at(const Plan &plan, int unit)
+{
+    int longer = plan.piece_rest * (plan.piece_units + 1);
+    return unit < longer ? unit / (plan.piece_units + 1)
+                         : plan.piece_rest + (unit - longer) / plan.piece_units;
 }
 
 struct Item {
@@ -136,6 +153,12 @@ __device__ inline Rows tile_rows(const Plan &plan, int tile)
     return {tile / plan.tiles_per_head,
             index / plan.tiles_per_frame * plan.frame_queries + first,
             min(plan.query_block, plan.frame_queries - first)};
+}
+
+/* A word on which a warp's lanes agree, made known to the compiler as such. */
+__device__ inline uint32_t uniform(uint32_t x)
+{
+    return __shfl_sync(0xffffffffu, x, 0);
 }
 
 /* ---- barriers and copies, by addresses in shared memory ---- */
@@ -215,6 +238,19 @@ template <class S> struct Barriers {
     __device__ uint32_t value_empty(uint32_t stage) const
     {
         return base + S::CONTROL + offsetof(Control, value_empty) + 8 * stage;
+    }
+    __device__ uint32_t boxes_full(uint32_t half) const
+    {
+        return base + S::CONTROL + offsetof(Control, boxes_full) + 8 * half;
+    }
+    __device__ uint32_t boxes_empty(uint32_t half) const
+    {
+        return base + S::CONTROL + offsetof(Control, boxes_empty) + 8 * half;
+    }
+    __device__ uint32_t box(uint32_t half, int index) const
+    {
+        return base + S::CONTROL + offsetof(Control, boxes) +
+               (half * 32 + index) * (uint32_t) sizeof(Box);
     }
     __device__ uint32_t valid(uint32_t stage) const
     {
@@ -320,6 +356,7 @@ template <int n> __device__ __forceinline__ void pin(float (&x)[n])
     }
 
 PRODUCT_OF_SHARED(64, 32, "%32", "%33", "%34")
+PRODUCT_OF_SHARED(128, 64, "%64", "%65", "%66")
 PRODUCT_OF_SHARED(160, 80, "%80", "%81", "%82")
 PRODUCT_OF_SHARED(176, 88, "%88", "%89", "%90")
 PRODUCT_OF_SHARED(192, 96, "%96", "%97", "%98")
@@ -370,9 +407,10 @@ __device__ inline float exp2_fast(float x)
     return y;
 }
 
-/* Of a thread's two rows. Sums are its own columns' until the end. */
+/* Of a thread's two rows: the score whose weight is 1, and the sum of weights, which is its own
+ * columns' until the end. */
 struct Norm {
-    float largest[2], sum[2];
+    float reference[2], sum[2];
 };
 
 /* Scores of keys that are not there become −∞; the last key of all gets its logit. */
@@ -391,37 +429,63 @@ __device__ __forceinline__ void mask_scores(float (&s)[n], uint32_t valid, float
     }
 }
 
-/* Scores to weights; `shrink` is what sums of earlier steps have to be multiplied with. */
+/* 2^x for x ≤ 8 on the multipliers, to 8e-5: they are idle while the exponential unit is what is
+ * waited for. */
+__device__ inline float exp2_multiplied(float x)
+{
+    const float to_integer = 12582912.0f; /* 1.5·2²³: leaves the integer in the lower bits */
+    x = fmaxf(x, -125.0f);
+    float shifted = x + to_integer, f = x - (shifted - to_integer);
+    float y = fmaf(f, 0.0551716685f, 0.242611125f);
+    y = fmaf(f, y, 0.693260968f);
+    y = fmaf(f, y, 0.999928057f);
+    return __int_as_float(__float_as_int(y) + (__float_as_int(shifted) << 23));
+}
+
+constexpr int MULTIPLIED = 4; /* one in so many */
+
+/* Scores to weights; `shrink` is what sums of earlier steps have to be multiplied with. The reference
+ * from which weights count follows the largest score only when that is 2^8 times its weight, so most
+ * steps leave the sums alone, and the result is the same. Returns whether any of the warp's rows
+ * shrinks. */
 template <int n>
-__device__ __forceinline__ void weigh(float (&s)[n], Norm &norm, float (&shrink)[2], float scale)
+__device__ __forceinline__ bool weigh(float (&s)[n], Norm &norm, float (&shrink)[2], float scale)
 {
     float largest[2][2];
 #pragma unroll
     for (int row = 0; row < 2; row++)
-        largest[row][0] = largest[row][1] = norm.largest[row];
+        largest[row][0] = largest[row][1] = norm.reference[row];
 #pragma unroll
     for (int i = 0; i < n; i++)
         largest[i / 2 % 2][i % 2] = fmaxf(largest[i / 2 % 2][i % 2], s[i]);
     float offset[2], sum[2][2];
+    bool shrinks = false;
 #pragma unroll
     for (int row = 0; row < 2; row++) {
         float most = fmaxf(largest[row][0], largest[row][1]);
         most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
         most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-        shrink[row] = exp2_fast((norm.largest[row] - most) * scale);
-        norm.largest[row] = most;
-        offset[row] = most * scale;
+        float rise = (most - norm.reference[row]) * scale;
+        shrink[row] = 1;
+        if (rise > 8) {
+            shrink[row] = exp2_fast(-rise);
+            norm.reference[row] = most;
+            shrinks = true;
+        }
+        offset[row] = norm.reference[row] * scale;
         sum[row][0] = norm.sum[row] * shrink[row];
         sum[row][1] = 0;
     }
 #pragma unroll
     for (int i = 0; i < n; i++) {
-        s[i] = exp2_fast(fmaf(s[i], scale, -offset[i / 2 % 2]));
+        float x = fmaf(s[i], scale, -offset[i / 2 % 2]);
+        s[i] = i / 4 % MULTIPLIED == 0 ? exp2_multiplied(x) : exp2_fast(x);
         sum[i / 2 % 2][i % 2] += s[i];
     }
 #pragma unroll
     for (int row = 0; row < 2; row++)
         norm.sum[row] = sum[row][0] + sum[row][1];
+    return __any_sync(0xffffffffu, shrinks);
 }
 
 __device__ inline uint32_t pack(float low, float high)
@@ -507,16 +571,11 @@ __device__ __forceinline__ void write_part(const Plan &plan, const float (&sums)
                 make_float2(sums[4 * i + 2 * half], sums[4 * i + 2 * half + 1]);
         if (threadIdx.x % 4 == 0)
             plan.partial_norm[row] =
-                make_float2(norm.largest[half] * plan.scale, norm.sum[half]);
+                make_float2(norm.reference[half] * plan.scale, norm.sum[half]);
     }
 }
 
-/* ---- the producer ---- */
-
-/* Rows of one copy. */
-struct Box {
-    int row, slot, n_valid;
-};
+/* ---- the producers ---- */
 
 /* Box `index` of a tile whose row of the table is `list`. A box that is not there lies below the
  * frame: the copy engine fills it with zeros and reads nothing. */
@@ -526,95 +585,120 @@ template <class S> __device__ inline Box find_box(const Plan &plan, const int32_
         return {plan.frame_keys, 0, 0};
     int block = S::SPARSE ? __ldg(list + index) : index;
     int frame = block / plan.boxes_per_frame, row = block % plan.boxes_per_frame * S::BOX;
-    return {row, plan.slots ? __ldg(plan.slots + frame) : frame,
-            min(S::BOX, plan.frame_keys - row)};
+    return {row, (uint32_t) (plan.slots ? __ldg(plan.slots + frame) : frame),
+            (uint32_t) min(S::BOX, plan.frame_keys - row)};
 }
 
-/* The boxes of one step, out of the lanes from `lane` on. */
-template <class S> struct Step {
-    int row[S::BOXES], slot[S::BOXES];
-    uint32_t valid;
-
-    __device__ void take(const Box &box, int lane)
-    {
-        valid = 0;
-#pragma unroll
-        for (int i = 0; i < S::BOXES; i++) {
-            row[i] = __shfl_sync(0xffffffffu, box.row, lane + i);
-            slot[i] = __shfl_sync(0xffffffffu, box.slot, lane + i);
-            int n = __shfl_sync(0xffffffffu, box.n_valid, lane + i);
-#pragma unroll
-            for (int j = 0; j < S::BOX; j += 64)
-                valid |= (uint32_t) max(0, min(64, n - j)) << (i * S::BOX + j) / 8;
+/* A warp that looks up where keys lie, well ahead of the one that copies: a batch of boxes fills a
+ * half of the list. */
+template <class S> __device__ void look_up(const Plan &plan, const Barriers<S> &barriers)
+{
+    int lane = threadIdx.x % 32;
+    uint32_t batch = 0;
+    Work work(plan);
+    for (Item item; work.next(&item);) {
+        const int32_t *list =
+            S::SPARSE ? plan.table + (int64_t) item.tile * plan.n_boxes : nullptr;
+        for (int i = 0; i < item.n; i += S::BATCH, batch++) {
+            Box box = find_box<S>(plan, list, (item.first + i) * S::BOXES + lane);
+            barrier_wait(barriers.boxes_empty(batch % 2), batch / 2 & 1 ^ 1);
+            uint32_t to = barriers.box(batch % 2, lane);
+            store_word(to, box.row);
+            store_word(to + 4, box.slot);
+            store_word(to + 8, box.n_valid);
+            __syncwarp();
+            if (lane == 0)
+                barrier_arrive(barriers.boxes_full(batch % 2));
         }
     }
-};
+}
+
+/* A thread that copies queries. */
+template <class S>
+__device__ void copy_queries(const Plan &plan, const CUtensorMap *map, const Barriers<S> &barriers)
+{
+    uint32_t phase = 1;
+    Work work(plan);
+    for (Item item; work.next(&item); phase ^= 1) {
+        Rows rows = tile_rows(plan, item.tile);
+        barrier_wait(barriers.query_empty(), phase);
+        barrier_expect(barriers.query_full(), S::QUERY_SIZE);
+        for (int slab = 0; slab < S::SLABS; slab++)
+            copy_rows(barriers.base + slab * S::ROWS * 128, map, barriers.query_full(),
+                      slab * SLAB, rows.first, rows.head);
+    }
+}
 
 template <class S>
 __device__ inline void copy_step(uint32_t to, const CUtensorMap *map, uint32_t barrier,
-                                 const Step<S> &step, int head)
+                                 uint32_t box, int head)
 {
     barrier_expect(barrier, S::STEP_SIZE);
-#pragma unroll
-    for (int i = 0; i < S::BOXES; i++)
-#pragma unroll
+    for (int i = 0; i < S::BOXES; i++, box += sizeof(Box))
         for (int slab = 0; slab < S::SLABS; slab++)
             copy_rows(to + (slab * S::KEYS + i * S::BOX) * 128, map, barrier, slab * SLAB,
-                      step.row[i], head, step.slot[i]);
+                      load_word(box), head, load_word(box + 4));
 }
 
-/* The warp that feeds the others. Order of copies: k(0), q, then k(j) with v(j − 1). */
+/* What `valid` says of a step whose boxes begin at `box`. */
+template <class S> __device__ inline uint32_t valid_keys(uint32_t box)
+{
+    uint32_t valid = 0;
+    for (int i = 0; i < S::BOXES; i++) {
+        int n = load_word(box + i * sizeof(Box) + 8);
+        for (int j = 0; j < S::BOX; j += 64)
+            valid |= (uint32_t) max(0, min(64, n - j)) << (i * S::BOX + j) / 8;
+    }
+    return valid;
+}
+
+/* A thread that copies keys and values. Order: k(0), then k(j) with v(j − 1). */
+template <class S>
+__device__ void copy_keys(const Plan &plan, const CUtensorMap *k_map, const CUtensorMap *v_map,
+                          const Barriers<S> &barriers)
+{
+    uint32_t count = 0, batch = 0; /* before this item */
+    Work work(plan);
+    for (Item item; work.next(&item); count += item.n, batch += (item.n - 1) / S::BATCH + 1) {
+        int head = item.tile / plan.tiles_per_head;
+        for (int i = 0; i <= item.n; i++) {
+            if (i < item.n) {
+                uint32_t stage = stage_of<S>(count + i), at = batch + i / S::BATCH;
+                uint32_t box = barriers.box(at % 2, i % S::BATCH * S::BOXES);
+                if (i % S::BATCH == 0)
+                    barrier_wait(barriers.boxes_full(at % 2), at / 2 & 1);
+                bool last = plan.last_logit != 0 && item.first + i == plan.steps - 1;
+                uint32_t valid = valid_keys<S>(box) | (last ? HAS_LAST : 0);
+                barrier_wait(barriers.key_empty(stage), phase_of<S>(count + i) ^ 1);
+                store_word(barriers.valid(stage), valid);
+                copy_step<S>(barriers.base + S::KEY_STAGES + stage * S::STEP_SIZE, k_map,
+                             barriers.key_full(stage), box, head);
+            }
+            if (i > 0) {
+                uint32_t stage = stage_of<S>(count + i - 1), at = batch + (i - 1) / S::BATCH;
+                barrier_wait(barriers.value_empty(stage), phase_of<S>(count + i - 1) ^ 1);
+                copy_step<S>(barriers.base + S::VALUE_STAGES + stage * S::STEP_SIZE, v_map,
+                             barriers.value_full(stage),
+                             barriers.box(at % 2, (i - 1) % S::BATCH * S::BOXES), head);
+                if (i % S::BATCH == 0 || i == item.n)
+                    barrier_arrive(barriers.boxes_empty(at % 2));
+            }
+        }
+    }
+}
+
 template <class S>
 __device__ void produce(const Plan &plan, const CUtensorMap *q_map, const CUtensorMap *k_map,
                         const CUtensorMap *v_map, uint32_t base)
 {
-    constexpr int BATCH = 32 / S::BOXES; /* steps whose boxes the lanes hold */
     const Barriers<S> barriers = {base};
-    int lane = threadIdx.x % 32;
-    uint32_t count = 0, query_phase = 1; /* count: steps before this tile */
-    Work work(plan);
-    for (Item item; work.next(&item); count += item.n) {
-        Rows rows = tile_rows(plan, item.tile);
-        const int32_t *list =
-            S::SPARSE ? plan.table + (int64_t) item.tile * plan.n_boxes : nullptr;
-        Box box, following = find_box<S>(plan, list, item.first * S::BOXES + lane);
-        Step<S> step, before;
-        for (int i = 0; i <= item.n; i++) {
-            before = step;
-            if (i < item.n) {
-                uint32_t stage = stage_of<S>(count + i);
-                if (i % BATCH == 0)
-                    box = following;
-                step.take(box, i % BATCH * S::BOXES);
-                barrier_wait(barriers.key_empty(stage), phase_of<S>(count + i) ^ 1);
-                if (lane == 0) {
-                    bool last = plan.last_logit != 0 && item.first + i == plan.steps - 1;
-                    store_word(barriers.valid(stage), step.valid | (last ? HAS_LAST : 0));
-                    copy_step(base + S::KEY_STAGES + stage * S::STEP_SIZE, k_map,
-                              barriers.key_full(stage), step, rows.head);
-                }
-                if (i % BATCH == 0)
-                    following =
-                        find_box<S>(plan, list, (item.first + i + BATCH) * S::BOXES + lane);
-            }
-            if (i == 0) {
-                barrier_wait(barriers.query_empty(), query_phase);
-                if (lane == 0) {
-                    barrier_expect(barriers.query_full(), S::QUERY_SIZE);
-                    for (int slab = 0; slab < S::SLABS; slab++)
-                        copy_rows(base + slab * S::ROWS * 128, q_map, barriers.query_full(),
-                                  slab * SLAB, rows.first, rows.head);
-                }
-                query_phase ^= 1;
-                continue;
-            }
-            uint32_t stage = stage_of<S>(count + i - 1);
-            barrier_wait(barriers.value_empty(stage), phase_of<S>(count + i - 1) ^ 1);
-            if (lane == 0)
-                copy_step(base + S::VALUE_STAGES + stage * S::STEP_SIZE, v_map,
-                          barriers.value_full(stage), before, rows.head);
-        }
-    }
+    int warp = uniform(threadIdx.x % WARPGROUP / 32), lane = threadIdx.x % 32;
+    if (warp == 0 && lane == 0)
+        copy_keys(plan, k_map, v_map, barriers);
+    else if (warp == 1)
+        look_up(plan, barriers);
+    else if (warp == 2 && lane == 0)
+        copy_queries(plan, q_map, barriers);
 }
 
 /* ---- the consumers ---- */
@@ -637,12 +721,6 @@ __device__ inline void release(uint32_t barrier)
     __syncwarp();
     if (threadIdx.x % 32 == 0)
         barrier_arrive(barrier);
-}
-
-/* A word on which a warp's lanes agree, made known to the compiler as such. */
-__device__ inline uint32_t uniform(uint32_t x)
-{
-    return __shfl_sync(0xffffffffu, x, 0);
 }
 
 /* What a consumer thread keeps. */
@@ -672,13 +750,15 @@ template <class S> __device__ inline uint32_t value_descriptor(const Consumer<S>
         descriptor(c.barriers.base + S::VALUE_STAGES + stage * S::STEP_SIZE, S::KEYS * 128));
 }
 
-/* The scores are there: their keys make room, and they become weights. */
+/* The scores are there: their keys make room, and they become weights. Returns
+ * whether the sums have to shrink. */
 template <class S>
-__device__ __forceinline__ void take_scores(Consumer<S> &c, float (&shrink)[2], bool last)
+__device__ __forceinline__ bool take_scores(Consumer<S> &c, float (&shrink)[2], bool last)
 {
     constexpr uint32_t ALL_VALID = S::KEYS == 192   ? 0x404040
                                    : S::KEYS == 176 ? 0x304040
                                    : S::KEYS == 160 ? 0x204040
+                                   : S::KEYS == 128 ? 0x4040
                                                     : 0x40;
     uint32_t stage = stage_of<S>(c.count++);
     pin(c.scores);
@@ -688,7 +768,7 @@ __device__ __forceinline__ void take_scores(Consumer<S> &c, float (&shrink)[2], 
         release(c.barriers.query_empty());
     if (valid != ALL_VALID)
         mask_scores(c.scores, valid, c.plan.last_logit);
-    weigh(c.scores, c.norm, shrink, c.plan.scale);
+    return weigh(c.scores, c.norm, shrink, c.plan.scale);
 }
 
 /* A store that never happens, since sums of weights are not negative. It keeps the softmax, which ptxas
@@ -735,12 +815,13 @@ __device__ __forceinline__ void attend_steps(Consumer<S> &c, int n_steps, uint32
         products_commit();
         turn_pass<S>(c.group);
         products_wait<1>();
-        take_scores(c, shrink, i == n_steps - 1);
+        bool shrinks = take_scores(c, shrink, i == n_steps - 1);
         hold(c.norm.sum[0] + c.norm.sum[1], c.barriers.valid(stage));
         products_wait<0>();
         pin(c.sums);
         release(c.barriers.value_empty(value_stage));
-        shrink_sums(c.sums, shrink);
+        if (shrinks)
+            shrink_sums(c.sums, shrink);
         pin(c.scores);
         pack_weights(c.weights, c.scores);
     }
@@ -796,6 +877,10 @@ __global__ void __launch_bounds__(S::THREADS, S::RESIDENT)
             barrier_init(barriers.value_full(i), 1);
             barrier_init(barriers.value_empty(i), CONSUMERS);
         }
+        for (int i = 0; i < 2; i++) {
+            barrier_init(barriers.boxes_full(i), 1);
+            barrier_init(barriers.boxes_empty(i), 1);
+        }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
     __syncthreads();
@@ -803,8 +888,7 @@ __global__ void __launch_bounds__(S::THREADS, S::RESIDENT)
     int group = uniform(threadIdx.x / WARPGROUP);
     if (group == S::GROUPS) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(S::PRODUCER_REGISTERS));
-        if (threadIdx.x % WARPGROUP < 32)
-            produce<S>(plan, &q_map, &k_map, &v_map, base);
+        produce<S>(plan, &q_map, &k_map, &v_map, base);
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(S::CONSUMER_REGISTERS));
         consume<S>(plan, base, group);
@@ -816,34 +900,36 @@ __global__ void __launch_bounds__(S::THREADS, S::RESIDENT)
 /* A warp a row of the split tiles: the parts' sums, each shrunk to the largest score of all. */
 template <class S> __global__ void join_parts(const __grid_constant__ Plan plan)
 {
-    asm volatile("griddepcontrol.wait;" ::: "memory");
     constexpr int COLUMNS = S::HEAD_DIM / 32;
+    typedef Pack<float, COLUMNS> Columns;
+    asm volatile("griddepcontrol.wait;" ::: "memory");
     int index = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     int split = index / S::ROWS, row = index % S::ROWS, lane = threadIdx.x % 32;
-    int start = split * plan.steps, end = start + plan.steps;
+    int start = split * plan.steps, first = piece_at(plan, start);
+    int n = piece_at(plan, start + plan.steps - 1) - first + 1;
     Rows rows = tile_rows(plan, plan.n_whole + split);
-    int piece = (int) ((int64_t) start * plan.pieces / ((int64_t) plan.n_split * plan.steps));
-    while (piece_start(plan, piece + 1) <= start)
-        piece++;
-    if (row >= rows.n || (piece_start(plan, piece) == start && piece_start(plan, piece + 1) >= end))
+    if (row >= rows.n || n == 1)
         return;
+    auto part_row = [&](int i) {
+        int64_t part = 2 * (first + i) + (piece_start(plan, first + i) < start);
+        return part * S::ROWS + row;
+    };
     float largest = -INFINITY, total = 0, sums[COLUMNS] = {};
+    for (int i = lane; i < n; i += 32)
+        largest = fmaxf(largest, plan.partial_norm[part_row(i)].x);
+    largest = warp_max(largest);
 #pragma unroll 4
-    for (; piece < plan.pieces && piece_start(plan, piece) < end; piece++) {
-        int64_t part = (2 * piece + (piece_start(plan, piece) < start)) * S::ROWS + row;
-        float2 norm = plan.partial_norm[part];
-        Pack<float, COLUMNS> x =
-            ((const Pack<float, COLUMNS> *) (plan.partial + part * S::HEAD_DIM))[lane];
-        float most = fmaxf(largest, norm.x);
-        float before = exp2_fast(largest - most), weight = exp2_fast(norm.x - most);
-        for (int i = 0; i < COLUMNS; i++)
-            sums[i] = sums[i] * before + x.at[i] * weight;
-        total = total * before + norm.y * weight;
-        largest = most;
+    for (int i = 0; i < n; i++) {
+        float2 norm = plan.partial_norm[part_row(i)];
+        Columns x = ((const Columns *) (plan.partial + part_row(i) * S::HEAD_DIM))[lane];
+        float weight = exp2_fast(norm.x - largest);
+        for (int j = 0; j < COLUMNS; j++)
+            sums[j] += x.at[j] * weight;
+        total += norm.y * weight;
     }
     Pack<bf16, COLUMNS> out;
-    for (int i = 0; i < COLUMNS; i++)
-        out.at[i] = from_float<bf16>(sums[i] / total);
+    for (int j = 0; j < COLUMNS; j++)
+        out.at[j] = from_float<bf16>(sums[j] / total);
     ((Pack<bf16, COLUMNS> *) (plan.out + (rows.first + row) * plan.out_row +
                               rows.head * S::HEAD_DIM))[lane] = out;
 }
@@ -870,6 +956,8 @@ template <class S> int share_out(Plan *plan, int tiles, int places)
     plan->n_whole = tiles - rest;
     plan->n_split = rest;
     plan->pieces = pieces;
+    plan->piece_units = units / pieces;
+    plan->piece_rest = units % pieces;
     return plan->n_whole ? places : pieces;
 }
 

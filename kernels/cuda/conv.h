@@ -76,6 +76,9 @@ void lf_cuda_conv_mma(LfCuda *cuda, const LfConvolution *c);
 /* conv_sm90.cu: Hopper's; false when it does not serve this shape. */
 bool lf_cuda_conv_sm90(LfCuda *cuda, const LfConvolution *c);
 
+/* conv_narrow_sm90.cu: the same for narrow ones. lf_cuda_conv_sm90 calls it. */
+bool lf_cuda_conv_narrow_sm90(LfCuda *cuda, const LfConvolution *c);
+
 /* picture.cu: the decoder's other entries, squash and rgb8. lf_cuda_conv_init calls it. */
 void lf_cuda_picture_init(LfCuda *cuda);
 

@@ -13,7 +13,7 @@
  * Pixels and weights have rings of their own. A residual is one more tap, through an identity.
  */
 #include "conv.h"
-#include "device.cuh"
+#include "hopper.cuh"
 
 enum {
     WIDE = 8,       /* of a tile */
@@ -25,8 +25,7 @@ enum {
     THREADS = CONSUMERS * GROUP + 32,
     PIXEL_BYTES = CHANNELS * 2,
     PIXEL_SLOTS = 3,
-    WEIGHT_SLOT = CHANNELS * CHANNELS * 2,
-    WEIGHT_SLOTS = 8
+    WEIGHT_SLOT = CHANNELS * CHANNELS * 2
 };
 
 /* A tile of HIGH rows, and where what it needs lies in shared memory. */
@@ -36,9 +35,11 @@ template <int HIGH> struct Sizes {
         PIXEL_SLOT = (BOX_BYTES + 1023) / 1024 * 1024,
         STRIP = HIGH % 8 ? HIGH / 2 : 8, /* rows that are written at once */
         STRIP_BYTES = STRIP * WIDE * PIXEL_BYTES,
+        STRIPS = HIGH == 32 ? 2 : HIGH / STRIP, /* of a consumer */
+        WEIGHT_SLOTS = 8,
         WEIGHTS_AT = PIXEL_SLOTS * PIXEL_SLOT,
         STRIPS_AT = WEIGHTS_AT + WEIGHT_SLOTS * WEIGHT_SLOT,
-        BARRIERS_AT = STRIPS_AT + CONSUMERS * 2 * STRIP_BYTES,
+        BARRIERS_AT = STRIPS_AT + CONSUMERS * STRIPS * STRIP_BYTES,
         SHARED = BARRIERS_AT + 2 * (PIXEL_SLOTS + WEIGHT_SLOTS) * 8 + 1024 /* to align the first */
     };
 };
@@ -50,74 +51,10 @@ typedef struct {
     int n_groups; /* of 64 output channels */
     int n_items;  /* what blocks take one after the other */
     int columns, rows; /* of tiles */
+    int stagger;
 } Plan;
 
 /* ---- instructions ---- */
-
-static __device__ uint32_t shared_address(const void *p)
-{
-    return (uint32_t) __cvta_generic_to_shared(p);
-}
-
-static __device__ void barrier_init(uint32_t barrier, uint32_t count)
-{
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
-}
-
-static __device__ void expect_bytes(uint32_t barrier, uint32_t bytes)
-{
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-                 "r"(bytes)
-                 : "memory");
-}
-
-static __device__ void arrive(uint32_t barrier)
-{
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-
-static __device__ void await(uint32_t barrier, uint32_t phase)
-{
-    asm volatile("{\n.reg .pred done;\n"
-                 "again:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-                 "@!done bra again;\n}" ::"r"(barrier),
-                 "r"(phase)
-                 : "memory");
-}
-
-/* A box of pixels with margins: 64 channels from `channel`, its corner at (y, x). */
-static __device__ void copy_box(uint32_t to, const CUtensorMap *map, uint32_t barrier, int channel,
-                                int x, int y, int frame)
-{
-    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-                 " [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
-                 "l"(map), "r"(barrier), "r"(channel), "r"(x), "r"(y), "r"(frame)
-                 : "memory");
-}
-
-static __device__ void copy_bytes(uint32_t to, const void *from, uint32_t bytes, uint32_t barrier)
-{
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
-                 " [%0], [%1], %2, [%3];" ::"r"(to),
-                 "l"(from), "r"(bytes), "r"(barrier)
-                 : "memory");
-}
-
-static __device__ void write_box(const CUtensorMap *map, uint32_t from, int channel, int x, int y,
-                                 int frame)
-{
-    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group"
-                 " [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),
-                 "r"(from), "r"(channel), "r"(x), "r"(y), "r"(frame)
-                 : "memory");
-    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-}
-
-/* Until all but the last `PENDING` boxes of this thread have been read from shared memory. */
-template <int PENDING> static __device__ void await_writes()
-{
-    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
-}
 
 static __device__ void group_barrier(int group)
 {
@@ -262,21 +199,7 @@ static __device__ void multiply(float (&d)[64], uint64_t a, uint64_t b, bool add
                  : "l"(a), "l"(b), "r"((int) add));
 }
 
-/* ---- rings ---- */
-
-/* The next slot of a ring, and which time around it is. */
-template <int SLOTS> struct Ring {
-    int slot = 0;
-    uint32_t phase = 0;
-
-    __device__ void advance()
-    {
-        if (++slot == SLOTS) {
-            slot = 0;
-            phase ^= 1;
-        }
-    }
-};
+/* ---- shared memory ---- */
 
 /* Shared memory, as addresses. */
 template <int HIGH> struct Memory {
@@ -290,7 +213,7 @@ template <int HIGH> struct Memory {
     }
     __device__ uint32_t strip(int group, int i) const
     {
-        return base + Size::STRIPS_AT + (group * 2 + i) * Size::STRIP_BYTES;
+        return base + Size::STRIPS_AT + (group * Size::STRIPS + i) * Size::STRIP_BYTES;
     }
     __device__ uint32_t pixels_full(int slot) const 
     {
@@ -337,7 +260,7 @@ template <int HIGH> struct Producer {
     const Plan &p;
     Memory<HIGH> memory;
     Ring<PIXEL_SLOTS> pixels;
-    Ring<WEIGHT_SLOTS> weights;
+    Ring<Sizes<HIGH>::WEIGHT_SLOTS> weights;
 
     __device__ void give_pixels(const CUtensorMap *map, const Task &t, int channel)
     {
@@ -392,16 +315,14 @@ template <int HIGH> struct Consumer {
     bool leader;      /* the one thread of the four warps that writes */
     bool first_lane;  /* of a warp: each has read for itself, and releases for itself */
     Ring<PIXEL_SLOTS> pixels;
-    Ring<WEIGHT_SLOTS> weights;
-    uint32_t read_weights = 0, read_pixels = 0; /* to be released once the products are done */
+    Ring<Sizes<HIGH>::WEIGHT_SLOTS> weights;
+    bool waits = true;
+    uint32_t read_weights = 0; /* of the tap before: to be released once its products are done */
 
-    __device__ void release()
+    __device__ void release(uint32_t empty)
     {
-        if (first_lane && read_weights)
-            arrive(read_weights);
-        if (first_lane && read_pixels)
-            arrive(read_pixels);
-        read_weights = read_pixels = 0;
+        if (first_lane && empty)
+            arrive(empty);
     }
 
     /* Slots that are there for the other consumer are passed by. */
@@ -430,9 +351,9 @@ template <int HIGH> struct Consumer {
         return slot;
     }
 
-    /* One tap: at row and column of the margins' square. */
-    __device__ void add_tap(float (&sums)[4 * HIGH], int pixel_slot, int row, int column, bool first,
-                            bool last)
+    /* The products of one tap, at row and column of the margins' square, are under way. Returns the
+     * slot of its weights. */
+    __device__ int begin_tap(float (&sums)[4 * HIGH], int pixel_slot, int row, int column, bool first)
     {
         int slot = take_weights();
         asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -443,10 +364,19 @@ template <int HIGH> struct Consumer {
         for (int k = 0; k < CHANNELS / 16; k++)
             multiply(sums, a + k * 2, b + k * 2, !first || k > 0);
         asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-        asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory"); /* the tap before is done */
-        release();
-        read_weights = memory.weights_empty(slot);
-        read_pixels = last ? memory.pixels_empty(pixel_slot) : 0;
+        return slot;
+    }
+
+    /* The last tap of some pixels gives them back at once: the producer may be waiting for their slot
+     * before it goes on to further weights. */
+    __device__ void last_tap(float (&sums)[4 * HIGH], int pixel_slot, int row, int column)
+    {
+        int slot = begin_tap(sums, pixel_slot, row, column, false);
+        asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+        release(read_weights);
+        release(memory.weights_empty(slot));
+        release(memory.pixels_empty(pixel_slot));
+        read_weights = 0;
     }
 
     __device__ void add_all(float (&sums)[4 * HIGH], const Task &t)
@@ -455,20 +385,26 @@ template <int HIGH> struct Consumer {
         int n_taps = lf_conv_taps(l);
         int top = l.side == 2 ? t.filter / 2 : 0, left = l.side == 2 ? t.filter % 2 : 0;
         for (int chunk = 0; chunk < l.n_chunks; chunk++) {
-            int slot = take_pixels(!p.n_pairs);
-            int row = top, column = left;
-            for (int tap = 0; tap < n_taps; tap++) {
-                add_tap(sums, slot, row, column, chunk == 0 && tap == 0, tap == n_taps - 1);
+            int pixel_slot = take_pixels(!p.n_pairs), row = top, column = left;
+            for (int tap = 0; tap < n_taps - 1; tap++) {
+                int slot = begin_tap(sums, pixel_slot, row, column, chunk == 0 && tap == 0);
+                asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory"); /* the tap before */
+                release(read_weights);
+                read_weights = memory.weights_empty(slot);
+                if (waits && tap + 1 == p.stagger) {
+                    waits = false;
+                    if (index == 0)
+                        asm volatile("bar.arrive 3, 256;" ::: "memory");
+                }
                 if (++column == left + l.side) {
                     column = left;
                     row++;
                 }
             }
+            last_tap(sums, pixel_slot, row, column);
         }
         if (c.residual)
             add_residual(sums);
-        asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-        release();
     }
 
     /* Each consumer has pixels of its own here. Where pixels belong to both otherwise, the slot of the
@@ -480,17 +416,16 @@ template <int HIGH> struct Consumer {
             if (index == 0)
                 other.advance();
             await(memory.pixels_full(other.slot), other.phase);
-            if (first_lane)
-                arrive(memory.pixels_empty(other.slot));
+            release(memory.pixels_empty(other.slot));
         }
-        add_tap(sums, take_pixels(true), 1, 1, false, true);
+        last_tap(sums, take_pixels(true), 1, 1);
     }
 
     /* Some rows at a time through shared memory, where they turn from [channel, pixel] to [pixel,
      * channel], to out. */
     __device__ void write(const float (&sums)[4 * HIGH], const Task &t)
     {
-        enum { STRIP = Sizes<HIGH>::STRIP };
+        enum { STRIP = Sizes<HIGH>::STRIP, STRIPS = Sizes<HIGH>::STRIPS };
         int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % WARPS;
         int channel = t.group * CHANNELS + warp * 16 + lane / 4;
         float above = c.bias && channel < c.layout.n_out ? c.bias[channel] : 0.0f;
@@ -502,9 +437,9 @@ template <int HIGH> struct Consumer {
 #pragma unroll
         for (int strip = 0; strip < HIGH / STRIP; strip++) {
             if (leader)
-                await_writes<1>();
+                await_writes<STRIPS - 1>();
             group_barrier(index);
-            uint32_t to = memory.strip(index, strip % 2);
+            uint32_t to = memory.strip(index, strip % STRIPS);
 #pragma unroll
             for (int pair = 0; pair < STRIP / 2; pair++) {
                 const float *s = sums + strip * (STRIP * 4) + pair * 8;
@@ -542,7 +477,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
             barrier_init(memory.pixels_full(i), 1);
             barrier_init(memory.pixels_empty(i), WARPS * (p.n_pairs ? CONSUMERS : 1));
         }
-        for (int i = 0; i < WEIGHT_SLOTS; i++) {
+        for (int i = 0; i < Sizes<HIGH>::WEIGHT_SLOTS; i++) {
             barrier_init(memory.weights_full(i), 1);
             barrier_init(memory.weights_empty(i), WARPS * (p.n_pairs ? 1 : CONSUMERS));
         }
@@ -563,6 +498,8 @@ static __global__ void __launch_bounds__(THREADS, 1)
         for (int item = blockIdx.x; item < p.n_items; item += gridDim.x) {
             Task task = task_of<HIGH>(c, p, item, consumer.index);
             float sums[4 * HIGH];
+            if (p.stagger && consumer.waits && consumer.index == 1)
+                asm volatile("bar.sync 3, 256;" ::: "memory");
             consumer.add_all(sums, task);
             consumer.write(sums, task);
         }
@@ -573,32 +510,19 @@ static __global__ void __launch_bounds__(THREADS, 1)
 
 /* ---- launching ---- */
 
-/* [f, h, w, n]: pixels and lines lie `step` of their own size apart (2: every second one). */
-static bool map_of(LfCuda *cuda, CUtensorMap *map, const __half *data, int n, const LfConvolution *c,
-                   int step, int box_columns, int box_rows)
-{
-    uint64_t pixel = (uint64_t) n * sizeof(__half), line = pixel * c->w * step;
-    const uint64_t shape[] = {(uint64_t) n, (uint64_t) c->w, (uint64_t) c->h, (uint64_t) c->frames};
-    const uint64_t strides[] = {pixel * step, line * step, line * step * c->h};
-    const uint32_t box[] = {CHANNELS, (uint32_t) box_columns, (uint32_t) box_rows, 1};
-    return lf_cuda_tensor_map(cuda, map, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, (void *) data, 4, shape,
-                              strides, box);
-}
-
 template <int HIGH> static bool maps_of(LfCuda *cuda, Plan *p, const LfConvolution *c)
 {
     const LfConvLayout *l = &c->layout;
-    int step = l->n_filters == 4 ? 2 : 1;
-    bool made = map_of(cuda, &p->x, c->x, c->n_x, c, 1, ROW, HIGH + 2);
+    int f = c->frames, h = c->h, w = c->w, step = l->n_filters == 4 ? 2 : 1;
+    bool made = lf_conv_map(cuda, &p->x, c->x, c->n_x, f, h, w, 1, ROW, HIGH + 2);
     if (c->past)
-        made = made && map_of(cuda, &p->past, c->past, c->n_past, c, 1, ROW, HIGH + 2);
+        made &= lf_conv_map(cuda, &p->past, c->past, c->n_past, f, h, w, 1, ROW, HIGH + 2);
     if (c->residual)
-        made = made && map_of(cuda, &p->residual, (const __half *) c->residual, l->n_out, c, 1, ROW,
-                              HIGH + 2);
+        made &= lf_conv_map(cuda, &p->residual, c->residual, l->n_out, f, h, w, 1, ROW, HIGH + 2);
     for (int i = 0; i < l->n_filters; i++) {
-        int64_t first = ((int64_t) (i / 2) * step * c->w + i % 2) * l->n_out;
-        made = made && map_of(cuda, &p->out[i], (const __half *) c->out + first, l->n_out, c, step,
-                              WIDE, Sizes<HIGH>::STRIP);
+        int64_t first = ((int64_t) (i / 2) * step * w + i % 2) * l->n_out;
+        made &= lf_conv_map(cuda, &p->out[i], (const __half *) c->out + first, l->n_out, f, h, w,
+                            step, WIDE, Sizes<HIGH>::STRIP);
     }
     return made;
 }
@@ -622,6 +546,7 @@ template <int HIGH> static bool launch(LfCuda *cuda, const LfConvolution *c)
     if (!maps_of<HIGH>(cuda, &p, c))
         return false;
     divide(&p, c, HIGH);
+    p.stagger = !p.n_pairs && getenv("LFC_STAGGER") ? atoi(getenv("LFC_STAGGER")) : 0;
     cudaFuncSetAttribute(conv_hopper<HIGH>, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED);
     int n_blocks = MIN(p.n_items, cuda->n_multiprocessors);
     conv_hopper<HIGH><<<n_blocks, THREADS, SHARED, cuda->stream>>>(*c, p);
@@ -631,14 +556,14 @@ template <int HIGH> static bool launch(LfCuda *cuda, const LfConvolution *c)
 static bool serves(const LfConvolution *c)
 {
     bool apart = !c->past || c->n_x % CHANNELS == 0; /* no chunk of channels is of both */
-    return apart && !c->layout.narrow && !c->f32 && c->layout.n_out % 8 == 0;
+    return apart && !c->f32 && c->layout.n_out % 8 == 0;
 }
 
 /* Tiles whose last round over all multiprocessors is not nearly empty; high ones read less. */
 static int best_height(const LfCuda *cuda, const LfConvolution *c)
 {
     static const int heights[] = {32, 24, 20, 16};
-    enum { OVERHEAD = 3 }; /* of a tile, in rows */
+    enum { OVERHEAD = 8 }; /* of a tile, in rows */
     int best = 0, least = 0;
     for (int i = 0; i < (int) G_N_ELEMENTS(heights); i++) {
         Plan p;
@@ -655,6 +580,8 @@ static int best_height(const LfCuda *cuda, const LfConvolution *c)
 
 bool lf_cuda_conv_sm90(LfCuda *cuda, const LfConvolution *c)
 {
+    if (c->layout.narrow)
+        return lf_cuda_conv_narrow_sm90(cuda, c);
     if (!serves(c))
         return false;
     int height = best_height(cuda, c);

@@ -9,16 +9,14 @@
  * engine fill a ring of stages (128 bytes of each row of x and W), and two groups of four warps
  * multiply them, each 64 rows, sums in registers. The second group starts some stages behind the first
  * and neither waits for the other, so that one multiplies while the other writes its results. Blocks
- * come in pairs where that fits: a pair has two tiles below each other, each block fetches half of
- * their piece of W, and the copy engine writes it to both.
+ * come in pairs: a pair has two tiles below each other, each block fetches half of their piece of W, and
+ * the copy engine writes it to both.
  *
  * E4M3 results: the scale of a row must be known before its last sum is. By Cauchy and Schwarz no value
  * exceeds ‖x_m‖·max‖W_n‖ + max|bias|, and |gelu(v)|, |silu(v)| ≤ |v|. That is several times too
  * much, which costs a floating-point type nothing but range.
  */
 #include "device.cuh"
-
-#include <initializer_list>
 
 enum {
     ROWS = 128,          /* of a tile */
@@ -39,12 +37,13 @@ typedef struct {
     float weight_norm;
     LfActivation activation;
     int n_rows, n_in, n_out;
-    int tiles_down, tiles_across; /* down: of pairs where blocks come in pairs */
+    int lag;
+    int tiles_down, tiles_across;
 } Job;
 
 __host__ __device__ static constexpr int stages_for(int columns)
 {
-    return columns > 224 ? 4 : 5;
+    return columns > 192 ? 4 : 5;
 }
 
 __host__ __device__ static constexpr int stage_size(int columns)
@@ -52,8 +51,18 @@ __host__ __device__ static constexpr int stage_size(int columns)
     return (ROWS + columns) * STAGE_ROW;
 }
 
+/* Results of 16 rows, 128 bytes each, on their way to memory. */
+enum { SHEET = 16 * 128 };
+
+/* How many each warp has: what the ring leaves. */
+__host__ __device__ static constexpr int sheets_for(int columns)
+{
+    return columns > 224 ? 2 : 3;
+}
+
 /* What a block keeps behind the ring. */
 template <int COLUMNS> struct Around {
+    uint8_t sheets[8][sheets_for(COLUMNS)][SHEET]; /* of each warp that multiplies */
     float2 column[COLUMNS]; /* factor and addend of each column of the tile */
     float largest[8];       /* of the bias, of each warp that multiplies */
     uint64_t full[stages_for(COLUMNS)], empty[stages_for(COLUMNS)];
@@ -71,13 +80,6 @@ __device__ static uint32_t cluster_rank()
     uint32_t rank;
     asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
     return rank;
-}
-
-__device__ static uint32_t cluster_size()
-{
-    uint32_t size;
-    asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(size));
-    return size;
 }
 
 __device__ static void cluster_meet()
@@ -101,7 +103,7 @@ __device__ static void barrier_arrive(uint32_t barrier, uint32_t rank)
 {
     asm volatile("{\n\t.reg .b32 there;\n\t"
                  "mapa.shared::cluster.u32 there, %0, %1;\n\t"
-                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n\t}" ::"r"(barrier),
+                 "mbarrier.arrive.shared::cluster.b64 _, [there];\n\t}" ::"r"(barrier),
                  "r"(rank)
                  : "memory");
 }
@@ -110,18 +112,25 @@ __device__ static void barrier_wait(uint32_t barrier, uint32_t phase)
 {
     asm volatile("{\n\t.reg .pred done;\n"
                  "again:\n\t"
-                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n\t"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n\t"
                  "@!done bra again;\n\t}" ::"r"(barrier),
                  "r"(phase)
                  : "memory");
 }
+
+/* Group 1 waits for group 0, which does not wait. */
+__device__ static void lead_wait() { asm volatile("bar.sync 3, 256;" ::: "memory"); }
+__device__ static void lead_tell() { asm volatile("bar.arrive 3, 256;" ::: "memory"); }
+
+/* Until the kernel before has ended and its results are there. */
+__device__ static void predecessor_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 
 __device__ static void group_meet(int group)
 {
     asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 }
 
-/* A box of a matrix into shared memory; of all blocks in `blocks`, where there are several. */
+/* A box of a matrix into shared memory; into that of both blocks of the pair. */
 __device__ static void fetch(uint32_t dst, const CUtensorMap *map, int column, int row,
                              uint32_t barrier)
 {
@@ -139,6 +148,24 @@ __device__ static void fetch_for_both(uint32_t dst, const CUtensorMap *map, int 
                  "l"(map), "r"(column), "r"(row), "r"(barrier), "h"((uint16_t) 3)
                  : "memory");
 }
+
+/* A box of shared memory into a matrix: clipped at its edges. What ordinary instructions have written
+ * has to be ordered before it (sheet_written). The same thread waits until no more than PENDING boxes
+ * are still to be read. */
+__device__ static void send(const CUtensorMap *map, int column, int row, uint32_t src)
+{
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];\n\t"
+                 "cp.async.bulk.commit_group;" ::"l"(map),
+                 "r"(column), "r"(row), "r"(src)
+                 : "memory");
+}
+
+template <int PENDING> __device__ static void sent_wait()
+{
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
+}
+
+__device__ static void all_sent_wait() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 
 /* How the tensor cores find rows of 128 swizzled bytes, eight of which make 1024. */
 __device__ static uint64_t descriptor(uint32_t address)
@@ -206,17 +233,32 @@ template <typename T> __device__ static void multiply(float (&d)[112], uint64_t 
 /* ---- which tile comes when ---- */
 
 typedef struct {
-    int down, across;
+    int row, column; /* of this block's tile */
+    bool shared;     /* the pair has tiles below each other: their piece of the weight is the same */
 } Tile;
 
-/* In bands of BAND tiles, column after column. */
-__device__ static Tile tile_at(const Job &job, int index, int size)
+/* Pairs of tiles below each other in bands of BAND tiles, column after column; then, where a single row of
+ * tiles is left, pairs of neighbours of that (the last may have a tile beyond the edge). */
+__device__ static Tile tile_at(const Job &job, int index, int rank)
 {
-    int band = BAND / size, in_band = band * job.tiles_across;
-    int first = index / in_band * band, within = index % in_band;
-    int height = min(band, job.tiles_down - first);
-    Tile tile = {first + within % height, within / height};
+    int pairs_down = job.tiles_down / 2, in_band = BAND / 2 * job.tiles_across;
+    int first = index / in_band * (BAND / 2), within = index % in_band;
+    int height = min(BAND / 2, pairs_down - first);
+    Tile tile;
+    tile.shared = index < pairs_down * job.tiles_across;
+    if (tile.shared) {
+        tile.row = 2 * (first + within % height) + rank;
+        tile.column = within / height;
+    } else {
+        tile.row = 2 * pairs_down;
+        tile.column = 2 * (index - pairs_down * job.tiles_across) + rank;
+    }
     return tile;
+}
+
+__host__ __device__ static int pairs_of(const Job &job)
+{
+    return job.tiles_down / 2 * job.tiles_across + job.tiles_down % 2 * ((job.tiles_across + 1) / 2);
 }
 
 /* A place in the ring, and how often it has come round (one bit). */
@@ -238,59 +280,72 @@ template <int ELEMENT, int COLUMNS>
 __device__ static void fetch_all(const CUtensorMap *x_map, const CUtensorMap *weight_map,
                                  const Job &job, uint32_t ring, uint32_t full, uint32_t empty)
 {
-    constexpr int STAGES = stages_for(COLUMNS), STEP = STAGE_ROW / ELEMENT;
-    int size = cluster_size(), rank = cluster_rank();
-    int n_tiles = job.tiles_down * job.tiles_across, part = COLUMNS / size;
+    constexpr int STAGES = stages_for(COLUMNS), STEP = STAGE_ROW / ELEMENT, HALF = COLUMNS / 2;
+    int rank = cluster_rank(), n_pairs = pairs_of(job);
     Place<STAGES> place = {0, 1}; /* the ring is empty: phase 1 is the one before the first */
-    for (int index = blockIdx.x / size; index < n_tiles; index += gridDim.x / size) {
-        Tile tile = tile_at(job, index, size);
-        int row = (tile.down * size + rank) * ROWS, column = tile.across * COLUMNS + rank * part;
+    for (int index = blockIdx.x / 2; index < n_pairs; index += gridDim.x / 2) {
+        Tile tile = tile_at(job, index, rank);
+        int row = tile.row * ROWS, column = tile.column * COLUMNS;
         for (int at = 0; at < job.n_in; at += STEP, place.next()) {
             uint32_t x = ring + place.stage * stage_size(COLUMNS);
             uint32_t weight = x + ROWS * STAGE_ROW, ready = full + 8 * place.stage;
             barrier_wait(empty + 8 * place.stage, place.phase);
             barrier_expect(ready, stage_size(COLUMNS));
             fetch(x, x_map, at, row, ready);
-            if (size == 1)
+            if (tile.shared) {
+                fetch_for_both(weight + rank * HALF * STAGE_ROW, weight_map, at,
+                               column + rank * HALF, ready);
+            } else {
                 fetch(weight, weight_map, at, column, ready);
-            else
-                fetch_for_both(weight + rank * part * STAGE_ROW, weight_map, at, column, ready);
+                fetch(weight + HALF * STAGE_ROW, weight_map, at, column + HALF, ready);
+            }
         }
     }
 }
 
 /* ---- multiplying ---- */
 
+/* The ring as those see it who multiply. */
+template <int COLUMNS> struct Ring {
+    uint32_t memory, full, empty;
+    Place<stages_for(COLUMNS)> place;
+
+    /* Both blocks of the pair fetch into the stage before this place: each is told that it is free. */
+    __device__ void give_back()
+    {
+        int before = place.stage == 0 ? stages_for(COLUMNS) - 1 : place.stage - 1;
+        if (threadIdx.x % 32 < 2)
+            barrier_arrive(empty + 8 * before, threadIdx.x % 32);
+    }
+};
+
 /* The sums over stages [first, end) of a tile. A stage is given back when its products have ended, one
  * stage later. */
 template <int ELEMENT, int COLUMNS>
 __device__ __forceinline__ static void multiply_stages(float (&sums)[COLUMNS / 2], int first, int end,
-                                                       Place<stages_for(COLUMNS)> &place,
-                                                       uint32_t ring, uint32_t full, uint32_t empty,
-                                                       int group, uint32_t size)
+                                                       Ring<COLUMNS> &ring, int group)
 {
-    constexpr int STAGES = stages_for(COLUMNS);
+#pragma unroll 1
     for (int k = first; k < end; k++) {
-        uint32_t base = ring + place.stage * stage_size(COLUMNS);
+        uint32_t base = ring.memory + ring.place.stage * stage_size(COLUMNS);
         uint64_t a = descriptor(base + group * 64 * STAGE_ROW);
         uint64_t b = descriptor(base + ROWS * STAGE_ROW);
-        barrier_wait(full + 8 * place.stage, place.phase);
+        barrier_wait(ring.full + 8 * ring.place.stage, ring.place.phase);
         products_begin();
 #pragma unroll
         for (int i = 0; i < STAGE_ROW / 32; i++) /* descriptors count 16 bytes */
             multiply<Pack<uint8_t, ELEMENT>>(sums, a + 2 * i, b + 2 * i, k | i);
         products_commit();
         products_wait<1>();
-        int before = place.stage == 0 ? STAGES - 1 : place.stage - 1;
-        if (k > 0 && threadIdx.x % 32 < size)
-            barrier_arrive(empty + 8 * before, threadIdx.x % 32);
-        place.next();
+        if (k > 0)
+            ring.give_back();
+        ring.place.next();
     }
 }
 
 /* ---- what the sums become ---- */
 
-/* gelu with the tensor cores' companion of tanh, which is right to 2⁻¹¹. */
+/* gelu with the special function unit's tanh, which is right to 2⁻¹¹. */
 __device__ static float gelu_fast(float x)
 {
     float half = 0.5f * x, t;
@@ -299,142 +354,243 @@ __device__ static float gelu_fast(float x)
     return half + half * t;
 }
 
-__device__ static float activated(float x, LfActivation activation)
-{
-    if (activation == LF_ACT_GELU_TANH)
-        return gelu_fast(x);
-    return activation == LF_ACT_SILU ? silu(x) : x;
-}
-
-/* Four words of each of four neighbouring lanes, transposed: lane q gets word q of them all. */
-__device__ static void transpose_quad(uint32_t (&w)[4])
-{
-    bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
-    uint32_t keep0 = high ? w[2] : w[0], keep1 = high ? w[3] : w[1];
-    uint32_t far0 = __shfl_xor_sync(0xffffffffu, high ? w[0] : w[2], 2);
-    uint32_t far1 = __shfl_xor_sync(0xffffffffu, high ? w[1] : w[3], 2);
-    uint32_t own = odd ? keep1 : keep0, far = odd ? far1 : far0;
-    uint32_t next = __shfl_xor_sync(0xffffffffu, odd ? keep0 : keep1, 1);
-    uint32_t far_next = __shfl_xor_sync(0xffffffffu, odd ? far0 : far1, 1);
-    uint32_t a = odd ? next : own, b = odd ? own : next;
-    uint32_t c = odd ? far_next : far, d = odd ? far : far_next;
-    w[0] = high ? c : a;
-    w[1] = high ? d : b;
-    w[2] = high ? a : c;
-    w[3] = high ? b : d;
-}
-
 __device__ static uint32_t pack_bf16(float low, float high)
 {
     __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
     return *(uint32_t *) &pair;
 }
 
-__device__ static uint32_t pack_low(float a, float b, float c, float d)
+/* E4M3 of v·by. */
+__device__ static uint16_t low_of(float2 v, float by)
 {
-    uint32_t low = __nv_cvt_float2_to_fp8x2(make_float2(a, b), __NV_SATFINITE, __NV_E4M3);
-    uint32_t high = __nv_cvt_float2_to_fp8x2(make_float2(c, d), __NV_SATFINITE, __NV_E4M3);
-    return low | high << 16;
+    uint16_t low;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %2, %1;" : "=h"(low) : "f"(v.x * by), "f"(v.y * by));
+    return low;
 }
 
-/* One thread's part of a tile: rows `row` and row + 8, of every eight columns two. */
+/* E4M3 of gelu(v)·by in halves: v² may be infinite, whose tanh is 1; v·by / 2 is at most 224. */
+__device__ static uint16_t low_gelu_of(float2 v, float by)
+{
+    __half2 x = __floats2half2_rn(v.x, v.y);
+    __half2 half = __floats2half2_rn(v.x * (0.5f * by), v.y * (0.5f * by));
+    __half2 z = __hmul2(x, __hfma2(__hmul2(x, x), __float2half2_rn(0.0356774081f),
+                                   __float2half2_rn(0.7978845608f)));
+    uint32_t t;
+    asm("tanh.approx.f16x2 %0, %1;" : "=r"(t) : "r"(*(uint32_t *) &z));
+    __half2 result = __hfma2(half, *(__half2 *) &t, half);
+    uint16_t low;
+    asm("cvt.rn.satfinite.e4m3x2.f16x2 %0, %1;" : "=h"(low) : "r"(*(uint32_t *) &result));
+    return low;
+}
+
+/* Four times eight rows of 16 bytes, as the tensor cores spread them over a warp's registers: in each,
+ * lane 4i + q has word q of row i. */
+__device__ static void matrices_store(uint32_t at, const uint32_t (&w)[4])
+{
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at),
+                 "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3])
+                 : "memory");
+}
+
+__device__ static void matrices_load(uint32_t (&w)[4], uint32_t at)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3])
+                 : "r"(at)
+                 : "memory");
+}
+
+/* A warp's sheet: 16 rows of 8 units of 16 bytes, swizzled as the copy engine has it, so that neither
+ * the tensor cores' order of results nor that of memory meets a bank twice. */
+__device__ static uint32_t unit_of(uint32_t sheet, int row, int unit)
+{
+    return sheet + row * 128 + ((unit ^ row % 8) << 4);
+}
+
+__device__ static uint4 unit_load(uint32_t at)
+{
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "r"(at)
+                 : "memory");
+    return v;
+}
+
+__device__ static void unit_store(uint32_t at, uint4 v)
+{
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(v.x), "r"(v.y), "r"(v.z),
+                 "r"(v.w)
+                 : "memory");
+}
+
+/* One warp's part of a tile: 16 rows. */
 typedef struct {
-    int row, column;     /* of the tile's upper left, its warp's and quad's row included */
-    float scale[2];      /* of x's rows */
-    float low_factor[2]; /* 1 / the scales of the result's rows */
+    int row, column;     /* of its upper left */
+    float scale[2];      /* of x's rows lane / 4 and lane / 4 + 8 */
+    float low_factor[2]; /* 1 / the scales of these rows of the result */
+    uint32_t sheets;     /* the warp's */
 } Part;
 
-/* Two values side by side: sums i and i + 1 of the thread, in column `at` of the tile. */
-template <int ELEMENT>
-__device__ static float2 valued(const Job &job, const Part &part, const float2 *columns, float s0,
-                                float s1, int half, int at)
+/* Sheet `i`, which its last contents have left. */
+template <int COLUMNS> __device__ static uint32_t free_sheet(const Part &part, int i)
 {
-    float4 around = *(const float4 *) (columns + at); /* factor, addend; factor, addend */
-    if (ELEMENT == 1) {
-        s0 *= part.scale[half];
-        s1 *= part.scale[half];
-    }
-    return make_float2(activated(s0 * around.x + around.y, job.activation),
-                       activated(s1 * around.z + around.w, job.activation));
+    if (threadIdx.x % 32 == 0)
+        sent_wait<sheets_for(COLUMNS) - 1>();
+    __syncwarp();
+    return part.sheets + i % sheets_for(COLUMNS) * SHEET;
 }
 
-/* Where lane q of a quad stands: 16 bytes of row `half`, or NULL beyond the edges. */
-template <typename T>
-__device__ static uint4 *place_of(const Job &job, const Part &part, int half, int at)
+/* The sheet to columns from `at` of the tile. */
+__device__ static void send_sheet(const CUtensorMap *out_map, const Part &part, int at,
+                                  uint32_t sheet)
 {
-    int row = part.row + 8 * half, column = part.column + at;
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncwarp();
+    if (threadIdx.x % 32 == 0)
+        send(out_map, part.column + at, part.row, sheet);
+}
+
+/* How a warp's lanes share `BYTES` of 16 rows, 64 or 128: pass by pass, 16 bytes each. */
+template <int BYTES> struct Share {
+    static constexpr int UNITS = BYTES / 16, PASSES = 16 * UNITS / 32;
+    __device__ static int row(int pass) { return pass * (32 / UNITS) + threadIdx.x % 32 / UNITS; }
+    __device__ static int unit() { return threadIdx.x % UNITS; }
+};
+
+/* The lane's 16 bytes of a pass, `at` columns into the tile, or NULL beyond the edges. */
+template <int WIDTH>
+__device__ static uint4 *place_of(const Job &job, const Part &part, int at, int pass)
+{
+    typedef Share<2 * WIDTH> Lanes;
+    int row = part.row + Lanes::row(pass), column = part.column + at + Lanes::unit() * 8;
     bool inside = row < job.n_rows && column < job.n_out;
-    return inside ? (uint4 *) ((T *) job.out + (int64_t) row * job.n_out + column) : NULL;
+    return inside ? (uint4 *) ((bf16 *) job.out + (int64_t) row * job.n_out + column) : NULL;
 }
 
-template <int COLUMNS>
-__device__ __forceinline__ static void load_residual(uint4 (&x)[COLUMNS / 16], const Job &job,
-                                                     const Part &part)
+/* sum·scale·factor + addend of two columns side by side. */
+template <int ELEMENT>
+__device__ static float2 valued(float s0, float s1, float scale, float4 around)
 {
-#pragma unroll
-    for (int i = 0; i < COLUMNS / 16; i++) {
-        const uint4 *at = place_of<bf16>(job, part, i % 2, i / 2 * 32 + threadIdx.x % 4 * 8);
-        x[i] = at ? *at : make_uint4(0, 0, 0, 0);
+    if (ELEMENT == 1) {
+        s0 *= scale;
+        s1 *= scale;
     }
+    return make_float2(s0 * around.x + around.y, s1 * around.z + around.w);
 }
 
-template <int ELEMENT, int COLUMNS, bool ADD>
-__device__ __forceinline__ static void store_bf16(const float (&sums)[COLUMNS / 2],
-                                                  const uint4 (&x)[ADD ? COLUMNS / 16 : 1],
-                                                  const Job &job, const Part &part,
-                                                  const float2 *columns)
+/* Factors and addends of this lane's columns of N times eight, from column `at` of the tile. */
+template <int N>
+__device__ static void load_around(float4 (&around)[N], const float2 *columns, int at)
 {
-    int q = threadIdx.x % 4;
 #pragma unroll
-    for (int i = 0; i < COLUMNS / 16; i++) {
-        int half = i % 2, at = i / 2 * 32;
-        uint32_t words[4], old[4] = {};
-        if (ADD) {
-            old[0] = x[ADD ? i : 0].x, old[1] = x[ADD ? i : 0].y;
-            old[2] = x[ADD ? i : 0].z, old[3] = x[ADD ? i : 0].w;
-            transpose_quad(old);
-        }
+    for (int i = 0; i < N; i++)
+        around[i] = *(const float4 *) (columns + at + 8 * i + threadIdx.x % 4 * 2);
+}
+
+/* Columns [AT, AT + WIDTH) of the result, WIDTH 64 or 32; x: what they are added to. */
+template <int ELEMENT, int COLUMNS, int AT, int WIDTH, bool GELU, bool ADD>
+__device__ __forceinline__ static void store_bf16(const float (&sums)[COLUMNS / 2], const uint4 *x,
+                                                  const CUtensorMap *out_map, const Job &job,
+                                                  const Part &part, const float2 *columns)
+{
+    typedef Share<2 * WIDTH> Lanes;
+    float4 around[WIDTH / 8];
+    load_around(around, columns, AT);
+    uint32_t sheet = free_sheet<COLUMNS>(part, AT / 64);
+    uint32_t mine = unit_of(sheet, threadIdx.x % 16, threadIdx.x % 32 / 16);
+    if (ADD) {
 #pragma unroll
-        for (int b = 0; b < 4; b++) {
-            int sum = (i / 2 * 4 + b) * 4 + half * 2;
-            float2 v = valued<ELEMENT>(job, part, columns, sums[sum], sums[sum + 1], half,
-                                       at + 8 * b + 2 * q);
-            if (ADD) {
-                v.x += __uint_as_float(old[b] << 16);
-                v.y += __uint_as_float(old[b] & 0xffff0000u);
-            }
-            words[b] = pack_bf16(v.x, v.y);
-        }
-        transpose_quad(words);
-        uint4 *to = place_of<bf16>(job, part, half, at + 8 * q);
-        if (to)
-            *to = make_uint4(words[0], words[1], words[2], words[3]);
+        for (int i = 0; i < Lanes::PASSES; i++)
+            unit_store(unit_of(sheet, Lanes::row(i), Lanes::unit()), x[i]);
+        __syncwarp();
     }
-}
-
-template <int ELEMENT, int COLUMNS>
-__device__ __forceinline__ static void store_low(const float (&sums)[COLUMNS / 2], const Job &job,
-                                                 const Part &part, const float2 *columns)
-{
-    int q = threadIdx.x % 4;
 #pragma unroll
-    for (int i = 0; i < COLUMNS / 32; i++) {
-        int half = i % 2, at = i / 2 * 64;
-        float by = part.low_factor[half];
+    for (int pair = 0; pair < WIDTH / 16; pair++) {
         uint32_t w[4];
+        if (ADD)
+            matrices_load(w, mine ^ pair << 5);
 #pragma unroll
-        for (int b = 0; b < 4; b++) { /* two times eight columns */
-            int sum = (i / 2 * 8 + 2 * b) * 4 + half * 2, column = at + 16 * b + 2 * q;
-            float2 u = valued<ELEMENT>(job, part, columns, sums[sum], sums[sum + 1], half, column);
-            float2 v = valued<ELEMENT>(job, part, columns, sums[sum + 4], sums[sum + 5], half,
-                                       column + 8);
-            w[b] = pack_low(u.x * by, u.y * by, v.x * by, v.y * by);
+        for (int i = 0; i < 4; i++) { /* eight columns, then eight; of each, upper rows, then lower */
+            int block = 2 * pair + i / 2, sum = AT / 2 + 4 * block + i % 2 * 2;
+            float2 v = valued<ELEMENT>(sums[sum], sums[sum + 1], part.scale[i % 2], around[block]);
+            if (GELU)
+                v = make_float2(gelu_fast(v.x), gelu_fast(v.y));
+            if (ADD) {
+                v.x += __uint_as_float(w[i] << 16);
+                v.y += __uint_as_float(w[i] & 0xffff0000u);
+            }
+            w[i] = pack_bf16(v.x, v.y);
         }
-        transpose_quad(w);
-        uint4 *to = place_of<fp8>(job, part, half, at + 16 * q);
+        matrices_store(mine ^ pair << 5, w);
+    }
+    if (WIDTH == 64) {
+        send_sheet(out_map, part, AT, sheet);
+        return;
+    }
+    __syncwarp(); /* half a sheet: a box would be too wide */
+#pragma unroll
+    for (int i = 0; i < Lanes::PASSES; i++) {
+        uint4 v = unit_load(unit_of(sheet, Lanes::row(i), Lanes::unit()));
+        uint4 *to = place_of<WIDTH>(job, part, AT, i);
         if (to)
-            *to = make_uint4(__byte_perm(w[0], w[1], 0x5410), __byte_perm(w[2], w[3], 0x5410),
-                             __byte_perm(w[0], w[1], 0x7632), __byte_perm(w[2], w[3], 0x7632));
+            *to = v;
+    }
+    __syncwarp();
+}
+
+/* Columns [AT, AT + 128) as E4M3: pairs of bytes into their places. */
+template <int COLUMNS, int AT, bool GELU>
+__device__ __forceinline__ static void store_low(const float (&sums)[COLUMNS / 2],
+                                                 const CUtensorMap *out_map, const Part &part,
+                                                 const float2 *columns)
+{
+    uint32_t sheet = free_sheet<COLUMNS>(part, AT / 128);
+    uint32_t mine = unit_of(sheet, threadIdx.x % 32 / 4, 0) + threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int four = 0; four < 4; four++) {
+        float4 around[4];
+        load_around(around, columns, AT + 32 * four);
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            int block = 4 * four + i / 2, half = i % 2, sum = AT / 2 + 4 * block + 2 * half;
+            float2 v = valued<1>(sums[sum], sums[sum + 1], part.scale[half], around[i / 2]);
+            uint16_t low = GELU ? low_gelu_of(v, part.low_factor[half])
+                                : low_of(v, part.low_factor[half]);
+            uint32_t at = (mine ^ block / 2 << 4) + block % 2 * 8 + half * 1024;
+            asm volatile("st.shared.u16 [%0], %1;" ::"r"(at), "h"(low));
+        }
+    }
+    send_sheet(out_map, part, AT, sheet);
+}
+
+/* A tile's results of one warp. */
+template <int ELEMENT, int COLUMNS, Ending ENDING, bool GELU>
+__device__ __forceinline__ static void
+store(const float (&sums)[COLUMNS / 2], const uint4 (&x)[ENDING == ADD_BF16 ? COLUMNS / 16 : 1],
+      const CUtensorMap *map, const Job &job, const Part &part, const float2 *columns)
+{
+    constexpr bool ADD = ENDING == ADD_BF16;
+    if constexpr (ENDING == STORE_LOW) {
+        store_low<COLUMNS, 0, GELU>(sums, map, part, columns);
+        store_low<COLUMNS, 128, GELU>(sums, map, part, columns);
+    } else {
+        store_bf16<ELEMENT, COLUMNS, 0, 64, GELU, ADD>(sums, x, map, job, part, columns);
+        store_bf16<ELEMENT, COLUMNS, 64, 64, GELU, ADD>(sums, x + 4 * ADD, map, job, part, columns);
+        store_bf16<ELEMENT, COLUMNS, 128, 64, GELU, ADD>(sums, x + 8 * ADD, map, job, part, columns);
+        store_bf16<ELEMENT, COLUMNS, 192, COLUMNS - 192, GELU, ADD>(sums, x + 12 * ADD, map, job, part,
+                                                                   columns);
+    }
+}
+
+/* What columns [AT, AT + WIDTH) of the result are added to. */
+template <int AT, int WIDTH>
+__device__ __forceinline__ static void load_residual(uint4 *x, const Job &job, const Part &part)
+{
+#pragma unroll
+    for (int i = 0; i < WIDTH / 16; i++) {
+        const uint4 *at = place_of<WIDTH>(job, part, AT, i);
+        x[i] = at ? *at : make_uint4(0, 0, 0, 0);
     }
 }
 
@@ -472,7 +628,7 @@ __device__ static float largest_bias(const Job &job, float *of_warp, int group)
 template <Ending ENDING> __device__ static void load_rows(Part &part, const Job &job, float bias)
 {
     for (int half = 0; half < 2; half++) {
-        int row = part.row + 8 * half;
+        int row = part.row + threadIdx.x % 32 / 4 + 8 * half;
         bool inside = row < job.n_rows;
         part.scale[half] = inside ? job.row_scales[row] : 0.0f;
         if (ENDING != STORE_LOW)
@@ -487,163 +643,193 @@ template <Ending ENDING> __device__ static void load_rows(Part &part, const Job 
 }
 
 template <int ELEMENT, int COLUMNS, Ending ENDING>
-__device__ static void multiply_all(const Job &job, uint32_t ring, uint32_t full, uint32_t empty,
+__device__ static void multiply_all(const CUtensorMap *out_map, const Job &job, Ring<COLUMNS> ring,
                                     Around<COLUMNS> *around, int group)
 {
     constexpr int STAGES = stages_for(COLUMNS), STEP = STAGE_ROW / ELEMENT;
     constexpr bool ADD = ENDING == ADD_BF16;
-    int size = cluster_size(), rank = cluster_rank();
-    int n_tiles = job.tiles_down * job.tiles_across, n_steps = (job.n_in + STEP - 1) / STEP;
-    int row = threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4 + group * 64;
-    Place<STAGES> place = {0, 0};
+    int rank = cluster_rank(), n_pairs = pairs_of(job), n_steps = (job.n_in + STEP - 1) / STEP;
+    int warp = threadIdx.x / 32 - 4, lead = job.lag;
     float bias = ENDING == STORE_LOW ? largest_bias(job, around->largest, group) : 0.0f;
-    if (group == 1) /* from now on behind */
-        barrier_wait(full + 8 * 2, 0);
-    for (int index = blockIdx.x / size; index < n_tiles; index += gridDim.x / size) {
-        Tile tile = tile_at(job, index, size);
+    if (group == 1 && lead)
+        lead_wait();
+    for (int index = blockIdx.x / 2; index < n_pairs; index += gridDim.x / 2) {
+        Tile tile = tile_at(job, index, rank);
         float sums[COLUMNS / 2];
         uint4 x[ADD ? COLUMNS / 16 : 1];
         Part part;
-        part.row = (tile.down * size + rank) * ROWS + row;
-        part.column = tile.across * COLUMNS;
+        part.row = tile.row * ROWS + warp * 16;
+        part.column = tile.column * COLUMNS;
+        part.sheets = shared_address(around->sheets[warp]);
+        multiply_stages<ELEMENT, COLUMNS>(sums, 0, lead, ring, group);
+        if (group == 0 && lead && index == blockIdx.x / 2)
+            lead_tell();
         /* Once stage STAGES + 1 of a tile is here, the other group has given back one of its, and no
          * longer reads the columns of the tile before. */
-        multiply_stages<ELEMENT, COLUMNS>(sums, 0, STAGES + 2, place, ring, full, empty, group, size);
+        int k = STAGES + 2;
+        multiply_stages<ELEMENT, COLUMNS>(sums, lead, k, ring, group);
         load_columns<COLUMNS>(around->column, job, part.column);
         if constexpr (ELEMENT == 1)
             load_rows<ENDING>(part, job, bias);
-        if constexpr (ADD)
-            load_residual<COLUMNS>(x, job, part);
-        multiply_stages<ELEMENT, COLUMNS>(sums, STAGES + 2, n_steps, place, ring, full, empty, group,
-                                          size);
+        if constexpr (ADD) { /* little by little: all blocks are here at once */
+            load_residual<0, 64>(x, job, part);
+            multiply_stages<ELEMENT, COLUMNS>(sums, k, k + 1, ring, group);
+            load_residual<64, 64>(x + 4, job, part);
+            multiply_stages<ELEMENT, COLUMNS>(sums, k + 1, k + 2, ring, group);
+            load_residual<128, 64>(x + 8, job, part);
+            k = min(k + 4, n_steps);
+            multiply_stages<ELEMENT, COLUMNS>(sums, STAGES + 4, k, ring, group);
+            load_residual<192, COLUMNS - 192>(x + 12, job, part);
+        }
+        multiply_stages<ELEMENT, COLUMNS>(sums, k, n_steps, ring, group);
         products_wait<0>();
-        int before = place.stage == 0 ? STAGES - 1 : place.stage - 1;
-        if (threadIdx.x % 32 < size)
-            barrier_arrive(empty + 8 * before, threadIdx.x % 32);
+        ring.give_back();
         group_meet(group); /* the columns are written */
-        if constexpr (ENDING == STORE_LOW)
-            store_low<ELEMENT, COLUMNS>(sums, job, part, around->column);
+        if (ENDING != ADD_BF16 && job.activation == LF_ACT_GELU_TANH)
+            store<ELEMENT, COLUMNS, ENDING, true>(sums, x, out_map, job, part, around->column);
         else
-            store_bf16<ELEMENT, COLUMNS, ADD>(sums, x, job, part, around->column);
+            store<ELEMENT, COLUMNS, ENDING, false>(sums, x, out_map, job, part, around->column);
     }
+    if (threadIdx.x % 32 == 0)
+        all_sent_wait();
 }
 
 template <int ELEMENT, int COLUMNS, Ending ENDING>
-static __global__ void __launch_bounds__(THREADS, 1)
+static __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
     product(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap weight_map,
-            const __grid_constant__ Job job)
+            const __grid_constant__ CUtensorMap out_map, const __grid_constant__ Job job)
 {
     constexpr int STAGES = stages_for(COLUMNS);
     extern __shared__ __align__(1024) uint8_t memory[];
     Around<COLUMNS> *around = (Around<COLUMNS> *) (memory + STAGES * stage_size(COLUMNS));
-    uint32_t ring = shared_address(memory);
-    uint32_t full = shared_address(around->full), empty = shared_address(around->empty);
+    Ring<COLUMNS> ring = {shared_address(memory), shared_address(around->full),
+                          shared_address(around->empty), {0, 0}};
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {
-            barrier_init(full + 8 * i, 1);
-            barrier_init(empty + 8 * i, 8 * cluster_size()); /* the warps that multiply */
+            barrier_init(ring.full + 8 * i, 1);
+            barrier_init(ring.empty + 8 * i, 16); /* the warps of both blocks that multiply */
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
     __syncthreads();
     cluster_meet();
+    predecessor_wait();
     if (threadIdx.x < 128) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         if (threadIdx.x == 0)
-            fetch_all<ELEMENT, COLUMNS>(&x_map, &weight_map, job, ring, full, empty);
+            fetch_all<ELEMENT, COLUMNS>(&x_map, &weight_map, job, ring.memory, ring.full, ring.empty);
         __syncwarp();
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-        multiply_all<ELEMENT, COLUMNS, ENDING>(job, ring, full, empty, around,
-                                               threadIdx.x / 128 - 1);
+        multiply_all<ELEMENT, COLUMNS, ENDING>(&out_map, job, ring, around, threadIdx.x / 128 - 1);
     }
     cluster_meet(); /* nobody leaves whom others still write to */
 }
 
 /* ---- launching ---- */
 
+static Job job_of(const LfCudaProduct *p, int columns)
+{
+    bool low = p->x.type == LF_F8_E4M3;
+    int64_t n_rows = p->x.shape[0];
+    Job job = {};
+    job.lag = getenv("LF_LAG") ? atoi(getenv("LF_LAG")) : 2;
+    job.out = p->out.data;
+    job.row_scales = low ? p->x.scales : NULL;
+    job.row_norms = low ? p->x.scales + n_rows : NULL;
+    job.column_scales = low ? p->weight_scales : NULL;
+    job.bias = p->bias;
+    job.gate = p->gate;
+    job.out_scales = p->out.scales;
+    job.weight_norm = p->weight_norm;
+    job.activation = p->activation;
+    job.n_rows = (int) n_rows;
+    job.n_in = (int) p->n_in;
+    job.n_out = (int) p->n_out;
+    job.tiles_down = (int) ((n_rows + ROWS - 1) / ROWS);
+    job.tiles_across = (int) ((p->n_out + columns - 1) / columns);
+    return job;
+}
+
+/* Rounds of all blocks × columns of a tile, which the time goes by. */
+static int64_t cost_of(const LfCudaProduct *p, int n_multiprocessors, int columns)
+{
+    int at_once = n_multiprocessors / 2;
+    return (int64_t) (pairs_of(job_of(p, columns)) + at_once - 1) / at_once * columns;
+}
+
+static int columns_for(const LfCudaProduct *p, int n_multiprocessors, Ending ending)
+{
+    if (ending == ADD_BF16)
+        return 224;
+    if (ending == STORE_LOW)
+        return 256;
+    bool wide = cost_of(p, n_multiprocessors, 256) <= cost_of(p, n_multiprocessors, 224);
+    return wide ? 256 : 224;
+}
+
+/* Of x, the weight and the result. */
 typedef struct {
-    int columns, pair; /* of a tile; 2 where blocks come in pairs */
-} Plan;
+    CUtensorMap x, weight, out;
+} Maps;
 
-/* Blocks' rounds × columns, which the time goes by. A pair's traffic is less. */
-static double cost_of(const LfCudaProduct *p, int n_multiprocessors, Plan plan)
-{
-    int64_t down = (p->x.shape[0] + ROWS * plan.pair - 1) / (ROWS * plan.pair);
-    int64_t tiles = down * ((p->n_out + plan.columns - 1) / plan.columns);
-    int at_once = n_multiprocessors / plan.pair;
-    return (double) ((tiles + at_once - 1) / at_once * plan.columns) * (plan.pair == 2 ? 1.0 : 1.04);
-}
-
-static Plan plan_for(const LfCudaProduct *p, int n_multiprocessors, Ending ending)
-{
-    static const Plan plans[] = {{256, 2}, {256, 1}, {224, 2}, {224, 1}};
-    Plan best = {};
-    double least = 0;
-    for (const Plan plan : plans) {
-        if ((ending == ADD_BF16 && plan.columns == 256) ||
-            (ending == STORE_LOW && plan.columns != 256))
-            continue;
-        double cost = cost_of(p, n_multiprocessors, plan);
-        if (!best.columns || cost < least) {
-            best = plan;
-            least = cost;
-        }
-    }
-    return best;
-}
-
-/* Rows [n, n_in] of x or the weight, in boxes of a stage's width and `box_rows` rows. */
+/* A matrix [rows, width] in boxes of 128 bytes of `box_rows` rows. */
 static bool map_rows(LfCuda *cuda, CUtensorMap *map, LfType type, const void *data, int64_t rows,
-                     int64_t n_in, int box_rows)
+                     int64_t width, int box_rows)
 {
-    uint64_t size = lf_type_size(type), shape[] = {(uint64_t) n_in, (uint64_t) rows};
-    uint64_t strides[] = {(uint64_t) n_in * size};
-    uint32_t box[] = {(uint32_t) (STAGE_ROW / size), (uint32_t) box_rows};
+    uint64_t size = lf_type_size(type), shape[] = {(uint64_t) width, (uint64_t) rows};
+    uint64_t strides[] = {(uint64_t) width * size};
+    uint32_t box[] = {(uint32_t) (128 / size), (uint32_t) box_rows};
     return lf_cuda_tensor_map(
         cuda, map, type == LF_BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_UINT8,
         (void *) data, 2, shape, strides, box);
 }
 
+static bool map_all(LfCuda *cuda, Maps *maps, const LfCudaProduct *p, int columns)
+{
+    LfType type = p->x.type;
+    int64_t n_rows = p->x.shape[0];
+    return map_rows(cuda, &maps->x, type, p->x.data, n_rows, p->n_in, ROWS) &&
+           map_rows(cuda, &maps->weight, type, p->weight, p->n_out, p->n_in, columns / 2) &&
+           map_rows(cuda, &maps->out, p->out.type, p->out.data, n_rows, p->n_out, 16);
+}
+
 template <int ELEMENT, int COLUMNS, Ending ENDING>
-static void launch(LfCuda *cuda, const CUtensorMap &x, const CUtensorMap &weight, const Job &job,
-                   int pair)
+static void launch(LfCuda *cuda, const Maps &maps, const Job &job)
 {
     size_t size = stages_for(COLUMNS) * stage_size(COLUMNS) + sizeof(Around<COLUMNS>);
-    int n_tiles = job.tiles_down * job.tiles_across, at_once = cuda->n_multiprocessors / pair;
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = (unsigned) pair;
-    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+    auto kernel = product<ELEMENT, COLUMNS, ENDING>;
+    cudaLaunchAttribute early = {}; /* it waits itself for the kernel before, but for its preparations */
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config = {};
-    config.gridDim = dim3((unsigned) (MIN(n_tiles, at_once) * pair));
+    config.gridDim = dim3((unsigned) (2 * MIN(pairs_of(job), cuda->n_multiprocessors / 2)));
     config.blockDim = dim3(THREADS);
     config.dynamicSmemBytes = size;
     config.stream = cuda->stream;
-    config.attrs = &attribute;
-    config.numAttrs = 1;
-    auto kernel = product<ELEMENT, COLUMNS, ENDING>;
+    config.attrs = &early;
+    config.numAttrs = getenv("LF_NOPDL") ? 0 : 1;
     if (lf_cuda_check(cuda,
                       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                            (int) size),
                       "linear"))
-        lf_cuda_check(cuda, cudaLaunchKernelEx(&config, kernel, x, weight, job), "linear");
+        lf_cuda_check(cuda, cudaLaunchKernelEx(&config, kernel, maps.x, maps.weight, maps.out, job),
+                      "linear");
 }
 
-static void launch_one(LfCuda *cuda, const CUtensorMap &x, const CUtensorMap &w, const Job &job,
-                       Plan plan, bool low, Ending ending)
+static void launch_one(LfCuda *cuda, const Maps &maps, const Job &job, int columns, bool low,
+                       Ending ending)
 {
     if (ending == STORE_LOW)
-        launch<1, 256, STORE_LOW>(cuda, x, w, job, plan.pair);
+        launch<1, 256, STORE_LOW>(cuda, maps, job);
     else if (ending == ADD_BF16)
-        low ? launch<1, 224, ADD_BF16>(cuda, x, w, job, plan.pair)
-            : launch<2, 224, ADD_BF16>(cuda, x, w, job, plan.pair);
-    else if (plan.columns == 256)
-        low ? launch<1, 256, STORE_BF16>(cuda, x, w, job, plan.pair)
-            : launch<2, 256, STORE_BF16>(cuda, x, w, job, plan.pair);
+        low ? launch<1, 224, ADD_BF16>(cuda, maps, job) : launch<2, 224, ADD_BF16>(cuda, maps, job);
+    else if (columns == 256)
+        low ? launch<1, 256, STORE_BF16>(cuda, maps, job)
+            : launch<2, 256, STORE_BF16>(cuda, maps, job);
     else
-        low ? launch<1, 224, STORE_BF16>(cuda, x, w, job, plan.pair)
-            : launch<2, 224, STORE_BF16>(cuda, x, w, job, plan.pair);
+        low ? launch<1, 224, STORE_BF16>(cuda, maps, job)
+            : launch<2, 224, STORE_BF16>(cuda, maps, job);
 }
 
 static bool aligned(const void *pointer)
@@ -657,7 +843,8 @@ static bool serves(const LfCudaProduct *p)
 {
     bool low = p->x.type == LF_F8_E4M3, low_out = p->out.type == LF_F8_E4M3;
     int64_t element = low ? 1 : 2, n_rows = p->x.shape[0];
-    return (p->out.type == LF_BF16 || (low && low_out && !p->residual)) &&
+    return p->activation != LF_ACT_SILU &&
+           (p->out.type == LF_BF16 || (low && low_out && !p->residual)) &&
            p->n_in * element % 16 == 0 && p->n_out % (low_out ? 16 : 8) == 0 && aligned(p->x.data) &&
            aligned(p->weight) && aligned(p->out.data) && p->n_in * element >= 8 * STAGE_ROW &&
            MAX(n_rows, MAX(p->n_in, p->n_out)) < 1 << 24;
@@ -665,42 +852,23 @@ static bool serves(const LfCudaProduct *p)
 
 /* Whether the tiles fill the chip. BF16 products that leave much of it idle are cuBLASLt's, which
  * splits sums; of E4M3 it knows less. */
-static bool fills(const LfCudaProduct *p, int n_multiprocessors, Plan plan)
+static bool fills(const LfCudaProduct *p, int n_multiprocessors, int columns)
 {
-    double rounds = cost_of(p, n_multiprocessors, plan) / plan.columns;
-    double tiles = (double) p->x.shape[0] / ROWS * (double) p->n_out / plan.columns;
-    return p->x.type == LF_F8_E4M3 || tiles > 0.6 * rounds * n_multiprocessors;
+    double used = (double) p->x.shape[0] / ROWS * (double) p->n_out;
+    double taken = (double) cost_of(p, n_multiprocessors, columns) * n_multiprocessors;
+    return p->x.type == LF_F8_E4M3 || used > 0.6 * taken;
 }
 
 bool lf_cuda_product_sm90(LfCuda *cuda, const LfCudaProduct *p)
 {
     if (!serves(p))
         return false;
-    bool low = p->x.type == LF_F8_E4M3;
-    int64_t n_rows = p->x.shape[0];
     Ending ending = p->residual ? ADD_BF16 : p->out.type == LF_BF16 ? STORE_BF16 : STORE_LOW;
-    Plan plan = plan_for(p, cuda->n_multiprocessors, ending);
-    if (!fills(p, cuda->n_multiprocessors, plan))
+    int columns = columns_for(p, cuda->n_multiprocessors, ending);
+    if (!fills(p, cuda->n_multiprocessors, columns))
         return false;
-    CUtensorMap x, weight;
-    if (!map_rows(cuda, &x, p->x.type, p->x.data, n_rows, p->n_in, ROWS) ||
-        !map_rows(cuda, &weight, p->x.type, p->weight, p->n_out, p->n_in, plan.columns / plan.pair))
-        return true; /* latched */
-    Job job = {};
-    job.out = p->out.data;
-    job.row_scales = low ? p->x.scales : NULL;
-    job.row_norms = low ? p->x.scales + n_rows : NULL;
-    job.column_scales = low ? p->weight_scales : NULL;
-    job.bias = p->bias;
-    job.gate = p->gate;
-    job.out_scales = p->out.scales;
-    job.weight_norm = p->weight_norm;
-    job.activation = p->activation;
-    job.n_rows = (int) n_rows;
-    job.n_in = (int) p->n_in;
-    job.n_out = (int) p->n_out;
-    job.tiles_down = (int) ((n_rows + ROWS * plan.pair - 1) / (ROWS * plan.pair));
-    job.tiles_across = (int) ((p->n_out + plan.columns - 1) / plan.columns);
-    launch_one(cuda, x, weight, job, plan, low, ending);
-    return true;
+    Maps maps;
+    if (map_all(cuda, &maps, p, columns))
+        launch_one(cuda, maps, job_of(p, columns), columns, p->x.type == LF_F8_E4M3, ending);
+    return true; /* a failure is latched */
 }

@@ -4,7 +4,7 @@
  * the RMS norm has neither mean nor b. x BF16 [N, D]; y BF16, or F8_E4M3 with each row's factor
  * max|y|/448 and Euclidean norm, so that quantising costs no pass of its own.
  *
- * Bound by bytes: a warp holds a row in registers, which is read once and written once, 16 bytes a
+ * Bound by bytes: a warp holds rows in registers, which are read once and written once, 16 bytes a
  * lane. Wide rows and odd ones take the plain version: a block for each row, which it reads anew for
  * each sum, from the first-level cache.
  */
@@ -28,13 +28,76 @@ struct Norm {
 /* What a quantised row is to be multiplied by; never 0, so that a row of zeros stays one. */
 __device__ inline float row_scale(float largest) { return fmaxf(largest / 448.0f, 1e-8f); }
 
-/* ---- a row in registers ---- */
+/* ---- rows in the registers of a warp ----
+ *
+ * As they came, two numbers a register: few enough for all of the transformer's rows to be in flight
+ * at the same time. A warp takes two, so that a and b are read once for both. */
 
-enum { WARPS = 4 };
+enum { WARPS = 4, COLUMNS = 8 };
 
-template <int PACKS> struct Row {
-    float at[PACKS][8]; /* pack p of a lane: columns 8·(32·p + lane) and the next seven */
+/* As words: as sixteen-bit numbers the compiler would give each a register of its own. */
+struct alignas(16) Piece {
+    uint32_t words[COLUMNS / 2];
+
+    __device__ float at(int i) const
+    {
+        return __uint_as_float(i % 2 ? words[i / 2] & 0xffff0000u : words[i / 2] << 16);
+    }
 };
+
+/* Piece p of a lane is columns 8·(32·p + lane) and the next seven. */
+template <int ROWS, int PIECES> struct Rows {
+    Piece pieces[ROWS][PIECES];
+    float mean[ROWS], factor[ROWS];
+    int lane, width;
+
+    __device__ int column(int p) const { return COLUMNS * (32 * p + lane); }
+    __device__ bool holds(int p) const { return column(p) < width; }
+
+    /* Between passes: lest the compiler keep the numbers as floats, in twice the registers. */
+    __device__ void forget_floats()
+    {
+#pragma unroll
+        for (int row = 0; row < ROWS; row++)
+#pragma unroll
+            for (int p = 0; p < PIECES; p++)
+#pragma unroll
+                for (int i = 0; i < COLUMNS / 2; i++)
+                    asm volatile("" : "+r"(pieces[row][p].words[i]));
+    }
+};
+
+/* Two passes for the variance: the difference of large sums would cost digits where the mean is
+ * large. */
+template <int ROWS, int PIECES>
+__device__ inline void find_moments(Rows<ROWS, PIECES> &x, const Norm &n)
+{
+#pragma unroll
+    for (int row = 0; row < ROWS; row++) {
+        float sum = 0.0f;
+#pragma unroll
+        for (int p = 0; p < PIECES && n.centre; p++)
+#pragma unroll
+            for (int i = 0; i < COLUMNS; i++)
+                sum += x.pieces[row][p].at(i);
+        x.mean[row] = n.centre ? warp_sum(sum) / (float) n.width : 0.0f;
+    }
+    x.forget_floats();
+#pragma unroll
+    for (int row = 0; row < ROWS; row++) {
+        float squares = 0.0f;
+#pragma unroll
+        for (int p = 0; p < PIECES; p++)
+            if (x.holds(p))
+#pragma unroll
+                for (int i = 0; i < COLUMNS; i++) {
+                    float apart = x.pieces[row][p].at(i) - x.mean[row];
+                    squares += apart * apart;
+                }
+        x.factor[row] = 1.0f / sqrtf(warp_sum(squares) / (float) n.width + n.eps);
+    }
+    x.forget_floats();
+}
 
 __device__ inline void load_eight(float *to, const float *from)
 {
@@ -44,101 +107,108 @@ __device__ inline void load_eight(float *to, const float *from)
     to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
 }
 
-template <int PACKS>
-__device__ inline void load_row(Row<PACKS> &row, const bf16 *x, int width, int lane)
+/* What piece p of the rows becomes. */
+template <int ROWS, int PIECES>
+__device__ inline void normed(float y[ROWS][COLUMNS], const Rows<ROWS, PIECES> &x, int p,
+                              const Norm &n)
 {
-    Pack<bf16, 8> packs[PACKS];
+    float a[COLUMNS], b[COLUMNS] = {};
+    load_eight(a, n.a + x.column(p));
+    if (n.b)
+        load_eight(b, n.b + x.column(p));
 #pragma unroll
-    for (int p = 0; p < PACKS; p++)
-        if (8 * (32 * p + lane) < width)
-            packs[p] = *reinterpret_cast<const Pack<bf16, 8> *>(x + 8 * (32 * p + lane));
+    for (int i = 0; i < COLUMNS; i++) {
+        float gain = n.one + a[i];
 #pragma unroll
-    for (int p = 0; p < PACKS; p++)
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            row.at[p][i] = 8 * (32 * p + lane) < width ? to_float(packs[p].at[i]) : 0.0f;
+        for (int row = 0; row < ROWS; row++)
+            y[row][i] = (x.pieces[row][p].at(i) * x.factor[row] - x.mean[row] * x.factor[row]) * gain +
+                        b[i];
+    }
 }
 
-/* Two passes for the variance: the difference of large sums would cost digits where the mean is
- * large. */
-template <int PACKS>
-__device__ inline void normalise(Row<PACKS> &row, const Norm &n, int lane)
+/* One over the factors of the rows from `first` on; writes these and the rows' norms. */
+template <int ROWS, int PIECES>
+__device__ inline void find_scales(float inverse[ROWS], Rows<ROWS, PIECES> &x, const Norm &n,
+                                   int64_t first)
 {
-    float mean = 0.0f, squares = 0.0f;
-    if (n.centre) {
+    float largest[ROWS] = {}, squares[ROWS] = {};
 #pragma unroll
-        for (int p = 0; p < PACKS; p++)
+    for (int p = 0; p < PIECES; p++)
+        if (x.holds(p)) {
+            float y[ROWS][COLUMNS];
+            normed(y, x, p, n);
 #pragma unroll
-            for (int i = 0; i < 8; i++)
-                mean += row.at[p][i];
-        mean = warp_sum(mean) / (float) n.width;
-    }
+            for (int row = 0; row < ROWS; row++)
 #pragma unroll
-    for (int p = 0; p < PACKS; p++)
-#pragma unroll
-        for (int i = 0; i < 8; i++) {
-            row.at[p][i] -= 8 * (32 * p + lane) < n.width ? mean : 0.0f;
-            squares += row.at[p][i] * row.at[p][i];
+                for (int i = 0; i < COLUMNS; i++) {
+                    largest[row] = fmaxf(largest[row], fabsf(y[row][i]));
+                    squares[row] += y[row][i] * y[row][i];
+                }
         }
-    float factor = 1.0f / sqrtf(warp_sum(squares) / (float) n.width + n.eps);
 #pragma unroll
-    for (int p = 0; p < PACKS; p++) {
-        int column = 8 * (32 * p + lane);
-        float a[8] = {}, b[8] = {};
-        if (column < n.width)
-            load_eight(a, n.a + column);
-        if (n.b && column < n.width)
-            load_eight(b, n.b + column);
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            row.at[p][i] = row.at[p][i] * factor * (n.one + a[i]) + b[i];
-    }
-}
-
-/* The factor of the row; writes it and the row's norm. */
-template <int PACKS>
-__device__ inline float note_scale(const Row<PACKS> &row, const Norm &n, int64_t index, int lane)
-{
-    float largest = 0.0f, squares = 0.0f;
-#pragma unroll
-    for (int p = 0; p < PACKS; p++)
-#pragma unroll
-        for (int i = 0; i < 8; i++) {
-            largest = fmaxf(largest, fabsf(row.at[p][i]));
-            squares += row.at[p][i] * row.at[p][i];
+    for (int row = 0; row < ROWS; row++) {
+        float norm = sqrtf(warp_sum(squares[row]));
+        float scale = row_scale(warp_max(largest[row]));
+        inverse[row] = 1.0f / scale;
+        if (x.lane == 0 && first + row < n.n_rows) {
+            n.scales[first + row] = scale;
+            n.scales[n.n_rows + first + row] = norm;
         }
-    float scale = row_scale(warp_max(largest)), norm = sqrtf(warp_sum(squares));
-    if (lane == 0) {
-        n.scales[index] = scale;
-        n.scales[n.n_rows + index] = norm;
     }
-    return scale;
+    x.forget_floats();
 }
 
-template <typename Out, int PACKS>
-__global__ void __launch_bounds__(32 * WARPS) norm_rows(const Norm n)
+__device__ inline void store(bf16 *out, const float *y, float)
 {
-    int lane = threadIdx.x % 32;
-    int64_t index = (int64_t) blockIdx.x * WARPS + threadIdx.x / 32;
-    if (index >= n.n_rows)
+    Pack<__nv_bfloat162, COLUMNS / 2> pack;
+#pragma unroll
+    for (int i = 0; i < COLUMNS / 2; i++)
+        pack.at[i] = __floats2bfloat162_rn(y[2 * i], y[2 * i + 1]);
+    *reinterpret_cast<Pack<__nv_bfloat162, COLUMNS / 2> *>(out) = pack;
+}
+
+__device__ inline void store(fp8 *out, const float *y, float inverse)
+{
+    Pack<__nv_fp8x2_storage_t, COLUMNS / 2> pack;
+#pragma unroll
+    for (int i = 0; i < COLUMNS / 2; i++)
+        pack.at[i] = __nv_cvt_float2_to_fp8x2(
+            make_float2(y[2 * i] * inverse, y[2 * i + 1] * inverse), __NV_SATFINITE, __NV_E4M3);
+    *reinterpret_cast<Pack<__nv_fp8x2_storage_t, COLUMNS / 2> *>(out) = pack;
+}
+
+template <typename Out, int ROWS, int PIECES>
+__global__ void __launch_bounds__(32 * WARPS, PIECES <= 6 ? 5 : 4) norm_rows(const Norm n)
+{
+    int64_t first = ROWS * ((int64_t) blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32);
+    if (first >= n.n_rows)
         return;
-    Row<PACKS> row;
-    load_row(row, n.x + index * n.width, n.width, lane);
-    normalise(row, n, lane);
-    float inverse = 1.0f;
+    Rows<ROWS, PIECES> x = {};
+    x.lane = (int) threadIdx.x % 32;
+    x.width = n.width;
+#pragma unroll
+    for (int row = 0; row < ROWS; row++)
+#pragma unroll
+        for (int p = 0; p < PIECES; p++)
+            if (x.holds(p) && first + row < n.n_rows)
+                x.pieces[row][p] = *reinterpret_cast<const Piece *>(
+                    n.x + (first + row) * n.width + x.column(p));
+    find_moments(x, n);
+    float inverse[ROWS];
     if (std::is_same<Out, fp8>::value)
-        inverse = 1.0f / note_scale(row, n, index, lane);
-    Out *out = (Out *) n.out + index * n.width;
+        find_scales(inverse, x, n, first);
 #pragma unroll
-    for (int p = 0; p < PACKS; p++) {
-        int column = 8 * (32 * p + lane);
-        Pack<Out, 8> pack;
+    for (int p = 0; p < PIECES; p++)
+        if (x.holds(p)) {
+            float y[ROWS][COLUMNS];
+            normed(y, x, p, n);
 #pragma unroll
-        for (int i = 0; i < 8; i++)
-            pack.at[i] = from_float<Out>(row.at[p][i] * inverse);
-        if (column < n.width)
-            *reinterpret_cast<Pack<Out, 8> *>(out + column) = pack;
-    }
+            for (int row = 0; row < ROWS; row++) {
+                Out *out = (Out *) n.out + (first + row) * n.width + x.column(p);
+                if (first + row < n.n_rows)
+                    store(out, y[row], std::is_same<Out, fp8>::value ? inverse[row] : 1.0f);
+            }
+        }
 }
 
 /* ---- any row ---- */
@@ -160,7 +230,7 @@ template <bool LARGEST> __device__ float over_block(float x)
     return all;
 }
 
-__device__ inline float normed(const Norm &n, const bf16 *x, int i, float mean, float factor)
+__device__ inline float normed_at(const Norm &n, const bf16 *x, int i, float mean, float factor)
 {
     return (to_float(x[i]) - mean) * factor * (n.one + n.a[i]) + (n.b ? n.b[i] : 0.0f);
 }
@@ -182,7 +252,7 @@ template <typename Out> __global__ void __launch_bounds__(THREADS) norm_rows_pla
     if (std::is_same<Out, fp8>::value) {
         float largest = 0.0f, length = 0.0f;
         for (int i = threadIdx.x; i < n.width; i += THREADS) {
-            float y = normed(n, x, i, mean, factor);
+            float y = normed_at(n, x, i, mean, factor);
             largest = fmaxf(largest, fabsf(y));
             length += y * y;
         }
@@ -194,7 +264,7 @@ template <typename Out> __global__ void __launch_bounds__(THREADS) norm_rows_pla
         }
     }
     for (int i = threadIdx.x; i < n.width; i += THREADS)
-        out[i] = from_float<Out>(normed(n, x, i, mean, factor) / scale);
+        out[i] = from_float<Out>(normed_at(n, x, i, mean, factor) / scale);
 }
 
 /* ---- launching ---- */
@@ -204,19 +274,25 @@ bool aligned(const void *memory)
     return (uintptr_t) memory % 16 == 0;
 }
 
+template <typename Out, int ROWS, int PIECES> void launch_rows(LfCuda *cuda, const Norm &n)
+{
+    int warps = n.n_rows > 4 * ROWS * cuda->n_multiprocessors ? WARPS : 1;
+    norm_rows<Out, ROWS, PIECES>
+        <<<blocks_for(n.n_rows, ROWS * warps), 32 * warps, 0, cuda->stream>>>(n);
+}
+
 template <typename Out> void launch(LfCuda *cuda, const Norm &n)
 {
-    unsigned blocks = blocks_for(n.n_rows, WARPS);
-    bool whole = n.width % 8 == 0 && n.width <= 4096 && aligned(n.x) && aligned(n.out) &&
+    bool whole = n.width % COLUMNS == 0 && n.width <= 4096 && aligned(n.x) && aligned(n.out) &&
                  aligned(n.a) && aligned(n.b);
     if (!whole)
         norm_rows_plain<Out><<<(unsigned) n.n_rows, THREADS, 0, cuda->stream>>>(n);
     else if (n.width <= 256)
-        norm_rows<Out, 1><<<blocks, 32 * WARPS, 0, cuda->stream>>>(n);
+        launch_rows<Out, 2, 1>(cuda, n);
     else if (n.width <= 1536)
-        norm_rows<Out, 6><<<blocks, 32 * WARPS, 0, cuda->stream>>>(n);
+        launch_rows<Out, 2, 6>(cuda, n);
     else
-        norm_rows<Out, 16><<<blocks, 32 * WARPS, 0, cuda->stream>>>(n);
+        launch_rows<Out, 1, 16>(cuda, n);
 }
 
 void run(LfCuda *cuda, LfTensor out, LfTensor x, Norm n, const char *operation)

@@ -144,8 +144,9 @@ __global__ void __launch_bounds__(PLAIN_THREADS) plain_kernel(const Job job)
 /* ---- eight channels a thread -------------------------------------------------------------------- */
 
 /* D = SPLIT·EACH·256: SPLIT warps share a row. A lane has channels 256·i + 8·lane … + 7 of its warp's
- * part, i < EACH: the same four pairs of all its heads. */
-enum { WARPS = 8, V_ROWS = 32 };
+ * part, i < EACH: the same four pairs of all its heads. Rows come DEPTH − 1 ahead into shared memory, where
+ * every lane reads what it has copied itself. */
+enum { WARPS = 16, V_ROWS = 32, DEPTH = 4 };
 
 template <int EACH> struct Row {
     uint4 piece[EACH];
@@ -173,17 +174,18 @@ __device__ inline unsigned rounded(float2 x)
 
 template <int EACH> __device__ inline float squares(const Row<EACH> &row)
 {
-    float sum = 0.0f;
+    float2 sum = {0.0f, 0.0f};
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
         const unsigned bits[4] = {row.piece[i].x, row.piece[i].y, row.piece[i].z, row.piece[i].w};
 #pragma unroll
         for (int p = 0; p < 4; p++) {
             float2 x = both(bits[p]);
-            sum += x.x * x.x + x.y * x.y;
+            sum.x += x.x * x.x;
+            sum.y += x.y * x.y;
         }
     }
-    return warp_sum(sum);
+    return warp_sum(sum.x + sum.y);
 }
 
 /* Sum over the warps that share a row. `odd` alternates, so that nobody overwrites what others still
@@ -224,11 +226,11 @@ __device__ inline Turns turns_of(const Job &job)
     return t;
 }
 
-/* Norm, rotation, rounding; what is rounded is also added to the sums. */
+/* Weight, rotation, rounding; what is rounded is also added to the sums. The turns hold the norm's
+ * factor. */
 template <int EACH>
-__device__ inline void rotate_row(const Row<EACH> &row, float factor, const float *weight,
-                                  const float2 (&turn)[4], bf16 *out, int64_t stride,
-                                  float (&sums)[EACH][8])
+__device__ inline void rotate_row(const Row<EACH> &row, const float *weight, const float2 (&turn)[4],
+                                  bf16 *out, int64_t stride, float (&sums)[EACH][8])
 {
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
@@ -240,8 +242,7 @@ __device__ inline void rotate_row(const Row<EACH> &row, float factor, const floa
 #pragma unroll
         for (int p = 0; p < 4; p++) {
             float2 x = both(bits[p]);
-            float2 r = turned(x.x * factor * w[p / 2].at[p % 2 * 2],
-                              x.y * factor * w[p / 2].at[p % 2 * 2 + 1], turn[p]);
+            float2 r = turned(x.x * w[p / 2].at[p % 2 * 2], x.y * w[p / 2].at[p % 2 * 2 + 1], turn[p]);
             sums[i][2 * p] += r.x;
             sums[i][2 * p + 1] += r.y;
             y[p] = rounded(r);
@@ -250,12 +251,17 @@ __device__ inline void rotate_row(const Row<EACH> &row, float factor, const floa
     }
 }
 
+template <int EACH, int SPLIT> struct Shared {
+    uint4 rows[DEPTH][WARPS][EACH][32];
+    float weights[256 * EACH * SPLIT];
+    float sums[WARPS][256];
+};
+
 /* Sums of all warps, in their order, over n: the mean. */
 template <int EACH, int SPLIT>
 __device__ inline void write_mean(const Job &job, const Part &part, const Block &b,
-                                  const float (&sums)[EACH][8])
+                                  float (&all)[WARPS][256], const float (&sums)[EACH][8])
 {
-    __shared__ float all[WARPS][256];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
@@ -263,11 +269,11 @@ __device__ inline void write_mean(const Job &job, const Part &part, const Block 
         to[0] = make_float4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]);
         to[1] = make_float4(sums[i][4], sums[i][5], sums[i][6], sums[i][7]);
         __syncthreads();
-        for (int s = 0; s < SPLIT; s++) {
+        for (int s = threadIdx.x / 256; s < SPLIT; s += WARPS / 8) {
             float sum = 0.0f;
             for (int w = s; w < WARPS; w += SPLIT)
-                sum += all[w][threadIdx.x];
-            int channel = 256 * (s * EACH + i) + threadIdx.x;
+                sum += all[w][threadIdx.x % 256];
+            int channel = 256 * (s * EACH + i) + threadIdx.x % 256;
             b.mean[channel / job.head_dim * part.means_head + channel % job.head_dim] =
                 sum / (float) b.n;
         }
@@ -275,45 +281,72 @@ __device__ inline void write_mean(const Job &job, const Part &part, const Block 
     }
 }
 
-template <int EACH, int SPLIT> __device__ inline void rotate_block(const Job &job, int which, int index)
+/* A warp's part of a row on its way to shared memory; one group of copies, also where there is no row. */
+template <int EACH>
+__device__ inline void fetch_row(uint4 (&to)[EACH][32], const bf16 *x, bool has)
+{
+    int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < EACH; i++)
+        if (has)
+            asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+                             (unsigned) __cvta_generic_to_shared(&to[i][lane])),
+                         "l"(x + 256 * i + 8 * lane)
+                         : "memory");
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+template <int EACH, int SPLIT>
+__device__ inline void rotate_block(const Job &job, Shared<EACH, SPLIT> &shared, int which, int index)
 {
     constexpr int width = 256 * EACH * SPLIT, teams = WARPS / SPLIT;
-    __shared__ alignas(16) float weights[width];
     const Part &part = job.part[which];
     Block b = block_of(job, which, index);
-    Turns turns = turns_of(job);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = warp / SPLIT, d = job.head_dim;
     int begin = 256 * EACH * (warp % SPLIT), mine = begin + 8 * lane;
-    bf16 *out = b.rows + mine / d * part.rows_head + mine % d;
-    int64_t stride = 256 / d * part.rows_head;
+    const bf16 *from = b.from + begin + (int64_t) t * 3 * width;
+    for (int i = 0; i < DEPTH - 1; i++, from += teams * 3 * width)
+        fetch_row<EACH>(shared.rows[i][warp], from, t + i * teams < b.n);
     for (int i = threadIdx.x; i < width; i += 32 * WARPS)
-        weights[i] = part.weight[i];
+        shared.weights[i] = part.weight[i];
+    Turns turns = turns_of(job);
+    bf16 *out = b.rows + mine / d * part.rows_head + mine % d + (int64_t) t * d;
+    int64_t stride = 256 / d * part.rows_head;
     float sums[EACH][8];
 #pragma unroll
     for (int i = 0; i < EACH; i++)
 #pragma unroll
         for (int c = 0; c < 8; c++)
             sums[i][c] = 0.0f;
+    int y = (b.first + t) / job.columns, x = b.first + t - y * job.columns;
     __syncthreads();
-    Row<EACH> next;
-    if (t < b.n)
-        next = read_row<EACH>(b.from + (int64_t) t * 3 * width + begin);
-    for (bool odd = false; t < b.n; t += teams, odd = !odd) {
-        Row<EACH> row = next;
-        if (t + teams < b.n)
-            next = read_row<EACH>(b.from + (int64_t) (t + teams) * 3 * width + begin);
-        int token = b.first + t, y = token / job.columns, x = token - y * job.columns;
+    for (int stage = 0; t < b.n; t += teams, stage++) {
+        fetch_row<EACH>(shared.rows[(stage + DEPTH - 1) % DEPTH][warp], from,
+                        t + (DEPTH - 1) * teams < b.n);
+        from += teams * 3 * width;
         float2 turn[4];
 #pragma unroll
         for (int p = 0; p < 4; p++) {
             int chosen = turns.kind[p] == 0 ? b.frame : turns.kind[p] == 1 ? y : x;
             turn[p] = __ldg(turns.at[p] + chosen * turns.stride[p]);
         }
-        float factor = rsqrtf(sum_of_parts<SPLIT>(squares(row), odd) / width + job.eps);
-        rotate_row<EACH>(row, factor, weights + mine, turn, out + (int64_t) t * d, stride, sums);
+        for (x += teams; x >= job.columns; x -= job.columns)
+            y++;
+        asm volatile("cp.async.wait_group %0;" ::"n"(DEPTH - 1) : "memory");
+        Row<EACH> row;
+#pragma unroll
+        for (int i = 0; i < EACH; i++)
+            row.piece[i] = shared.rows[stage % DEPTH][warp][i][lane];
+        float squared = sum_of_parts<SPLIT>(squares(row), stage % 2);
+        float factor = rsqrtf(squared * (1.0f / width) + job.eps);
+#pragma unroll
+        for (int p = 0; p < 4; p++)
+            turn[p] = make_float2(turn[p].x * factor, turn[p].y * factor);
+        rotate_row<EACH>(row, shared.weights + mine, turn, out, stride, sums);
+        out += teams * d;
     }
     if (b.mean)
-        write_mean<EACH, SPLIT>(job, part, b, sums);
+        write_mean<EACH, SPLIT>(job, part, b, shared.sums, sums);
 }
 
 /* Rows [first, first + V_ROWS) of the chunk. */
@@ -336,12 +369,14 @@ template <int EACH, int SPLIT> __device__ inline void copy_rows(const Job &job, 
 }
 
 template <int EACH, int SPLIT>
-__global__ void __launch_bounds__(32 * WARPS, EACH > 3 ? 1 : 2) fast_kernel(const Job job)
+__global__ void __launch_bounds__(32 * WARPS, 1) fast_kernel(const Job job)
 {
+    extern __shared__ __align__(16) char memory[];
+    Shared<EACH, SPLIT> &shared = *reinterpret_cast<Shared<EACH, SPLIT> *>(memory);
     int index = blockIdx.x, n_q = job.frames * job.part[0].n_blocks;
     int n = n_q + job.frames * job.part[1].n_blocks;
     if (index < n)
-        rotate_block<EACH, SPLIT>(job, index >= n_q, index < n_q ? index : index - n_q);
+        rotate_block<EACH, SPLIT>(job, shared, index >= n_q, index < n_q ? index : index - n_q);
     else
         copy_rows<EACH, SPLIT>(job, (index - n) * V_ROWS);
 }
@@ -361,6 +396,16 @@ bool suits_fast(const LfCuda *cuda, const Job *job)
            is_aligned(job->part[0].rows) && is_aligned(job->part[1].rows);
 }
 
+template <int EACH, int SPLIT> void launch_fast(LfCuda *cuda, const Job &job, unsigned n_blocks)
+{
+    constexpr int memory = (int) sizeof(Shared<EACH, SPLIT>);
+    if (lf_cuda_check(cuda,
+                      cudaFuncSetAttribute(fast_kernel<EACH, SPLIT>,
+                                           cudaFuncAttributeMaxDynamicSharedMemorySize, memory),
+                      "qkv_norm_rope"))
+        fast_kernel<EACH, SPLIT><<<n_blocks, 32 * WARPS, memory, cuda->stream>>>(job);
+}
+
 void launch(LfCuda *cuda, const Job *job)
 {
     unsigned n = (unsigned) (job->frames * (job->part[0].n_blocks + job->part[1].n_blocks));
@@ -369,11 +414,11 @@ void launch(LfCuda *cuda, const Job *job)
     if (!suits_fast(cuda, job))
         plain_kernel<<<n + rows, PLAIN_THREADS, 0, cuda->stream>>>(*job);
     else if (width == 256)
-        fast_kernel<1, 1><<<all, 32 * WARPS, 0, cuda->stream>>>(*job);
+        launch_fast<1, 1>(cuda, *job, all);
     else if (width == 1536)
-        fast_kernel<3, 2><<<all, 32 * WARPS, 0, cuda->stream>>>(*job);
+        launch_fast<3, 2>(cuda, *job, all);
     else
-        fast_kernel<5, 4><<<all, 32 * WARPS, 0, cuda->stream>>>(*job);
+        launch_fast<5, 4>(cuda, *job, all);
 }
 
 void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window, LfTensor qkv,

@@ -21,6 +21,7 @@ static void reference_row(const Geometry *g, const LfWindow *window, int head, c
         for (int t = first; t < MIN(first + g->key_block, tokens); t++, n++) {
             const float *k = cache_row(window, window->k, block / per_frame, head, t);
             double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
             for (int c = 0; c < d; c++)
                 sum += (double) q[c] * k[c];
             scores[n] = sum / sqrt(d);
@@ -30,10 +31,10 @@ static void reference_row(const Geometry *g, const LfWindow *window, int head, c
     }
     memset(out, 0, (size_t) d * sizeof *out);
     for (int i = 0; i < n; i++)
-        total += exp(scores[i] - largest);
+        total += scores[i] = exp(scores[i] - largest);
     for (int i = 0; i < n; i++)
         for (int c = 0; c < d; c++)
-            out[c] += exp(scores[i] - largest) / total * values[i][c];
+            out[c] += scores[i] / total * values[i][c];
     g_free(scores);
     g_free(values);
 }
@@ -43,7 +44,7 @@ static double *reference_attention(const Geometry *g, const LfWindow *window, Lf
 {
     int d = g->head_dim, n = rows_of(g), budget = (int) table.shape[2];
     double *out = reference((int64_t) n * g->heads * d);
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (n * d > 5000)
     for (int h = 0; h < g->heads; h++)
         for (int i = 0; i < n; i++) {
             int64_t block = (int64_t) h * query_blocks_of(g) + query_block_of(g, i);
@@ -138,7 +139,6 @@ static void device_cases(LfBackend *be, const Geometry *g)
     attention_case(be, g, 8, 1.0f);
     attention_case(be, g, 17, 30.0f);
     attention_case(be, &two_to_one, 9, 1.0f);
-    attention_case(be, &small, 0, 1.0f);
     attention_case(be, &small, 9, 1.0f);
     whole_table_case(be, g);
 }

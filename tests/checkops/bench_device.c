@@ -42,7 +42,7 @@ struct Shape {
     Call *call;
     int64_t size[6];
     LfActivation activation;
-    bool low; /* in FP8 */
+    bool low;   /* in FP8 */
     bool grows; /* the output is F8_E4M3, too */
     double flops, bytes;
 };
@@ -104,7 +104,8 @@ static LfTensor random_tensor(Machine *m, LfType type, const int64_t *shape)
         fill(m, t);
     return t;
 }
-#define tensor(m, type, ...) random_tensor((m), (type), (const int64_t[LF_MAX_DIMS + 1]){__VA_ARGS__})
+#define tensor(m, type, ...)                                                                       \
+    random_tensor((m), (type), (const int64_t[LF_MAX_DIMS + 1]){__VA_ARGS__})
 
 static LfTensor rows(Machine *m, bool low, int64_t n, int64_t width)
 {
@@ -463,7 +464,8 @@ static void make_conv(Machine *m, const Shape *s, Set *set)
     set->out = tensor(m, LF_F16, f, h, w, s->size[5]);
     set->z = tensor(m, LF_F16, f, h, w, s->size[5]);
     set->a = tensor(m, LF_F32, s->size[5]);
-    set->weight = weight(m, LF_WEIGHT_CONV3X3, lf_tensor(NULL, LF_F32, s->size[5], n + n_past, 3, 3));
+    set->weight =
+        weight(m, LF_WEIGHT_CONV3X3, lf_tensor(NULL, LF_F32, s->size[5], n + n_past, 3, 3));
 }
 
 static void call_conv(LfBackend *be, const Shape *s, const Set *t)
@@ -481,7 +483,8 @@ static void make_up2(Machine *m, const Shape *s, Set *set)
     int64_t f = s->size[0], h = s->size[1], w = s->size[2];
     set->x = tensor(m, LF_F16, f, h, w, s->size[3]);
     set->out = tensor(m, LF_F16, f, 2 * h, 2 * w, s->size[5]);
-    set->weight = weight(m, LF_WEIGHT_CONV_UP2, lf_tensor(NULL, LF_F32, s->size[5], s->size[3], 3, 3));
+    set->weight =
+        weight(m, LF_WEIGHT_CONV_UP2, lf_tensor(NULL, LF_F32, s->size[5], s->size[3], 3, 3));
 }
 
 static void call_up2(LfBackend *be, const Shape *s, const Set *t)
@@ -503,38 +506,60 @@ static void call_rgb(LfBackend *be, const Shape *s, const Set *t)
 /* ---- all of them ---- */
 
 #define LINEAR(what, n, in, out, ...)                                                              \
-    {"linear", what, make_linear, call_linear, {n, in, out}, .flops = 2.0 * (n) * (in) * (out),    \
-     __VA_ARGS__}
+    {                                                                                              \
+        "linear", what, make_linear, call_linear, {n, in, out}, .flops = 2.0 * (n) * (in) * (out), \
+                                                                __VA_ARGS__                        \
+    }
 #define RESIDUAL(what, n, in, out, ...)                                                            \
-    {"linear_residual", what, make_linear, call_residual, {n, in, out},                            \
-     .flops = 2.0 * (n) * (in) * (out), __VA_ARGS__}
+    {                                                                                              \
+        "linear_residual", what, make_linear, call_residual, {n, in, out},                         \
+            .flops = 2.0 * (n) * (in) * (out), __VA_ARGS__                                         \
+    }
 #define NORM(operation, what, call, n, width, out_size, ...)                                       \
-    {operation, what, make_norm, call, {n, width}, .bytes = (2.0 + (out_size)) * (n) * (width),    \
-     __VA_ARGS__}
+    {                                                                                              \
+        operation, what, make_norm, call, {n, width}, .bytes = (2.0 + (out_size)) * (n) * (width), \
+                                                      __VA_ARGS__                                  \
+    }
 #define DENSE(what, h, w, past)                                                                    \
-    {"attention", what, make_attention, call_attention, {h, w, past},                              \
-     .flops = 4.0 * CHUNK * ((past) + CHUNK) * (h) * (w) * (h) * (w) * HEADS * HEAD_DIM}
+    {                                                                                              \
+        "attention", what, make_attention, call_attention, {h, w, past},                           \
+            .flops = 4.0 * CHUNK * ((past) + CHUNK) * (h) * (w) * (h) * (w) *HEADS * HEAD_DIM      \
+    }
 #define SPARSE(what, h, w, past, budget)                                                           \
-    {"attention", what, make_attention, call_attention, {h, w, past, budget},                      \
-     .flops = 4.0 * CHUNK * (h) * (w) * (budget) * KEY_BLOCK * HEADS * HEAD_DIM}
+    {                                                                                              \
+        "attention", what, make_attention, call_attention, {h, w, past, budget},                   \
+            .flops = 4.0 * CHUNK * (h) * (w) * (budget) *KEY_BLOCK * HEADS * HEAD_DIM              \
+    }
 #define SELECT(what, h, w, past, budget)                                                           \
-    {"select_blocks", what, make_select, call_select, {h, w, past, budget},                        \
-     .bytes = 4.0 * HEADS * HEAD_DIM * (h) * (w) *                                                 \
-              (((past) + CHUNK) / (double) KEY_BLOCK + CHUNK / (double) QUERY_BLOCK)}
+    {                                                                                              \
+        "select_blocks", what, make_select, call_select, {h, w, past, budget},                     \
+            .bytes = 4.0 * HEADS * HEAD_DIM * (h) * (w) *                                          \
+                     (((past) + CHUNK) / (double) KEY_BLOCK + CHUNK / (double) QUERY_BLOCK)        \
+    }
 #define QKV(what, h, w)                                                                            \
-    {"qkv_norm_rope", what, make_qkv, call_qkv, {h, w, 3},                                         \
-     .bytes = 12.0 * CHUNK * (h) * (w) * HEADS * HEAD_DIM}
+    {                                                                                              \
+        "qkv_norm_rope", what, make_qkv, call_qkv, {h, w, 3},                                      \
+            .bytes = 12.0 * CHUNK * (h) * (w) *HEADS * HEAD_DIM                                    \
+    }
 #define CROSS(operation, what, call, n, l, heads, d)                                               \
-    {operation, what, make_cross, call, {n, l, heads, d},                                          \
-     .flops = 4.0 * (n) * (l) * (heads) * (d)}
+    {                                                                                              \
+        operation, what, make_cross, call, {n, l, heads, d},                                       \
+            .flops = 4.0 * (n) * (l) * (heads) * (d)                                               \
+    }
 #define LATENTS(operation, what, call, each)                                                       \
-    {operation, what, make_latents, call, {3, 16, 64, 96}, .bytes = (each) *3.0 * 16 * 64 * 96}
+    {                                                                                              \
+        operation, what, make_latents, call, {3, 16, 64, 96}, .bytes = (each) *3.0 * 16 * 64 * 96  \
+    }
 #define CONV(what, call, f, h, w, in, past, out)                                                   \
-    {"conv3x3", what, make_conv, call, {f, h, w, in, past, out},                                   \
-     .flops = 18.0 * (f) * (h) * (w) * ((in) + (past)) * (out)}
+    {                                                                                              \
+        "conv3x3", what, make_conv, call, {f, h, w, in, past, out},                                \
+            .flops = 18.0 * (f) * (h) * (w) * ((in) + (past)) * (out)                              \
+    }
 #define UP2(what, f, h, w, in, out)                                                                \
-    {"conv3x3_up2", what, make_up2, call_up2, {f, h, w, in, 0, out},                               \
-     .flops = 32.0 * (f) * (h) * (w) * (in) * (out)}
+    {                                                                                              \
+        "conv3x3_up2", what, make_up2, call_up2, {f, h, w, in, 0, out},                            \
+            .flops = 32.0 * (f) * (h) * (w) * (in) * (out)                                         \
+    }
 
 static const Shape shapes[] = {
     LINEAR("q, k, v 4608x1536x4608", 4608, 1536, 4608),
@@ -572,7 +597,11 @@ static const Shape shapes[] = {
     CROSS("cross_attention", "4608x512", call_cross, 4608, 512, 12, 128),
     CROSS("text_attention", "umT5 48x48", call_text, 48, 48, 64, 64),
     CROSS("text_attention", "umT5 512x512", call_text, 512, 512, 64, 64),
-    {"position_bias", "umT5 64x512x512", make_bias, call_bias, {512, 64},
+    {"position_bias",
+     "umT5 64x512x512",
+     make_bias,
+     call_bias,
+     {512, 64},
      .bytes = 4.0 * 64 * 512 * 512},
     NORM("gelu_gate", "umT5 512x10240", call_gate, 512, 10240, 4.0),
     CONV("3x64x96 16->256", call_conv, 3, 64, 96, 16, 0, 256),
@@ -593,6 +622,49 @@ static const Shape shapes[] = {
     LATENTS("squash", "3x16x64x96", call_squash, 6.0),
     {"rgb8", "1x512x768", make_rgb, call_rgb, {1, 512, 768}, .bytes = 9.0 * 512 * 768},
 };
+
+/* ---- pictures: into the host's memory, by the host's clock ---- */
+
+static void bench_pixels(Machine *m)
+{
+    static const struct {
+        LfPixelFormat format;
+        const char *what;
+        int size; /* bytes of two pixels */
+    } formats[] = {{LF_PIXELS_RGB, "512x768 RGB", 6},
+                   {LF_PIXELS_BGRX, "512x768 BGRx", 8},
+                   {LF_PIXELS_I420, "512x768 I420", 3},
+                   {LF_PIXELS_NV12, "512x768 NV12", 3}};
+    LfTensor rgb = tensor(m, LF_U8, 512, 768, 3);
+    m->be->clear(m->be, rgb.data, lf_tensor_size(rgb));
+    m->be->sync(m->be, NULL);
+    g_autofree uint8_t *planes = g_malloc0(4 * 512 * 768);
+    printf("pixels\n");
+    for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
+        bool planar = formats[i].format == LF_PIXELS_I420 || formats[i].format == LF_PIXELS_NV12;
+        int line = planar ? 768 : 768 * formats[i].size / 2;
+        int chroma = formats[i].format == LF_PIXELS_I420 ? 384 : 768;
+        LfPicture p = {formats[i].format,
+                       LF_MATRIX_BT709,
+                       768,
+                       512,
+                       {planes, planes + 512 * 768, planes + 512 * 768 + 256 * 384},
+                       {line, chroma, chroma}};
+        int64_t times[REPLAYS];
+        for (int round = -2; round < REPLAYS; round++) {
+            int64_t begin = g_get_monotonic_time();
+            lf_pixels(m->be, &p, rgb);
+            if (round >= 0)
+                times[round] = g_get_monotonic_time() - begin;
+        }
+        qsort(times, REPLAYS, sizeof *times, by_size);
+        double time = 1e-6 * (double) times[REPLAYS / 2], bytes = 256.0 * 768 * formats[i].size;
+        printf("  %-52s %9.4f ms %8.1f GB/s to the host\n", formats[i].what, 1e3 * time,
+               bytes / time / 1e9);
+    }
+    m->be->free(m->be, rgb.data);
+    g_ptr_array_set_size(m->memory, 0);
+}
 
 /* ---- the device's peaks ---- */
 
@@ -656,6 +728,9 @@ static void bench_shapes(Machine *m, const char *name)
         before = shapes[i].operation;
         print_time(m, &shapes[i], time_shape(m, &shapes[i], &best));
     }
+    m->be = m->bf16;
+    if (g_str_has_prefix("pixels", name))
+        bench_pixels(m);
 }
 
 int bench_device(const char *name)

@@ -129,6 +129,26 @@ void let_change(LfTensor t)
 
 /* ---- on a device ---- */
 
+enum { CHUNK = 1 << 14 }; /* numbers that a thread converts at once */
+
+void narrow(void *dst, LfType type, const float *src, int64_t n)
+{
+    size_t item = lf_type_size(type);
+#pragma omp parallel for if (n > CHUNK)
+    for (int64_t i = 0; i < n; i += CHUNK)
+        g_assert_true(lf_from_float((uint8_t *) dst + (size_t) i * item, type, src + i,
+                                    MIN(CHUNK, n - i)));
+}
+
+void widen(float *dst, const void *src, LfType type, int64_t n)
+{
+    size_t item = lf_type_size(type);
+#pragma omp parallel for if (n > CHUNK)
+    for (int64_t i = 0; i < n; i += CHUNK)
+        g_assert_true(lf_to_float(dst + i, (const uint8_t *) src + (size_t) i * item, type,
+                                  MIN(CHUNK, n - i)));
+}
+
 LfType activation_of(LfBackend *be)
 {
     return device_of(be) ? device_of(be)->activation : LF_F32;
@@ -158,9 +178,10 @@ LfTensor hold(LfTensor t, LfType type)
     b->held = type;
     if (type == LF_F32)
         return t;
-    g_autofree void *narrow = g_malloc((size_t) n * lf_type_size(type));
-    g_assert_true(t.type == LF_F32 && lf_from_float(narrow, type, lf_f32(t), n));
-    lf_to_float(lf_f32(t), narrow, type, n);
+    g_assert_cmpint(t.type, ==, LF_F32);
+    g_autofree void *converted = g_malloc((size_t) n * lf_type_size(type));
+    narrow(converted, type, lf_f32(t), n);
+    widen(lf_f32(t), converted, type, n);
     note_change(b);
     return t;
 }
@@ -194,7 +215,8 @@ LfTensor hold_rows(LfTensor t)
     Buffer *b = buffer_of(t);
     LfTensor scales = output(LF_F32, 2, n);
     bool poison = isnan(lf_f32(t)[0]);
-    for (int64_t row = 0; row < n && !poison; row++)
+#pragma omp parallel for if (n * width > CHUNK)
+    for (int64_t row = 0; row < (poison ? 0 : n); row++)
         quantise_row(lf_f32(t) + row * width, width, lf_f32(scales) + row, lf_f32(scales) + n + row);
     b->held = LF_F8_E4M3;
     note_change(b);
@@ -253,11 +275,10 @@ double *as_double(LfTensor t)
 {
     int64_t n = lf_tensor_count(t);
     double *wide = reference(n);
-    float *narrow = g_new(float, n);
-    g_assert_true(lf_to_float(narrow, t.data, t.type, n));
+    g_autofree float *numbers = g_new(float, n);
+    widen(numbers, t.data, t.type, n);
     for (int64_t i = 0; i < n; i++)
-        wide[i] = narrow[i];
-    g_free(narrow);
+        wide[i] = (double) numbers[i];
     return wide;
 }
 

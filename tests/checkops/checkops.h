@@ -87,6 +87,9 @@ LfTensor hold_rows(LfTensor t);
 LfType held_as(LfTensor t, LfType usual);
 /* The tolerance, or what the type in which a device keeps the tensor allows for, if that is more. */
 double allowed(LfTensor t, double tolerance);
+/* lf_from_float and lf_to_float on all cores, for types that these take. */
+void narrow(void *dst, LfType type, const float *src, int64_t n);
+void widen(float *dst, const void *src, LfType type, int64_t n);
 /* The nearest, even where two are; ±448 beyond. */
 uint8_t float_to_e4m3(float x);
 float round_to_e4m3(float x);

@@ -26,8 +26,8 @@ typedef struct {
 /* A host tensor and its copy on the device: margin, data, scales of F8_E4M3, margin. */
 typedef struct {
     LfTensor host, device;
-    uint8_t *block;  /* on the device */
-    uint8_t *before; /* the block as it was sent */
+    uint8_t *block;                                    /* on the device */
+    uint8_t *before;                                   /* the block as it was sent */
     size_t data, data_size, scales, scales_size, size; /* offsets in the block, bytes */
     bool written;
 } Copy;
@@ -66,11 +66,11 @@ float round_to_e4m3(float x)
     return rounded;
 }
 
-static void expect_held(LfTensor host, const void *narrow, LfType type)
+static void expect_held(LfTensor host, const void *held, LfType type)
 {
     int64_t n = lf_tensor_count(host);
     g_autofree float *wide = g_new(float, n);
-    lf_to_float(wide, narrow, type, n);
+    widen(wide, held, type, n);
     for (int64_t i = 0; i < n; i++)
         if (wide[i] != lf_f32(host)[i] && !(isnan(wide[i]) && isnan(lf_f32(host)[i])))
             g_error("the test gives %.9g, which %s does not hold: see hold()",
@@ -86,10 +86,11 @@ static void convert(Copy *c)
         memcpy(to, c->host.data, c->data_size);
     } else if (c->device.type == LF_F8_E4M3) {
         memcpy(c->before + c->scales, c->host.scales, c->scales_size);
+#pragma omp parallel for if (n > 10000)
         for (int64_t i = 0; i < n; i++)
             to[i] = float_to_e4m3(lf_f32(c->host)[i] / c->host.scales[i / c->host.shape[1]]);
     } else {
-        g_assert_true(lf_from_float(to, c->device.type, lf_f32(c->host), n));
+        narrow(to, c->device.type, lf_f32(c->host), n);
         expect_held(c->host, to, c->device.type);
     }
 }
@@ -100,7 +101,7 @@ static void convert_back(const Copy *c, const uint8_t *after)
     if (c->host.type == c->device.type)
         memcpy(c->host.data, after + c->data, c->data_size);
     else
-        lf_to_float(lf_f32(c->host), after + c->data, c->device.type, n);
+        widen(lf_f32(c->host), after + c->data, c->device.type, n);
     if (c->device.type != LF_F8_E4M3)
         return;
     memcpy(c->host.scales, after + c->scales, c->scales_size);
@@ -396,8 +397,7 @@ static void embedding(LfBackend *be, LfTensor y, const LfWeight *table, LfTensor
 
 typedef void Two(LfBackend *be, LfTensor out, LfTensor x);
 
-static void two(LfBackend *be, LfTensor y, LfType y_type, LfTensor x, LfType x_type,
-                Two *operation)
+static void two(LfBackend *be, LfTensor y, LfType y_type, LfTensor x, LfType x_type, Two *operation)
 {
     Call call = begin(be);
     LfTensor dy = out(&call, y, y_type), dx = in(&call, x, x_type);

@@ -24,10 +24,11 @@ static double *product(LfTensor x, LfTensor weight, LfTensor bias)
 {
     int64_t n_rows = x.shape[0], n_in = x.shape[1], n_out = weight.shape[0];
     double *a = as_double(x), *w = as_double(weight), *out = reference(n_rows * n_out);
-#pragma omp parallel for
+#pragma omp parallel for if (n_rows * n_out * n_in > 100000)
     for (int64_t n = 0; n < n_rows; n++)
         for (int64_t o = 0; o < n_out; o++) {
             double sum = lf_given(bias) ? lf_f32(bias)[o] : 0.0;
+#pragma omp simd reduction(+ : sum)
             for (int64_t i = 0; i < n_in; i++)
                 sum += a[n * n_in + i] * w[o * n_in + i];
             out[n * n_out + o] = sum;

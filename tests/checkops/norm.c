@@ -2,6 +2,7 @@
 #include "checkops.h"
 
 #include <math.h>
+#include <string.h>
 
 #define TOLERANCE 1e-6
 #define EPS       1e-6f
@@ -71,6 +72,24 @@ static void layer_norm_case(LfBackend *be, int64_t n, int64_t width, bool modula
     settle(be);
 }
 
+/* Of a row of zeros the shift is left, and of no shift zeros. */
+static void zero_case(LfBackend *be, int64_t n, int64_t width)
+{
+    LfTensor x = input(LF_F32, n, width), out = output(LF_F32, n, width);
+    LfTensor a = input(LF_F32, width), b = input(LF_F32, width);
+    let_change(b);
+    memset(b.data, 0, lf_tensor_size(b));
+    let_change(x);
+    memset(x.data, 0, (size_t) width * sizeof(float));
+    hold(x, activation_of(be));
+    if (is_low(be))
+        out = hold_rows(out);
+    lf_layer_norm(be, out, x, a, b, EPS);
+    for (int64_t i = 0; i < width; i++)
+        g_assert_cmpfloat(lf_f32(out)[i], ==, 0.0f);
+    settle(be);
+}
+
 static void rms_norm_case(LfBackend *be, int64_t n, int64_t width, bool in_place)
 {
     LfTensor x = rows(be, n, width), out = in_place ? x : output(LF_F32, n, width);
@@ -111,6 +130,8 @@ static void check_layer_norm_modulate(LfBackend *be)
 static void check_layer_norm(LfBackend *be)
 {
     all_cases(be, layer_norm_case, false);
+    zero_case(be, 2, 33);
+    zero_case(be, 3, 1536);
 }
 
 static void check_rms_norm(LfBackend *be)

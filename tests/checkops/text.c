@@ -11,7 +11,7 @@ static double *attend(LfTensor q, LfTensor k, LfTensor v, int heads, double scal
 {
     int64_t n = q.shape[0], l = k.shape[0], width = q.shape[1], d = width / heads;
     double *out = reference(n * width);
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (n * l * width > 100000)
     for (int64_t h = 0; h < heads; h++)
         for (int64_t i = 0; i < n; i++) {
             double largest = -INFINITY, total = 0.0, *o = out + i * width + h * d;
