@@ -75,8 +75,6 @@ LfTensor lf_session_context(const LfSession *s)
 static gboolean encode(LfSession *s, GError **error)
 {
     bool done = true;
-    if (s->encoded == s->now.prompt_id)
-        return TRUE;
     s->encoded = 0;
     if (s->now.n_ids > 0) {
         LfTensor ids = lf_tensor_slice(s->ids, 0, s->now.n_ids);
@@ -136,7 +134,7 @@ static bool decode(LfSession *s, LfChunk *chunk)
 }
 
 /* Waits for all but the decoder. */
-static gboolean fetch(LfSession *s, LfChunk *chunk, bool done, GError **error)
+static gboolean fetch(LfSession *s, LfChunk *chunk, bool encoded, bool done, GError **error)
 {
     if (!finish(s, done, error))
         return FALSE;
@@ -146,7 +144,8 @@ static gboolean fetch(LfSession *s, LfChunk *chunk, bool done, GError **error)
     LfChunkInfo *info = &chunk->info;
     LfEvent **at = s->events;
     info->transfer_time = 1000 * (g_get_monotonic_time() - start);
-    info->encode_time = s->be->between(s->be, at[LF_STARTED], at[LF_ENCODED]);
+    if (encoded)
+        info->encode_time = s->be->between(s->be, at[LF_STARTED], at[LF_ENCODED]);
     info->denoise_time = s->be->between(s->be, at[LF_ENCODED], at[LF_DENOISED]);
     info->clean_time = s->be->between(s->be, at[LF_DENOISED], at[LF_CLEANED]);
     return well;
@@ -154,8 +153,9 @@ static gboolean fetch(LfSession *s, LfChunk *chunk, bool done, GError **error)
 
 static gboolean generate(LfSession *s, LfChunk *chunk, GError **error)
 {
+    bool encoded = s->encoded != s->now.prompt_id;
     note(s, LF_STARTED);
-    if (!encode(s, error))
+    if (encoded && !encode(s, error))
         return FALSE;
     note(s, LF_ENCODED);
     draw_all(s);
@@ -164,7 +164,7 @@ static gboolean generate(LfSession *s, LfChunk *chunk, GError **error)
     done = done && lf_session_clean(s);
     note(s, LF_CLEANED);
     done = done && decode(s, chunk);
-    return fetch(s, chunk, done, error);
+    return fetch(s, chunk, encoded, done, error);
 }
 
 LfChunk *lf_session_next(LfSession *s, GError **error)

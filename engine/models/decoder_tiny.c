@@ -5,8 +5,8 @@
  * then what the published code concatenates, without a copy of either.
  *
  * Growing in time, a 1×1 convolution for each frame that comes of one, stands before a 3×3 one with
- * nothing in between, and commutes with the doubling in size: the two become one 3×3 convolution when
- * the weights are loaded, one for each of the frames, and growing costs nothing.
+ * nothing in between, and commutes with the doubling in size: the two become one 3×3 convolution
+ * when the weights are loaded, one for each of the frames, and growing costs nothing.
  */
 #include "decoder_tiny.h"
 
@@ -128,7 +128,7 @@ static LfWeight *composed_weight(LfBackend *be, const float *up, const float *gr
 {
     g_autofree float *composed = NULL;
     if (!lf_backend_is_plan(be)) {
-        composed = g_new(float, n_out * c * 9);
+        composed = g_new(float, n_out *c * 9);
         compose(composed, up, grow, n_out, c, c);
     }
     return lf_weight_new(be, LF_WEIGHT_CONV_UP2, lf_tensor(composed, LF_F32, n_out, c, 3, 3),
@@ -200,8 +200,7 @@ void lf_decoder_tiny_free(LfDecoderTiny *d)
 
 size_t lf_decoder_tiny_memory(const LfDecoderTiny *d)
 {
-    size_t memory =
-        sizeof *d + d->vectors.size + lf_weights_memory(d->bindings, d->n_bindings, d);
+    size_t memory = sizeof *d + d->vectors.size + lf_weights_memory(d->bindings, d->n_bindings, d);
     for (int stage = 0; stage < N_STAGES; stage++)
         for (int i = 0; i < rates[stage]; i++)
             memory += lf_weight_memory(d->steps[stage].up[i]);

@@ -4,9 +4,9 @@
  *
  * A tile is 128 (or 64) queries of a head. One thread block a multiprocessor stays for the whole
  * launch. Its producer warp brings queries, and keys and values in steps of KEYS rows, through the
- * bulk copy engine into rings in shared memory; each of its consumer warpgroups keeps 64 rows of the
- * output in registers. Step j's scores q·k(j)ᵀ and step j − 1's p·v(j − 1) are issued together, and
- * the softmax of step j runs beside the latter and beside the other warpgroup's products.
+ * bulk copy engine into rings in shared memory; each of its consumer warpgroups keeps 64 rows of
+ * the output in registers. Step j's scores q·k(j)ᵀ and step j − 1's p·v(j − 1) are issued together,
+ * and the softmax of step j runs beside the latter and beside the other warpgroup's products.
  *
  * Work: as many whole rounds of tiles as there are; the steps of the tiles that would fill a last
  * round in part are shared out evenly, in pieces whose partial sums a second kernel puts together.
@@ -19,8 +19,7 @@
 
 #include <math.h>
 
-namespace
-{
+namespace {
 
 enum {
     WARPGROUP = 128,
@@ -63,7 +62,7 @@ struct Box {
 
 /* Behind the rings. */
 struct Control {
-    uint64_t query_full, query_empty;
+    uint64_t query_full[2], query_empty[2]; /* of each warpgroup */
     uint64_t key_full[MAX_STAGES], key_empty[MAX_STAGES];
     uint64_t value_full[MAX_STAGES], value_empty[MAX_STAGES];
     uint64_t boxes_full[2], boxes_empty[2];
@@ -83,8 +82,8 @@ struct Plan {
     int steps;                                /* of a tile */
     int n_whole, n_split; /* tiles [0, n_whole) are done whole, n_split more in pieces */
     int pieces, piece_units, piece_rest; /* the first piece_rest pieces have a unit more */
-    float scale;      /* with log2 e */
-    float last_logit; /* before scaling */
+    float scale;                         /* with log2 e */
+    float last_logit;                    /* before scaling */
 };
 
 /* ---- work ---- */
@@ -110,8 +109,7 @@ struct Item {
 };
 
 /* What one thread block does, in order: its piece first, since others build on it. */
-class Work
-{
+class Work {
   public:
     __device__ explicit Work(const Plan &plan)
         : plan(plan), unit(0), end(0), part(2 * blockIdx.x), tile(blockIdx.x)
@@ -150,8 +148,7 @@ __device__ inline Rows tile_rows(const Plan &plan, int tile)
 {
     int index = tile % plan.tiles_per_head, block = index % plan.tiles_per_frame;
     int first = block * plan.query_block;
-    return {tile / plan.tiles_per_head,
-            index / plan.tiles_per_frame * plan.frame_queries + first,
+    return {tile / plan.tiles_per_head, index / plan.tiles_per_frame * plan.frame_queries + first,
             min(plan.query_block, plan.frame_queries - first)};
 }
 
@@ -180,8 +177,7 @@ __device__ inline void barrier_arrive(uint32_t barrier)
 
 __device__ inline void barrier_expect(uint32_t barrier, uint32_t bytes)
 {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-                 "r"(bytes)
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
                  : "memory");
 }
 
@@ -215,13 +211,13 @@ template <class S> __device__ inline uint32_t phase_of(uint32_t count)
 template <class S> struct Barriers {
     uint32_t base; /* of shared memory */
 
-    __device__ uint32_t query_full() const
+    __device__ uint32_t query_full(int group) const
     {
-        return base + S::CONTROL + offsetof(Control, query_full);
+        return base + S::CONTROL + offsetof(Control, query_full) + 8 * group;
     }
-    __device__ uint32_t query_empty() const
+    __device__ uint32_t query_empty(int group) const
     {
-        return base + S::CONTROL + offsetof(Control, query_empty);
+        return base + S::CONTROL + offsetof(Control, query_empty) + 8 * group;
     }
     __device__ uint32_t key_full(uint32_t stage) const
     {
@@ -270,8 +266,8 @@ __device__ inline uint32_t load_word(uint32_t from)
     return x;
 }
 
-__device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t barrier,
-                                 int channel, int row, int head)
+__device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t barrier, int channel,
+                                 int row, int head)
 {
     asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
                  "[%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
@@ -279,21 +275,25 @@ __device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t b
                  : "memory");
 }
 
-__device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t barrier,
-                                 int channel, int row, int head, int slot)
+__device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t barrier, int channel,
+                                 int row, int head, int slot)
 {
     asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
                  "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
-                 "l"(map), "r"(barrier), "r"(channel), "r"(row), "r"(head),
-                 "r"(slot)
+                 "l"(map), "r"(barrier), "r"(channel), "r"(row), "r"(head), "r"(slot)
                  : "memory");
+}
+
+__device__ inline void prefetch_map(const CUtensorMap *map)
+{
+    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
 /* ---- products ---- */
 
 /* The lower half of what tells wgmma of a tile in shared memory, which lies there in rows of 128
- * swizzled bytes, groups of 8 rows one behind the other; `slab` is the distance to the next 64 channels
- * where rows are what is summed over. The upper half is the same for all. */
+ * swizzled bytes, groups of 8 rows one behind the other; `slab` is the distance to the next 64
+ * channels where rows are what is summed over. The upper half is the same for all. */
 __device__ inline uint32_t descriptor(uint32_t address, uint32_t slab)
 {
     return address >> 4 | slab >> 4 << 16;
@@ -344,7 +344,7 @@ template <int n> __device__ __forceinline__ void pin(float (&x)[n])
 
 /* d (+)= a·bᵀ, both in shared memory, 16 channels of 64 rows of a and n of b. */
 #define PRODUCT_OF_SHARED(n, regs, a_, b_, add_)                                                   \
-    __device__ __forceinline__ void multiply(float (&d)[regs], uint32_t a, uint32_t b, int add)    \
+    __device__ __forceinline__ void multiply(float(&d)[regs], uint32_t a, uint32_t b, int add)     \
     {                                                                                              \
         asm volatile("{\n.reg .pred add;\n.reg .b64 a, b;\n"                                       \
                      "mov.b64 a, {" a_ ", " UPPER "};\nmov.b64 b, {" b_ ", " UPPER "};\n"          \
@@ -363,12 +363,12 @@ PRODUCT_OF_SHARED(192, 96, "%96", "%97", "%98")
 
 /* d += a·b, a in registers, 16 rows of n channels of b in shared memory. */
 #define PRODUCT_OF_REGISTERS(n, regs, a0_, a1_, a2_, a3_, b_)                                      \
-    __device__ __forceinline__ void multiply(float (&d)[regs], uint32_t a0, uint32_t a1,           \
+    __device__ __forceinline__ void multiply(float(&d)[regs], uint32_t a0, uint32_t a1,            \
                                              uint32_t a2, uint32_t a3, uint32_t b)                 \
     {                                                                                              \
         asm volatile("{\n.reg .b64 b;\nmov.b64 b, {" b_ ", " UPPER "};\n"                          \
-                     "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" R##regs "}, {"   \
-                     a0_ "," a1_ "," a2_ "," a3_ "}, b, 1, 1, 1, 1;\n}\n"                          \
+                     "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" R##regs          \
+                     "}, {" a0_ "," a1_ "," a2_ "," a3_ "}, b, 1, 1, 1, 1;\n}\n"                   \
                      : F##regs                                                                     \
                      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b));                                \
     }
@@ -388,14 +388,15 @@ __device__ __forceinline__ void multiply_keys(float (&scores)[S::KEYS / 2], uint
                      k + slab * (S::KEYS * 128 >> 4) + 2 * i, slab + i > 0);
 }
 
-/* sums += p·v */
-template <class S>
+/* sums += p·v for parts [first, end) of 16 keys */
+template <class S, int first, int end>
 __device__ __forceinline__ void multiply_values(float (&sums)[S::HEAD_DIM / 2],
                                                 const uint32_t (&p)[S::KEYS / 4], uint32_t v)
 {
 #pragma unroll
-    for (int i = 0; i < S::KEYS / 16; i++)
+    for (int i = first; i < end; i++)
         multiply(sums, p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3], v + i * (2048 >> 4));
+    products_commit();
 }
 
 /* ---- softmax ---- */
@@ -444,12 +445,13 @@ __device__ inline float exp2_multiplied(float x)
 
 constexpr int MULTIPLIED = 4; /* one in so many */
 
-/* Scores to weights; `shrink` is what sums of earlier steps have to be multiplied with. The reference
- * from which weights count follows the largest score only when that is 2^8 times its weight, so most
- * steps leave the sums alone, and the result is the same. Returns whether any of the warp's rows
- * shrinks. */
+/* Prepares for the scores of a step: `shrink` is what sums of earlier steps have to be multiplied
+ * with. The reference from which weights count follows the largest score only when that would weigh
+ * more than 2^8, so most steps leave the sums alone, and the result is the same. Returns whether
+ * any of the warp's rows shrinks. */
 template <int n>
-__device__ __forceinline__ bool weigh(float (&s)[n], Norm &norm, float (&shrink)[2], float scale)
+__device__ __forceinline__ bool refer(const float (&s)[n], Norm &norm, float (&shrink)[2],
+                                      float scale)
 {
     float largest[2][2];
 #pragma unroll
@@ -458,7 +460,6 @@ __device__ __forceinline__ bool weigh(float (&s)[n], Norm &norm, float (&shrink)
 #pragma unroll
     for (int i = 0; i < n; i++)
         largest[i / 2 % 2][i % 2] = fmaxf(largest[i / 2 % 2][i % 2], s[i]);
-    float offset[2], sum[2][2];
     bool shrinks = false;
 #pragma unroll
     for (int row = 0; row < 2; row++) {
@@ -472,20 +473,26 @@ __device__ __forceinline__ bool weigh(float (&s)[n], Norm &norm, float (&shrink)
             norm.reference[row] = most;
             shrinks = true;
         }
-        offset[row] = norm.reference[row] * scale;
-        sum[row][0] = norm.sum[row] * shrink[row];
-        sum[row][1] = 0;
+        norm.sum[row] *= shrink[row];
     }
-#pragma unroll
-    for (int i = 0; i < n; i++) {
-        float x = fmaf(s[i], scale, -offset[i / 2 % 2]);
-        s[i] = i / 4 % MULTIPLIED == 0 ? exp2_multiplied(x) : exp2_fast(x);
-        sum[i / 2 % 2][i % 2] += s[i];
-    }
-#pragma unroll
-    for (int row = 0; row < 2; row++)
-        norm.sum[row] = sum[row][0] + sum[row][1];
     return __any_sync(0xffffffffu, shrinks);
+}
+
+/* Scores of 16 keys to weights. */
+template <int n>
+__device__ __forceinline__ void weigh(float (&s)[n], int first, Norm &norm, float scale)
+{
+    first *= 8;
+#pragma unroll
+    for (int i = first; i < first + 8; i++) {
+        float x = fmaf(s[i], scale, -norm.reference[i / 2 % 2] * scale);
+        s[i] = i / 4 % MULTIPLIED == 0 ? exp2_multiplied(x) : exp2_fast(x);
+    }
+#pragma unroll
+    for (int row = 0; row < 2; row++) {
+        int i = first + 2 * row;
+        norm.sum[row] += (s[i] + s[i + 1]) + (s[i + 4] + s[i + 5]);
+    }
 }
 
 __device__ inline uint32_t pack(float low, float high)
@@ -570,8 +577,7 @@ __device__ __forceinline__ void write_part(const Plan &plan, const float (&sums)
             *(float2 *) (to + 8 * i) =
                 make_float2(sums[4 * i + 2 * half], sums[4 * i + 2 * half + 1]);
         if (threadIdx.x % 4 == 0)
-            plan.partial_norm[row] =
-                make_float2(norm.reference[half] * plan.scale, norm.sum[half]);
+            plan.partial_norm[row] = make_float2(norm.reference[half] * plan.scale, norm.sum[half]);
     }
 }
 
@@ -597,8 +603,7 @@ template <class S> __device__ void look_up(const Plan &plan, const Barriers<S> &
     uint32_t batch = 0;
     Work work(plan);
     for (Item item; work.next(&item);) {
-        const int32_t *list =
-            S::SPARSE ? plan.table + (int64_t) item.tile * plan.n_boxes : nullptr;
+        const int32_t *list = S::SPARSE ? plan.table + (int64_t) item.tile * plan.n_boxes : nullptr;
         for (int i = 0; i < item.n; i += S::BATCH, batch++) {
             Box box = find_box<S>(plan, list, (item.first + i) * S::BOXES + lane);
             barrier_wait(barriers.boxes_empty(batch % 2), batch / 2 & 1 ^ 1);
@@ -613,7 +618,7 @@ template <class S> __device__ void look_up(const Plan &plan, const Barriers<S> &
     }
 }
 
-/* A thread that copies queries. */
+/* A thread that copies queries, for each warpgroup as soon as it is done with those before. */
 template <class S>
 __device__ void copy_queries(const Plan &plan, const CUtensorMap *map, const Barriers<S> &barriers)
 {
@@ -621,11 +626,14 @@ __device__ void copy_queries(const Plan &plan, const CUtensorMap *map, const Bar
     Work work(plan);
     for (Item item; work.next(&item); phase ^= 1) {
         Rows rows = tile_rows(plan, item.tile);
-        barrier_wait(barriers.query_empty(), phase);
-        barrier_expect(barriers.query_full(), S::QUERY_SIZE);
-        for (int slab = 0; slab < S::SLABS; slab++)
-            copy_rows(barriers.base + slab * S::ROWS * 128, map, barriers.query_full(),
-                      slab * SLAB, rows.first, rows.head);
+        for (int group = 0; group < S::GROUPS; group++) {
+            uint32_t full = barriers.query_full(group);
+            barrier_wait(barriers.query_empty(group), phase);
+            barrier_expect(full, S::QUERY_SIZE / S::GROUPS);
+            for (int slab = 0; slab < S::SLABS; slab++)
+                copy_rows(barriers.base + (slab * S::ROWS + group * 64) * 128, map, full,
+                          slab * SLAB, rows.first + group * 64, rows.head);
+        }
     }
 }
 
@@ -750,8 +758,7 @@ template <class S> __device__ inline uint32_t value_descriptor(const Consumer<S>
         descriptor(c.barriers.base + S::VALUE_STAGES + stage * S::STEP_SIZE, S::KEYS * 128));
 }
 
-/* The scores are there: their keys make room, and they become weights. Returns
- * whether the sums have to shrink. */
+/* The scores are there: their keys make room. Returns whether the sums have to shrink. */
 template <class S>
 __device__ __forceinline__ bool take_scores(Consumer<S> &c, float (&shrink)[2], bool last)
 {
@@ -765,14 +772,14 @@ __device__ __forceinline__ bool take_scores(Consumer<S> &c, float (&shrink)[2], 
     uint32_t valid = uniform(load_word(c.barriers.valid(stage)));
     release(c.barriers.key_empty(stage));
     if (last)
-        release(c.barriers.query_empty());
+        release(c.barriers.query_empty(c.group));
     if (valid != ALL_VALID)
         mask_scores(c.scores, valid, c.plan.last_logit);
-    return weigh(c.scores, c.norm, shrink, c.plan.scale);
+    return refer(c.scores, c.norm, shrink, c.plan.scale);
 }
 
-/* A store that never happens, since sums of weights are not negative. It keeps the softmax, which ptxas
- * would move, before the next wait. */
+/* A store that never happens, since sums of weights are not negative. It keeps the softmax, which
+ * ptxas would move, before the next wait. */
 __device__ inline void hold(float sum, uint32_t word)
 {
     asm volatile("{\n.reg .pred never;\nsetp.lt.f32 never, %0, 0f00000000;\n"
@@ -781,25 +788,37 @@ __device__ inline void hold(float sum, uint32_t word)
                  : "memory");
 }
 
-/* All steps of a tile's item. */
+/* 0, but known only when the weight is. */
+__device__ inline uint32_t after(float weight)
+{
+    return __float_as_uint(weight) >> 31;
+}
+
+/* All steps of a tile's item; the last products are under way when it returns. A warp stands still
+ * while the queue of products is full, which holds a few. So products with values are issued in
+ * between the weights of the next step. */
 template <class S>
 __device__ __forceinline__ void attend_steps(Consumer<S> &c, int n_steps, uint32_t query_phase)
 {
+    constexpr int PARTS = S::KEYS / 16, SOON = PARTS / 2, LATER = PARTS * 3 / 4;
     float shrink[2];
     c.norm = {{-INFINITY, -INFINITY}, {0, 0}};
 #pragma unroll
     for (int i = 0; i < S::HEAD_DIM / 2; i++)
         c.sums[i] = 0;
     uint32_t stage = stage_of<S>(c.count), q = query_descriptor(c), k = key_descriptor(c, stage);
-    barrier_wait(c.barriers.query_full(), query_phase);
+    barrier_wait(c.barriers.query_full(c.group), query_phase);
     barrier_wait(c.barriers.key_full(stage), phase_of<S>(c.count));
     products_fence();
     multiply_keys<S>(c.scores, q, k);
     products_commit();
     products_wait<0>();
     take_scores(c, shrink, n_steps == 1);
+#pragma unroll
+    for (int i = 0; i < PARTS; i++)
+        weigh(c.scores, i, c.norm, c.plan.scale);
     pack_weights(c.weights, c.scores);
-    for (int i = 1; i < n_steps; i++) {
+    for (int step = 1; step < n_steps; step++) {
         uint32_t value_stage = stage_of<S>(c.count - 1);
         stage = stage_of<S>(c.count);
         q = query_descriptor(c);
@@ -811,11 +830,20 @@ __device__ __forceinline__ void attend_steps(Consumer<S> &c, int n_steps, uint32
         products_fence();
         multiply_keys<S>(c.scores, q, k);
         products_commit();
-        multiply_values<S>(c.sums, c.weights, v);
-        products_commit();
+        multiply_values<S, 0, SOON>(c.sums, c.weights, v);
         turn_pass<S>(c.group);
         products_wait<1>();
-        bool shrinks = take_scores(c, shrink, i == n_steps - 1);
+        bool shrinks = take_scores(c, shrink, step == n_steps - 1);
+        products_fence();
+        multiply_values<S, SOON, LATER>(c.sums, c.weights, v + after(shrink[0]));
+#pragma unroll
+        for (int i = 0; i < PARTS; i++) {
+            weigh(c.scores, i, c.norm, c.plan.scale);
+            if (i == PARTS / 3) {
+                products_fence();
+                multiply_values<S, LATER, PARTS>(c.sums, c.weights, v + after(c.scores[8 * i + 7]));
+            }
+        }
         hold(c.norm.sum[0] + c.norm.sum[1], c.barriers.valid(stage));
         products_wait<0>();
         pin(c.sums);
@@ -829,11 +857,7 @@ __device__ __forceinline__ void attend_steps(Consumer<S> &c, int n_steps, uint32
     uint32_t v = value_descriptor(c, stage);
     barrier_wait(c.barriers.value_full(stage), phase_of<S>(c.count - 1));
     products_fence();
-    multiply_values<S>(c.sums, c.weights, v);
-    products_commit();
-    products_wait<0>();
-    pin(c.sums);
-    release(c.barriers.value_empty(stage));
+    multiply_values<S, 0, PARTS>(c.sums, c.weights, v);
 }
 
 template <class S> __device__ void consume(const Plan &plan, uint32_t base, int group)
@@ -850,8 +874,12 @@ template <class S> __device__ void consume(const Plan &plan, uint32_t base, int 
             c.norm.sum[row] += __shfl_xor_sync(0xffffffffu, c.norm.sum[row], 1);
             c.norm.sum[row] += __shfl_xor_sync(0xffffffffu, c.norm.sum[row], 2);
         }
+        Rows rows = tile_rows(plan, item.tile);
+        products_wait<0>();
+        pin(c.sums);
+        release(c.barriers.value_empty(stage_of<S>(c.count - 1)));
         if (item.part < 0)
-            write_rows<S>(plan, c.sums, c.norm, tile_rows(plan, item.tile), group);
+            write_rows<S>(plan, c.sums, c.norm, rows, group);
         else
             write_part<S>(plan, c.sums, c.norm, item.part, group);
     }
@@ -864,13 +892,16 @@ __global__ void __launch_bounds__(S::THREADS, S::RESIDENT)
     attend(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap k_map,
            const __grid_constant__ CUtensorMap v_map, const __grid_constant__ Plan plan)
 {
+    let_next_begin();
     extern __shared__ uint8_t shared[];
     uint32_t base = (shared_address(shared) + 1023) & ~1023u;
     if (threadIdx.x == 0) {
         constexpr int CONSUMERS = 4 * S::GROUPS; /* warps */
         const Barriers<S> barriers = {base};
-        barrier_init(barriers.query_full(), 1);
-        barrier_init(barriers.query_empty(), CONSUMERS);
+        for (int i = 0; i < S::GROUPS; i++) {
+            barrier_init(barriers.query_full(i), 1);
+            barrier_init(barriers.query_empty(i), 4);
+        }
         for (int i = 0; i < S::STAGES; i++) {
             barrier_init(barriers.key_full(i), 1);
             barrier_init(barriers.key_empty(i), CONSUMERS);
@@ -883,8 +914,13 @@ __global__ void __launch_bounds__(S::THREADS, S::RESIDENT)
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
+    if (threadIdx.x == WARPGROUP) {
+        prefetch_map(&q_map);
+        prefetch_map(&k_map);
+        prefetch_map(&v_map);
+    }
     __syncthreads();
-    asm volatile("griddepcontrol.launch_dependents;"); /* join_parts may stand by */
+    wait_for_earlier();
     int group = uniform(threadIdx.x / WARPGROUP);
     if (group == S::GROUPS) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(S::PRODUCER_REGISTERS));
@@ -902,7 +938,8 @@ template <class S> __global__ void join_parts(const __grid_constant__ Plan plan)
 {
     constexpr int COLUMNS = S::HEAD_DIM / 32;
     typedef Pack<float, COLUMNS> Columns;
-    asm volatile("griddepcontrol.wait;" ::: "memory");
+    let_next_begin();
+    wait_for_earlier();
     int index = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     int split = index / S::ROWS, row = index % S::ROWS, lane = threadIdx.x % 32;
     int start = split * plan.steps, first = piece_at(plan, start);
@@ -941,8 +978,8 @@ int round_up(int n, int d)
     return (n + d - 1) / d;
 }
 
-/* How tiles are shared out. A piece costs about two steps beside its own: its sums are written, read
- * and joined. Returns the number of thread blocks. */
+/* How tiles are shared out. A piece costs about two steps beside its own: its sums are written,
+ * read and joined. Returns the number of thread blocks. */
 template <class S> int share_out(Plan *plan, int tiles, int places)
 {
     constexpr int OVERHEAD = 3;
@@ -966,7 +1003,7 @@ template <class S> bool make_maps(LfCuda *cuda, const LfCudaAttention *a, CUtens
     uint64_t d = a->head_dim, heads = a->heads, n_slots = a->slots ? a->n_slots : a->n_frames;
     uint64_t q_shape[] = {d, (uint64_t) a->n_queries, heads};
     uint64_t q_strides[] = {(uint64_t) a->q_row * 2, (uint64_t) a->q_head * 2};
-    uint32_t q_box[] = {SLAB, S::ROWS, 1};
+    uint32_t q_box[] = {SLAB, 64, 1};
     uint64_t k_shape[] = {d, (uint64_t) a->frame_keys, heads, n_slots};
     uint64_t k_strides[] = {(uint64_t) a->k_row * 2, (uint64_t) a->k_head * 2,
                             (uint64_t) a->k_frame * 2};
@@ -997,26 +1034,12 @@ template <class S> Plan make_plan(LfCuda *cuda, const LfCudaAttention *a, int *n
     plan.steps = round_up(plan.n_boxes, S::BOXES);
     plan.scale = a->scale * log2_e;
     plan.last_logit = a->last_logit / a->scale;
-    *n_blocks = share_out<S>(&plan, a->heads * plan.tiles_per_head,
-                             cuda->n_multiprocessors * S::RESIDENT);
+    *n_blocks =
+        share_out<S>(&plan, a->heads * plan.tiles_per_head, cuda->n_multiprocessors * S::RESIDENT);
     plan.partial = (float *) cuda->workspace;
-    plan.partial_norm = (float2 *) (plan.partial + (int64_t) 2 * plan.pieces * S::ROWS * S::HEAD_DIM);
+    plan.partial_norm =
+        (float2 *) (plan.partial + (int64_t) 2 * plan.pieces * S::ROWS * S::HEAD_DIM);
     return plan;
-}
-
-/* Its blocks come as those of attend go, and wait for the last. */
-template <class S> void launch_join(LfCuda *cuda, const Plan &plan)
-{
-    cudaLaunchAttribute early = {};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    cudaLaunchConfig_t config = {};
-    config.gridDim = plan.n_split * S::ROWS / 8;
-    config.blockDim = 256;
-    config.stream = cuda->stream;
-    config.attrs = &early;
-    config.numAttrs = 1;
-    lf_cuda_check(cuda, cudaLaunchKernelEx(&config, join_parts<S>, plan), "attention_sm90");
 }
 
 template <class S> bool launch(LfCuda *cuda, const LfCudaAttention *a)
@@ -1031,9 +1054,9 @@ template <class S> bool launch(LfCuda *cuda, const LfCudaAttention *a)
                                             (int) shared),
                        "attention_sm90"))
         return true;
-    attend<S><<<n_blocks, S::THREADS, shared, cuda->stream>>>(maps[0], maps[1], maps[2], plan);
+    launch_early(cuda, attend<S>, n_blocks, S::THREADS, shared, maps[0], maps[1], maps[2], plan);
     if (plan.n_split)
-        launch_join<S>(cuda, plan);
+        launch_early(cuda, join_parts<S>, plan.n_split * S::ROWS / 8, 256, 0, plan);
     lf_cuda_launched(cuda, "attention_sm90");
     return true;
 }

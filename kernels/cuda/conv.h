@@ -9,8 +9,9 @@
 
 /* Weights lie as F16 in tiles of `rows` output channels × 64 input channels, the order in which the
  * tensor cores take them: [filter][64 of the input channels][tap][row][input channel], zeros beyond
- * the last row and channel. Within a row, pieces of 8 channels are exchanged so that eight rows beside
- * each other, read at the same piece, meet all banks of shared memory: Hopper's swizzle of 128 bytes.
+ * the last row and channel. Within a row, pieces of 8 channels are exchanged so that eight rows
+ * beside each other, read at the same piece, meet all banks of shared memory: Hopper's swizzle of
+ * 128 bytes.
  *
  * A 3×3 convolution is one filter of nine taps. One after nearest×2 is four filters of 2×2, one for
  * each parity of row and column. A narrow one (9·out ≤ 32) is one filter of one tap whose rows are

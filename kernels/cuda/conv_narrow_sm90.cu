@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Convolutions to very few channels (the decoder's last: three colours) on Hopper: every pixel times all
- * nine taps at once, [pixels, in]·[in, 9·out], whose parts are then added up where they belong. Bound
- * by bytes: each pixel is read once, and by its neighbours' tiles once more for the margin.
+ * Convolutions to very few channels (the decoder's last: three colours) on Hopper: every pixel
+ * times all nine taps at once, [pixels, in]·[in, 9·out], whose parts are then added up where they
+ * belong. Bound by bytes: each pixel is read once, and by its neighbours' tiles once more for the
+ * margin.
  *
- * A producer keeps three tiles of 16×16 pixels with their margins under way by the bulk copy engine;
- * eight warps multiply 21 blocks of 16 pixels (mma.sync: there is little to multiply), leave the
- * parts in shared memory, and then make one pixel a thread.
+ * A producer keeps three tiles of 16×16 pixels with their margins under way by the bulk copy
+ * engine; eight warps multiply 21 blocks of 16 pixels (mma.sync: there is little to multiply),
+ * leave the parts in shared memory, and then make one pixel a thread.
+ *
+ * H100: 26.5 µs for 512×768 pixels of 64 channels, 2.0 TB/s, two thirds of what copies reach.
  */
 #include "conv.h"
 #include "hopper.cuh"
@@ -79,8 +82,8 @@ static __device__ void add_chunk(float sums[ROUNDS][4][4], uint32_t pixels, uint
         uint32_t b[2][4];
 #pragma unroll
         for (int n = 0; n < 2; n++)
-            load_matrices(b[n], piece_at(weights, n * 16 + lane / 16 * 8 + lane % 8,
-                                         2 * k + lane / 8 % 2));
+            load_matrices(
+                b[n], piece_at(weights, n * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
 #pragma unroll
         for (int i = 0; i < ROUNDS; i++) {
             int block = min(warp + i * WARPS, BLOCKS - 1); /* twice the last rather than none */

@@ -58,4 +58,42 @@ static inline unsigned blocks_for(int64_t n, int per_block)
     return (unsigned) ((n + per_block - 1) / per_block);
 }
 
+/* In a kernel that was launched early: waits until all that was launched before has ended. Before it
+ * the kernel touches no memory that any other kernel writes or reads. */
+__device__ inline void wait_for_earlier()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* Lets a kernel that is launched early move in as soon as multiprocessors are free. It waits by
+ * itself for this one's end, so this may be called at any time, best at once. */
+__device__ inline void let_next_begin()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+/* Launches a kernel that begins (wait_for_earlier) while the one before it ends: on Hopper what a
+ * launch costs, and what a kernel does before its first load, is then over when its turn comes. */
+template <typename... Formal, typename... Actual>
+static void launch_early(LfCuda *cuda, void (*kernel)(Formal...), dim3 grid, dim3 block,
+                         size_t shared_size, Actual... actual)
+{
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_size;
+    config.stream = cuda->stream;
+    config.attrs = &early;
+    config.numAttrs = cuda->level >= LF_CUDA_SM90 ? 1 : 0;
+    lf_cuda_check(cuda, cudaLaunchKernelEx(&config, kernel, static_cast<Formal>(actual)...),
+                  "launch");
+}
+
 #endif

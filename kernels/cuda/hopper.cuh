@@ -20,8 +20,7 @@ static __device__ inline void barrier_init(uint32_t barrier, uint32_t count)
 
 static __device__ inline void expect_bytes(uint32_t barrier, uint32_t bytes)
 {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-                 "r"(bytes)
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
                  : "memory");
 }
 
@@ -40,8 +39,8 @@ static __device__ inline void await(uint32_t barrier, uint32_t phase)
 }
 
 /* A box of pixels with margins: 64 channels from `channel`, its corner at (y, x). */
-static __device__ inline void copy_box(uint32_t to, const CUtensorMap *map, uint32_t barrier, int channel,
-                                int x, int y, int frame)
+static __device__ inline void copy_box(uint32_t to, const CUtensorMap *map, uint32_t barrier,
+                                       int channel, int x, int y, int frame)
 {
     asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
                  " [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
@@ -49,7 +48,8 @@ static __device__ inline void copy_box(uint32_t to, const CUtensorMap *map, uint
                  : "memory");
 }
 
-static __device__ inline void copy_bytes(uint32_t to, const void *from, uint32_t bytes, uint32_t barrier)
+static __device__ inline void copy_bytes(uint32_t to, const void *from, uint32_t bytes,
+                                         uint32_t barrier)
 {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
                  " [%0], [%1], %2, [%3];" ::"r"(to),
@@ -57,8 +57,8 @@ static __device__ inline void copy_bytes(uint32_t to, const void *from, uint32_t
                  : "memory");
 }
 
-static __device__ inline void write_box(const CUtensorMap *map, uint32_t from, int channel, int x, int y,
-                                 int frame)
+static __device__ inline void write_box(const CUtensorMap *map, uint32_t from, int channel, int x,
+                                        int y, int frame)
 {
     asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group"
                  " [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),

@@ -5,8 +5,8 @@
  *   linear_residual  x += gate ⊙ (y [N, I] · W [O, I]ᵀ + bias)
  * Three versions. On Hopper, shapes that the bulk copy engine can address go to linear_sm90.cu,
  * where everything around the product is fused into it. Else cuBLASLt multiplies where rows are
- * aligned to 16 bytes, and a plain kernel where they are not: raw sums in F32, some rows at a time so
- * that they stay in the L2 cache, and one pass over these for scales, bias, activation, gate,
+ * aligned to 16 bytes, and a plain kernel where they are not: raw sums in F32, some rows at a time
+ * so that they stay in the L2 cache, and one pass over these for scales, bias, activation, gate,
  * residual and quantisation.
  * Bound: 2·N·I·O FLOP.
  */
@@ -16,8 +16,8 @@
 #include <string.h>
 
 enum {
-    STAGE_SIZE = 8 << 20,   /* bytes of one piece of a weight on its way to the device */
-    N_STAGES = 2,           /* one is filled while the other travels */
+    STAGE_SIZE = 8 << 20,     /* bytes of one piece of a weight on its way to the device */
+    N_STAGES = 2,             /* one is filled while the other travels */
     BLAS_WORKSPACE = 8 << 20, /* at the end of LfCuda.workspace; before it are the sums */
     SUMS_SIZE = LF_CUDA_WORKSPACE - BLAS_WORKSPACE
 };
@@ -38,7 +38,7 @@ typedef struct {
 } Plan;
 
 struct LfCudaProducts {
-    GHashTable *plans;       /* Shape → Plan */
+    GHashTable *plans;        /* Shape → Plan */
     uint8_t *stage[N_STAGES]; /* pinned; made with the first weight */
     cudaEvent_t travelled[N_STAGES];
 };
@@ -171,8 +171,8 @@ __device__ static float row_scale(float largest)
     return largest > 0.0f ? largest / 448.0f : 1.0f;
 }
 
-/* One block for each row: dst [rows, n_in] = src / scale, scale = max|row| / 448. The largest norm of
- * a row, as its bits, which order as it does, is collected in *norm. */
+/* One block for each row: dst [rows, n_in] = src / scale, scale = max|row| / 448. The largest norm
+ * of a row, as its bits, which order as it does, is collected in *norm. */
 template <typename T>
 __global__ void quantise_weight(fp8 *dst, float *scales, unsigned *norm, const T *src, int64_t n_in)
 {
@@ -211,11 +211,11 @@ static void convert(LfCuda *cuda, LfCudaWeight *w, const void *raw, LfType type,
         float *scales = w->scales + first;
         unsigned *norm = norm_slot(cuda);
         if (type == LF_F32)
-            quantise_weight<<<(unsigned) n_rows, 256, 0, cuda->stream>>>(
-                dst, scales, norm, (const float *) raw, n_in);
+            quantise_weight<<<(unsigned) n_rows, 256, 0, cuda->stream>>>(dst, scales, norm,
+                                                                         (const float *) raw, n_in);
         else if (type == LF_BF16)
-            quantise_weight<<<(unsigned) n_rows, 256, 0, cuda->stream>>>(
-                dst, scales, norm, (const bf16 *) raw, n_in);
+            quantise_weight<<<(unsigned) n_rows, 256, 0, cuda->stream>>>(dst, scales, norm,
+                                                                         (const bf16 *) raw, n_in);
         else
             quantise_weight<<<(unsigned) n_rows, 256, 0, cuda->stream>>>(
                 dst, scales, norm, (const __half *) raw, n_in);
@@ -341,7 +341,9 @@ static bool aligned(const void *pointer)
 static void layout(LfCuda *cuda, cublasLtMatrixLayout_t *made, LfType type, int64_t rows,
                    int64_t columns)
 {
-    cudaDataType_t of = type == LF_F32 ? CUDA_R_32F : type == LF_BF16 ? CUDA_R_16BF : CUDA_R_8F_E4M3;
+    cudaDataType_t of = type == LF_F32    ? CUDA_R_32F
+                        : type == LF_BF16 ? CUDA_R_16BF
+                                          : CUDA_R_8F_E4M3;
     if (cublasLtMatrixLayoutCreate(made, of, (uint64_t) rows, (uint64_t) columns, rows))
         lf_cuda_fail(cuda, "linear", "cuBLASLt refuses a layout");
 }
@@ -367,8 +369,8 @@ static Plan *plan_new(LfCuda *cuda, const Shape *s)
     cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                          &workspace, sizeof workspace);
     cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(cuda->blas, plan->operation, plan->weight, plan->x, plan->out,
-                                       plan->out, preference, 1, &best, &n_found);
+        cublasLtMatmulAlgoGetHeuristic(cuda->blas, plan->operation, plan->weight, plan->x,
+                                       plan->out, plan->out, preference, 1, &best, &n_found);
     cublasLtMatmulPreferenceDestroy(preference);
     plan->usable = status == CUBLAS_STATUS_SUCCESS && n_found == 1;
     if (plan->usable)
@@ -404,8 +406,8 @@ static bool multiply_blas(LfCuda *cuda, void *sums, const void *x, const void *w
         return false;
     float one = 1.0f, beta = add ? 1.0f : 0.0f;
     uint8_t *scratch = (uint8_t *) cuda->workspace + SUMS_SIZE;
-    cublasStatus_t status = cublasLtMatmul(cuda->blas, plan->operation, &one, weight, plan->weight, x,
-                                           plan->x, &beta, sums, plan->out, sums, plan->out,
+    cublasStatus_t status = cublasLtMatmul(cuda->blas, plan->operation, &one, weight, plan->weight,
+                                           x, plan->x, &beta, sums, plan->out, sums, plan->out,
                                            &plan->algorithm, scratch, BLAS_WORKSPACE, cuda->stream);
     if (status != CUBLAS_STATUS_SUCCESS)
         lf_cuda_fail(cuda, "linear", cublasLtGetStatusString(status));
@@ -417,13 +419,19 @@ enum {
     STEP = 16  /* of the inner dimension */
 };
 
-__device__ static float number(const bf16 *x, int64_t i) { return to_float(x[i]); }
-__device__ static float number(const fp8 *x, int64_t i) { return (float) x[i]; }
+__device__ static float number(const bf16 *x, int64_t i)
+{
+    return to_float(x[i]);
+}
+__device__ static float number(const fp8 *x, int64_t i)
+{
+    return (float) x[i];
+}
 
 /* dst [STEP][TILE] = columns [at, at + STEP) of rows [first, first + TILE); zeros beyond. */
 template <typename T>
-__device__ static void load_tile(float (*dst)[TILE + 4], const T *src, int64_t first, int64_t n_rows,
-                                 int64_t at, int64_t n_in)
+__device__ static void load_tile(float (*dst)[TILE + 4], const T *src, int64_t first,
+                                 int64_t n_rows, int64_t at, int64_t n_in)
 {
     for (int i = threadIdx.x; i < TILE * STEP; i += blockDim.x) {
         int64_t row = first + i / STEP, column = at + i % STEP;
@@ -434,9 +442,9 @@ __device__ static void load_tile(float (*dst)[TILE + 4], const T *src, int64_t f
 
 /* Any shape. Neighbouring threads have neighbouring columns. */
 template <typename T, typename Out>
-__global__ void __launch_bounds__(256) multiply_any(Out *sums, const T *x, const T *weight,
-                                                    int64_t n_rows, int64_t n_in, int64_t n_out,
-                                                    bool add)
+__global__ void __launch_bounds__(256)
+    multiply_any(Out *sums, const T *x, const T *weight, int64_t n_rows, int64_t n_in,
+                 int64_t n_out, bool add)
 {
     __shared__ float a[STEP][TILE + 4], b[STEP][TILE + 4];
     int64_t row = (int64_t) blockIdx.y * TILE, column = (int64_t) blockIdx.x * TILE;
@@ -516,10 +524,10 @@ __device__ static float finished(const Finish &f, int64_t row, int64_t column)
 /* V numbers of a row for each thread; V divides O. */
 template <typename Out, int V> __global__ void finish_rows(Out *out, Finish f, bool add)
 {
-    int64_t per_row = f.n_out / V, count = f.n_rows * per_row;
-    int64_t stride = (int64_t) gridDim.x * blockDim.x;
-    for (int64_t i = blockIdx.x * (int64_t) blockDim.x + threadIdx.x; i < count; i += stride) {
-        int64_t row = i / per_row, column = i % per_row * V;
+    int64_t column = (blockIdx.x * (int64_t) blockDim.x + threadIdx.x) * V;
+    if (column >= f.n_out)
+        return;
+    for (int64_t row = blockIdx.y; row < f.n_rows; row += gridDim.y) {
         Pack<Out, V> *at = (Pack<Out, V> *) (out + row * f.n_out + column);
         Pack<Out, V> pack;
         if (add)
@@ -556,24 +564,27 @@ __global__ void __launch_bounds__(256) finish_low(fp8 *out, float *scales, float
 template <typename Out> static void finish(LfCuda *cuda, Out *out, const Finish *f, bool add)
 {
     bool by_four = f->n_out % 4 == 0 && (uintptr_t) out % (4 * sizeof(Out)) == 0;
-    int64_t count = f->n_rows * f->n_out / (by_four ? 4 : 1);
-    unsigned blocks = (unsigned) MIN(blocks_for(count, 256), 32u * cuda->n_multiprocessors);
+    dim3 grid(blocks_for(f->n_out, by_four ? 4 * 128 : 128), (unsigned) MIN(f->n_rows, 32768));
     if (by_four)
-        finish_rows<Out, 4><<<blocks, 256, 0, cuda->stream>>>(out, *f, add);
+        finish_rows<Out, 4><<<grid, 128, 0, cuda->stream>>>(out, *f, add);
     else
-        finish_rows<Out, 1><<<blocks, 256, 0, cuda->stream>>>(out, *f, add);
+        finish_rows<Out, 1><<<grid, 128, 0, cuda->stream>>>(out, *f, add);
     lf_cuda_launched(cuda, "linear");
 }
 
 /* ---- the operations ---- */
 
-/* How many rows of sums are made at once: whole tiles, so that no product is left a narrow rest. */
+/* How many rows of sums are made at once: as many each time, in whole tiles of 128 where they are.
+ */
 static int64_t rows_at_once(int64_t n_rows, int64_t n_out)
 {
     int64_t most = SUMS_SIZE / (n_out * (int64_t) sizeof(float));
     if (most >= n_rows)
         return n_rows;
-    return most > 128 ? most / 128 * 128 : MAX(most, 1);
+    if (most < 128)
+        return MAX(most, 1);
+    int64_t tiles = most / 128, all = (n_rows + 127) / 128, pieces = (all + tiles - 1) / tiles;
+    return (all + pieces - 1) / pieces * 128;
 }
 
 static void finish_into(LfCuda *cuda, LfTensor out, int64_t first, const Finish *f, bool add)

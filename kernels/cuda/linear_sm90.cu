@@ -5,24 +5,34 @@
  *   out += gate ⊙ (x · Wᵀ ⊙ scales + bias)               BF16
  * x and W are both BF16 or both E4M3. Bound: 2·N·I·O FLOP.
  *
- * A block works on tiles of 128 rows × COLUMNS columns, one after another: a warp lets the bulk copy
- * engine fill a ring of stages (128 bytes of each row of x and W), and two groups of four warps
- * multiply them, each 64 rows, sums in registers. The second group starts some stages behind the first
- * and neither waits for the other, so that one multiplies while the other writes its results. Blocks
- * come in pairs: a pair has two tiles below each other, each block fetches half of their piece of W, and
- * the copy engine writes it to both.
+ * A block works on tiles of 128 rows × COLUMNS columns, one after another: a warp lets the bulk
+ * copy engine fill a ring of stages (128 bytes of each row of x and W), and two groups of four
+ * warps multiply them, each 64 rows, sums in registers. The ring fills for the next tile while they
+ * make results of the last; these leave through sheets of shared memory, and the copy engine writes
+ * them while the next tile is multiplied. Blocks come in pairs: a pair has two tiles below each
+ * other, each block fetches half of their piece of W, and the copy engine writes it to both.
  *
- * E4M3 results: the scale of a row must be known before its last sum is. By Cauchy and Schwarz no value
- * exceeds ‖x_m‖·max‖W_n‖ + max|bias|, and |gelu(v)|, |silu(v)| ≤ |v|. That is several times too
- * much, which costs a floating-point type nothing but range.
+ * E4M3 results: the scale of a row must be known before its last sum is. By Cauchy and Schwarz no
+ * value exceeds ‖x_m‖·max‖W_n‖ + max|bias|, and |gelu(v)|, |silu(v)| ≤ |v|. That is several times
+ * too much, which costs a floating-point type nothing but range.
+ *
+ * Measured on an H100 (SXM), 4608 rows, all that surrounds the product included; beside it
+ * cuBLASLt's product alone, in the same run (medians, µs; TFLOP/s; 800 and 1500 are what the chip
+ * sustains): BF16                      E4M3 4608←1536 (q·k·v)            90.5
+ * (721)   88.5         53.3 (1224)   51.2 1536←1536 (cross q)          35.8
+ * (608)   36.3         22.6 (964)    23.6 1536←1536, gate, residual    40.1 (542)   35.2 8960←1536,
+ * GELU              181.6 (699)  174.1        108.8 (1166)  95.4 1536←8960, gate, residual    171.4
+ * (740)  197.0        92.3 (1374)   95.6 Without making results the E4M3 product of 8960←1536 took
+ * 91 µs: that is what is left to hide. A second group that starts some stages behind the first
+ * gained nothing.
  */
 #include "device.cuh"
 
 enum {
-    ROWS = 128,          /* of a tile */
-    STAGE_ROW = 128,     /* bytes of a row in a stage: the width of the swizzle */
-    THREADS = 3 * 128,   /* the fetching warp's group, then two that multiply */
-    BAND = 16            /* tiles below each other that are worked on together: their x stays in L2 */
+    ROWS = 128,        /* of a tile */
+    STAGE_ROW = 128,   /* bytes of a row in a stage: the width of the swizzle */
+    THREADS = 3 * 128, /* the fetching warp's group, then two that multiply */
+    BAND = 16          /* tiles below each other that are worked on together: their x stays in L2 */
 };
 
 /* What the sums become. */
@@ -37,7 +47,6 @@ typedef struct {
     float weight_norm;
     LfActivation activation;
     int n_rows, n_in, n_out;
-    int lag;
     int tiles_down, tiles_across;
 } Job;
 
@@ -118,12 +127,11 @@ __device__ static void barrier_wait(uint32_t barrier, uint32_t phase)
                  : "memory");
 }
 
-/* Group 1 waits for group 0, which does not wait. */
-__device__ static void lead_wait() { asm volatile("bar.sync 3, 256;" ::: "memory"); }
-__device__ static void lead_tell() { asm volatile("bar.arrive 3, 256;" ::: "memory"); }
-
 /* Until the kernel before has ended and its results are there. */
-__device__ static void predecessor_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+__device__ static void predecessor_wait()
+{
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+}
 
 __device__ static void group_meet(int group)
 {
@@ -149,9 +157,9 @@ __device__ static void fetch_for_both(uint32_t dst, const CUtensorMap *map, int 
                  : "memory");
 }
 
-/* A box of shared memory into a matrix: clipped at its edges. What ordinary instructions have written
- * has to be ordered before it (sheet_written). The same thread waits until no more than PENDING boxes
- * are still to be read. */
+/* A box of shared memory into a matrix: clipped at its edges. What ordinary instructions have
+ * written has to be ordered before it (sheet_written). The same thread waits until no more than
+ * PENDING boxes are still to be read. */
 __device__ static void send(const CUtensorMap *map, int column, int row, uint32_t src)
 {
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];\n\t"
@@ -165,7 +173,10 @@ template <int PENDING> __device__ static void sent_wait()
     asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
 }
 
-__device__ static void all_sent_wait() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+__device__ static void all_sent_wait()
+{
+    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
 
 /* How the tensor cores find rows of 128 swizzled bytes, eight of which make 1024. */
 __device__ static uint64_t descriptor(uint32_t address)
@@ -173,7 +184,10 @@ __device__ static uint64_t descriptor(uint32_t address)
     return (uint64_t) (address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
 }
 
-__device__ static void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ static void products_begin()
+{
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
 
 __device__ static void products_commit()
 {
@@ -197,10 +211,11 @@ template <int PENDING> __device__ static void products_wait()
     "%84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, "                       \
     "%98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
 #define NAMES_128                                                                                  \
-    NAMES_112 ", "                                                                                 \
-    "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, "         \
-    "%126, %127"
-#define FOUR(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+    NAMES_112                                                                                      \
+        ", "                                                                                       \
+        "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, "     \
+        "%126, %127"
+#define FOUR(i)    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define SIXTEEN(i) FOUR(i), FOUR(i + 4), FOUR(i + 8), FOUR(i + 12)
 #define SUMS_112                                                                                   \
     SIXTEEN(0), SIXTEEN(16), SIXTEEN(32), SIXTEEN(48), SIXTEEN(64), SIXTEEN(80), SIXTEEN(96)
@@ -214,7 +229,8 @@ template <int PENDING> __device__ static void products_wait()
                  : "l"(a), "l"(b), "r"(add))
 
 /* d [64, COLUMNS] (= or +=) a·bᵀ over 32 bytes of each row. */
-template <typename T> __device__ static void multiply(float (&d)[128], uint64_t a, uint64_t b, int add)
+template <typename T>
+__device__ static void multiply(float (&d)[128], uint64_t a, uint64_t b, int add)
 {
     if constexpr (sizeof(T) == 2)
         MULTIPLY("m64n256k16.f32.bf16.bf16", NAMES_128, SUMS_128, 128, 129, 130, ", 0, 0");
@@ -222,7 +238,8 @@ template <typename T> __device__ static void multiply(float (&d)[128], uint64_t 
         MULTIPLY("m64n256k32.f32.e4m3.e4m3", NAMES_128, SUMS_128, 128, 129, 130, "");
 }
 
-template <typename T> __device__ static void multiply(float (&d)[112], uint64_t a, uint64_t b, int add)
+template <typename T>
+__device__ static void multiply(float (&d)[112], uint64_t a, uint64_t b, int add)
 {
     if constexpr (sizeof(T) == 2)
         MULTIPLY("m64n224k16.f32.bf16.bf16", NAMES_112, SUMS_112, 112, 113, 114, ", 0, 0");
@@ -234,11 +251,11 @@ template <typename T> __device__ static void multiply(float (&d)[112], uint64_t 
 
 typedef struct {
     int row, column; /* of this block's tile */
-    bool shared;     /* the pair has tiles below each other: their piece of the weight is the same */
+    bool shared; /* the pair has tiles below each other: their piece of the weight is the same */
 } Tile;
 
-/* Pairs of tiles below each other in bands of BAND tiles, column after column; then, where a single row of
- * tiles is left, pairs of neighbours of that (the last may have a tile beyond the edge). */
+/* Pairs of tiles below each other in bands of BAND tiles, column after column; then, where a single
+ * row of tiles is left, pairs of neighbours of that (the last may have a tile beyond the edge). */
 __device__ static Tile tile_at(const Job &job, int index, int rank)
 {
     int pairs_down = job.tiles_down / 2, in_band = BAND / 2 * job.tiles_across;
@@ -258,7 +275,8 @@ __device__ static Tile tile_at(const Job &job, int index, int rank)
 
 __host__ __device__ static int pairs_of(const Job &job)
 {
-    return job.tiles_down / 2 * job.tiles_across + job.tiles_down % 2 * ((job.tiles_across + 1) / 2);
+    return job.tiles_down / 2 * job.tiles_across +
+           job.tiles_down % 2 * ((job.tiles_across + 1) / 2);
 }
 
 /* A place in the ring, and how often it has come round (one bit). */
@@ -310,7 +328,8 @@ template <int COLUMNS> struct Ring {
     uint32_t memory, full, empty;
     Place<stages_for(COLUMNS)> place;
 
-    /* Both blocks of the pair fetch into the stage before this place: each is told that it is free. */
+    /* Both blocks of the pair fetch into the stage before this place: each is told that it is free.
+     */
     __device__ void give_back()
     {
         int before = place.stage == 0 ? stages_for(COLUMNS) - 1 : place.stage - 1;
@@ -319,11 +338,11 @@ template <int COLUMNS> struct Ring {
     }
 };
 
-/* The sums over stages [first, end) of a tile. A stage is given back when its products have ended, one
- * stage later. */
+/* The sums over stages [first, end) of a tile. A stage is given back when its products have ended,
+ * one stage later. */
 template <int ELEMENT, int COLUMNS>
-__device__ __forceinline__ static void multiply_stages(float (&sums)[COLUMNS / 2], int first, int end,
-                                                       Ring<COLUMNS> &ring, int group)
+__device__ __forceinline__ static void multiply_stages(float (&sums)[COLUMNS / 2], int first,
+                                                       int end, Ring<COLUMNS> &ring, int group)
 {
 #pragma unroll 1
     for (int k = first; k < end; k++) {
@@ -383,8 +402,8 @@ __device__ static uint16_t low_gelu_of(float2 v, float by)
     return low;
 }
 
-/* Four times eight rows of 16 bytes, as the tensor cores spread them over a warp's registers: in each,
- * lane 4i + q has word q of row i. */
+/* Four times eight rows of 16 bytes, as the tensor cores spread them over a warp's registers: in
+ * each, lane 4i + q has word q of row i. */
 __device__ static void matrices_store(uint32_t at, const uint32_t (&w)[4])
 {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at),
@@ -400,8 +419,8 @@ __device__ static void matrices_load(uint32_t (&w)[4], uint32_t at)
                  : "memory");
 }
 
-/* A warp's sheet: 16 rows of 8 units of 16 bytes, swizzled as the copy engine has it, so that neither
- * the tensor cores' order of results nor that of memory meets a bank twice. */
+/* A warp's sheet: 16 rows of 8 units of 16 bytes, swizzled as the copy engine has it, so that
+ * neither the tensor cores' order of results nor that of memory meets a bank twice. */
 __device__ static uint32_t unit_of(uint32_t sheet, int row, int unit)
 {
     return sheet + row * 128 + ((unit ^ row % 8) << 4);
@@ -454,8 +473,14 @@ __device__ static void send_sheet(const CUtensorMap *out_map, const Part &part, 
 /* How a warp's lanes share `BYTES` of 16 rows, 64 or 128: pass by pass, 16 bytes each. */
 template <int BYTES> struct Share {
     static constexpr int UNITS = BYTES / 16, PASSES = 16 * UNITS / 32;
-    __device__ static int row(int pass) { return pass * (32 / UNITS) + threadIdx.x % 32 / UNITS; }
-    __device__ static int unit() { return threadIdx.x % UNITS; }
+    __device__ static int row(int pass)
+    {
+        return pass * (32 / UNITS) + threadIdx.x % 32 / UNITS;
+    }
+    __device__ static int unit()
+    {
+        return threadIdx.x % UNITS;
+    }
 };
 
 /* The lane's 16 bytes of a pass, `at` columns into the tile, or NULL beyond the edges. */
@@ -511,7 +536,8 @@ __device__ __forceinline__ static void store_bf16(const float (&sums)[COLUMNS / 
         if (ADD)
             matrices_load(w, mine ^ pair << 5);
 #pragma unroll
-        for (int i = 0; i < 4; i++) { /* eight columns, then eight; of each, upper rows, then lower */
+        for (int i = 0; i < 4;
+             i++) { /* eight columns, then eight; of each, upper rows, then lower */
             int block = 2 * pair + i / 2, sum = AT / 2 + 4 * block + i % 2 * 2;
             float2 v = valued<ELEMENT>(sums[sum], sums[sum + 1], part.scale[i % 2], around[block]);
             if (GELU)
@@ -555,8 +581,8 @@ __device__ __forceinline__ static void store_low(const float (&sums)[COLUMNS / 2
         for (int i = 0; i < 8; i++) {
             int block = 4 * four + i / 2, half = i % 2, sum = AT / 2 + 4 * block + 2 * half;
             float2 v = valued<1>(sums[sum], sums[sum + 1], part.scale[half], around[i / 2]);
-            uint16_t low = GELU ? low_gelu_of(v, part.low_factor[half])
-                                : low_of(v, part.low_factor[half]);
+            uint16_t low =
+                GELU ? low_gelu_of(v, part.low_factor[half]) : low_of(v, part.low_factor[half]);
             uint32_t at = (mine ^ block / 2 << 4) + block % 2 * 8 + half * 1024;
             asm volatile("st.shared.u16 [%0], %1;" ::"r"(at), "h"(low));
         }
@@ -566,9 +592,9 @@ __device__ __forceinline__ static void store_low(const float (&sums)[COLUMNS / 2
 
 /* A tile's results of one warp. */
 template <int ELEMENT, int COLUMNS, Ending ENDING, bool GELU>
-__device__ __forceinline__ static void
-store(const float (&sums)[COLUMNS / 2], const uint4 (&x)[ENDING == ADD_BF16 ? COLUMNS / 16 : 1],
-      const CUtensorMap *map, const Job &job, const Part &part, const float2 *columns)
+__device__ __forceinline__ static void store(
+    const float (&sums)[COLUMNS / 2], const uint4 (&x)[ENDING == ADD_BF16 ? COLUMNS / 16 : 1],
+    const CUtensorMap *map, const Job &job, const Part &part, const float2 *columns)
 {
     constexpr bool ADD = ENDING == ADD_BF16;
     if constexpr (ENDING == STORE_LOW) {
@@ -577,9 +603,10 @@ store(const float (&sums)[COLUMNS / 2], const uint4 (&x)[ENDING == ADD_BF16 ? CO
     } else {
         store_bf16<ELEMENT, COLUMNS, 0, 64, GELU, ADD>(sums, x, map, job, part, columns);
         store_bf16<ELEMENT, COLUMNS, 64, 64, GELU, ADD>(sums, x + 4 * ADD, map, job, part, columns);
-        store_bf16<ELEMENT, COLUMNS, 128, 64, GELU, ADD>(sums, x + 8 * ADD, map, job, part, columns);
-        store_bf16<ELEMENT, COLUMNS, 192, COLUMNS - 192, GELU, ADD>(sums, x + 12 * ADD, map, job, part,
-                                                                   columns);
+        store_bf16<ELEMENT, COLUMNS, 128, 64, GELU, ADD>(sums, x + 8 * ADD, map, job, part,
+                                                         columns);
+        store_bf16<ELEMENT, COLUMNS, 192, COLUMNS - 192, GELU, ADD>(sums, x + 12 * ADD, map, job,
+                                                                    part, columns);
     }
 }
 
@@ -649,10 +676,8 @@ __device__ static void multiply_all(const CUtensorMap *out_map, const Job &job, 
     constexpr int STAGES = stages_for(COLUMNS), STEP = STAGE_ROW / ELEMENT;
     constexpr bool ADD = ENDING == ADD_BF16;
     int rank = cluster_rank(), n_pairs = pairs_of(job), n_steps = (job.n_in + STEP - 1) / STEP;
-    int warp = threadIdx.x / 32 - 4, lead = job.lag;
+    int warp = threadIdx.x / 32 - 4;
     float bias = ENDING == STORE_LOW ? largest_bias(job, around->largest, group) : 0.0f;
-    if (group == 1 && lead)
-        lead_wait();
     for (int index = blockIdx.x / 2; index < n_pairs; index += gridDim.x / 2) {
         Tile tile = tile_at(job, index, rank);
         float sums[COLUMNS / 2];
@@ -661,13 +686,10 @@ __device__ static void multiply_all(const CUtensorMap *out_map, const Job &job, 
         part.row = tile.row * ROWS + warp * 16;
         part.column = tile.column * COLUMNS;
         part.sheets = shared_address(around->sheets[warp]);
-        multiply_stages<ELEMENT, COLUMNS>(sums, 0, lead, ring, group);
-        if (group == 0 && lead && index == blockIdx.x / 2)
-            lead_tell();
-        /* Once stage STAGES + 1 of a tile is here, the other group has given back one of its, and no
-         * longer reads the columns of the tile before. */
+        /* Once stage STAGES + 1 of a tile is here, the other group has given back one of its, and
+         * no longer reads the columns of the tile before. */
         int k = STAGES + 2;
-        multiply_stages<ELEMENT, COLUMNS>(sums, lead, k, ring, group);
+        multiply_stages<ELEMENT, COLUMNS>(sums, 0, k, ring, group);
         load_columns<COLUMNS>(around->column, job, part.column);
         if constexpr (ELEMENT == 1)
             load_rows<ENDING>(part, job, bias);
@@ -696,14 +718,17 @@ __device__ static void multiply_all(const CUtensorMap *out_map, const Job &job, 
 
 template <int ELEMENT, int COLUMNS, Ending ENDING>
 static __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
-    product(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap weight_map,
+    product(const __grid_constant__ CUtensorMap x_map,
+            const __grid_constant__ CUtensorMap weight_map,
             const __grid_constant__ CUtensorMap out_map, const __grid_constant__ Job job)
 {
     constexpr int STAGES = stages_for(COLUMNS);
     extern __shared__ __align__(1024) uint8_t memory[];
     Around<COLUMNS> *around = (Around<COLUMNS> *) (memory + STAGES * stage_size(COLUMNS));
-    Ring<COLUMNS> ring = {shared_address(memory), shared_address(around->full),
-                          shared_address(around->empty), {0, 0}};
+    Ring<COLUMNS> ring = {shared_address(memory),
+                          shared_address(around->full),
+                          shared_address(around->empty),
+                          {0, 0}};
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {
             barrier_init(ring.full + 8 * i, 1);
@@ -717,7 +742,8 @@ static __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
     if (threadIdx.x < 128) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         if (threadIdx.x == 0)
-            fetch_all<ELEMENT, COLUMNS>(&x_map, &weight_map, job, ring.memory, ring.full, ring.empty);
+            fetch_all<ELEMENT, COLUMNS>(&x_map, &weight_map, job, ring.memory, ring.full,
+                                        ring.empty);
         __syncwarp();
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
@@ -733,7 +759,6 @@ static Job job_of(const LfCudaProduct *p, int columns)
     bool low = p->x.type == LF_F8_E4M3;
     int64_t n_rows = p->x.shape[0];
     Job job = {};
-    job.lag = getenv("LF_LAG") ? atoi(getenv("LF_LAG")) : 2;
     job.out = p->out.data;
     job.row_scales = low ? p->x.scales : NULL;
     job.row_norms = low ? p->x.scales + n_rows : NULL;
@@ -780,9 +805,10 @@ static bool map_rows(LfCuda *cuda, CUtensorMap *map, LfType type, const void *da
     uint64_t size = lf_type_size(type), shape[] = {(uint64_t) width, (uint64_t) rows};
     uint64_t strides[] = {(uint64_t) width * size};
     uint32_t box[] = {(uint32_t) (128 / size), (uint32_t) box_rows};
-    return lf_cuda_tensor_map(
-        cuda, map, type == LF_BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_UINT8,
-        (void *) data, 2, shape, strides, box);
+    return lf_cuda_tensor_map(cuda, map,
+                              type == LF_BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                              : CU_TENSOR_MAP_DATA_TYPE_UINT8,
+                              (void *) data, 2, shape, strides, box);
 }
 
 static bool map_all(LfCuda *cuda, Maps *maps, const LfCudaProduct *p, int columns)
@@ -799,7 +825,8 @@ static void launch(LfCuda *cuda, const Maps &maps, const Job &job)
 {
     size_t size = stages_for(COLUMNS) * stage_size(COLUMNS) + sizeof(Around<COLUMNS>);
     auto kernel = product<ELEMENT, COLUMNS, ENDING>;
-    cudaLaunchAttribute early = {}; /* it waits itself for the kernel before, but for its preparations */
+    cudaLaunchAttribute early =
+        {}; /* the kernel itself waits for the one before: predecessor_wait */
     early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     early.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config = {};
@@ -808,11 +835,11 @@ static void launch(LfCuda *cuda, const Maps &maps, const Job &job)
     config.dynamicSmemBytes = size;
     config.stream = cuda->stream;
     config.attrs = &early;
-    config.numAttrs = getenv("LF_NOPDL") ? 0 : 1;
-    if (lf_cuda_check(cuda,
-                      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                           (int) size),
-                      "linear"))
+    config.numAttrs = 1;
+    if (lf_cuda_check(
+            cuda,
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int) size),
+            "linear"))
         lf_cuda_check(cuda, cudaLaunchKernelEx(&config, kernel, maps.x, maps.weight, maps.out, job),
                       "linear");
 }
@@ -837,17 +864,17 @@ static bool aligned(const void *pointer)
     return (uintptr_t) pointer % 16 == 0;
 }
 
-/* Rows that the copy engine can address, results in whole 16 bytes, and enough steps to fill the ring
- * once and a bit (multiply_all counts on it). */
+/* Rows that the copy engine can address, results in whole 16 bytes, and enough steps to fill the
+ * ring once and a bit (multiply_all counts on it). */
 static bool serves(const LfCudaProduct *p)
 {
     bool low = p->x.type == LF_F8_E4M3, low_out = p->out.type == LF_F8_E4M3;
     int64_t element = low ? 1 : 2, n_rows = p->x.shape[0];
     return p->activation != LF_ACT_SILU &&
            (p->out.type == LF_BF16 || (low && low_out && !p->residual)) &&
-           p->n_in * element % 16 == 0 && p->n_out % (low_out ? 16 : 8) == 0 && aligned(p->x.data) &&
-           aligned(p->weight) && aligned(p->out.data) && p->n_in * element >= 8 * STAGE_ROW &&
-           MAX(n_rows, MAX(p->n_in, p->n_out)) < 1 << 24;
+           p->n_in * element % 16 == 0 && p->n_out % (low_out ? 16 : 8) == 0 &&
+           aligned(p->x.data) && aligned(p->weight) && aligned(p->out.data) &&
+           p->n_in * element >= 8 * STAGE_ROW && MAX(n_rows, MAX(p->n_in, p->n_out)) < 1 << 24;
 }
 
 /* Whether the tiles fill the chip. BF16 products that leave much of it idle are cuBLASLt's, which

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Norms over the last dimension: y = (x − mean) / sqrt(variance + eps) ⊙ (one + a [D]) + b [D], where
- * the RMS norm has neither mean nor b. x BF16 [N, D]; y BF16, or F8_E4M3 with each row's factor
- * max|y|/448 and Euclidean norm, so that quantising costs no pass of its own.
+ * Norms over the last dimension: y = (x − mean) / sqrt(variance + eps) ⊙ (one + a [D]) + b [D],
+ * where the RMS norm has neither mean nor b. x BF16 [N, D]; y BF16, or F8_E4M3 with each row's
+ * factor max|y|/448 and Euclidean norm, so that quantising costs no pass of its own.
  *
  * Bound by bytes: a warp holds rows in registers, which are read once and written once, 16 bytes a
- * lane. Wide rows and odd ones take the plain version: a block for each row, which it reads anew for
- * each sum, from the first-level cache.
+ * lane. Wide rows and odd ones take the plain version: a block for each row, which it reads anew
+ * for each sum, from the first-level cache.
  */
 #include "device.cuh"
 
@@ -17,7 +17,7 @@ namespace {
 struct Norm {
     const bf16 *x;
     void *out;
-    float *scales; /* [2, rows] of an F8_E4M3 output */
+    float *scales;      /* [2, rows] of an F8_E4M3 output */
     const float *a, *b; /* b: NULL for none */
     int64_t n_rows;
     int width;
@@ -26,14 +26,17 @@ struct Norm {
 };
 
 /* What a quantised row is to be multiplied by; never 0, so that a row of zeros stays one. */
-__device__ inline float row_scale(float largest) { return fmaxf(largest / 448.0f, 1e-8f); }
+__device__ inline float row_scale(float largest)
+{
+    return fmaxf(largest / 448.0f, 1e-8f);
+}
 
 /* ---- rows in the registers of a warp ----
  *
- * As they came, two numbers a register: few enough for all of the transformer's rows to be in flight
- * at the same time. A warp takes two, so that a and b are read once for both. */
+ * As they came, two numbers a register: few enough for all of the transformer's rows to be in
+ * flight at the same time. A warp takes two, so that a and b are read once for both. */
 
-enum { WARPS = 4, COLUMNS = 8 };
+enum { WARPS = 2, COLUMNS = 8 };
 
 /* As words: as sixteen-bit numbers the compiler would give each a register of its own. */
 struct alignas(16) Piece {
@@ -45,14 +48,20 @@ struct alignas(16) Piece {
     }
 };
 
-/* Piece p of a lane is columns 8·(32·p + lane) and the next seven. */
-template <int ROWS, int PIECES> struct Rows {
+/* Piece p of a lane is columns 8·(32·p + lane) and the next seven. WHOLE: all lanes have all. */
+template <int ROWS, int PIECES, bool WHOLE> struct Rows {
     Piece pieces[ROWS][PIECES];
     float mean[ROWS], factor[ROWS];
     int lane, width;
 
-    __device__ int column(int p) const { return COLUMNS * (32 * p + lane); }
-    __device__ bool holds(int p) const { return column(p) < width; }
+    __device__ int column(int p) const
+    {
+        return COLUMNS * (32 * p + lane);
+    }
+    __device__ bool holds(int p) const
+    {
+        return WHOLE || column(p) < width;
+    }
 
     /* Between passes: lest the compiler keep the numbers as floats, in twice the registers. */
     __device__ void forget_floats()
@@ -69,8 +78,8 @@ template <int ROWS, int PIECES> struct Rows {
 
 /* Two passes for the variance: the difference of large sums would cost digits where the mean is
  * large. */
-template <int ROWS, int PIECES>
-__device__ inline void find_moments(Rows<ROWS, PIECES> &x, const Norm &n)
+template <int ROWS, int PIECES, bool WHOLE>
+__device__ inline void find_moments(Rows<ROWS, PIECES, WHOLE> &x, const Norm &n)
 {
 #pragma unroll
     for (int row = 0; row < ROWS; row++) {
@@ -102,14 +111,14 @@ __device__ inline void find_moments(Rows<ROWS, PIECES> &x, const Norm &n)
 __device__ inline void load_eight(float *to, const float *from)
 {
     const float4 *at = reinterpret_cast<const float4 *>(from);
-    float4 low = __ldg(at), high = __ldg(at + 1);
+    float4 low = at[0], high = at[1];
     to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w;
     to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
 }
 
 /* What piece p of the rows becomes. */
-template <int ROWS, int PIECES>
-__device__ inline void normed(float y[ROWS][COLUMNS], const Rows<ROWS, PIECES> &x, int p,
+template <int ROWS, int PIECES, bool WHOLE>
+__device__ inline void normed(float y[ROWS][COLUMNS], const Rows<ROWS, PIECES, WHOLE> &x, int p,
                               const Norm &n)
 {
     float a[COLUMNS], b[COLUMNS] = {};
@@ -121,14 +130,15 @@ __device__ inline void normed(float y[ROWS][COLUMNS], const Rows<ROWS, PIECES> &
         float gain = n.one + a[i];
 #pragma unroll
         for (int row = 0; row < ROWS; row++)
-            y[row][i] = (x.pieces[row][p].at(i) * x.factor[row] - x.mean[row] * x.factor[row]) * gain +
-                        b[i];
+            y[row][i] =
+                (x.pieces[row][p].at(i) * x.factor[row] - x.mean[row] * x.factor[row]) * gain +
+                b[i];
     }
 }
 
 /* One over the factors of the rows from `first` on; writes these and the rows' norms. */
-template <int ROWS, int PIECES>
-__device__ inline void find_scales(float inverse[ROWS], Rows<ROWS, PIECES> &x, const Norm &n,
+template <int ROWS, int PIECES, bool WHOLE>
+__device__ inline void find_scales(float inverse[ROWS], Rows<ROWS, PIECES, WHOLE> &x, const Norm &n,
                                    int64_t first)
 {
     float largest[ROWS] = {}, squares[ROWS] = {};
@@ -158,13 +168,17 @@ __device__ inline void find_scales(float inverse[ROWS], Rows<ROWS, PIECES> &x, c
     x.forget_floats();
 }
 
+/* Pairs as words, so that all go out at once. */
 __device__ inline void store(bf16 *out, const float *y, float)
 {
-    Pack<__nv_bfloat162, COLUMNS / 2> pack;
+    Piece piece;
 #pragma unroll
-    for (int i = 0; i < COLUMNS / 2; i++)
-        pack.at[i] = __floats2bfloat162_rn(y[2 * i], y[2 * i + 1]);
-    *reinterpret_cast<Pack<__nv_bfloat162, COLUMNS / 2> *>(out) = pack;
+    for (int i = 0; i < COLUMNS / 2; i++) {
+        __nv_bfloat162 pair = __floats2bfloat162_rn(y[2 * i], y[2 * i + 1]);
+        piece.words[i] = *reinterpret_cast<uint32_t *>(&pair);
+    }
+    *reinterpret_cast<uint4 *>(out) =
+        make_uint4(piece.words[0], piece.words[1], piece.words[2], piece.words[3]);
 }
 
 __device__ inline void store(fp8 *out, const float *y, float inverse)
@@ -177,13 +191,15 @@ __device__ inline void store(fp8 *out, const float *y, float inverse)
     *reinterpret_cast<Pack<__nv_fp8x2_storage_t, COLUMNS / 2> *>(out) = pack;
 }
 
-template <typename Out, int ROWS, int PIECES>
-__global__ void __launch_bounds__(32 * WARPS, PIECES <= 6 ? 5 : 4) norm_rows(const Norm n)
+template <typename Out, int ROWS, int PIECES, bool WHOLE>
+__global__ void __launch_bounds__(32 * WARPS, PIECES <= 6 ? 9 : 8) norm_rows(const Norm n)
 {
     int64_t first = ROWS * ((int64_t) blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32);
+    let_next_begin();
+    wait_for_earlier();
     if (first >= n.n_rows)
         return;
-    Rows<ROWS, PIECES> x = {};
+    Rows<ROWS, PIECES, WHOLE> x = {};
     x.lane = (int) threadIdx.x % 32;
     x.width = n.width;
 #pragma unroll
@@ -191,8 +207,8 @@ __global__ void __launch_bounds__(32 * WARPS, PIECES <= 6 ? 5 : 4) norm_rows(con
 #pragma unroll
         for (int p = 0; p < PIECES; p++)
             if (x.holds(p) && first + row < n.n_rows)
-                x.pieces[row][p] = *reinterpret_cast<const Piece *>(
-                    n.x + (first + row) * n.width + x.column(p));
+                x.pieces[row][p] =
+                    *reinterpret_cast<const Piece *>(n.x + (first + row) * n.width + x.column(p));
     find_moments(x, n);
     float inverse[ROWS];
     if (std::is_same<Out, fp8>::value)
@@ -277,8 +293,9 @@ bool aligned(const void *memory)
 template <typename Out, int ROWS, int PIECES> void launch_rows(LfCuda *cuda, const Norm &n)
 {
     int warps = n.n_rows > 4 * ROWS * cuda->n_multiprocessors ? WARPS : 1;
-    norm_rows<Out, ROWS, PIECES>
-        <<<blocks_for(n.n_rows, ROWS * warps), 32 * warps, 0, cuda->stream>>>(n);
+    auto kernel = n.width == 32 * COLUMNS * PIECES ? norm_rows<Out, ROWS, PIECES, true>
+                                                   : norm_rows<Out, ROWS, PIECES, false>;
+    launch_early(cuda, kernel, blocks_for(n.n_rows, ROWS * warps), 32 * warps, 0, n);
 }
 
 template <typename Out> void launch(LfCuda *cuda, const Norm &n)

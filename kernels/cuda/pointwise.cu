@@ -26,7 +26,8 @@ __device__ inline int64_t patch_at(const Patches &p, int64_t token, int channel)
 }
 
 /* A thread takes a channel of a token: channels lie side by side in the rows. */
-__global__ void __launch_bounds__(THREADS) patchify_kernel(bf16 *out, const float *x, const Patches p)
+__global__ void __launch_bounds__(THREADS)
+    patchify_kernel(bf16 *out, const float *x, const Patches p)
 {
     int64_t i = (int64_t) blockIdx.x * THREADS + threadIdx.x;
     if (i >= p.n_tokens * p.n_channels)
@@ -39,7 +40,8 @@ __global__ void __launch_bounds__(THREADS) patchify_kernel(bf16 *out, const floa
 }
 
 /* A thread takes a patch of a channel, tokens side by side: so lie they in x. */
-__global__ void __launch_bounds__(THREADS) unpatchify_kernel(float *out, const bf16 *x, const Patches p)
+__global__ void __launch_bounds__(THREADS)
+    unpatchify_kernel(float *out, const bf16 *x, const Patches p)
 {
     int64_t i = (int64_t) blockIdx.x * THREADS + threadIdx.x;
     if (i >= p.n_tokens * p.n_channels)
@@ -87,7 +89,8 @@ __global__ void __launch_bounds__(THREADS)
         out[i] = a * x[i] + b * y[i];
 }
 
-void mix(LfCuda *cuda, LfTensor out, LfTensor x, float a, LfTensor y, float b, const char *operation)
+void mix(LfCuda *cuda, LfTensor out, LfTensor x, float a, LfTensor y, float b,
+         const char *operation)
 {
     int64_t n = lf_tensor_count(out);
     mix_kernel<<<blocks_for(n, THREADS), THREADS, 0, cuda->stream>>>(lf_f32(out), lf_f32(x), a,

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Hierarchical selection (light-forcing specification, HSA, steps 2 and 3), for each head and query
- * block: scores of all key blocks, the past frames that stay, of their blocks and the tail's the best.
- * Bound by the latency of reading the means of a head's keys and of the search.
+ * block: scores of all key blocks, the past frames that stay, of their blocks and the tail's the
+ * best. Bound by the latency of reading the means of a head's keys and of the search.
  *
- * A score is one chain of fused multiply-adds over the channels, a frame's the sum of its blocks' in
- * their order: the CPU does both in the same way, so that the tables agree where two blocks all but tie.
- * Scores become integers of the same order. The bound that the wanted number of them reaches is found
- * bit by bit, from the highest; most queries are settled after some ten bits.
+ * A score is one chain of fused multiply-adds over the channels, a frame's the sum of its blocks'
+ * in their order: the CPU does both in the same way, so that the tables agree where two blocks all
+ * but tie. Scores become integers of the same order. The bound that the wanted number of them
+ * reaches is found bit by bit, from the highest; most queries are settled after some ten bits.
  *
- * A thread block has QUERIES of one head; a thread has some key blocks and all these queries, a warp then
- * has a query. The plain version has one query, any number of channels, and its scores in memory.
+ * A thread block has QUERIES of one head; a thread has some key blocks and all these queries, a
+ * warp then has a query. The plain version has one query, any number of channels, and its scores in
+ * memory.
  */
 #include "device.cuh"
 
@@ -27,10 +28,10 @@ struct Job {
     int first_free, n_free, n_keep; /* the past frames that compete, and how many of them stay */
 };
 
-/* ---- the best ---------------------------------------------------------------------------------- */
+/* ---- the best ---------------------------------------------------------------------------- */
 
-/* Integers that compare as the floats do; 0 is left free: it stands for what may not be chosen. The two
- * zeros are equal. */
+/* Integers that compare as the floats do; 0 is left free: it stands for what may not be chosen. The
+ * two zeros are equal. */
 __device__ inline uint32_t order_of(float x)
 {
     uint32_t bits = __float_as_uint(x + 0.0f);
@@ -79,8 +80,8 @@ struct InMemory {
     }
 };
 
-/* Of n keys, those above `bound` and the first `n_equal` of those equal to it are the n_keep best. Calls
- * stays(first number, of all lanes' keys from there on the ones that stay), in order. */
+/* Of n keys, those above `bound` and the first `n_equal` of those equal to it are the n_keep best.
+ * Calls stays(first number, of all lanes' keys from there on the ones that stay), in order. */
 template <typename Keys, typename Stays>
 __device__ inline void keep_best(const Keys &keys, int n, int n_keep, Stays stays)
 {
@@ -103,7 +104,7 @@ __device__ inline void keep_best(const Keys &keys, int n, int n_keep, Stays stay
     });
 }
 
-/* ---- one query, by one warp --------------------------------------------------------------------- */
+/* ---- one query, by one warp -------------------------------------------------------------- */
 
 /* frames [n_free]: does it stay? From scores [frames·blocks]. */
 __device__ inline void select_frames(const Job &job, const uint32_t *scores, uint32_t *frames)
@@ -134,7 +135,8 @@ __device__ inline void select_frames(const Job &job, const uint32_t *scores, uin
 }
 
 /* The order of block i, 0 when its frame does not stay. */
-__device__ inline uint32_t key_of(const Job &job, const uint32_t *scores, const uint32_t *frames, int i)
+__device__ inline uint32_t key_of(const Job &job, const uint32_t *scores, const uint32_t *frames,
+                                  int i)
 {
     int frame = job.blocks == 1 ? i : (int) __umulhi((unsigned) i, job.reciprocal);
     unsigned f = (unsigned) (frame - job.first_free);
@@ -167,7 +169,7 @@ __device__ inline void select(const Job &job, uint32_t *scores, uint32_t *frames
     }
 }
 
-/* ---- plain ------------------------------------------------------------------------------------- */
+/* ---- plain ------------------------------------------------------------------------------- */
 
 enum { PLAIN_THREADS = 128 };
 
@@ -191,24 +193,16 @@ __global__ void __launch_bounds__(PLAIN_THREADS) plain_kernel(const Job job, int
         select<0>(job, scores, scores + n, job.table + query * job.budget);
 }
 
-/* ---- several queries a block -------------------------------------------------------------------- */
+/* ---- several queries a block ------------------------------------------------------------- */
 
-/* Means of keys come in tiles of ROWS rows and PIECE channels, up to DEPTH − 1 ahead. The rows in shared
- * memory are 16 bytes longer, so that eight threads' rows lie in different banks. */
-enum {
-    QUERIES = 4,
-    THREADS = 288, /* with KEYS_EACH: the usual 21 frames of 24 or 25 blocks in one tile */
-    KEYS_EACH = 2,
-    ROWS = THREADS * KEYS_EACH,
-    PIECE = 16,
-    STRIDE = PIECE + 4,
-    DEPTH = 4,
-    LANES = PIECE / 4,             /* threads that copy a row */
-    COPIES = ROWS * LANES / THREADS /* rows of which a thread copies 16 bytes */
-};
+/* Means of keys come in tiles of `rows` key blocks and PIECE channels, up to DEPTH − 1 ahead. The
+ * rows in shared memory are 16 bytes longer, so that eight threads' rows lie in different banks. A
+ * tile of 576 holds the usual 21 frames of 24 or 25 blocks. */
+enum { QUERIES = 4, THREADS = 288, PIECE = 16, LANES = PIECE / 4 /* threads that copy a row */ };
 
-struct Tile {
-    float k[ROWS][STRIDE];
+template <int KEYS_EACH> struct Tile {
+    static constexpr int rows = THREADS * KEYS_EACH, copies = rows * LANES / THREADS;
+    float k[rows][PIECE + 4];
 };
 
 /* What lies behind the tiles in shared memory. */
@@ -221,7 +215,7 @@ struct Shared {
 size_t shared_size(const Job *job)
 {
     size_t each = (size_t) job->d + (size_t) job->frames * (job->blocks + 1);
-    return DEPTH * sizeof(Tile) + (QUERIES * each + job->frames) * sizeof(float);
+    return (QUERIES * each + job->frames) * sizeof(float);
 }
 
 __device__ inline Shared share(const Job &job, void *memory)
@@ -236,41 +230,45 @@ __device__ inline Shared share(const Job &job, void *memory)
 
 /* Where the rows begin that a thread copies from, for the key blocks from `first` on; NULL past the
  * last. */
+template <int COPIES>
 __device__ inline void rows_of(const Job &job, const float *(&rows)[COPIES], const int32_t *slots,
                                int head, int first)
 {
 #pragma unroll
     for (int i = 0; i < COPIES; i++) {
-        int key = first + i * (ROWS / COPIES) + threadIdx.x / LANES;
+        int key = first + i * (THREADS / LANES) + threadIdx.x / LANES;
         rows[i] = nullptr;
         if (key < job.frames * job.blocks) {
             int frame = job.blocks == 1 ? key : (int) __umulhi((unsigned) key, job.reciprocal);
-            int64_t row = ((int64_t) slots[frame] * job.heads + head) * job.blocks + key -
-                          frame * job.blocks;
+            int64_t row =
+                ((int64_t) slots[frame] * job.heads + head) * job.blocks + key - frame * job.blocks;
             rows[i] = job.k + row * job.d + threadIdx.x % LANES * 4;
         }
     }
 }
 
-__device__ inline void fetch(Tile &tile, const float *const (&rows)[COPIES], int channel, int d)
+template <int KEYS_EACH>
+__device__ inline void fetch(Tile<KEYS_EACH> &tile,
+                             const float *const (&rows)[Tile<KEYS_EACH>::copies], int channel,
+                             int d)
 {
     int piece = threadIdx.x % LANES * 4;
     if (channel + piece < d)
 #pragma unroll
-        for (int i = 0; i < COPIES; i++)
+        for (int i = 0; i < Tile<KEYS_EACH>::copies; i++)
             if (rows[i])
-                asm volatile(
-                    "cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(
-                        (unsigned) __cvta_generic_to_shared(
-                            &tile.k[i * (ROWS / COPIES) + threadIdx.x / LANES][piece])),
-                    "l"(rows[i] + channel)
-                    : "memory");
+                asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(
+                                 (unsigned) __cvta_generic_to_shared(
+                                     &tile.k[i * (THREADS / LANES) + threadIdx.x / LANES][piece])),
+                             "l"(rows[i] + channel)
+                             : "memory");
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
 /* sums += the thread's keys · q, `n` channels. */
-__device__ inline void add_products(float (&sums)[KEYS_EACH][QUERIES], const Tile &tile, const float *q,
-                                    int d, int n)
+template <int KEYS_EACH>
+__device__ inline void add_products(float (&sums)[KEYS_EACH][QUERIES], const Tile<KEYS_EACH> &tile,
+                                    const float *q, int d, int n)
 {
 #pragma unroll
     for (int c = 0; c < PIECE; c += 4) {
@@ -295,9 +293,11 @@ __device__ inline void add_products(float (&sums)[KEYS_EACH][QUERIES], const Til
 }
 
 /* Scores of the key blocks from `first` on. */
-__device__ inline void score(const Job &job, Tile *tiles, const Shared &shared, int head, int first)
+template <int KEYS_EACH, int DEPTH>
+__device__ inline void score(const Job &job, Tile<KEYS_EACH> *tiles, const Shared &shared, int head,
+                             int first)
 {
-    const float *rows[COPIES];
+    const float *rows[Tile<KEYS_EACH>::copies];
     rows_of(job, rows, shared.slots, head, first);
     for (int i = 0; i < DEPTH - 1; i++)
         fetch(tiles[i], rows, i * PIECE, job.d);
@@ -306,7 +306,7 @@ __device__ inline void score(const Job &job, Tile *tiles, const Shared &shared, 
         asm volatile("cp.async.wait_group %0;" ::"n"(DEPTH - 2) : "memory");
         __syncthreads(); /* and all are done with the tile before */
         fetch(tiles[(i + DEPTH - 1) % DEPTH], rows, channel + (DEPTH - 1) * PIECE, job.d);
-        add_products(sums, tiles[i % DEPTH], shared.q + channel, job.d, job.d - channel);
+        add_products<KEYS_EACH>(sums, tiles[i % DEPTH], shared.q + channel, job.d, job.d - channel);
     }
     int n = job.frames * job.blocks;
 #pragma unroll
@@ -319,10 +319,13 @@ __device__ inline void score(const Job &job, Tile *tiles, const Shared &shared, 
     __syncthreads();
 }
 
+template <int KEYS_EACH, int DEPTH>
 __global__ void __launch_bounds__(THREADS, 1) fast_kernel(const Job job)
 {
     extern __shared__ __align__(16) char memory[];
-    Tile *tiles = (Tile *) memory;
+    let_next_begin();
+    wait_for_earlier();
+    Tile<KEYS_EACH> *tiles = (Tile<KEYS_EACH> *) memory;
     Shared shared = share(job, tiles + DEPTH);
     int n = job.frames * job.blocks, head = blockIdx.y, first = blockIdx.x * QUERIES;
     int n_queries = min(QUERIES, job.n_queries - first), warp = threadIdx.x / 32;
@@ -332,8 +335,8 @@ __global__ void __launch_bounds__(THREADS, 1) fast_kernel(const Job job)
     for (int i = threadIdx.x; i < QUERIES * job.d; i += THREADS)
         shared.q[i] = i < n_queries * job.d ? job.q[query * job.d + i] : 0.0f;
     __syncthreads();
-    for (int tile = 0; tile < n; tile += ROWS)
-        score(job, tiles, shared, head, tile);
+    for (int tile = 0; tile < n; tile += Tile<KEYS_EACH>::rows)
+        score<KEYS_EACH, DEPTH>(job, tiles, shared, head, tile);
     if (warp >= n_queries)
         return;
     uint32_t *scores = shared.scores + warp * n, *frames = shared.frames + warp * job.frames;
@@ -346,23 +349,29 @@ __global__ void __launch_bounds__(THREADS, 1) fast_kernel(const Job job)
         select<0>(job, scores, frames, row);
 }
 
-/* ---- the operation ------------------------------------------------------------------------------ */
+/* ---- the operation ----------------------------------------------------------------------- */
 
-bool launch_fast(LfCuda *cuda, const Job *job)
+/* False where the chip has less shared memory than that. */
+template <int KEYS_EACH, int DEPTH> bool launch_fast(LfCuda *cuda, const Job &job)
 {
+    size_t size = DEPTH * sizeof(Tile<KEYS_EACH>) + shared_size(&job);
     int most = 0;
     cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda->device);
-    size_t memory = shared_size(job);
-    if (cuda->level < LF_CUDA_SM80 || memory > (size_t) most || job->d % 4 ||
-        (uintptr_t) job->k % 16)
+    if (size > (size_t) most)
         return false;
-    dim3 blocks(blocks_for(job->n_queries, QUERIES), (unsigned) job->heads);
-    if (lf_cuda_check(cuda,
-                      cudaFuncSetAttribute(fast_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                           (int) memory),
-                      "select_blocks"))
-        fast_kernel<<<blocks, THREADS, memory, cuda->stream>>>(*job);
+    dim3 blocks(blocks_for(job.n_queries, QUERIES), (unsigned) job.heads);
+    auto kernel = fast_kernel<KEYS_EACH, DEPTH>;
+    if (lf_cuda_check(
+            cuda,
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int) size),
+            "select_blocks"))
+        launch_early(cuda, kernel, blocks, THREADS, size, job);
     return true;
+}
+
+bool suits_fast(const LfCuda *cuda, const Job *job)
+{
+    return cuda->level >= LF_CUDA_SM80 && job->d % 4 == 0 && (uintptr_t) job->k % 16 == 0;
 }
 
 /* As many queries at a time as the workspace has room for. */
@@ -401,7 +410,9 @@ void select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindo
         job.n_free = past - always;
         job.n_keep = selection->keep_frames - always;
     }
-    if (!launch_fast(cuda, &job))
+    bool done =
+        suits_fast(cuda, &job) && (launch_fast<2, 4>(cuda, job) || launch_fast<1, 3>(cuda, job));
+    if (!done)
         launch_plain(cuda, job);
     lf_cuda_launched(cuda, "select_blocks");
 }

@@ -3,17 +3,18 @@
  * The text encoder's own operations (its products and norms are those of all): once a prompt, of
  * some tens of tokens.
  *
- * Attention: out [L, E] = softmax(q·kᵀ + bias [heads, L, L])·v, a block for 16 queries of a head, a
- * warp for four of them. For scores a lane has a key, for the values it has channels. Bound by shared
- * memory, and at a prompt's length by the launch; the products are small beside the linears'.
- * Position bias and the gate are bound by bytes.
+ * Attention: out [L, E] = softmax(q·kᵀ + bias [heads, L, L])·v. Any head: a block for 16 queries of
+ * a head, a warp for four of them; for scores a lane has a key, for the values it has channels.
+ * Heads of 64 channels, umT5's: tensor cores. Bound by the bytes of the bias, and at a prompt's
+ * length by the launch; the products are small beside the linears'. Position bias and the gate are
+ * bound by bytes.
  */
 #include "device.cuh"
 #include "weights.h"
 
 namespace {
 
-/* ---- attention ---- */
+/* ---- attention, any head ---- */
 
 enum { WARPS = 4, EACH = 4, QUERIES = WARPS * EACH, KEYS = 32, MOST_CHANNELS = 256 };
 
@@ -113,15 +114,200 @@ __global__ void __launch_bounds__(32 * WARPS) text_attention_kernel(const TextAt
     }
 }
 
+/* ---- attention on the tensor cores, heads of 64 channels ----
+ *
+ * A warp has 16 queries, a block 64 of a head; keys come in tiles of 64. Of a matrix's fragment
+ * lane 4·g + t has rows g and g + 8, columns 2·t and 2·t + 1 of each eight. */
+
+enum { DIM = 64, TILE = 64, STRIDE = DIM + 8 /* rows of a column lie in different banks */ };
+
+__device__ inline void multiply(float *sum, const uint32_t *a, const uint32_t *b)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/* Channels [0, DIM) of rows first … first + TILE − 1 of a head, zeros from row n on. */
+__device__ inline void fetch_tile(bf16 *to, const bf16 *from, const TextAttention &a, int first)
+{
+    for (int i = threadIdx.x; i < TILE * DIM / 8; i += 32 * WARPS) {
+        int row = i / (DIM / 8), channel = i % (DIM / 8) * 8;
+        uint4 eight = make_uint4(0, 0, 0, 0);
+        if (first + row < a.n)
+            eight = *reinterpret_cast<const uint4 *>(from + (int64_t) (first + row) * a.width +
+                                                     channel);
+        *reinterpret_cast<uint4 *>(to + row * STRIDE + channel) = eight;
+    }
+}
+
+__device__ inline uint32_t word_at(const bf16 *at)
+{
+    return *reinterpret_cast<const uint32_t *>(at);
+}
+
+__device__ inline uint32_t word_of(float low, float high)
+{
+    __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<uint32_t *>(&pair);
+}
+
+/* s [8 keys each] = q·kᵀ of the warp's 16 queries and the tile's 64 keys. */
+__device__ inline void score_tile(float s[TILE / 8][4], const uint32_t q[DIM / 16][4],
+                                  const bf16 *k)
+{
+    int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (int j = 0; j < TILE / 8; j++) {
+        s[j][0] = s[j][1] = s[j][2] = s[j][3] = 0.0f;
+#pragma unroll
+        for (int c = 0; c < DIM / 16; c++) {
+            const bf16 *at = k + (8 * j + g) * STRIDE + 16 * c + 2 * t;
+            uint32_t b[2] = {word_at(at), word_at(at + 8)};
+            multiply(s[j], q[c], b);
+        }
+    }
+}
+
+/* Adds the bias; −∞ for keys that there are not. `query` is the lane's first one. */
+__device__ inline void add_bias(float s[TILE / 8][4], const TextAttention &a, const float *bias,
+                                int query, int key)
+{
+#pragma unroll
+    for (int j = 0; j < TILE / 8; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int row = query + i / 2 * 8, column = key + 8 * j + i % 2;
+            if (column >= a.n)
+                s[j][i] = -INFINITY;
+            else if (row < a.n)
+                s[j][i] += __ldg(bias + (int64_t) row * a.n + column);
+        }
+}
+
+__device__ inline float over_four_lanes(float x, bool largest)
+{
+#pragma unroll
+    for (int lanes = 1; lanes < 4; lanes *= 2) {
+        float other = __shfl_xor_sync(0xffffffffu, x, lanes);
+        x = largest ? fmaxf(x, other) : x + other;
+    }
+    return x;
+}
+
+/* Scores to probabilities, as far as is known; what came before fades. Rows g (0) and g + 8 (1). */
+__device__ inline void soften(float s[TILE / 8][4], float o[DIM / 8][4], float *largest,
+                              float *total)
+{
+#pragma unroll
+    for (int row = 0; row < 2; row++) {
+        float before = largest[row];
+#pragma unroll
+        for (int j = 0; j < TILE / 8; j++)
+            largest[row] = fmaxf(largest[row], fmaxf(s[j][2 * row], s[j][2 * row + 1]));
+        largest[row] = over_four_lanes(largest[row], true);
+        float fade = __expf(before - largest[row]);
+        total[row] *= fade;
+#pragma unroll
+        for (int j = 0; j < TILE / 8; j++)
+#pragma unroll
+            for (int i = 2 * row; i < 2 * row + 2; i++) {
+                s[j][i] = __expf(s[j][i] - largest[row]);
+                total[row] += s[j][i];
+            }
+#pragma unroll
+        for (int c = 0; c < DIM / 8; c++)
+            o[c][2 * row] *= fade, o[c][2 * row + 1] *= fade;
+    }
+}
+
+/* o += p·v */
+__device__ inline void add_values(float o[DIM / 8][4], const float p[TILE / 8][4], const bf16 *v)
+{
+    int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int j = 0; j < TILE / 16; j++) {
+        const float *left = p[2 * j], *right = p[2 * j + 1];
+        uint32_t a[4] = {word_of(left[0], left[1]), word_of(left[2], left[3]),
+                         word_of(right[0], right[1]), word_of(right[2], right[3])};
+#pragma unroll
+        for (int c = 0; c < DIM / 8; c++) {
+            uint32_t b[2];
+            uint32_t at =
+                (uint32_t) __cvta_generic_to_shared(v + (16 * j + lane % 16) * STRIDE + 8 * c);
+            asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                         : "=r"(b[0]), "=r"(b[1])
+                         : "r"(at));
+            multiply(o[c], a, b);
+        }
+    }
+}
+
+__global__ void __launch_bounds__(32 * WARPS) text_attention_mma(const TextAttention a)
+{
+    __shared__ __align__(16) bf16 k[TILE * STRIDE], v[TILE * STRIDE];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, head = blockIdx.y;
+    int g = lane / 4, t = lane % 4, query = blockIdx.x * TILE + warp * 16 + g;
+    const float *bias = a.bias + (int64_t) head * a.n * a.n;
+    uint32_t q[DIM / 16][4];
+    fetch_tile(k, a.q + head * DIM, a, blockIdx.x * TILE); /* first the queries */
+    __syncthreads();
+#pragma unroll
+    for (int c = 0; c < DIM / 16; c++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            q[c][i] =
+                word_at(k + (warp * 16 + g + i % 2 * 8) * STRIDE + 16 * c + i / 2 * 8 + 2 * t);
+    float o[DIM / 8][4] = {}, largest[2] = {-INFINITY, -INFINITY}, total[2] = {};
+    for (int tile = 0; tile < a.n; tile += TILE) {
+        __syncthreads(); /* all are done with what lay there */
+        fetch_tile(k, a.k + head * DIM, a, tile);
+        fetch_tile(v, a.v + head * DIM, a, tile);
+        __syncthreads();
+        float s[TILE / 8][4];
+        score_tile(s, q, k);
+        add_bias(s, a, bias, query, tile + 2 * t);
+        soften(s, o, largest, total);
+        add_values(o, s, v);
+    }
+#pragma unroll
+    for (int row = 0; row < 2; row++) {
+        float inverse = 1.0f / over_four_lanes(total[row], false);
+        bf16 *out = a.out + (int64_t) (query + 8 * row) * a.width + head * DIM + 2 * t;
+#pragma unroll
+        for (int c = 0; c < DIM / 8; c++)
+            if (query + 8 * row < a.n)
+                *reinterpret_cast<uint32_t *>(out + 8 * c) =
+                    word_of(o[c][2 * row] * inverse, o[c][2 * row + 1] * inverse);
+    }
+}
+
+bool aligned(const TextAttention &a)
+{
+    return ((uintptr_t) a.q | (uintptr_t) a.k | (uintptr_t) a.v | (uintptr_t) a.out) % 16 == 0;
+}
+
 void text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v, LfTensor bias)
 {
     LfCuda *cuda = lf_cuda(be);
     int heads = (int) bias.shape[0], n = (int) q.shape[0], width = (int) q.shape[1];
-    TextAttention a = {(bf16 *) out.data,      (const bf16 *) q.data, (const bf16 *) k.data,
-                       (const bf16 *) v.data, lf_f32(bias),          n,
-                       width,                 width / heads};
+    TextAttention a = {(bf16 *) out.data,
+                       (const bf16 *) q.data,
+                       (const bf16 *) k.data,
+                       (const bf16 *) v.data,
+                       lf_f32(bias),
+                       n,
+                       width,
+                       width / heads};
     dim3 blocks(blocks_for(n, QUERIES), (unsigned) heads);
     size_t memory = sizeof(bf16) * (size_t) (QUERIES * a.d + KEYS * (a.d + 2) + KEYS * a.d);
+    if (cuda->level >= LF_CUDA_SM80 && a.d == DIM && aligned(a)) {
+        dim3 tiles(blocks_for(n, TILE), (unsigned) heads);
+        text_attention_mma<<<tiles, 32 * WARPS, 0, cuda->stream>>>(a);
+        lf_cuda_launched(cuda, "text_attention");
+        return;
+    }
     if (a.d > MOST_CHANNELS) {
         lf_cuda_fail(cuda, "text_attention", "heads of more than 256 channels are not supported");
         return;

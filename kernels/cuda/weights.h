@@ -16,7 +16,8 @@ typedef struct {
     float norm;    /* of an E4M3 linear: no row's Euclidean norm, factor included, is larger */
 } LfCudaWeight;
 
-/* conv.cu: LF_WEIGHT_CONV3X3 and LF_WEIGHT_CONV_UP2, allocated with g_new0; `data` alone is owned. */
+/* conv.cu: LF_WEIGHT_CONV3X3 and LF_WEIGHT_CONV_UP2, allocated with g_new0; `data` alone is owned.
+ */
 LfWeight *lf_cuda_conv_weight_new(LfCuda *cuda, LfWeightKind kind, LfTensor source, GError **error);
 
 #endif

@@ -136,8 +136,8 @@ void narrow(void *dst, LfType type, const float *src, int64_t n)
     size_t item = lf_type_size(type);
 #pragma omp parallel for if (n > CHUNK)
     for (int64_t i = 0; i < n; i += CHUNK)
-        g_assert_true(lf_from_float((uint8_t *) dst + (size_t) i * item, type, src + i,
-                                    MIN(CHUNK, n - i)));
+        g_assert_true(
+            lf_from_float((uint8_t *) dst + (size_t) i * item, type, src + i, MIN(CHUNK, n - i)));
 }
 
 void widen(float *dst, const void *src, LfType type, int64_t n)
@@ -217,7 +217,8 @@ LfTensor hold_rows(LfTensor t)
     bool poison = isnan(lf_f32(t)[0]);
 #pragma omp parallel for if (n * width > CHUNK)
     for (int64_t row = 0; row < (poison ? 0 : n); row++)
-        quantise_row(lf_f32(t) + row * width, width, lf_f32(scales) + row, lf_f32(scales) + n + row);
+        quantise_row(lf_f32(t) + row * width, width, lf_f32(scales) + row,
+                     lf_f32(scales) + n + row);
     b->held = LF_F8_E4M3;
     note_change(b);
     t.scales = lf_f32(scales);

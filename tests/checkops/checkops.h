@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Every operation at every level of the CPU and of a CUDA device, in the manner of dav1d's checkasm:
- * a level is tested where its function differs from the level's before, against a double-precision
- * reference that stands in the test, with poisoned outputs and guarded margins; and timed against
- * the machine. Tests know host memory and F32 alone: device.h brings them to a device.
+ * Every operation at every level of the CPU and of a CUDA device, in the manner of dav1d's
+ * checkasm: a level is tested where its function differs from the level's before, against a
+ * double-precision reference that stands in the test, with poisoned outputs and guarded margins;
+ * and timed against the machine. Tests know host memory and F32 alone: device.h brings them to a
+ * device.
  *
  * A stem's file defines a list of CheckOp and names it in main.c.
  */
@@ -25,7 +26,7 @@ typedef struct {
 
 #define CHECK_OP(op, ...)                                                                          \
     {                                                                                              \
-        .name = #op, .entry = offsetof(LfOps, op), .check = check_##op, .bench = bench_##op,        \
+        .name = #op, .entry = offsetof(LfOps, op), .check = check_##op, .bench = bench_##op,       \
         __VA_ARGS__                                                                                \
     }
 
@@ -85,7 +86,8 @@ LfTensor hold(LfTensor t, LfType type);
 LfTensor hold_rows(LfTensor t);
 /* As hold() said; from now on `usual` where it has not. */
 LfType held_as(LfTensor t, LfType usual);
-/* The tolerance, or what the type in which a device keeps the tensor allows for, if that is more. */
+/* The tolerance, or what the type in which a device keeps the tensor allows for, if that is more.
+ */
 double allowed(LfTensor t, double tolerance);
 /* lf_from_float and lf_to_float on all cores, for types that these take. */
 void narrow(void *dst, LfType type, const float *src, int64_t n);
@@ -118,7 +120,8 @@ Bench bench_begin(LfBackend *be, const char *what, double flops, double bytes);
 bool bench_continues(Bench *bench);
 double bench_time(void); /* seconds; of the BENCH that ended last */
 
-/* Times all operations whose name begins with `name` on CUDA device 0; the program's exit status. */
+/* Times all operations whose name begins with `name` on CUDA device 0; the program's exit status.
+ */
 int bench_device(const char *name);
 
 /* Bytes read and written a second by `n_threads` threads that copy memory, measured now. */

@@ -15,8 +15,9 @@ static void add_conv(double *sums, const double *x, const int64_t *shape, LfTens
     int64_t h = shape[1], w = shape[2], n_in = shape[3], n_out = weight.shape[0];
     double *taps = reference(9 * n_out * n_in); /* [9, O, I] */
     for (int64_t i = 0; i < 9 * n_out * n_in; i++)
-        taps[i] = (double) lf_f32(weight)[(i / n_in % n_out * weight.shape[1] + first + i % n_in) * 9 +
-                                          i / (n_in * n_out)];
+        taps[i] =
+            (double) lf_f32(weight)[(i / n_in % n_out * weight.shape[1] + first + i % n_in) * 9 +
+                                    i / (n_in * n_out)];
 #pragma omp parallel for if (shape[0] * h * w * n_in * n_out > 20000)
     for (int64_t pixel = 0; pixel < shape[0] * h * w; pixel++)
         for (int k = 0; k < 9; k++) {
@@ -240,5 +241,5 @@ static void bench_conv3x3_up2(LfBackend *be)
     bench_up2(be, 12, 240, 416, 64, 64);
 }
 
-const CheckOp conv_ops[] = {CHECK_OP(conv3x3, .by_shape = true),
-                            CHECK_OP(conv3x3_up2, .by_shape = true), {0}};
+const CheckOp conv_ops[] = {
+    CHECK_OP(conv3x3, .by_shape = true), CHECK_OP(conv3x3_up2, .by_shape = true), {0}};

@@ -58,8 +58,7 @@ static void run_case(const void *data)
     lf_backend_close(be);
 }
 
-static void add_case(const CheckOp *op, const char *level, LfPrecision precision,
-                     GTestDataFunc run)
+static void add_case(const CheckOp *op, const char *level, LfPrecision precision, GTestDataFunc run)
 {
     Case *c = g_new(Case, 1);
     *c = (Case){op, level, precision};

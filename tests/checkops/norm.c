@@ -168,6 +168,7 @@ static void bench_rms_norm(LfBackend *be)
     bench_norm(be, 4608, 1536, true, "1.3B 4608x1536");
 }
 
-const CheckOp norm_ops[] = {
-    CHECK_OP(layer_norm_modulate, .low = true), CHECK_OP(layer_norm, .low = true),
-    CHECK_OP(rms_norm), {0}};
+const CheckOp norm_ops[] = {CHECK_OP(layer_norm_modulate, .low = true),
+                            CHECK_OP(layer_norm, .low = true),
+                            CHECK_OP(rms_norm),
+                            {0}};

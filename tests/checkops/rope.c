@@ -230,5 +230,5 @@ static void bench_rope_shift(LfBackend *be)
     bench_shift(be, 12, 1536, 128, "1.3B 12x1536x128");
 }
 
-const CheckOp rope_ops[] = {CHECK_OP(qkv_norm_rope, .by_shape = true),
-                            CHECK_OP(rope_shift, .by_shape = true), {0}};
+const CheckOp rope_ops[] = {
+    CHECK_OP(qkv_norm_rope, .by_shape = true), CHECK_OP(rope_shift, .by_shape = true), {0}};

@@ -148,5 +148,5 @@ static void bench_text_attention(LfBackend *be)
     bench_text(be, 512, 64, 64, "umT5-xxl 512x512");
 }
 
-const CheckOp text_ops[] = {CHECK_OP(cross_attention, .by_shape = true),
-                            CHECK_OP(text_attention, .by_shape = true), {0}};
+const CheckOp text_ops[] = {
+    CHECK_OP(cross_attention, .by_shape = true), CHECK_OP(text_attention, .by_shape = true), {0}};

@@ -178,6 +178,35 @@ static void test_bind(void)
     }
 }
 
+/* Numbers alone, by the same tables. */
+static void test_read(void)
+{
+    static const struct {
+        LfBinding binding;
+        int count, begin, last;
+    } cases[] = {
+        {{"linear.weight", 0, LF_BIND_LINEAR, {2, 6}, 1, 4}, 12, 6, 17},
+        {{"q.weight|half.weight", 0, LF_BIND_LINEAR, {4, 6}, 0, 0}, 24, 100, 31},
+        {{"conv.weight", 0, LF_BIND_CONV3X3, {2, 3, 3, 3}, 0, 0}, 54, 0, 53},
+        {{"leading", 0, LF_BIND_VECTOR, {2, 3}, 0, 0}, 6, 1, 6},
+    };
+    GError *error = NULL;
+    Fixture f;
+    open_prefixed(&f, "model.");
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        float *values = lf_weights_read(f.source, "m.", &cases[i].binding, &error);
+        g_assert_no_error(error);
+        g_assert_cmpfloat(values[0], ==, (float) cases[i].begin);
+        g_assert_cmpfloat(values[cases[i].count - 1], ==, (float) cases[i].last);
+        g_free(values);
+    }
+    LfBinding absent = {"absent.weight", 0, LF_BIND_LINEAR, {4, 6}, 0, 0};
+    g_assert_null(lf_weights_read(f.source, "m.", &absent, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_SHAPE);
+    g_error_free(error);
+    close_tensors(&f);
+}
+
 /* Of several copies of a model in one file the averaged one is taken, and nothing of the others. */
 static void test_containers(void)
 {
@@ -376,6 +405,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/weights/bind", test_bind);
+    g_test_add_func("/weights/read", test_read);
     g_test_add_func("/weights/containers", test_containers);
     g_test_add_func("/weights/refused", test_refused);
     g_test_add_func("/weights/fp8", test_fp8);
