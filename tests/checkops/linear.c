@@ -59,8 +59,8 @@ typedef struct {
     double tolerance;
 } Operands;
 
-/* Hopper's tensor cores add products of E4M3 with fewer bits than F32 has: over 8960 channels 2e-3 of
- * the result, in the mean (tests/checkops against the plain kernel). */
+/* Hopper's tensor cores add products of E4M3 with fewer bits than F32 has: over 8960 channels 2e-3
+ * of the result, in the mean (tests/checkops against the plain kernel). */
 static double tolerance_of(LfBackend *be, LfType type)
 {
     if (!device_of(be))
