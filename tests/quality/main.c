@@ -11,9 +11,9 @@
 static struct {
     char *model, *json;
     char **settings;
-    int prompts, pairs, changes, chunks, seed, threads;
+    int prompts, pairs, changes, chunks, seed, threads, jobs;
     gboolean wrong;
-} asked = {.prompts = 12, .pairs = 3, .changes = 3, .chunks = 8, .seed = 1};
+} asked = {.prompts = 12, .pairs = 3, .changes = 3, .chunks = 8, .seed = 1, .jobs = 1};
 
 static const GOptionEntry entries[] = {
     {"model", 'm', 0, G_OPTION_ARG_FILENAME, &asked.model, "Directory of the model", "DIR"},
@@ -22,7 +22,9 @@ static const GOptionEntry entries[] = {
     {"changes", 0, 0, G_OPTION_ARG_INT, &asked.changes, "Prompts that change half-way (3)", "N"},
     {"chunks", 'n', 0, G_OPTION_ARG_INT, &asked.chunks, "Chunks of a stream (8), at least 4", "N"},
     {"seed", 's', 0, G_OPTION_ARG_INT, &asked.seed, "Seed of prompts and noise (1)", "N"},
-    {"threads", 't', 0, G_OPTION_ARG_INT, &asked.threads, "CPU threads (all cores)", "N"},
+    {"jobs", 'j', 0, G_OPTION_ARG_INT, &asked.jobs, "Streams at the same time (1)", "N"},
+    {"threads", 't', 0, G_OPTION_ARG_INT, &asked.threads,
+     "CPU threads of a stream (all cores; one with --jobs)", "N"},
     {"json", 0, 0, G_OPTION_ARG_FILENAME, &asked.json, "Write the figures to a file too", "FILE"},
     {"wrong", 'w', 0, G_OPTION_ARG_NONE, &asked.wrong, "Tell of every stream that is wrong", NULL},
     {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &asked.settings, NULL, "[SETTING…]"},
@@ -31,15 +33,16 @@ static const GOptionEntry entries[] = {
 static const char summary[] =
     "Scores the demo model by the pixels of its streams.\n\n"
     "A setting is one column: words joined by \"+\", of drawn, dense, sparse, uniform, all-frames, "
-    "window=N\nand a target sparsity, as in sparse+uniform+0.9. \"drawn\" is the world's own "
-    "renderer in place of the\nmodel: the most that can be reached. The default is: dense sparse "
-    "sparse+uniform.";
+    "keep=N,\nwindow=N and a target sparsity, as in sparse+uniform+0.9. \"drawn\" is the world's "
+    "own renderer\nin place of the model: the most that can be reached. The default is: "
+    "dense sparse sparse+uniform.";
 
 static LfModel *open_model(GError **error)
 {
     g_autofree char *found = asked.model ? g_strdup(asked.model) : lf_model_default_location();
+    int n_threads = asked.threads > 0 || asked.jobs == 1 ? asked.threads : 1;
     if (found)
-        return lf_model_open(found, &(LfModelOptions){.n_threads = asked.threads}, error);
+        return lf_model_open(found, &(LfModelOptions){.n_threads = n_threads}, error);
     g_set_error(error, LF_ERROR, LF_ERROR_NOT_FOUND,
                 "no model: name one with --model, or in LIGHTFORCING_MODEL");
     return NULL;
@@ -57,11 +60,11 @@ static gboolean measure(const Setting *settings, int n_settings, GError **error)
     gboolean needs_model = FALSE, well;
     g_autofree Score *scores = g_new0(Score, n_settings);
     g_autofree char *name = NULL;
-    Report report = {
-        .plan = {asked.prompts, asked.pairs, asked.changes, asked.chunks, (guint32) asked.seed},
-        .settings = settings,
-        .scores = scores,
-        .n_settings = n_settings};
+    Report report = {.plan = {asked.prompts, asked.pairs, asked.changes, asked.chunks,
+                              (guint32) asked.seed, asked.jobs},
+                     .settings = settings,
+                     .scores = scores,
+                     .n_settings = n_settings};
     LfModel *model = NULL;
     for (int i = 0; i < n_settings; i++)
         needs_model |= !settings[i].drawn;
@@ -101,7 +104,7 @@ static gboolean parse(int *argc, char ***argv, GError **error)
     if (!g_option_context_parse(context, argc, argv, error))
         return FALSE;
     if (asked.chunks >= MIN_CHUNKS && asked.prompts >= 0 && asked.pairs >= 0 &&
-        asked.changes >= 0 && asked.threads >= 0)
+        asked.changes >= 0 && asked.threads >= 0 && asked.jobs > 0)
         return TRUE;
     g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
                 "no count may be negative, and a stream needs %d "

@@ -13,10 +13,12 @@ typedef struct {
     int n_changes; /* streams of CHANGE_CHUNKS whose prompt changes in the middle */
     int n_chunks;  /* of a stream, at least MIN_CHUNKS */
     guint32 seed;
+    int n_jobs; /* streams at the same time; 0: one */
 } Plan;
 enum { MIN_CHUNKS = 4, CHANGE_CHUNKS = 8 };
 
-/* Hears of each stream when it is judged: `wanted` is what its end should show. May be NULL. */
+/* Hears of each stream when it is judged, one at a time: `wanted` is what its end should show. May
+ * be NULL. */
 typedef void (*RunTold)(const Setting *setting, const Script *script, const Scene *wanted,
                         const Verdict *verdict, gpointer data);
 

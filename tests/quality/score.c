@@ -99,6 +99,45 @@ Verdict score_change(Score *s, const Footage *f, const Scene *scene)
     return v;
 }
 
+static void tally_add(Tally *sum, const Tally *tally)
+{
+    sum->n += tally->n;
+    sum->all += tally->all;
+    for (int i = 0; i < N_MARKS; i++)
+        sum->right[i] += tally->right[i];
+}
+
+static void change_add(Change *sum, const Change *change)
+{
+    sum->all += change->all;
+    sum->calm += change->calm;
+}
+
+void score_add(Score *sum, const Score *s)
+{
+    tally_add(&sum->early, &s->early);
+    tally_add(&sum->late, &s->late);
+    tally_add(&sum->pairs, &s->pairs);
+    tally_add(&sum->changes, &s->changes);
+    sum->n_streams += s->n_streams;
+    sum->n_frozen += s->n_frozen;
+    sum->sharp_early += s->sharp_early;
+    sum->sharp_late += s->sharp_late;
+    sum->drift += s->drift;
+    change_add(&sum->seams, &s->seams);
+    change_add(&sum->insides, &s->insides);
+    sum->n_seams += s->n_seams;
+    sum->n_insides += s->n_insides;
+    for (int i = 0; i < N_COMPARED; i++) {
+        sum->agreement[i] += s->agreement[i];
+        sum->n_compared[i] += s->n_compared[i];
+    }
+    if (s->n_generated > 0)
+        sum->sparsity = s->sparsity;
+    sum->generate_ms += s->generate_ms;
+    sum->n_generated += s->n_generated;
+}
+
 void score_agreement(Score *s, const Footage *f, const Footage *reference)
 {
     for (int i = 0; i < N_COMPARED; i++) {

@@ -64,6 +64,8 @@ Verdict score_stream(Score *score, const Footage *footage, const Scene *scene);
 /* A stream whose prompt became that of `scene` four chunks before its end. */
 Verdict score_change(Score *score, const Footage *footage, const Scene *scene);
 
+void score_add(Score *sum, const Score *score);
+
 void score_agreement(Score *score, const Footage *footage, const Footage *reference);
 
 double score_seam_ratio(const Score *score, gboolean calm); /* change at seams / elsewhere */

@@ -29,6 +29,8 @@ static gboolean take_word(Setting *s, const char *word)
         o->keep_frames = -1;
     else if (g_str_has_prefix(word, "window="))
         return (o->window = atoi(word + strlen("window="))) > 0;
+    else if (g_str_has_prefix(word, "keep="))
+        return (o->keep_frames = atoi(word + strlen("keep="))) > 0;
     else if (end > word && *end == 0 && number > 0 && number < 1)
         o->sparsity = number;
     else
@@ -44,7 +46,7 @@ gboolean setting_parse(const char *text, Setting *s, GError **error)
         if (!take_word(s, *word)) {
             g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
                         "setting \"%s\": \"%s\" is none of drawn, dense, sparse, uniform, "
-                        "all-frames, window=N, or a sparsity below 1",
+                        "all-frames, keep=N, window=N, or a sparsity below 1",
                         text, *word);
             return FALSE;
         }

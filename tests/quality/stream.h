@@ -16,7 +16,8 @@ typedef struct {
 } Setting;
 
 /* Words joined by "+": "drawn"; "dense"; "sparse", and with it "uniform" (no growth), "all-frames"
- * (no choice among frames), a number (the target sparsity); and "window=N". */
+ * (no choice among frames) or "keep=N" (past frames to choose among), a number (the target
+ * sparsity); and "window=N". */
 gboolean setting_parse(const char *text, Setting *setting, GError **error);
 void setting_clear(Setting *setting);
 

@@ -28,7 +28,7 @@ static void test_drawn(void)
 {
     Score score;
     Setting drawn = {.name = (char *) "drawn", .drawn = TRUE};
-    Plan plan = {N_PROMPTS, N_PAIRS, N_CHANGES, MIN_CHUNKS, 5};
+    Plan plan = {N_PROMPTS, N_PAIRS, N_CHANGES, MIN_CHUNKS, 5, 0};
     g_assert_true(run_plan(NULL, &drawn, 1, &plan, &score, tell, NULL, NULL));
     assert_shares("early", &score.early, .97);
     assert_shares("late", &score.late, .97);
