@@ -4,6 +4,7 @@
 #include <json-glib/json-glib.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* ---- one number for each setting --------------------------------------------------------------
  */
@@ -126,12 +127,17 @@ static gboolean known(const Report *r, guint row)
     return FALSE;
 }
 
-static void print_value(double value)
+static int width_of(const Setting *setting)
+{
+    return MAX(10, (int) strlen(setting->name) + 2);
+}
+
+static void print_value(double value, int width)
 {
     if (!isfinite(value))
-        printf("%16s", "–");
+        printf("%*s", width + 2, "–"); /* three bytes */
     else
-        printf("%16.*f", value < 10 ? 3 : 1, value);
+        printf("%*.*f", width, value < 10 ? 3 : 1, value);
 }
 
 void report_print(const Report *r)
@@ -143,7 +149,7 @@ void report_print(const Report *r)
            r->plan.n_prompts, r->plan.n_pairs, r->plan.n_changes, r->plan.n_chunks, r->plan.seed);
     printf("%-22s", "");
     for (int i = 0; i < r->n_settings; i++)
-        printf("%16s", r->settings[i].name);
+        printf("%*s", width_of(&r->settings[i]), r->settings[i].name);
     printf("\n");
     for (guint row = 0; row < G_N_ELEMENTS(rows); row++) {
         if (!known(r, row))
@@ -151,7 +157,7 @@ void report_print(const Report *r)
         printf("%-11s%-11s", rows[row].group == group ? "" : rows[row].group, row_name(row));
         group = rows[row].group;
         for (int i = 0; i < r->n_settings; i++)
-            print_value(rows[row].value(&r->scores[i], rows[row].of));
+            print_value(rows[row].value(&r->scores[i], rows[row].of), width_of(&r->settings[i]));
         printf("  %s\n", rows[row].unit);
     }
 }
