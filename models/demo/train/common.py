@@ -29,10 +29,16 @@ class Stage:
     """Counts a stage's time: `fraction` runs from 0 to 1 and a dry run ends after a few steps."""
 
     def __init__(self, name, seconds):
-        self.name, self.seconds, self.start, self.steps = name, seconds, time.time(), 0
+        self.name, self.seconds, self.start, self.steps, self.saved = name, seconds, time.time(), 0, 0
 
     def fraction(self):
         return (time.time() - self.start) / self.seconds
+
+    def saves(self, every=90):
+        """Is it time to leave on disk what there is so far?"""
+        due = time.time() - self.start > every * (self.saved + 1)
+        self.saved += due
+        return due
 
     def running(self):
         return self.steps < 2 if SMALL else self.fraction() < 1
@@ -104,6 +110,9 @@ class Average:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_mul_(self.values, decay)
         torch._foreach_add_(self.values, [p.detach() for p in module.parameters()], alpha=1 - decay)
+
+    def tensors(self, module):
+        return {name: v for (name, _), v in zip(module.named_parameters(), self.values)}
 
     @torch.no_grad()
     def copy_to(self, module):

@@ -7,7 +7,7 @@ import torch
 
 from autoencoder import CHANNELS
 from common import DEVICE, SMALL, autocast, compiled
-from model import COLS, ROWS, TEXT_LEN
+from model import COLS, ROWS, SIGMAS, TEXT_LEN
 from render import CHUNK_FRAMES, Clips, make_backgrounds, render
 from scenes import BACKGROUND, caption, edited_scene, random_scene
 
@@ -41,15 +41,17 @@ class Tokenizer:
         return ids
 
 
-def random_clips(rng, n, device, change=.5):
-    """n clips, `change` of them with a switch at a chunk's border; → clips, pairs, switch chunks."""
-    pairs, chunks = [], []
+def random_clips(rng, n, device, change=.4, repair=.3):
+    """n clips, `change` of them with a switch to another scene at a chunk's border, `repair` of them from
+    a spoilt scene to what it should be; → clips, pairs, switch chunks, repairs."""
+    pairs, chunks, repairs = [], [], []
     for _ in range(n):
-        scene = random_scene(rng)
-        changes = rng.random() < change
-        pairs.append((scene, edited_scene(rng, scene) if changes else scene))
-        chunks.append(rng.randrange(1, CHUNKS - 1) if changes else NEVER)
-    return Clips(rng, pairs, [c * CHUNK_FRAMES for c in chunks], device), pairs, chunks
+        scene, kind = random_scene(rng), rng.random()
+        repairs.append(change <= kind < change + repair)
+        pairs.append((scene, edited_scene(rng, scene) if kind < change else scene))
+        chunks.append(rng.randrange(1, CHUNKS - 1) if kind < change + repair else NEVER)
+    clips = Clips(rng, pairs, [c * CHUNK_FRAMES for c in chunks], device, repairs)
+    return clips, pairs, chunks, repairs
 
 
 def object_mask(objects):
@@ -65,7 +67,7 @@ def object_mask(objects):
 
 class Latents:
     """A dataset on the device: z [n, 24, 16, 20, 32], ids [n, 2, captions, TEXT_LEN], the chunk of
-    the switch, masks of the objects, and the bare backgrounds."""
+    the switch, whether that is a repair, masks of the objects, and the bare backgrounds."""
 
     def __init__(self, autoencoder, tokenizer, n, seed, captions=3):
         rng, step = random.Random(seed), 4 if SMALL else 16
@@ -74,11 +76,12 @@ class Latents:
                              device=DEVICE)
         self.mask = torch.zeros(n, LATENTS, ROWS, COLS, dtype=torch.bool, device=DEVICE)
         time = torch.arange(4. * LATENTS, device=DEVICE)[None].expand(step, -1)
-        texts, switches, self.pairs = [], [], []
+        texts, switches, repairs, self.pairs = [], [], [], []
         for first in range(0, n, step):
-            clips, pairs, chunks = random_clips(rng, step, DEVICE)
+            clips, pairs, chunks, spoilt = random_clips(rng, step, DEVICE)
             texts += [caption(rng, s) for pair in pairs for s in pair for _ in range(captions)]
             switches += chunks
+            repairs += spoilt
             self.pairs += pairs
             with torch.no_grad(), autocast():
                 frames, objects = clips.frames(time, images, draw)
@@ -91,6 +94,11 @@ class Latents:
                                    for pair in self.pairs], device=DEVICE)
         self.ids = tokenizer(texts).view(n, 2, captions, TEXT_LEN).to(DEVICE)
         self.switch = torch.tensor(switches, device=DEVICE)
+        self.repair = torch.tensor(repairs, device=DEVICE)
+        same = self.repair & (torch.rand(n, device=DEVICE) < .7)
+        self.ids[same, 0] = self.ids[same, 1]
+        self.known_beginnings = {}
+        self.sigmas = torch.tensor(SIGMAS, device=DEVICE)
 
     def background_of(self, clip, which):
         """The latent of each clip's background without objects."""
@@ -100,19 +108,30 @@ class Latents:
         """Token ids of one caption of each clip's scene `which` (0 or 1)."""
         return self.ids[clip, which, torch.randint(self.ids.shape[2], (len(clip),), device=DEVICE)]
 
+    def beginnings(self, first, last):
+        """Those of the clips first … last − 1 whose first four chunks have something to learn."""
+        if (first, last) not in self.known_beginnings:
+            useful = ~self.repair | (self.switch < 4)
+            self.known_beginnings[first, last] = first + torch.nonzero(useful[first:last])[:, 0]
+        return self.known_beginnings[first, last]
+
     def windows(self, n, first, last):
         """A batch of n windows of 12 latents from clips first … last − 1:
-        z, ids [n, 2, L], text group of each chunk [n, 4], rolled?, mask.
+        z, ids [n, 2, L], text group of each chunk [n, 4], rolled?, mask, what counts [n, 12].
 
         More than half are rolled: frame 0 is an early one, as the sink will be, and eleven
         consecutive frames follow whose last three groups are whole chunks. The first group
-        of those is context only. The others start where the clip does, which has no past."""
-        clip = torch.randint(first, last, (n,), device=DEVICE)
-        switch, rolled = self.switch[clip], torch.rand(1).item() < .6
+        of those is context only. The others start where the clip does, which has no past. What a spoilt
+        scene shows is context only, too."""
+        clip, rolled = torch.randint(first, last, (n,), device=DEVICE), torch.rand(1).item() < .6
+        if not rolled:
+            clip = self.beginnings(first, last)
+            clip = clip[torch.randint(len(clip), (n,), device=DEVICE)]
+        switch, repair = self.switch[clip], self.repair[clip]
         start = torch.zeros(n, device=DEVICE, dtype=torch.long)
         if rolled:
             start = torch.randint(2, 6, (n,), device=DEVICE) * 3
-            near = (torch.rand(n, device=DEVICE) < .4) & (switch < CHUNKS)
+            near = (torch.rand(n, device=DEVICE) < .5) & (switch < CHUNKS) | repair
             close = ((switch - torch.randint(0, 3, (n,), device=DEVICE)) * 3).clamp(6, 15)
             start = torch.where(near, close, start)
             frames = start[:, None] - 2 + torch.arange(11, device=DEVICE)
@@ -130,4 +149,6 @@ class Latents:
         empty = torch.zeros_like(ids)
         empty[..., 0] = 1
         ids = torch.where(torch.rand(n, 1, 1, device=DEVICE) < .1, empty, ids)
-        return z, ids, (chunk >= switch[:, None]).long(), rolled, mask
+        after = chunk >= switch[:, None]
+        counts = (after | ~repair[:, None]).float().repeat_interleave(3, 1)
+        return z, ids, after.long(), rolled, mask, counts

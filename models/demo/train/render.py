@@ -20,7 +20,7 @@ RADII = [21., 28.5, 38.]     # pixels
 SPEEDS = [1.2, 2.2, 3.6]     # pixels a frame
 SMALL_SPEEDS = [1.2, 2.0, 2.8]
 FIELDS = ['shape', 'colour', 'radius', 'motion', 'speed', 'present', 'x', 'y', 'phase', 'slope',
-          'orbit', 'angle', 'gain']
+          'orbit', 'angle', 'gain', 'swing', 'false_shape', 'false_colour', 'shape_doubt', 'colour_doubt']
 
 
 def describe(rng, scenes):
@@ -42,9 +42,41 @@ def describe(rng, scenes):
             rows.append([SHAPE.index(obj['shape']), COLOUR.index(obj['colour']),
                          RADII[size] * rng.uniform(.96, 1.04), motion, pixels,
                          float(slot < len(objects)), x, y, phase, rng.uniform(.75, .85), orbit,
-                         rng.uniform(-.05, .05), rng.uniform(.95, 1.04)])
+                         rng.uniform(-.05, .05), rng.uniform(.985, 1.005), .3, 0, 0, 0, 0])
     table = torch.tensor(rows).view(len(scenes), 2, len(FIELDS))
     return {name: table[..., i] for i, name in enumerate(FIELDS)}
+
+
+def spoil(rng, table, i):
+    """Makes clip i of the fields in `table` wrong in one or two ways, as a stream goes wrong after a while.
+    → whether its motion stays what it was, so that the right one can simply go on."""
+    goes_on = True
+    for slot in range(2):
+        f = {name: values[i, slot].item() for name, values in table.items()}
+        motion = MOTION[int(f['motion'])]
+        turns = motion == 'spin'
+        faults = ['shape', 'shape', 'colour', 'radius', 'speed', 'motion']
+        faults += ['swing', 'swing'] if motion == 'pulse' else [] if turns else ['angle']
+        for fault in rng.sample(faults, rng.choice([1, 1, 2])):
+            if fault == 'shape':
+                f['false_shape'], f['shape_doubt'] = rng.randrange(len(SHAPE)), rng.uniform(.15, 1)
+            elif fault == 'colour':
+                f['false_colour'], f['colour_doubt'] = rng.randrange(len(COLOUR)), rng.uniform(.1, .6)
+            elif fault == 'radius':
+                f['radius'] *= rng.uniform(.65, 1.3)
+            elif fault == 'angle':
+                f['angle'] += rng.uniform(-.6, .6)
+            elif fault == 'swing':
+                f['swing'] = rng.uniform(0, .22)
+            else:
+                goes_on = False
+                if fault == 'speed':
+                    f['speed'] *= rng.choice([rng.uniform(0, .7), rng.uniform(1.25, 1.6)])
+                else:
+                    f['motion'] = rng.choice([MOTION.index('still'), rng.randrange(len(MOTION))])
+        for name, values in table.items():
+            values[i, slot] = f[name]
+    return goes_on
 
 
 def bounced(x, low, high):
@@ -71,7 +103,7 @@ def trajectory(s, t):
     x = torch.where(is_['orbit'], centre_x + f['orbit'] * torch.cos(turn), x)
     y = torch.where(is_['orbit'], centre_y + .8 * f['orbit'] * torch.sin(turn), y)
     angle = f['angle'] + torch.where(is_['spin'], .035 * step, 0 * step)
-    pulse = 1 + .3 * torch.sin(f['phase'] + .09 * step)
+    pulse = 1 + f['swing'] * torch.sin(f['phase'] + .09 * step)
     radius = f['radius'] * torch.where(is_['pulse'], pulse, torch.ones_like(pulse))
     return x, y, radius, angle
 
@@ -191,34 +223,56 @@ def render(background, other, mix, gain, objects, images):
 
 
 class Clips:
-    """A batch of clips on `device`: each shows scene a, and from frame `switch` on scene b."""
+    """A batch of clips on `device`: each shows scene a, and from frame `switch` on scene b.
 
-    def __init__(self, rng, pairs, switches, device):
+    Where `repairs` says so, a is b gone wrong: from the start, or little by little up to the switch. What
+    follows then teaches how to get it right again."""
+
+    def __init__(self, rng, pairs, switches, device, repairs=None):
         def numbers(scenes):
             return torch.tensor([BACKGROUND.index(s['background']) for s in scenes], device=device)
 
         first, second = [p[0] for p in pairs], [p[1] for p in pairs]
-        self.a = {k: v.to(device) for k, v in describe(rng, first).items()}
-        self.b = {k: v.to(device) for k, v in describe(rng, second).items()}
+        a, b = describe(rng, first), describe(rng, second)
+        goes_on, slowly = torch.zeros(len(pairs), 1), torch.zeros(len(pairs), 1)
+        for i, repair in enumerate(repairs or []):
+            if repair:
+                for name in FIELDS:
+                    a[name][i] = b[name][i]
+                goes_on[i] = float(spoil(rng, a, i))
+                slowly[i] = float(goes_on[i] > 0 and rng.random() < .6)
+        self.a = {k: v.to(device) for k, v in a.items()}
+        self.b = {k: v.to(device) for k, v in b.items()}
+        self.goes_on, self.slowly = goes_on.to(device), slowly.to(device)
         self.background_a, self.background_b = numbers(first), numbers(second)
         self.switch = torch.tensor([float(s) for s in switches], device=device)
-        self.gain = torch.tensor([rng.uniform(.95, 1.03) for _ in pairs], device=device)
+        self.gain = torch.tensor([rng.uniform(.985, .995) for _ in pairs], device=device)
+        tints = [rng.uniform(-.08, .08) if repair and rng.random() < .5 else 0.
+                 for repair in repairs or [False] * len(pairs)]
+        self.false_gain = torch.tensor(tints, device=device)
+
+    def doubt(self, t):
+        """How far scene a is what it is, and not yet b, before the switch: [n, T]."""
+        ramp = (t / self.switch[:, None].clamp(1, 1e4)).clamp(0, 1)
+        return torch.where(self.slowly > .5, ramp, torch.ones_like(t))
 
     def states(self, t):
         """t [n, T] in frames → background mix [n, T] and objects [n, T, 2, 14]."""
         a, b, switch = self.a, dict(self.b), self.switch[:, None].clamp(max=1e4)
         both = (a['present'] > .5) & (b['present'] > .5)
         xs, ys, _, angle_s = (v[..., 0] for v in trajectory(a, switch))
-        margin = 24
-        b['x'] = torch.where(both, torch.remainder(xs, WIDTH).clamp(margin, WIDTH - margin), b['x'])
-        b['y'] = torch.where(both, torch.remainder(ys, HEIGHT).clamp(margin, HEIGHT - margin), b['y'])
-        b['angle'] = torch.where(a['motion'] == MOTION.index('spin'), angle_s, b['angle'])
+        margin, goes_on = 24, self.goes_on > .5
+        begins = both & ~goes_on
+        b['x'] = torch.where(begins, torch.remainder(xs, WIDTH).clamp(margin, WIDTH - margin), b['x'])
+        b['y'] = torch.where(begins, torch.remainder(ys, HEIGHT).clamp(margin, HEIGHT - margin), b['y'])
+        b['angle'] = torch.where((a['motion'] == MOTION.index('spin')) & ~goes_on, angle_s, b['angle'])
+        start = switch * self.goes_on
         now_a = trajectory(a, torch.minimum(t, switch + CHUNK_FRAMES + 2))
-        now_b = trajectory(b, (t - switch).clamp(min=0))
+        now_b = trajectory(b, (t - switch).clamp(min=0) + start)
         k = ((t - switch + 1) / CHUNK_FRAMES).clamp(0, 1)
         k = k * k * (3 - 2 * k)
         kk = k[:, None, :]
-        start_b = trajectory(b, 0 * switch)
+        start_b = trajectory(b, start)
         after = (t >= switch)[:, None, :]
 
         def followed(now_a, now_b, at_switch, start, size):
@@ -227,6 +281,9 @@ class Clips:
 
         x = followed(now_a[0], now_b[0], xs, start_b[0], WIDTH)
         y = followed(now_a[1], now_b[1], ys, start_b[1], HEIGHT)
+        right = trajectory(b, t)
+        doubt = self.doubt(t)[:, None, :]
+        now_a = (*now_a[:2], *(r + (w - r) * doubt for w, r in zip(now_a[2:], right[2:])))
         radius = now_a[2] * (1 - kk) + now_b[2] * kk
         angle = now_a[3] * (1 - kk) + now_b[3] * kk
         in_a, in_b = (s['present'][..., None] > .5 for s in (a, b))
@@ -240,10 +297,16 @@ class Clips:
         rgb = RGB.to(t.device)
 
         def looks(s):
-            shape = torch.nn.functional.one_hot(s['shape'].long(), len(SHAPE)).float()
-            return torch.cat([rgb[s['colour'].long()] * s['gain'][..., None], shape], -1)[:, :, None]
+            def mixed(kind, kinds):
+                k = s[kind + '_doubt'][..., None]
+                return kinds[s[kind].long()] * (1 - k) + kinds[s['false_' + kind].long()] * k
+
+            shapes = torch.eye(len(SHAPE), device=t.device)
+            return torch.cat([mixed('colour', rgb) * s['gain'][..., None], mixed('shape', shapes)],
+                             -1)[:, :, None]
 
         la, lb, e = looks(a), looks(b), kk[..., None]
+        la = lb + (la - lb) * doubt[..., None]
         one_a, one_b = in_a[..., None], in_b[..., None]
         look = torch.where(one_a, la, lb) * (1 - e) + torch.where(one_b, lb, la) * e
         present = a['present'][..., None] * (1 - kk) + b['present'][..., None] * kk
@@ -254,10 +317,11 @@ class Clips:
         """t [n, T] → [n, T, 3, HEIGHT, WIDTH], and the objects' states."""
         n, frames = t.shape
         mix, objects = self.states(t)
+        gain = self.gain[:, None] * (1 + self.false_gain[:, None] * (1 - mix) * self.doubt(t))
 
         def each(v):
             return v[:, None].expand(n, frames).reshape(-1)
 
         image = draw(each(self.background_a), each(self.background_b), mix.reshape(-1),
-                     each(self.gain), objects.reshape(n * frames, 2, 14), images)
+                     gain.reshape(-1), objects.reshape(n * frames, 2, 14), images)
         return image.view(n, frames, 3, HEIGHT, WIDTH), objects

@@ -33,11 +33,15 @@ SIZES = {
 MOTIONS = {
     'left': [('moves left', 'moving left'), ('moves to the left', 'moving to the left'),
              ('drifts left', 'drifting left'), ('slides to the left', 'sliding left'),
-             ('flies leftward', 'flying to the left'), ('travels from right to left', 'going left')],
+             ('flies leftward', 'flying to the left'), ('travels from right to left', 'going left'),
+             ('goes from right to left', 'travelling from right to left'),
+             ('travels from right to left', 'moving from right to left')],
     'right': [('moves right', 'moving right'), ('moves to the right', 'moving to the right'),
               ('drifts right', 'drifting right'), ('slides to the right', 'sliding right'),
               ('flies rightward', 'flying to the right'),
-              ('travels from left to right', 'going right')],
+              ('travels from left to right', 'going right'),
+             ('goes from left to right', 'travelling from left to right'),
+             ('travels from left to right', 'moving from left to right')],
     'up': [('rises', 'rising'), ('moves up', 'moving up'), ('floats upward', 'floating upwards'),
            ('climbs up', 'going up'), ('flies up', 'flying up')],
     'down': [('falls', 'falling'), ('moves down', 'moving down'), ('drops down', 'dropping'),
@@ -95,13 +99,15 @@ def clashes(obj, background):
 
 
 def random_object(rng, crowded):
+    hard = rng.random() < .35       # the motions that take longest to learn come more often
     return {'shape': rng.choice(SHAPE), 'colour': rng.choice(COLOUR),
-            'size': rng.choice(SIZE[:2] if crowded else SIZE), 'motion': rng.choice(MOTION),
+            'size': rng.choice(SIZE[:2] if crowded else SIZE),
+            'motion': rng.choice(['spin', 'spin', 'pulse', 'orbit', 'bounce'] if hard else MOTION),
             'speed': rng.choice(['slow', 'normal', 'normal', 'normal', 'fast'])}
 
 
 def random_scene(rng, n_objects=None):
-    n = n_objects or (2 if rng.random() < .28 else 1)
+    n = n_objects or (2 if rng.random() < .33 else 1)
     background = rng.choice(BACKGROUND)
     objects = []
     while len(objects) < n:

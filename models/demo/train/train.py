@@ -16,7 +16,7 @@ import torch
 from autoencoder import Autoencoder
 from common import (DEVICE, SMALL, Average, Muon, Optimiser, Stage, autocast, compiled, load_tensors,
                     log, save_tensors, sheet)
-from data import Latents, Tokenizer, random_clips, train_tokenizer
+from data import CHANNELS, Latents, Tokenizer, random_clips, train_tokenizer
 from lightforcing import growth
 from model import SIGMAS, Block, TextEncoder, Transformer, pushed, rotate
 from render import make_backgrounds, render
@@ -58,7 +58,7 @@ def clip_source(batch, frames):
     def work(seed):
         rng = random.Random(seed)
         while True:
-            clips, _, _ = random_clips(rng, batch, 'cpu')
+            clips = random_clips(rng, batch, 'cpu')[0]
             start = torch.randint(0, 96 - frames, (batch, 1)).float()
             near = (clips.switch[:, None] - torch.randint(-4, 14, (batch, 1))).clamp(0, 96 - frames)
             switching = (torch.rand(batch, 1) < .4) & (clips.switch[:, None] < 96)
@@ -71,7 +71,7 @@ def clip_source(batch, frames):
         clips, time = ready.get()
         for fields in (clips.a, clips.b):
             fields.update({k: v.to(DEVICE, non_blocking=True) for k, v in fields.items()})
-        for name in ('background_a', 'background_b', 'switch', 'gain'):
+        for name in ('background_a', 'background_b', 'switch', 'gain', 'goes_on', 'slowly', 'false_gain'):
             setattr(clips, name, getattr(clips, name).to(DEVICE, non_blocking=True))
         return clips, time.to(DEVICE)
 
@@ -104,11 +104,60 @@ def stage_autoencoder(folder, seconds):
     optimiser.average.copy_to(model)
     model.eval()
     report_autoencoder(folder, model, images)
-    save_tensors(folder('decoder.safetensors'),
-                 {'decoder.' + k: v for k, v in model.decoder.state_dict().items()})
+    save_decoder(folder, model.decoder.state_dict())
     save_tensors(folder('encoder.safetensors'),
                  {k: v.float() for k, v in model.state_dict().items()
                   if not k.startswith('decoder.') and v.ndim})
+
+
+def stage_decoder(folder, seconds):
+    """More of the decoder alone: latents, and so what a transformer has learned, stay what they are. Each latent
+    was made from four frames without a look at the others, so still edges jump where it ends; here such
+    jumps cost most, and noise that comes and goes with a chunk is among what has to be smoothed."""
+    model = load_autoencoder(folder)
+    for p in model.parameters():
+        p.requires_grad_(False)
+    for p in model.decoder.parameters():
+        p.requires_grad_(True)
+    matrices = [p for p in model.decoder.parameters() if p.ndim > 1]
+    optimiser = Optimiser(model.decoder, matrices, adam_share=.5, clip=.5)
+    batch, frames = (12, 24) if not SMALL else (2, 24)
+    take, draw, images = clip_source(batch, frames), compiled(render), make_backgrounds(DEVICE)
+    jumps = torch.ones(frames - 1, device=DEVICE)
+    jumps[3::4] = 3
+    stage = Stage('decoder', seconds)
+    while stage.running():
+        f = stage.fraction()
+        with torch.no_grad():
+            clips, time = take()
+            x, _ = clips.frames(time, images, draw)
+            with autocast():
+                z = model.encode(x)
+            level = torch.rand(batch, 1, 1, 1, 1, device=DEVICE)
+            by_chunk = torch.randn(batch, frames // 4 // 3, 1, *z.shape[2:], device=DEVICE)
+            by_chunk = torch.nn.functional.avg_pool2d(by_chunk.flatten(0, 2), 5, 1, 2).view_as(by_chunk) * 3
+            by_chunk = by_chunk.expand(-1, -1, 3, -1, -1, -1).reshape(z.shape)
+            noisy = z + level * (.12 * torch.randn_like(z) + .08 * by_chunk)
+        with autocast():
+            y = model.decode(noisy)
+        d = y.float() - x
+        moves = ((d[:, 1:] - d[:, :-1]).abs().mean((0, 2, 3, 4)) * jumps).mean()
+        loss = picture_loss(y.float(), x, z) + .5 * moves
+        optimiser.step(loss, 1e-3 * min(1, (stage.steps + 1) / 60) * (.5 * (1 + math.cos(math.pi * f)) + .01))
+        stage.steps += 1
+        if stage.saves():
+            save_decoder(folder, optimiser.average.tensors(model.decoder))
+        if stage.steps % 250 == 0:
+            log('decoder', stage.steps, 'PSNR %.2f dB' % psnr(y.float(), x).mean().item())
+    optimiser.average.copy_to(model.decoder)
+    model.eval()
+    log('decoder', stage.steps, 'steps')
+    report_autoencoder(folder, model, images)
+    save_decoder(folder, model.decoder.state_dict())
+
+
+def save_decoder(folder, tensors):
+    save_tensors(folder('decoder.safetensors'), {'decoder.' + k: v for k, v in tensors.items()})
 
 
 def psnr(y, x):
@@ -117,15 +166,18 @@ def psnr(y, x):
 
 @torch.no_grad()
 def report_autoencoder(folder, model, images):
-    clips, _, _ = random_clips(random.Random(555), 4 if SMALL else 48, DEVICE)
+    clips = random_clips(random.Random(555), 4 if SMALL else 48, DEVICE)[0]
     x, _ = clips.frames(torch.arange(48., device=DEVICE)[None].expand(len(clips.switch), -1), images)
     for noise in (0, .1, .2):
         with autocast():
             z = model.encode(x)
             y = model.decode(z + noise * torch.randn_like(z)).float()
         p = psnr(y, x)
+        change = (y[:, 1:] - y[:, :-1]).abs().mean((0, 2, 3, 4))
+        borders = torch.arange(len(change), device=DEVICE) % 4 == 3
         log('held-out PSNR at latent noise', noise,
-            'mean %.2f worst %.2f dB' % (p.mean().item(), p.min().item()))
+            'mean %.2f worst %.2f dB, change at latents\' borders / inside %.3f' % (
+                p.mean().item(), p.min().item(), change[borders].mean() / change[~borders].mean()))
         if noise == 0:
             pairs = [torch.cat([x[i, 4::15], y[i, 4::15]]) for i in range(min(10, len(x)))]
             sheet(folder('autoencoder.png'), torch.stack(pairs), scale=1)
@@ -159,6 +211,7 @@ class Generator(torch.nn.Module):
 
 
 OBJECT_WEIGHT = 3.5
+OWN_PAST = .35        # of the steps see the model's own past
 
 
 def loss_weights(mask, sigma, rolled):
@@ -170,12 +223,24 @@ def loss_weights(mask, sigma, rolled):
     return 1 + OBJECT_WEIGHT * mask * known[..., None, None, None]
 
 
+@torch.no_grad()
+def as_generated(model, z, text, group, shares):
+    """The window as the model itself would have made it: one step from a noise level of the few steps."""
+    sigma = SIGMAS[2 + int(torch.randint(2, (1,)))]
+    x = (1 - sigma) * z + sigma * torch.randn_like(z)
+    t = torch.full(z.shape[:2], sigma * 1000, device=DEVICE)
+    with autocast():      # of its own: what is cached in here has no gradient
+        return x - sigma * model.video.teach(z[:, :9], x, t, text, group, shares).float()
+
+
 def flow_loss(model, data, first, last, sparse, plain=False):
-    """Mean squared error of the velocity, on four chunks under teacher forcing."""
-    z, ids, group, rolled, mask = data.windows(BATCH, first, last)
+    """Mean squared error of the velocity, on four chunks under teacher forcing. Now and then what the chunks see
+    before them is the model's own work, as it will be in a stream; what they should be stays the truth."""
+    z, ids, group, rolled, mask, counts = data.windows(BATCH, first, last)
     u = torch.rand(BATCH, 4, device=DEVICE)
     sigma = (3 * u / (1 + 2 * u)).clamp(.004, 1)
-    sigma = torch.where(torch.rand(BATCH, 4, device=DEVICE) < .12, torch.ones_like(sigma), sigma)
+    step = data.sigmas[torch.randint(4, (BATCH, 4), device=DEVICE)]     # as the few steps will ask for
+    sigma = torch.where(torch.rand(BATCH, 4, device=DEVICE) < .45, step, sigma)
     sigma = sigma.repeat_interleave(3, 1)
     s, noise = sigma[..., None, None, None], torch.randn_like(z)
     shares = None
@@ -183,16 +248,23 @@ def flow_loss(model, data, first, last, sparse, plain=False):
         shares = [growth(g) for g in range(4)] if not rolled else [.0, .75, .8, growth(20)]
     with autocast():
         context = model.text(ids.flatten(0, 1)).view(BATCH, 2, ids.shape[-1], -1)
-        drift = (torch.rand(BATCH, 1, 1, 1, 1, device=DEVICE) - .4).clamp(0, 1) * .25
-        clean = z[:, :9] + torch.randn_like(z[:, :9]) * drift
-        v = model.video.teach(clean, (1 - s) * z + s * noise, sigma * 1000,
-                              model.video.text(context), group, shares)
+        text, past = model.video.text(context), z
+    if not plain and torch.rand(1).item() < OWN_PAST:
+        past = as_generated(model, z, [(k.detach(), v.detach()) for k, v in text], group, shares)
+    drift = (torch.rand(BATCH, 1, 1, 1, 1, device=DEVICE) - .4).clamp(0, 1) * .25
+    shift = torch.randn(BATCH, 1, CHANNELS, 1, 1, device=DEVICE) * drift * .5
+    clean = past[:, :9] + torch.randn_like(z[:, :9]) * drift + shift
+    with autocast():
+        v = model.video.teach(clean, (1 - s) * z + s * noise, sigma * 1000, text, group, shares)
     error, weight = (v.float() - (noise - z)) ** 2, loss_weights(mask, sigma, rolled)
+    counts = counts[..., None, None, None]
     if rolled:
-        error, weight, mask = error[:, 3:], weight[:, 3:], mask[:, 3:]
+        error, weight, mask, counts = error[:, 3:], weight[:, 3:], mask[:, 3:], counts[:, 3:]
+    weight, mask = weight * counts, mask * counts
     if plain:
-        return torch.stack([error.mean(), (error * mask).sum() / (mask.sum() * 16 + 1)])
-    return (error * weight).sum() / (weight.sum() * 16)
+        return torch.stack([(error * counts).sum() / (counts.sum() * error[0, 0].numel() + 1),
+                            (error * mask).sum() / (mask.sum() * CHANNELS + 1)])
+    return (error * weight).sum() / (weight.sum() * CHANNELS + 1)
 
 
 @torch.no_grad()
@@ -215,7 +287,7 @@ def stage_teacher(folder, seconds, data, tokenizer):
     stage, losses = Stage('teacher', seconds), []
     while stage.running():
         f = stage.fraction()
-        sparse = torch.rand(1).item() < (.4 if resumed or f > .5 else 0)
+        sparse = torch.rand(1).item() < (.5 if resumed or f > .5 else 0)
         loss = flow_loss(model, data, 0, len(data.z) - HELD_OUT, sparse)
         fall = 1 if f < .4 else max(.02, 1 - (f - .4) / .6)
         optimiser.step(loss, rate * min(1, (stage.steps + 1) / 80) * fall)
@@ -223,11 +295,18 @@ def stage_teacher(folder, seconds, data, tokenizer):
         stage.steps += 1
         if stage.steps in (20, 100) or stage.steps % 500 == 0:
             log('teacher', stage.steps, 'loss %.4f' % torch.stack(losses[-100:]).mean().item())
+        if stage.saves():
+            save_teacher(folder, model, optimiser.average.tensors(model), stage.steps)
     optimiser.average.copy_to(model)
     log('teacher', stage.steps, 'steps, held-out error:', held_out(model, data))
-    save_tensors(folder('teacher.safetensors'), model.video.state_dict(),
-                 f'flow matching, {stage.steps} steps')
-    save_tensors(folder('text_encoder.safetensors'), model.text.state_dict())
+    save_teacher(folder, model, model.state_dict(), stage.steps)
+
+
+def save_teacher(folder, model, tensors, steps):
+    for name, part in (('teacher', 'video.'), ('transformer', 'video.'), ('text_encoder', 'text.')):
+        save_tensors(folder(name + '.safetensors'),
+                     {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)},
+                     f'flow matching, {steps} steps')
 
 
 # ---- stage 3: few steps, on the model's own rollouts -----------------------------------------
@@ -235,6 +314,7 @@ def stage_teacher(folder, seconds, data, tokenizer):
 # Euler's steps of the teacher; the student's four sigmas are among them.
 GRID = [1., .985, .97, .955, .9375, .91, .885, .86, .8333333, .78, .73, .68, .625, .5, .36, .2, .08, 0.]
 GUIDANCE = 2.
+LENGTHS = [1, 2, 4, 8, 14, 24]      # chunks of a rollout
 
 
 def four_steps(video, text, cache, n, sparsity=0.):
@@ -307,7 +387,7 @@ def stage_student(folder, seconds, data, tokenizer):
     while stage.running() or chunk < length and SMALL:
         f = min(1, stage.fraction())
         if chunk >= length:
-            chunk, length = 0, [1, 1, 3, 5, 10][int(torch.randint(5, (1,)))] if not SMALL else 3
+            chunk, length = 0, LENGTHS[int(torch.randint(len(LENGTHS), (1,)))] if not SMALL else 3
             prompts.start()
             own_cache = teacher_cache = None
         elif chunk:
@@ -356,8 +436,13 @@ def stage_student(folder, seconds, data, tokenizer):
         if stage.steps % 50 == 0:
             log('student', stage.steps, 'chunks', steps, 'steps, loss %.4f' %
                 torch.stack(losses[-100:]).mean().item())
-    average.copy_to(student)
-    save_tensors(folder('transformer.safetensors'), student.state_dict(),
+        if stage.saves(45):
+            save_student(folder, average.tensors(student), steps)
+    save_student(folder, average.tensors(student), steps)
+
+
+def save_student(folder, tensors, steps):
+    save_tensors(folder('transformer.safetensors'), tensors,
                  f'regression on the teacher\'s trajectories, {steps} steps')
 
 
@@ -389,7 +474,7 @@ def stage_pictures(folder, _, autoencoder, tokenizer):
 
 
 def main(path, *stages):
-    defaults = {'autoencoder': 420, 'teacher': 1500, 'student': 240, 'pictures': 0}
+    defaults = {'autoencoder': 420, 'decoder': 120, 'teacher': 1500, 'student': 240, 'pictures': 0}
     chosen = {name: float(seconds) for name, seconds in (s.split('=') for s in stages)} or defaults
     torch.manual_seed(11)
     if not SMALL:
@@ -401,6 +486,8 @@ def main(path, *stages):
     tokenizer = Tokenizer(folder('spiece.model'))
     if 'autoencoder' in chosen:
         stage_autoencoder(folder, chosen['autoencoder'])
+    if 'decoder' in chosen:
+        stage_decoder(folder, chosen['decoder'])
     autoencoder = load_autoencoder(folder)
     if 'teacher' in chosen or 'student' in chosen:
         data = Latents(autoencoder, tokenizer, CLIPS, seed=random.randrange(10 ** 6))
