@@ -25,10 +25,10 @@ static const struct {
 static const struct {
     const char *file, *sha256;
 } weights[] = {
-    {"decoder.safetensors", "09dd39da38f7b69f8ef17f18643128b688292b59588b28c8a14cfe655b53a188"},
+    {"decoder.safetensors", "ae8008ad1fbbe2d08be4a86ddca8da6ddc7a78709cf07c0ccd99d3f935ce4a4e"},
     {"text_encoder.safetensors",
-     "49100a689e797b0dc8be1fd3443376ad51898b9a31c0ae9e7132027c02feb691"},
-    {"transformer.safetensors", "23f46fa392694f60ba1050c64ef608403ea905a3f1c9c36fd5bf49f268bb0ac9"},
+     "8124bd79307e77d57b252ac4706e0f27b7d28392ddb9afa7bb1ca72c3c51a646"},
+    {"transformer.safetensors", "0fb0552e1074f06ccb5667b73c38dbe3a64496f2efa665a1401add5949944852"},
 };
 
 typedef struct {
