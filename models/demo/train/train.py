@@ -474,7 +474,7 @@ def stage_pictures(folder, _, autoencoder, tokenizer):
 
 
 def main(path, *stages):
-    defaults = {'autoencoder': 420, 'decoder': 120, 'teacher': 1500, 'student': 240, 'pictures': 0}
+    defaults = {'autoencoder': 420, 'decoder': 120, 'teacher': 1800, 'pictures': 0}
     chosen = {name: float(seconds) for name, seconds in (s.split('=') for s in stages)} or defaults
     torch.manual_seed(11)
     if not SMALL:
