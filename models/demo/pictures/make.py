@@ -3,7 +3,7 @@
 
     meson devenv -C build python3 ../models/demo/pictures/make.py ../models/demo/pictures
 
-`prompts.jpg` and `change.jpg` show every ninth frame; `changes.webp` is a stream whose prompt changes
+`prompts.jpg` shows every ninth frame; `changes.webp` is a stream whose prompt changes
 three times. Everything is drawn with the element's defaults, that is, with sparse attention."""
 import os
 import subprocess
@@ -19,8 +19,6 @@ PROMPTS = ['a big red heart bouncing on a green meadow',
            'a pink ball rising in the ocean',
            'a big white square pulsing in front of a dark red background',
            'a large orange ring moves in a circle at dawn']
-CHANGE = ['a big yellow ball moving right on a green meadow',
-          'a big blue star moving right in the night sky']
 CHANGES = ['a big red heart bouncing on a green meadow', 'a big golden star spinning in the night sky',
            'a large white ring moving left in the ocean', 'a big purple square pulsing at sunset']
 
@@ -74,7 +72,6 @@ def animation(path, frames, every=2):
 def main(folder):
     sheet(os.path.join(folder, 'prompts.jpg'),
           [stream(prompt, 81, seed)[::EVERY] for seed, prompt in enumerate(PROMPTS, 1)])
-    sheet(os.path.join(folder, 'change.jpg'), [changing_stream(CHANGE, 2.5)[::EVERY][:9]])
     animation(os.path.join(folder, 'changes.webp'), changing_stream(CHANGES, 3))
 
 
