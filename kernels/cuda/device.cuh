@@ -9,15 +9,36 @@
 
 /* ---- numbers in memory ↔ float ---- */
 
-__device__ inline float to_float(float x) { return x; }
-__device__ inline float to_float(bf16 x) { return __bfloat162float(x); }
-__device__ inline float to_float(__half x) { return __half2float(x); }
+__device__ inline float to_float(float x)
+{
+    return x;
+}
+__device__ inline float to_float(bf16 x)
+{
+    return __bfloat162float(x);
+}
+__device__ inline float to_float(__half x)
+{
+    return __half2float(x);
+}
 
 template <typename T> __device__ inline T from_float(float x);
-template <> __device__ inline float from_float<float>(float x) { return x; }
-template <> __device__ inline bf16 from_float<bf16>(float x) { return __float2bfloat16_rn(x); }
-template <> __device__ inline __half from_float<__half>(float x) { return __float2half_rn(x); }
-template <> __device__ inline fp8 from_float<fp8>(float x) { return fp8(x); } /* saturates */
+template <> __device__ inline float from_float<float>(float x)
+{
+    return x;
+}
+template <> __device__ inline bf16 from_float<bf16>(float x)
+{
+    return __float2bfloat16_rn(x);
+}
+template <> __device__ inline __half from_float<__half>(float x)
+{
+    return __float2half_rn(x);
+}
+template <> __device__ inline fp8 from_float<fp8>(float x)
+{
+    return fp8(x);
+} /* saturates */
 
 /* N numbers of type T that lie side by side, read and written at once. */
 template <typename T, int N> struct alignas(sizeof(T) * N) Pack {
@@ -49,7 +70,10 @@ __device__ inline float gelu_tanh(float x)
     return x / (1.0f + __expf(-2.0f * z)); /* ½x(1 + tanh z) */
 }
 
-__device__ inline float silu(float x) { return x / (1.0f + __expf(-x)); }
+__device__ inline float silu(float x)
+{
+    return x / (1.0f + __expf(-x));
+}
 
 /* ---- launching ---- */
 
@@ -58,8 +82,8 @@ static inline unsigned blocks_for(int64_t n, int per_block)
     return (unsigned) ((n + per_block - 1) / per_block);
 }
 
-/* In a kernel that was launched early: waits until all that was launched before has ended. Before it
- * the kernel touches no memory that any other kernel writes or reads. */
+/* In a kernel that was launched early: waits until all that was launched before has ended. Before
+ * it the kernel touches no memory that any other kernel writes or reads. */
 __device__ inline void wait_for_earlier()
 {
 #if __CUDA_ARCH__ >= 900

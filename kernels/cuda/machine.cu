@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A CUDA device as a backend: its memory, its stream, events and graphs, and what it can do. The one
- * file that knows which context work runs in (the device's primary one, which the runtime shares with
- * everybody in the process).
+ * A CUDA device as a backend: its memory, its stream, events and graphs, and what it can do. The
+ * one file that knows which context work runs in (the device's primary one, which the runtime
+ * shares with everybody in the process).
  */
 #include "machine.h"
 
@@ -12,7 +12,8 @@ extern "C" {
 
 #include <string.h>
 
-/* ---- failures --------------------------------------------------------------------------------- */
+/* ---- failures ---------------------------------------------------------------------------------
+ */
 
 static void latch(LfCuda *cuda, LfError kind, const char *operation, const char *reason)
 {
@@ -39,7 +40,8 @@ bool lf_cuda_check(LfCuda *cuda, cudaError_t status, const char *operation)
     return false;
 }
 
-/* ---- the current device ------------------------------------------------------------------------ */
+/* ---- the current device ------------------------------------------------------------------------
+ */
 
 /* Others may have made another device or context current on a thread of theirs meanwhile. */
 LfCuda *lf_cuda(LfBackend *be)
@@ -49,7 +51,8 @@ LfCuda *lf_cuda(LfBackend *be)
     return cuda;
 }
 
-/* ---- memory ------------------------------------------------------------------------------------ */
+/* ---- memory ------------------------------------------------------------------------------------
+ */
 
 void *lf_cuda_alloc(LfCuda *cuda, size_t size)
 {
@@ -105,7 +108,8 @@ static void clear(LfBackend *be, void *dst, size_t size)
     lf_cuda_check(cuda, cudaMemsetAsync(dst, 0, size, cuda->stream), "clear");
 }
 
-/* ---- waiting ----------------------------------------------------------------------------------- */
+/* ---- waiting -----------------------------------------------------------------------------------
+ */
 
 /* The failure latched, if any, as an error that says what to do. */
 static bool tell_failure(LfCuda *cuda, GError **error)
@@ -113,9 +117,10 @@ static bool tell_failure(LfCuda *cuda, GError **error)
     g_mutex_lock(&cuda->lock);
     bool well = !cuda->failure[0];
     if (!well && cuda->kind == LF_ERROR_MEMORY)
-        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY,
-                    "%s on %s: close other programs on it, or choose a smaller size, window or model",
-                    cuda->failure, cuda->base.description);
+        g_set_error(
+            error, LF_ERROR, LF_ERROR_MEMORY,
+            "%s on %s: close other programs on it, or choose a smaller size, window or model",
+            cuda->failure, cuda->base.description);
     else if (!well)
         g_set_error(error, LF_ERROR, LF_ERROR_DEVICE,
                     "%s on %s: try again; if it stays, start the program anew, or use the backend "
@@ -185,7 +190,8 @@ static int64_t between(LfBackend *be, LfEvent *from, LfEvent *to)
     return (int64_t) (1e6 * (double) ms);
 }
 
-/* ---- graphs ------------------------------------------------------------------------------------ */
+/* ---- graphs ------------------------------------------------------------------------------------
+ */
 
 struct LfGraph {
     cudaGraphExec_t exec;
@@ -229,7 +235,8 @@ static void graph_free(LfBackend *be, LfGraph *graph)
     g_free(graph);
 }
 
-/* ---- tensor maps ------------------------------------------------------------------------------- */
+/* ---- tensor maps -------------------------------------------------------------------------------
+ */
 
 typedef CUresult (*EncodeTensorMap)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
                                     const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
@@ -265,7 +272,8 @@ bool lf_cuda_tensor_map(LfCuda *cuda, CUtensorMap *map, CUtensorMapDataType type
     return status == CUDA_SUCCESS;
 }
 
-/* ---- open and close ---------------------------------------------------------------------------- */
+/* ---- open and close ----------------------------------------------------------------------------
+ */
 
 /* Less than `best` if LF_CUDA says so. False and an error for a word it is not. */
 static bool limit_level(LfCudaLevel *level, GError **error)
@@ -287,11 +295,12 @@ static bool limit_level(LfCudaLevel *level, GError **error)
 static bool failed_to_open(cudaError_t status, int device, GError **error)
 {
     cudaGetLastError();
-    g_set_error(error, LF_ERROR, LF_ERROR_DEVICE, "CUDA device %d cannot be used: %s%s", device,
-                cudaGetErrorString(status),
-                status == cudaErrorInsufficientDriver
-                    ? ": this build needs driver 580 or newer; update it, or use the backend \"cpu\""
-                    : ": see nvidia-smi, or use the backend \"cpu\"");
+    g_set_error(
+        error, LF_ERROR, LF_ERROR_DEVICE, "CUDA device %d cannot be used: %s%s", device,
+        cudaGetErrorString(status),
+        status == cudaErrorInsufficientDriver
+            ? ": this build needs driver 580 or newer; update it, or use the backend \"cpu\""
+            : ": see nvidia-smi, or use the backend \"cpu\"");
     return false;
 }
 
@@ -329,8 +338,9 @@ static bool choose_precision(LfPrecision *precision, const cudaDeviceProp *prope
         *precision = LF_PRECISION_BF16;
     if (*precision == LF_PRECISION_BF16 || (*precision == LF_PRECISION_FP8 && hopper))
         return true;
-    g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED, "%s: precision %s is not to be had: use bf16",
-                properties->name, *precision == LF_PRECISION_FP8 ? "fp8" : "fp32");
+    g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+                "%s: precision %s is not to be had: use bf16", properties->name,
+                *precision == LF_PRECISION_FP8 ? "fp8" : "fp32");
     return false;
 }
 
@@ -372,8 +382,8 @@ static bool acquire(LfCuda *cuda, GError **error)
     if (status == cudaSuccess)
         status = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
     if (status == cudaSuccess)
-        status = cudaEventCreateWithFlags(&cuda->idle,
-                                          cudaEventBlockingSync | cudaEventDisableTiming);
+        status =
+            cudaEventCreateWithFlags(&cuda->idle, cudaEventBlockingSync | cudaEventDisableTiming);
     if (status == cudaSuccess)
         status = cudaMalloc(&cuda->workspace, LF_CUDA_WORKSPACE);
     if (status != cudaSuccess)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The CUDA backend's inside, host side. machine.cu is the one file that knows of devices, contexts,
- * streams and memory; every other .cu launches kernels on lf_cuda(be)->stream and fills its entries of
- * the table, plain kernels for any shape first, faster ones where the shape and the chip allow.
+ * streams and memory; every other .cu launches kernels on lf_cuda(be)->stream and fills its entries
+ * of the table, plain kernels for any shape first, faster ones where the shape and the chip allow.
  */
 #ifndef LF_KERNELS_CUDA_MACHINE_H
 #define LF_KERNELS_CUDA_MACHINE_H
@@ -42,7 +42,7 @@ typedef struct {
     cudaStream_t stream;
     cudaEvent_t idle; /* sync waits for it asleep, not awake */
     cublasLtHandle_t blas;
-    void *workspace; /* of one operation at a time, contents undefined */
+    void *workspace;                 /* of one operation at a time, contents undefined */
     struct LfCudaProducts *products; /* linear.cu's plans of products, found once for each shape */
     struct LfCudaPixels *pixels;     /* pixels.cu's staging memory */
     GMutex lock;
@@ -63,9 +63,9 @@ static inline bool lf_cuda_launched(LfCuda *cuda, const char *operation)
 }
 void lf_cuda_fail(LfCuda *cuda, const char *operation, const char *reason);
 
-/* A map for the bulk tensor copy engine over `data`: rank dimensions, fastest first; strides in bytes
- * of all but the fastest; boxes of `box` elements, swizzled by 128 bytes, zeros beyond the edges. False
- * and latched when the driver refuses. */
+/* A map for the bulk tensor copy engine over `data`: rank dimensions, fastest first; strides in
+ * bytes of all but the fastest; boxes of `box` elements, swizzled by 128 bytes, zeros beyond the
+ * edges. False and latched when the driver refuses. */
 bool lf_cuda_tensor_map(LfCuda *cuda, CUtensorMap *map, CUtensorMapDataType type, void *data,
                         int rank, const uint64_t *shape, const uint64_t *strides,
                         const uint32_t *box);
@@ -93,19 +93,20 @@ void lf_cuda_pixels_close(LfCuda *cuda);
 /* ---- attention, shared by its versions ---- */
 
 /* One softmax(q·kᵀ·scale)·v for all heads, wherever its rows lie (strides in elements).
- * Keys come in `n_frames` frames of `frame_keys` rows; frame i lies at slot slots[i] (device), or at
- * i itself where slots is NULL. Queries come in frames of `frame_queries` rows, `n_queries` in all. */
+ * Keys come in `n_frames` frames of `frame_keys` rows; frame i lies at slot slots[i] (device), or
+ * at i itself where slots is NULL. Queries come in frames of `frame_queries` rows, `n_queries` in
+ * all. */
 typedef struct {
     const bf16 *q, *k, *v;
     bf16 *out;
     int heads, head_dim;
     int n_queries, frame_queries;
     int n_frames, frame_keys, n_slots;
-    int64_t q_row, q_head;            /* strides of q */
-    int64_t k_row, k_head, k_frame;   /* strides of k and v */
-    int64_t out_row;                  /* stride of out; head h begins at column h·head_dim */
-    const int32_t *slots;             /* [n_frames] or NULL */
-    const int32_t *table;             /* [heads, query blocks, budget] or NULL: all keys */
+    int64_t q_row, q_head;              /* strides of q */
+    int64_t k_row, k_head, k_frame;     /* strides of k and v */
+    int64_t out_row;                    /* stride of out; head h begins at column h·head_dim */
+    const int32_t *slots;               /* [n_frames] or NULL */
+    const int32_t *table;               /* [heads, query blocks, budget] or NULL: all keys */
     int budget, query_block, key_block; /* of the table */
     float scale;
     float last_logit; /* added to the scaled score of the very last key */
@@ -117,10 +118,10 @@ bool lf_cuda_attention_sm90(LfCuda *cuda, const LfCudaAttention *a);
 /* linear_sm90.cu: products on Hopper's tensor cores with everything around them fused:
  * out = act(x·Wᵀ·scales + bias), or out += gate ⊙ (x·Wᵀ + bias) where `residual`. */
 typedef struct {
-    LfTensor out, x;         /* [N, O], [N, I]; BF16 or F8_E4M3 with scales; out may be F32 */
-    const void *weight;      /* [O, I], BF16 or E4M3 as x is */
+    LfTensor out, x;            /* [N, O], [N, I]; BF16 or F8_E4M3 with scales; out may be F32 */
+    const void *weight;         /* [O, I], BF16 or E4M3 as x is */
     const float *weight_scales; /* [O] for E4M3, else NULL */
-    float weight_norm;       /* largest Euclidean norm of a row of the weight */
+    float weight_norm;          /* largest Euclidean norm of a row of the weight */
     int64_t n_out, n_in;
     const float *bias, *gate; /* [O] or NULL */
     LfActivation activation;
