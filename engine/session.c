@@ -21,6 +21,8 @@
 static gboolean finish(LfSession *s, bool done, GError **error)
 {
     gboolean well = s->be->sync(s->be, error);
+    if (!well) /* which of the calls failed is not known: it may have been the prompt's */
+        s->encoded = 0;
     if (well && !done)
         g_set_error(error, LF_ERROR, LF_ERROR_CANCELLED, "the chunk was cancelled");
     return well && done;

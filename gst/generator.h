@@ -67,7 +67,8 @@ GstLightForcingGenerator *gst_light_forcing_generator_new(
     GstLightForcingModel *model, const LfSessionOptions *session,
     const GstLightForcingGeneratorCallbacks *callbacks, gpointer data);
 
-/* Stops the worker, within one layer of its work, and frees all. NULL is fine. */
+/* Stops the worker (on the CPU within one layer of its work, on a GPU within a chunk), and frees
+ * all. NULL is fine. */
 void gst_light_forcing_generator_free(GstLightForcingGenerator *generator);
 
 /* What follows may be called from any thread. */

@@ -6,6 +6,7 @@
 #include "stream.h"
 
 #include "engine/session.h"
+#include "kernels/cpu/cpu.h"
 
 #include <malloc.h>
 #include <math.h>
@@ -482,9 +483,33 @@ static void test_demo(void)
     lf_model_unref(model);
 }
 
+/* A device that fails says so at a chunk's end. A restart then begins from nothing, the prompt's
+ * keys included: which of the calls had failed is not known. */
+static void test_failed_chunk(void)
+{
+    g_autoptr(GError) error = NULL;
+    LfModel *model = stream_model(NULL);
+    LfSession *failing = stream_session(model, NULL, "a prompt");
+    LfSession *sound = stream_session(model, NULL, "a prompt");
+    g_byte_array_unref(stream_run(failing, 1));
+    lf_cpu_lacks(failing->be, 12000000);
+    g_assert_null(lf_session_next(failing, &error));
+    stream_assert_error(&error, LF_ERROR_MEMORY, "12.0 MB");
+    g_assert_cmpuint(failing->encoded, ==, 0);
+    lf_session_restart(failing, 0);
+    GByteArray *a = stream_run(failing, 3), *b = stream_run(sound, 3);
+    stream_assert_same(a, b);
+    g_byte_array_unref(a);
+    g_byte_array_unref(b);
+    lf_session_free(failing);
+    lf_session_free(sound);
+    lf_model_unref(model);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/session/failed-chunk", test_failed_chunk);
     g_test_add_func("/session/info", test_info);
     g_test_add_func("/session/seed", test_seed);
     g_test_add_func("/session/prompt-changes", test_prompt_changes);
