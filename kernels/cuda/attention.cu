@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * out [n, heads·d] = softmax(q·kᵀ·scale)·v: self attention over the window, dense or over the blocks of a
- * table, and cross attention. Bound by the tensor cores: 4·n·keys·heads·d FLOP.
+ * out [n, heads·d] = softmax(q·kᵀ·scale)·v: self attention over the window, dense or over the
+ * blocks of a table, and cross attention. Bound by the tensor cores: 4·n·keys·heads·d FLOP.
  *
  * Three versions: attention_sm90.cu where it serves; here one for every chip from sm_80 on, with
  * mma.sync on tiles of 64 keys; and a plain one for any channels and any blocks.
  *
- * In the second a thread block has 4 warps and 64 or 128 queries, whose sums stay in registers. Keys come
- * as a list of runs: dense, each frame is one; sparse, each block of the table is one. Runs are cut into
- * groups of 16 keys, the last of a run maybe partial; four groups, of whatever runs, are a tile. So
- * small blocks, and frames that are no multiple of a block, cost next to nothing extra. Tiles of k and of
- * v follow each other through a ring of buffers in shared memory, filled by cp.async.
+ * In the second a thread block has 4 warps and 64 or 128 queries, whose sums stay in registers.
+ * Keys come as a list of runs: dense, each frame is one; sparse, each block of the table is one.
+ * Runs are cut into groups of 16 keys, the last of a run maybe partial; four groups, of whatever
+ * runs, are a tile. So small blocks, and frames that are no multiple of a block, cost next to
+ * nothing extra. Tiles of k and of v follow each other through a ring of buffers in shared memory,
+ * filled by cp.async.
  */
 #include "device.cuh"
 
@@ -19,18 +20,19 @@
 namespace {
 
 constexpr float LOG2_E = 1.4426950408889634f;
-constexpr float LOWEST = -1e30f; /* below all scores, and unlike −∞ it can be subtracted from itself */
+/* Below all scores, and unlike −∞ it can be subtracted from itself. */
+constexpr float LOWEST = -1e30f;
 
-/* ---- the queries of one thread block ----------------------------------------------------------- */
+/* ---- the queries of one thread block ----------------------------------------------------- */
 
 /* Attention, and how its queries are cut. */
 struct Job {
     LfCudaAttention a;
-    int tiles_of_block; /* tiles of queries in a block of the table's; dense: 0 */
+    int tiles_of_block;           /* tiles of queries in a block of the table's; dense: 0 */
     int query_blocks, key_blocks; /* of a frame; sparse only */
-    int n_runs;         /* of keys, for each query */
-    int run_groups;     /* groups of 16 keys in a run */
-    uint32_t reciprocal; /* of run_groups, ·2³², rounded up */
+    int n_runs;                   /* of keys, for each query */
+    int run_groups;               /* groups of 16 keys in a run */
+    uint32_t reciprocal;          /* of run_groups, ·2³², rounded up */
 };
 
 /* Rows [first, first + n) of the queries, and their row of the table. */
@@ -49,7 +51,8 @@ __device__ inline Queries queries_of(const Job &job, int tile, int rows, int hea
     int end = min(in_frame + a.query_block, a.frame_queries);
     in_frame += tile % job.tiles_of_block * rows;
     int64_t row = (int64_t) head * (a.n_queries / a.frame_queries) * job.query_blocks + block;
-    return {frame * a.frame_queries + in_frame, min(rows, end - in_frame), a.table + row * a.budget};
+    return {frame * a.frame_queries + in_frame, min(rows, end - in_frame),
+            a.table + row * a.budget};
 }
 
 /* Where a run of keys lies: its slot and its first row there. */
@@ -68,7 +71,7 @@ __device__ inline Run run_of(const Job &job, const int32_t *table, int index)
     return {job.a.slots ? job.a.slots[frame] : frame, block * job.a.key_block};
 }
 
-/* ---- plain: a warp a query, 32 keys at a time --------------------------------------------------- */
+/* ---- plain: a warp a query, 32 keys at a time -------------------------------------------- */
 
 enum { PLAIN_WARPS = 4 };
 
@@ -77,7 +80,8 @@ struct Softmax {
 };
 
 /* One lane's key, if it has one: its score, −∞ if not. */
-__device__ inline float plain_score(const LfCudaAttention &a, const float *q, const bf16 *k, bool has)
+__device__ inline float plain_score(const LfCudaAttention &a, const float *q, const bf16 *k,
+                                    bool has)
 {
     if (!has)
         return -INFINITY;
@@ -140,7 +144,7 @@ __global__ void __launch_bounds__(32 * PLAIN_WARPS) plain_kernel(const Job job)
         a.out[query * a.out_row + head * d + c] = from_float<bf16>(sums[c] / s.total);
 }
 
-/* ---- tensor cores: instructions ---------------------------------------------------------------- */
+/* ---- tensor cores: instructions ---------------------------------------------------------- */
 
 __device__ inline unsigned shared_address(const void *p)
 {
@@ -183,13 +187,21 @@ __device__ inline void load_transposed(unsigned (&r)[4], unsigned address)
                  : "memory");
 }
 
-/* c [16, 8] += a [16, 16] · b [16, 8]. */
-__device__ inline void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1)
+/* c [16, 8] += a [16, 16] · b [16, 8]; the first of a sum overwrites. */
+__device__ inline void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
+                                bool first)
 {
+    if (first) {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+            "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
+            : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.0f));
+        return;
+    }
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 __device__ inline float power_of_2(float x)
@@ -205,9 +217,9 @@ __device__ inline unsigned pack(float low, float high)
     return *reinterpret_cast<unsigned *>(&both);
 }
 
-/* ---- tensor cores: rows in shared memory ------------------------------------------------------- */
+/* ---- tensor cores: rows in shared memory ------------------------------------------------- */
 
-enum { WARPS = 4, GROUP = 16, KEYS = WARPS * GROUP, LISTED = 64, LEAST_SHARE = 6 };
+enum { WARPS = 4, GROUP = 16, KEYS = WARPS * GROUP, LISTED = 64, MOST_PARTS = 8 };
 
 /* Rows of D channels; the 16-byte pieces of a row are permuted, so that eight rows' pieces of one
  * column lie in different banks. */
@@ -216,28 +228,56 @@ template <int D> __device__ inline unsigned place(int row, int piece)
     return (unsigned) (row * D * 2 + ((piece ^ (row & 7)) << 4));
 }
 
-/* Rows [0, 16·n) of a tile, by one warp; from row `n_valid` on zeros. */
-template <int D, int n>
-__device__ inline void fetch_rows(unsigned to, int row, const bf16 *from, int64_t stride, int n_valid,
-                                  int d)
-{
-    constexpr int pieces = D / 8, at_once = 32 / pieces;
-    int lane = threadIdx.x % 32, piece = lane % pieces;
-#pragma unroll
-    for (int i = 0; i < 16 * n; i += at_once) {
-        int r = i + lane / pieces;
-        copy_16(to + place<D>(row + r, piece), from + r * stride + piece * 8,
-                r < n_valid && piece * 8 < d);
-    }
-}
+/* 16 rows on their way to shared memory by one warp, 16 bytes a lane at a time, so that the copies
+ * can be spread over other work. From row `n_valid` on, and from channel d on, zeros. */
+template <int D> struct Copies {
+    static constexpr int pieces = D / 8, at_once = 32 / pieces, n = 16 / at_once;
+    unsigned to;
+    const bf16 *from;
+    int64_t stride;
+    int n_valid;
 
-/* ---- tensor cores: one tile -------------------------------------------------------------------- */
+    __device__ Copies(unsigned where, const bf16 *rows, int64_t row_stride, int n_rows, int d)
+    {
+        int lane = threadIdx.x % 32, piece = lane % pieces, row = lane / pieces;
+        to = where + place<D>(row, piece);
+        from = rows + row * row_stride + piece * 8;
+        stride = at_once * row_stride;
+        n_valid = piece * 8 < d ? n_rows - row : 0;
+    }
+
+    /* What a step adds to the row or the piece's number only flips bits of its place; so it does in
+     * all loops over a tile. */
+    __device__ void start(int i)
+    {
+        copy_16((to ^ ((i * at_once & 7) << 4)) + i * at_once * D * 2, from, i * at_once < n_valid);
+        from += stride;
+    }
+
+    __device__ void start_all()
+    {
+#pragma unroll
+        for (int i = 0; i < n; i++)
+            start(i);
+    }
+};
+
+/* ---- tensor cores: one tile -------------------------------------------------------------- */
+
+/* Where a run's first row lies in the cache, in units of 16 bytes, and how many keys follow it in
+ * the frame. */
+struct ListedRun {
+    uint32_t begin;
+    int n_keys;
+};
 
 template <int D, int M, int RING> struct Shared {
     alignas(128) bf16 q[WARPS * M * 16 * D];
     alignas(128) bf16 ring[RING][KEYS * D];
-    Run runs[LISTED];
-    alignas(4) uint8_t n_valid[4][WARPS]; /* keys of each group, of the tiles that are in the ring */
+    ListedRun runs[LISTED + 1]; /* the last, and those that are none, have no keys */
+    /* Keys of each group, of the tiles that are in the ring. */
+    alignas(4) uint8_t n_valid[4][WARPS];
+    int drawn;
 };
 
 /* A warp's M·16 queries: their scores with one tile, their sums, what the sums are relative to. */
@@ -247,59 +287,50 @@ template <int D, int M> struct State {
     static constexpr int floats = M * (D / 8 * 4 + 4);
 };
 
-/* One warp's part of tile `tile` of the listed runs: of k (and then it notes how many keys there are)
- * or of v. */
+/* One warp's part of tile `tile` of the listed runs, if it comes before tile `end`: of k (then it
+ * notes how many keys there are) or of v. */
 template <int D, int M, int RING>
-__device__ inline void fetch(Shared<D, M, RING> &shared, const Job &job, const bf16 *cache, int tile,
-                             int n_listed, int buffer, bool note)
+__device__ inline Copies<D> copies_of(Shared<D, M, RING> &shared, const Job &job, const bf16 *cache,
+                                      int tile, int end, int buffer, bool note)
 {
     int warp = threadIdx.x / 32, group = tile * WARPS + warp;
     int run = job.run_groups == 1 ? group : (int) __umulhi((unsigned) group, job.reciprocal);
-    int n = 0;
-    const bf16 *from = cache;
-    if (run < n_listed) {
-        Run r = shared.runs[run];
-        int first = r.first + (group - run * job.run_groups) * GROUP;
-        from += r.slot * job.a.k_frame + first * job.a.k_row;
-        n = max(0, min(GROUP, job.a.frame_keys - first));
-    }
+    int first = (group - run * job.run_groups) * GROUP;
+    ListedRun r = shared.runs[tile < end ? run : LISTED];
+    int n = max(0, min(GROUP, r.n_keys - first));
     if (note && threadIdx.x % 32 == 0)
         shared.n_valid[tile % 4][warp] = (uint8_t) n;
-    fetch_rows<D, 1>(shared_address(shared.ring[buffer]), warp * GROUP, from, job.a.k_row, n,
+    return Copies<D>(shared_address(shared.ring[buffer]) + warp * GROUP * D * 2,
+                     cache + (int64_t) r.begin * 8 + first * job.a.k_row, job.a.k_row, n,
                      job.a.head_dim);
 }
 
-/* s [M·16, KEYS] = q·kᵀ. */
+/* s [M·16, KEYS] = q·kᵀ. The copies start meanwhile. */
 template <int D, int M>
-__device__ inline void scores(float (&s)[M][KEYS / 8][4], unsigned q, unsigned k)
+__device__ inline void scores(float (&s)[M][KEYS / 8][4], unsigned q, unsigned k, Copies<D> copies)
 {
     int lane = threadIdx.x % 32;
-    int q_row = lane % 16, q_piece = lane / 16;
-    int k_row = lane / 16 * 8 + lane % 8, k_piece = lane / 8 % 2;
-#pragma unroll
-    for (int m = 0; m < M; m++)
-#pragma unroll
-        for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                s[m][n][i] = 0.0f;
+    q += place<D>(lane % 16, lane / 16);
+    k += place<D>(lane / 16 * 8 + lane % 8, lane / 8 % 2);
 #pragma unroll
     for (int c = 0; c < D / 16; c++) {
         unsigned qs[M][4];
 #pragma unroll
         for (int m = 0; m < M; m++)
-            load_matrices(qs[m], q + place<D>(m * 16 + q_row, 2 * c + q_piece));
+            load_matrices(qs[m], (q ^ (c << 5)) + m * 16 * D * 2);
 #pragma unroll
         for (int n = 0; n < KEYS / 16; n++) {
             unsigned ks[4];
-            load_matrices(ks, k + place<D>(n * 16 + k_row, 2 * c + k_piece));
+            load_matrices(ks, (k ^ (c << 5)) + n * 16 * D * 2);
 #pragma unroll
             for (int m = 0; m < M; m++) {
-                multiply(s[m][2 * n], qs[m], ks[0], ks[1]);
-                multiply(s[m][2 * n + 1], qs[m], ks[2], ks[3]);
+                multiply(s[m][2 * n], qs[m], ks[0], ks[1], c == 0);
+                multiply(s[m][2 * n + 1], qs[m], ks[2], ks[3], c == 0);
             }
         }
+        copies.start(c);
     }
+    end_of_copies();
 }
 
 /* Keys that are not there: no weight. */
@@ -332,8 +363,8 @@ template <int M> __device__ inline void raise(float (&s)[M][KEYS / 8][4], int ke
                     s[m][n][i] += by;
 }
 
-/* Weights and sums are relative to the largest score, but follow it only when it has grown by more than
- * 2⁸ since: the quotient is the same, and as a rule nothing has to be scaled. */
+/* Weights and sums are relative to the largest score, but follow it only when it has grown by more
+ * than 2⁸ since: the quotient is the same, and as a rule nothing has to be scaled. */
 template <int D, int M>
 __device__ inline void follow_largest(State<D, M> &state, const float (&s)[M][KEYS / 8][4],
                                       float scale)
@@ -382,19 +413,20 @@ __device__ inline void weigh(unsigned (&p)[M][4], State<D, M> &state,
         for (int i = 0; i < 4; i++) {
             const float *pair = &s[m][2 * group + i / 2][i % 2 * 2];
             float origin = state.largest[m][i % 2] * scale;
-            float x = power_of_2(pair[0] * scale - origin), y = power_of_2(pair[1] * scale - origin);
+            float x = power_of_2(pair[0] * scale - origin),
+                  y = power_of_2(pair[1] * scale - origin);
             state.total[m][i % 2] += x + y;
             p[m][i] = pack(x, y);
         }
 }
 
 /* sums += weights [M·16, KEYS] · v. The weights of 16 keys are made while the tensor cores are at
- * those before. */
+ * those before. The copies start meanwhile. */
 template <int D, int M>
 __device__ inline void add_values(State<D, M> &state, const float (&s)[M][KEYS / 8][4], unsigned v,
-                                  float scale)
+                                  float scale, Copies<D> copies)
 {
-    int lane = threadIdx.x % 32, row = lane % 16, piece = lane / 16;
+    v += place<D>(threadIdx.x % 16, threadIdx.x % 32 / 16);
     unsigned p[2][M][4];
     weigh<D, M>(p[0], state, s, 0, scale);
 #pragma unroll
@@ -404,14 +436,17 @@ __device__ inline void add_values(State<D, M> &state, const float (&s)[M][KEYS /
 #pragma unroll
         for (int n = 0; n < D / 16; n++) {
             unsigned vs[4];
-            load_transposed(vs, v + place<D>(j * 16 + row, 2 * n + piece));
+            load_transposed(vs, (v ^ (n << 5)) + j * 16 * D * 2);
 #pragma unroll
             for (int m = 0; m < M; m++) {
-                multiply(state.sums[m][2 * n], p[j % 2][m], vs[0], vs[1]);
-                multiply(state.sums[m][2 * n + 1], p[j % 2][m], vs[2], vs[3]);
+                multiply(state.sums[m][2 * n], p[j % 2][m], vs[0], vs[1], false);
+                multiply(state.sums[m][2 * n + 1], p[j % 2][m], vs[2], vs[3], false);
             }
+            if (n % 4 == 3)
+                copies.start(j * (D / 64) + n / 4);
         }
     }
+    end_of_copies();
 }
 
 /* The warp's rows to memory, by way of the place where its queries were. */
@@ -421,6 +456,7 @@ __device__ inline void write_rows(const State<D, M> &state, bf16 *stage, const J
 {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, d = job.a.head_dim;
     char *rows = (char *) stage;
+    __syncwarp(); /* all have read their queries */
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
@@ -460,6 +496,12 @@ template <int D, int M> __device__ inline void clear(State<D, M> &state)
         }
 }
 
+__device__ inline ListedRun listed_run(const Job &job, Run run)
+{
+    int64_t begin = run.slot * job.a.k_frame + run.first * job.a.k_row;
+    return {(uint32_t) (begin / 8), job.a.frame_keys - run.first};
+}
+
 /* Tiles [begin, end) of the keys, as many runs at a time as the list holds. */
 template <int D, int M, int RING>
 __device__ inline void attend(State<D, M> &state, Shared<D, M, RING> &shared, const Job &job,
@@ -474,64 +516,65 @@ __device__ inline void attend(State<D, M> &state, Shared<D, M, RING> &shared, co
         int from = max(0, begin - part * tiles_listed);
         int to = min(tiles_listed, end - part * tiles_listed);
         __syncthreads(); /* all are done with the list before */
-        if (threadIdx.x < n_listed)
-            shared.runs[threadIdx.x] = run_of(job, queries.table, first + threadIdx.x);
+        if (threadIdx.x <= LISTED)
+            shared.runs[threadIdx.x] =
+                threadIdx.x < n_listed
+                    ? listed_run(job, run_of(job, queries.table, first + threadIdx.x))
+                    : ListedRun{0, 0};
         __syncthreads();
 
         /* Step 2t is k of tile t, step 2t + 1 its v. */
-        auto fetch_step = [&](int step, int buffer) {
-            if (step < 2 * to)
-                fetch(shared, job, step % 2 ? v : k, step / 2, n_listed, buffer, step % 2 == 0);
-            end_of_copies();
+        auto copies_for = [&](int step, int buffer) {
+            return copies_of(shared, job, step % 2 ? v : k, step / 2, to, buffer, step % 2 == 0);
         };
-        for (int step = 0; step < RING - 1; step++)
-            fetch_step(2 * from + step, step);
+        for (int step = 0; step < RING - 1; step++) {
+            copies_for(2 * from + step, step).start_all();
+            end_of_copies();
+        }
         int buffer = 0, behind = RING - 1; /* this step's, the one before's */
         auto begin_step = [&](int step) {
             await_copies<RING - 2>();
             __syncthreads();
-            fetch_step(step + RING - 1, behind);
+            Copies<D> copies = copies_for(step + RING - 1, behind);
             behind = buffer;
             buffer = buffer == RING - 1 ? 0 : buffer + 1;
-            return shared_address(shared.ring[behind]);
+            return copies;
         };
         for (int tile = from; tile < to; tile++) {
             float s[M][KEYS / 8][4];
-            scores<D, M>(s, q, begin_step(2 * tile));
+            Copies<D> copies = begin_step(2 * tile);
+            scores<D, M>(s, q, shared_address(shared.ring[behind]), copies);
             unsigned n_valid = *(const unsigned *) shared.n_valid[tile % 4];
             if (n_valid != 0x10101010u)
                 mask<M>(s, n_valid);
             if (a.last_logit != 0.0f && first + LISTED >= job.n_runs) {
-                int last = (n_listed - 1) * job.run_groups * GROUP + a.frame_keys - 1 -
-                           shared.runs[n_listed - 1].first;
+                int last =
+                    (n_listed - 1) * job.run_groups * GROUP + shared.runs[n_listed - 1].n_keys - 1;
                 raise<M>(s, last - tile * KEYS, a.last_logit / a.scale);
             }
-            unsigned values = begin_step(2 * tile + 1);
+            copies = begin_step(2 * tile + 1);
             follow_largest<D, M>(state, s, scale);
-            add_values<D, M>(state, s, values, scale);
+            add_values<D, M>(state, s, shared_address(shared.ring[behind]), scale, copies);
         }
         await_copies<0>();
     }
 }
 
-/* ---- tensor cores: even shares ----------------------------------------------------------------- */
+/* ---- tensor cores: the last ones in parts ------------------------------------------------ */
 
-/* Where blocks of queries are not a multiple of what the chip runs at once, each of as many thread
- * blocks as it does run gets an equal share of all (query tile, key tile) pairs, one range of them. A
- * range's last query tile may go on in the next range: its sums so far then go to the workspace, and
- * whoever has the tile's last keys adds them. Such sums are a range's first work, so that nobody waits
- * for long; numbers are drawn, so that who waits, waits for one that began before. */
-struct Shares {
-    float *sums;       /* [n, floats of a State, threads] */
-    unsigned *written; /* [n]: are the sums there?; then the next number to draw */
-    int n, query_tiles, key_tiles; /* shares; tiles of queries of all heads, of keys of each */
+/* Thread blocks that run at once are a wave. Where the tiles of queries are no multiple of that,
+ * those beyond the last full wave are cut into parts of their keys, so that all multiprocessors end
+ * at about the same time. All parts of a tile but the last leave their sums in the workspace; the
+ * last adds them, in order. Numbers are drawn, so that who waits, waits for those that began
+ * before. */
+struct Parts {
+    float *sums;       /* [tiles in parts, n − 1, floats of a State, threads] */
+    unsigned *written; /* [tiles in parts, n − 1]: are they there? */
+    unsigned *drawn;   /* the next number */
+    int n;             /* parts of a tile; 1: none is cut */
+    int whole;         /* tiles before the first in parts */
+    int key_tiles, tiles_of_head;
 };
-
-/* Pairs before share `index`. */
-__device__ inline int64_t share_begin(const Shares &shares, int index)
-{
-    return (int64_t) shares.query_tiles * shares.key_tiles * index / shares.n;
-}
 
 /* All floats of a state, in a fixed order. */
 template <int D, int M, typename Visit>
@@ -553,33 +596,35 @@ __device__ inline void visit_state(State<D, M> &state, Visit visit)
     }
 }
 
+/* Leaves a part's sums at `index`. */
 template <int D, int M>
-__device__ inline void publish(State<D, M> &state, const Shares &shares, int index)
+__device__ inline void publish(State<D, M> &state, const Parts &parts, int index)
 {
-    float *to = shares.sums + (int64_t) index * State<D, M>::floats * blockDim.x + threadIdx.x;
-    visit_state<D, M>(state, [&](float &x, int i, int, int, int) { __stcg(to + i * blockDim.x, x); });
+    float *to = parts.sums + (int64_t) index * State<D, M>::floats * blockDim.x + threadIdx.x;
+    visit_state<D, M>(state,
+                      [&](float &x, int i, int, int, int) { __stcg(to + i * blockDim.x, x); });
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0)
-        asm volatile("st.release.gpu.global.u32 [%0], 1;" ::"l"(shares.written + index) : "memory");
+        asm volatile("st.release.gpu.global.u32 [%0], 1;" ::"l"(parts.written + index) : "memory");
 }
 
-/* Adds what share `index` has published. */
+/* Adds the sums at `index`. */
 template <int D, int M>
-__device__ inline void join(State<D, M> &state, const Shares &shares, int index, float scale)
+__device__ inline void join(State<D, M> &state, const Parts &parts, int index, float scale)
 {
     if (threadIdx.x == 0) {
         unsigned written;
         do
             asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
                          : "=r"(written)
-                         : "l"(shares.written + index)
+                         : "l"(parts.written + index)
                          : "memory");
         while (!written);
     }
     __syncthreads();
     const float *from =
-        shares.sums + (int64_t) index * State<D, M>::floats * blockDim.x + threadIdx.x;
+        parts.sums + (int64_t) index * State<D, M>::floats * blockDim.x + threadIdx.x;
     float mine[M][2], theirs[M][2];
     visit_state<D, M>(state, [&](float &x, int i, int m, int half, int what) {
         float y = __ldcg(from + i * blockDim.x);
@@ -594,70 +639,54 @@ __device__ inline void join(State<D, M> &state, const Shares &shares, int index,
     });
 }
 
-/* ---- tensor cores: the kernel ------------------------------------------------------------------ */
-
-/* The queries of one tile, and what they need of keys [begin, end). */
-template <int D, int M, int RING>
-__device__ inline void attend_tile(State<D, M> &state, Shared<D, M, RING> &shared, const Job &job,
-                                   const Queries &queries, int head, int begin, int end)
-{
-    const LfCudaAttention &a = job.a;
-    int first = threadIdx.x / 32 * M * 16;
-    unsigned q = shared_address(shared.q + first * D);
-    __syncwarp(); /* all have read what the tile before has left there */
-    fetch_rows<D, M>(q, 0, a.q + (int64_t) (queries.first + first) * a.q_row + head * a.q_head,
-                     a.q_row, queries.n - first, a.head_dim);
-    clear<D, M>(state);
-    attend<D, M, RING>(state, shared, job, queries, head, q, begin, end);
-}
-
-template <int D, int M, int RING>
-__global__ void __launch_bounds__(32 * WARPS, M == 1 ? 3 : 2) mma_kernel(const Job job, int key_tiles)
-{
-    extern __shared__ __align__(128) char mma_memory[];
-    Shared<D, M, RING> &shared = *reinterpret_cast<Shared<D, M, RING> *>(mma_memory);
-    Queries queries = queries_of(job, blockIdx.x, WARPS * M * 16, blockIdx.y);
-    if (queries.n <= 0)
-        return;
-    State<D, M> state;
-    attend_tile<D, M, RING>(state, shared, job, queries, blockIdx.y, 0, key_tiles);
-    write_rows<D, M>(state, shared.q + threadIdx.x / 32 * M * 16 * D, job, queries, blockIdx.y);
-}
+/* ---- tensor cores: the kernel ------------------------------------------------------------ */
 
 template <int D, int M, int RING>
 __global__ void __launch_bounds__(32 * WARPS, M == 1 ? 3 : 2)
-    share_kernel(const Job job, const Shares shares, int tiles_of_head)
+    mma_kernel(const Job job, const Parts parts)
 {
     extern __shared__ __align__(128) char mma_memory[];
     Shared<D, M, RING> &shared = *reinterpret_cast<Shared<D, M, RING> *>(mma_memory);
-    __shared__ int drawn;
-    if (threadIdx.x == 0)
-        drawn = (int) atomicAdd(shares.written + shares.n, 1u);
-    __syncthreads();
-    int index = drawn, n = shares.key_tiles;
-    int64_t begin = share_begin(shares, index), end = share_begin(shares, index + 1);
-    /* Query tiles from the last to the first: the one that goes on elsewhere comes first. */
-    for (int tile = (int) ((end - 1) / n); end > begin; tile--) {
-        int64_t before = (int64_t) tile * n;
-        int from = (int) max((int64_t) 0, begin - before), to = (int) (end - before);
-        int head = tile / tiles_of_head;
-        Queries queries = queries_of(job, tile - head * tiles_of_head, WARPS * M * 16, head);
-        end = before + from;
-        if (queries.n <= 0)
-            continue;
-        State<D, M> state;
-        attend_tile<D, M, RING>(state, shared, job, queries, head, from, to);
-        if (to < n) {
-            publish<D, M>(state, shares, index);
-            continue;
+    const LfCudaAttention &a = job.a;
+    int tile = blockIdx.x, part = 0, n_parts = 1;
+    if (parts.n > 1) {
+        if (threadIdx.x == 0)
+            shared.drawn = (int) atomicAdd(parts.drawn, 1u);
+        __syncthreads();
+        tile = shared.drawn;
+        if (tile >= parts.whole) {
+            n_parts = parts.n;
+            part = (tile - parts.whole) % n_parts;
+            tile = parts.whole + (tile - parts.whole) / n_parts;
         }
-        for (int other = index - 1; from > 0 && share_begin(shares, other + 1) > before; other--)
-            join<D, M>(state, shares, other, job.a.scale * LOG2_E);
-        write_rows<D, M>(state, shared.q + threadIdx.x / 32 * M * 16 * D, job, queries, head);
     }
+    int head = tile / parts.tiles_of_head, first = threadIdx.x / 32 * M * 16;
+    Queries queries = queries_of(job, tile - head * parts.tiles_of_head, WARPS * M * 16, head);
+    if (queries.n <= 0)
+        return;
+
+    bf16 *q = shared.q + first * D;
+    for (int m = 0; m < M; m++)
+        Copies<D>(shared_address(q) + m * 16 * D * 2,
+                  a.q + (int64_t) (queries.first + first + m * 16) * a.q_row + head * a.q_head,
+                  a.q_row, queries.n - first - m * 16, a.head_dim)
+            .start_all();
+    State<D, M> state;
+    clear<D, M>(state);
+    attend<D, M, RING>(state, shared, job, queries, head, shared_address(q),
+                       parts.key_tiles * part / n_parts, parts.key_tiles * (part + 1) / n_parts);
+
+    int index = (tile - parts.whole) * (n_parts - 1);
+    if (part < n_parts - 1) {
+        publish<D, M>(state, parts, index + part);
+        return;
+    }
+    for (int i = 0; i < n_parts - 1; i++)
+        join<D, M>(state, parts, index + i, a.scale * LOG2_E);
+    write_rows<D, M>(state, q, job, queries, head);
 }
 
-/* ---- launching --------------------------------------------------------------------------------- */
+/* ---- launching --------------------------------------------------------------------------- */
 
 int divide_up(int n, int by)
 {
@@ -670,8 +699,8 @@ int cut_queries(Job *job, int rows)
     const LfCudaAttention &a = job->a;
     if (!a.table)
         return divide_up(a.n_queries, rows);
-    job->tiles_of_block = divide_up(a.query_block < a.frame_queries ? a.query_block : a.frame_queries,
-                                    rows);
+    job->tiles_of_block =
+        divide_up(a.query_block < a.frame_queries ? a.query_block : a.frame_queries, rows);
     return a.n_queries / a.frame_queries * job->query_blocks * job->tiles_of_block;
 }
 
@@ -701,32 +730,56 @@ void launch_plain(LfCuda *cuda, Job job)
     plain_kernel<<<dim3(tiles, job.a.heads), 32 * warps, memory * warps, cuda->stream>>>(job);
 }
 
-/* Thread blocks that run at once, or 0 where one for each tile of queries keeps the chip as busy. */
-int count_shares(const LfCuda *cuda, int tiles, int key_tiles, int at_once, size_t sums)
+/* How many parts the tiles beyond the last full wave are best cut into: 1 … MOST_PARTS. A part
+ * begins and ends in the time of some tiles, and adding one takes a part of one. */
+int count_parts(int tiles, int key_tiles, int wave, size_t sums)
 {
-    int n = at_once * cuda->n_multiprocessors, waves = divide_up(tiles, n);
-    int most = (int) MIN(n, (int64_t) tiles * key_tiles / LEAST_SHARE);
-    bool uneven = 2 * tiles < n && most > tiles;
-    return uneven && (sums + 4) * most + 4 <= LF_CUDA_WORKSPACE ? most : 0;
+    double best = INFINITY;
+    int choice = 1;
+    for (int n = 1; n <= MOST_PARTS && n <= key_tiles; n++) {
+        double time = divide_up(tiles * n, wave) * (divide_up(key_tiles, n) + 3) + 0.7 * (n - 1);
+        bool fits =
+            (sums + sizeof(unsigned)) * (n - 1) * tiles + sizeof(unsigned) <= LF_CUDA_WORKSPACE;
+        if (fits && time < 0.95 * best) {
+            best = time;
+            choice = n;
+        }
+    }
+    return choice;
 }
 
 template <int D, int M, int RING> void launch_mma(LfCuda *cuda, Job job)
 {
-    int tiles = cut_queries(&job, WARPS * M * 16), memory = (int) sizeof(Shared<D, M, RING>);
-    int key_tiles = divide_up(job.n_runs * job.run_groups, WARPS), at_once = 0;
-    size_t sums = sizeof(float) * State<D, M>::floats * 32 * WARPS;
-    for (const void *kernel : {(const void *) mma_kernel<D, M, RING>, (const void *) share_kernel<D, M, RING>})
-        if (!lf_cuda_check(cuda, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory), "attention"))
-            return;
-    lf_cuda_check(cuda, cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, share_kernel<D, M, RING>, 32 * WARPS, memory), "attention");
-    int n = count_shares(cuda, tiles * job.a.heads, key_tiles, at_once, sums);
-    if (n == 0) {
-        mma_kernel<D, M, RING><<<dim3(tiles, job.a.heads), 32 * WARPS, memory, cuda->stream>>>(job, key_tiles);
+    constexpr int memory = (int) sizeof(Shared<D, M, RING>), threads = 32 * WARPS;
+    constexpr size_t sums = sizeof(float) * State<D, M>::floats * threads;
+    int wave = 0;
+    if (!lf_cuda_check(cuda,
+                       cudaFuncSetAttribute(mma_kernel<D, M, RING>,
+                                            cudaFuncAttributeMaxDynamicSharedMemorySize, memory),
+                       "attention") ||
+        !lf_cuda_check(cuda,
+                       cudaOccupancyMaxActiveBlocksPerMultiprocessor(&wave, mma_kernel<D, M, RING>,
+                                                                     threads, memory),
+                       "attention"))
         return;
+    wave *= cuda->n_multiprocessors;
+    Parts parts = {};
+    parts.tiles_of_head = cut_queries(&job, WARPS * M * 16);
+    parts.key_tiles = divide_up(job.n_runs * job.run_groups, WARPS);
+    int tiles = parts.tiles_of_head * job.a.heads, rest = tiles % wave;
+    parts.whole = tiles - rest;
+    parts.n = rest ? count_parts(rest, parts.key_tiles, wave, sums) : 1;
+    if (parts.n > 1) {
+        int n = rest * (parts.n - 1);
+        parts.sums = (float *) cuda->workspace;
+        parts.written = (unsigned *) ((char *) cuda->workspace + sums * n);
+        parts.drawn = parts.written + n;
+        lf_cuda_check(cuda,
+                      cudaMemsetAsync(parts.written, 0, sizeof(unsigned) * (n + 1), cuda->stream),
+                      "attention");
     }
-    Shares shares = {(float *) cuda->workspace, (unsigned *) ((char *) cuda->workspace + sums * n), n, tiles * job.a.heads, key_tiles};
-    lf_cuda_check(cuda, cudaMemsetAsync(shares.written, 0, sizeof(unsigned) * (n + 1), cuda->stream), "attention");
-    share_kernel<D, M, RING><<<n, 32 * WARPS, memory, cuda->stream>>>(job, shares, tiles);
+    mma_kernel<D, M, RING>
+        <<<parts.whole + rest * parts.n, threads, memory, cuda->stream>>>(job, parts);
 }
 
 bool is_aligned(const void *p)
@@ -741,7 +794,7 @@ bool suits_mma(const LfCuda *cuda, const LfCudaAttention *a)
     return cuda->level >= LF_CUDA_SM80 && a->head_dim % 8 == 0 && a->head_dim <= 128 &&
            strides % 8 == 0 && is_aligned(a->q) && is_aligned(a->k) && is_aligned(a->v) &&
            is_aligned(a->out) && (!a->table || a->key_block % GROUP == 0) &&
-           (int64_t) LISTED * a->frame_keys < 1 << 30;
+           a->k_frame * a->n_slots / 8 <= UINT32_MAX && (int64_t) LISTED * a->frame_keys < 1 << 30;
 }
 
 /* 128 queries a thread block read shared memory half as often, but two such have to fit on a
@@ -769,7 +822,7 @@ void launch(LfCuda *cuda, const LfCudaAttention *a)
         launch_mma<128, 2, 3>(cuda, job);
 }
 
-/* ---- the operations ---------------------------------------------------------------------------- */
+/* ---- the operations ---------------------------------------------------------------------- */
 
 void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
                int query_block)

@@ -4,9 +4,9 @@
  *
  * A tile is 128 (or 64) queries of a head. One thread block a multiprocessor stays for the whole
  * launch. Its producer warp brings queries, and keys and values in steps of KEYS rows, through the
- * bulk copy engine into rings in shared memory; each of its consumer warpgroups keeps 64 rows of the
- * output in registers. Step j's scores q·k(j)ᵀ and step j − 1's p·v(j − 1) are issued together, and
- * the softmax of step j runs beside the latter and beside the other warpgroup's products.
+ * bulk copy engine into rings in shared memory; each of its consumer warpgroups keeps 64 rows of
+ * the output in registers. Step j's scores q·k(j)ᵀ and step j − 1's p·v(j − 1) are issued together,
+ * and the softmax of step j runs beside the latter and beside the other warpgroup's products.
  *
  * Work: as many whole rounds of tiles as there are; the steps of the tiles that would fill a last
  * round in part are shared out evenly, in pieces whose partial sums a second kernel puts together.
@@ -19,8 +19,7 @@
 
 #include <math.h>
 
-namespace
-{
+namespace {
 
 enum {
     WARPGROUP = 128,
@@ -44,6 +43,7 @@ template <int HEAD_DIM_, int KEYS_, int GROUPS_, bool SPARSE_> struct Shape {
     static constexpr int SLABS = HEAD_DIM / SLAB;
     static constexpr int BOX = SPARSE ? BLOCK : KEYS; /* rows that one copy brings */
     static constexpr int BOXES = KEYS / BOX;
+    static constexpr int BATCH = 32 / BOXES; /* steps that are looked up at once */
     static constexpr int QUERY_SIZE = ROWS * HEAD_DIM * 2;
     static constexpr int STEP_SIZE = KEYS * HEAD_DIM * 2;
     static constexpr int FIT = (SHARED_SIZE / RESIDENT - 2048 - QUERY_SIZE) / (2 * STEP_SIZE);
@@ -54,11 +54,19 @@ template <int HEAD_DIM_, int KEYS_, int GROUPS_, bool SPARSE_> struct Shape {
     static_assert(STAGES >= 2 && KEYS % BOX == 0 && KEYS % 16 == 0 && KEYS <= 192, "");
 };
 
+/* Rows that one copy brings, of one frame. */
+struct Box {
+    int row;
+    uint32_t slot, n_valid; /* rows that are there */
+};
+
 /* Behind the rings. */
 struct Control {
-    uint64_t query_full, query_empty;
+    uint64_t query_full[2], query_empty[2]; /* of each warpgroup */
     uint64_t key_full[MAX_STAGES], key_empty[MAX_STAGES];
     uint64_t value_full[MAX_STAGES], value_empty[MAX_STAGES];
+    uint64_t boxes_full[2], boxes_empty[2];
+    Box boxes[2][32];
     uint32_t valid[MAX_STAGES]; /* byte i: keys in use of 64·i … 64·i + 63 of the step; HAS_LAST */
 };
 constexpr uint32_t HAS_LAST = 1u << 31; /* the very last key is in this step */
@@ -67,15 +75,15 @@ struct Plan {
     bf16 *out;
     int64_t out_row;
     float *partial;       /* [part, ROWS, d]: sums of values, not yet divided */
-    float2 *partial_norm; /* [part, ROWS]: largest score·scale, sum of weights */
+    float2 *partial_norm; /* [part, ROWS]: reference·scale, sum of weights */
     const int32_t *slots, *table;
     int tiles_per_head, tiles_per_frame, frame_queries, query_block;
     int frame_keys, boxes_per_frame, n_boxes; /* n_boxes: of a tile */
     int steps;                                /* of a tile */
     int n_whole, n_split; /* tiles [0, n_whole) are done whole, n_split more in pieces */
     int pieces, piece_units, piece_rest; /* the first piece_rest pieces have a unit more */
-    float scale;      /* with log2 e */
-    float last_logit; /* before scaling */
+    float scale;                         /* with log2 e */
+    float last_logit;                    /* before scaling */
 };
 
 /* ---- work ---- */
@@ -101,8 +109,7 @@ struct Item {
 };
 
 /* What one thread block does, in order: its piece first, since others build on it. */
-class Work
-{
+class Work {
   public:
     __device__ explicit Work(const Plan &plan)
         : plan(plan), unit(0), end(0), part(2 * blockIdx.x), tile(blockIdx.x)
@@ -141,9 +148,14 @@ __device__ inline Rows tile_rows(const Plan &plan, int tile)
 {
     int index = tile % plan.tiles_per_head, block = index % plan.tiles_per_frame;
     int first = block * plan.query_block;
-    return {tile / plan.tiles_per_head,
-            index / plan.tiles_per_frame * plan.frame_queries + first,
+    return {tile / plan.tiles_per_head, index / plan.tiles_per_frame * plan.frame_queries + first,
             min(plan.query_block, plan.frame_queries - first)};
+}
+
+/* A word on which a warp's lanes agree, made known to the compiler as such. */
+__device__ inline uint32_t uniform(uint32_t x)
+{
+    return __shfl_sync(0xffffffffu, x, 0);
 }
 
 /* ---- barriers and copies, by addresses in shared memory ---- */
@@ -165,8 +177,7 @@ __device__ inline void barrier_arrive(uint32_t barrier)
 
 __device__ inline void barrier_expect(uint32_t barrier, uint32_t bytes)
 {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-                 "r"(bytes)
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
                  : "memory");
 }
 
@@ -200,13 +211,13 @@ template <class S> __device__ inline uint32_t phase_of(uint32_t count)
 template <class S> struct Barriers {
     uint32_t base; /* of shared memory */
 
-    __device__ uint32_t query_full() const
+    __device__ uint32_t query_full(int group) const
     {
-        return base + S::CONTROL + offsetof(Control, query_full);
+        return base + S::CONTROL + offsetof(Control, query_full) + 8 * group;
     }
-    __device__ uint32_t query_empty() const
+    __device__ uint32_t query_empty(int group) const
     {
-        return base + S::CONTROL + offsetof(Control, query_empty);
+        return base + S::CONTROL + offsetof(Control, query_empty) + 8 * group;
     }
     __device__ uint32_t key_full(uint32_t stage) const
     {
@@ -223,6 +234,19 @@ template <class S> struct Barriers {
     __device__ uint32_t value_empty(uint32_t stage) const
     {
         return base + S::CONTROL + offsetof(Control, value_empty) + 8 * stage;
+    }
+    __device__ uint32_t boxes_full(uint32_t half) const
+    {
+        return base + S::CONTROL + offsetof(Control, boxes_full) + 8 * half;
+    }
+    __device__ uint32_t boxes_empty(uint32_t half) const
+    {
+        return base + S::CONTROL + offsetof(Control, boxes_empty) + 8 * half;
+    }
+    __device__ uint32_t box(uint32_t half, int index) const
+    {
+        return base + S::CONTROL + offsetof(Control, boxes) +
+               (half * 32 + index) * (uint32_t) sizeof(Box);
     }
     __device__ uint32_t valid(uint32_t stage) const
     {
@@ -242,8 +266,8 @@ __device__ inline uint32_t load_word(uint32_t from)
     return x;
 }
 
-__device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t barrier,
-                                 int channel, int row, int head)
+__device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t barrier, int channel,
+                                 int row, int head)
 {
     asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
                  "[%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
@@ -251,31 +275,25 @@ __device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t b
                  : "memory");
 }
 
-__device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t barrier,
-                                 int channel, int row, int head, int slot)
+__device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t barrier, int channel,
+                                 int row, int head, int slot)
 {
     asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
                  "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
-                 "l"(map), "r"(barrier), "r"(channel), "r"(row), "r"(head),
-                 "r"(slot)
+                 "l"(map), "r"(barrier), "r"(channel), "r"(row), "r"(head), "r"(slot)
                  : "memory");
 }
 
-/* Towards the second level cache only. */
-__device__ inline void prefetch_rows(const CUtensorMap *map, int channel, int row, int head,
-                                     int slot)
+__device__ inline void prefetch_map(const CUtensorMap *map)
 {
-    asm volatile("cp.async.bulk.prefetch.tensor.4d.L2.global.tile [%0, {%1, %2, %3, %4}];" ::"l"(
-                     map),
-                 "r"(channel), "r"(row), "r"(head), "r"(slot)
-                 : "memory");
+    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
 /* ---- products ---- */
 
 /* The lower half of what tells wgmma of a tile in shared memory, which lies there in rows of 128
- * swizzled bytes, groups of 8 rows one behind the other; `slab` is the distance to the next 64 channels
- * where rows are what is summed over. The upper half is the same for all. */
+ * swizzled bytes, groups of 8 rows one behind the other; `slab` is the distance to the next 64
+ * channels where rows are what is summed over. The upper half is the same for all. */
 __device__ inline uint32_t descriptor(uint32_t address, uint32_t slab)
 {
     return address >> 4 | slab >> 4 << 16;
@@ -326,7 +344,7 @@ template <int n> __device__ __forceinline__ void pin(float (&x)[n])
 
 /* d (+)= a·bᵀ, both in shared memory, 16 channels of 64 rows of a and n of b. */
 #define PRODUCT_OF_SHARED(n, regs, a_, b_, add_)                                                   \
-    __device__ __forceinline__ void multiply(float (&d)[regs], uint32_t a, uint32_t b, int add)    \
+    __device__ __forceinline__ void multiply(float(&d)[regs], uint32_t a, uint32_t b, int add)     \
     {                                                                                              \
         asm volatile("{\n.reg .pred add;\n.reg .b64 a, b;\n"                                       \
                      "mov.b64 a, {" a_ ", " UPPER "};\nmov.b64 b, {" b_ ", " UPPER "};\n"          \
@@ -345,12 +363,12 @@ PRODUCT_OF_SHARED(192, 96, "%96", "%97", "%98")
 
 /* d += a·b, a in registers, 16 rows of n channels of b in shared memory. */
 #define PRODUCT_OF_REGISTERS(n, regs, a0_, a1_, a2_, a3_, b_)                                      \
-    __device__ __forceinline__ void multiply(float (&d)[regs], uint32_t a0, uint32_t a1,           \
+    __device__ __forceinline__ void multiply(float(&d)[regs], uint32_t a0, uint32_t a1,            \
                                              uint32_t a2, uint32_t a3, uint32_t b)                 \
     {                                                                                              \
         asm volatile("{\n.reg .b64 b;\nmov.b64 b, {" b_ ", " UPPER "};\n"                          \
-                     "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" R##regs "}, {"   \
-                     a0_ "," a1_ "," a2_ "," a3_ "}, b, 1, 1, 1, 1;\n}\n"                          \
+                     "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" R##regs          \
+                     "}, {" a0_ "," a1_ "," a2_ "," a3_ "}, b, 1, 1, 1, 1;\n}\n"                   \
                      : F##regs                                                                     \
                      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b));                                \
     }
@@ -370,14 +388,15 @@ __device__ __forceinline__ void multiply_keys(float (&scores)[S::KEYS / 2], uint
                      k + slab * (S::KEYS * 128 >> 4) + 2 * i, slab + i > 0);
 }
 
-/* sums += p·v */
-template <class S>
+/* sums += p·v for parts [first, end) of 16 keys */
+template <class S, int first, int end>
 __device__ __forceinline__ void multiply_values(float (&sums)[S::HEAD_DIM / 2],
                                                 const uint32_t (&p)[S::KEYS / 4], uint32_t v)
 {
 #pragma unroll
-    for (int i = 0; i < S::KEYS / 16; i++)
+    for (int i = first; i < end; i++)
         multiply(sums, p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3], v + i * (2048 >> 4));
+    products_commit();
 }
 
 /* ---- softmax ---- */
@@ -389,9 +408,10 @@ __device__ inline float exp2_fast(float x)
     return y;
 }
 
-/* Of a thread's two rows. Sums are its own columns' until the end. */
+/* Of a thread's two rows: the score whose weight is 1, and the sum of weights, which is its own
+ * columns' until the end. */
 struct Norm {
-    float largest[2], sum[2];
+    float reference[2], sum[2];
 };
 
 /* Scores of keys that are not there become −∞; the last key of all gets its logit. */
@@ -410,37 +430,69 @@ __device__ __forceinline__ void mask_scores(float (&s)[n], uint32_t valid, float
     }
 }
 
-/* Scores to weights; `shrink` is what sums of earlier steps have to be multiplied with. */
+/* 2^x for x ≤ 8 on the multipliers, to 8e-5: they are idle while the exponential unit is what is
+ * waited for. */
+__device__ inline float exp2_multiplied(float x)
+{
+    const float to_integer = 12582912.0f; /* 1.5·2²³: leaves the integer in the lower bits */
+    x = fmaxf(x, -125.0f);
+    float shifted = x + to_integer, f = x - (shifted - to_integer);
+    float y = fmaf(f, 0.0551716685f, 0.242611125f);
+    y = fmaf(f, y, 0.693260968f);
+    y = fmaf(f, y, 0.999928057f);
+    return __int_as_float(__float_as_int(y) + (__float_as_int(shifted) << 23));
+}
+
+constexpr int MULTIPLIED = 4; /* one in so many */
+
+/* Prepares for the scores of a step: `shrink` is what sums of earlier steps have to be multiplied
+ * with. The reference from which weights count follows the largest score only when that would weigh
+ * more than 2^8, so most steps leave the sums alone, and the result is the same. Returns whether
+ * any of the warp's rows shrinks. */
 template <int n>
-__device__ __forceinline__ void weigh(float (&s)[n], Norm &norm, float (&shrink)[2], float scale)
+__device__ __forceinline__ bool refer(const float (&s)[n], Norm &norm, float (&shrink)[2],
+                                      float scale)
 {
     float largest[2][2];
 #pragma unroll
     for (int row = 0; row < 2; row++)
-        largest[row][0] = largest[row][1] = norm.largest[row];
+        largest[row][0] = largest[row][1] = norm.reference[row];
 #pragma unroll
     for (int i = 0; i < n; i++)
         largest[i / 2 % 2][i % 2] = fmaxf(largest[i / 2 % 2][i % 2], s[i]);
-    float offset[2], sum[2][2];
+    bool shrinks = false;
 #pragma unroll
     for (int row = 0; row < 2; row++) {
         float most = fmaxf(largest[row][0], largest[row][1]);
         most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
         most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-        shrink[row] = exp2_fast((norm.largest[row] - most) * scale);
-        norm.largest[row] = most;
-        offset[row] = most * scale;
-        sum[row][0] = norm.sum[row] * shrink[row];
-        sum[row][1] = 0;
+        float rise = (most - norm.reference[row]) * scale;
+        shrink[row] = 1;
+        if (rise > 8) {
+            shrink[row] = exp2_fast(-rise);
+            norm.reference[row] = most;
+            shrinks = true;
+        }
+        norm.sum[row] *= shrink[row];
+    }
+    return __any_sync(0xffffffffu, shrinks);
+}
+
+/* Scores of 16 keys to weights. */
+template <int n>
+__device__ __forceinline__ void weigh(float (&s)[n], int first, Norm &norm, float scale)
+{
+    first *= 8;
+#pragma unroll
+    for (int i = first; i < first + 8; i++) {
+        float x = fmaf(s[i], scale, -norm.reference[i / 2 % 2] * scale);
+        s[i] = i / 4 % MULTIPLIED == 0 ? exp2_multiplied(x) : exp2_fast(x);
     }
 #pragma unroll
-    for (int i = 0; i < n; i++) {
-        s[i] = exp2_fast(fmaf(s[i], scale, -offset[i / 2 % 2]));
-        sum[i / 2 % 2][i % 2] += s[i];
+    for (int row = 0; row < 2; row++) {
+        int i = first + 2 * row;
+        norm.sum[row] += (s[i] + s[i + 1]) + (s[i + 4] + s[i + 5]);
     }
-#pragma unroll
-    for (int row = 0; row < 2; row++)
-        norm.sum[row] = sum[row][0] + sum[row][1];
 }
 
 __device__ inline uint32_t pack(float low, float high)
@@ -525,17 +577,11 @@ __device__ __forceinline__ void write_part(const Plan &plan, const float (&sums)
             *(float2 *) (to + 8 * i) =
                 make_float2(sums[4 * i + 2 * half], sums[4 * i + 2 * half + 1]);
         if (threadIdx.x % 4 == 0)
-            plan.partial_norm[row] =
-                make_float2(norm.largest[half] * plan.scale, norm.sum[half]);
+            plan.partial_norm[row] = make_float2(norm.reference[half] * plan.scale, norm.sum[half]);
     }
 }
 
-/* ---- the producer ---- */
-
-/* Rows of one copy. */
-struct Box {
-    int row, slot, n_valid;
-};
+/* ---- the producers ---- */
 
 /* Box `index` of a tile whose row of the table is `list`. A box that is not there lies below the
  * frame: the copy engine fills it with zeros and reads nothing. */
@@ -545,104 +591,120 @@ template <class S> __device__ inline Box find_box(const Plan &plan, const int32_
         return {plan.frame_keys, 0, 0};
     int block = S::SPARSE ? __ldg(list + index) : index;
     int frame = block / plan.boxes_per_frame, row = block % plan.boxes_per_frame * S::BOX;
-    return {row, plan.slots ? __ldg(plan.slots + frame) : frame,
-            min(S::BOX, plan.frame_keys - row)};
+    return {row, (uint32_t) (plan.slots ? __ldg(plan.slots + frame) : frame),
+            (uint32_t) min(S::BOX, plan.frame_keys - row)};
 }
 
-/* The boxes of one step, out of the lanes from `lane` on. */
-template <class S> struct Step {
-    int row[S::BOXES], slot[S::BOXES];
-    uint32_t valid;
-
-    __device__ void take(const Box &box, int lane)
-    {
-        valid = 0;
-#pragma unroll
-        for (int i = 0; i < S::BOXES; i++) {
-            row[i] = __shfl_sync(0xffffffffu, box.row, lane + i);
-            slot[i] = __shfl_sync(0xffffffffu, box.slot, lane + i);
-            int n = __shfl_sync(0xffffffffu, box.n_valid, lane + i);
-#pragma unroll
-            for (int j = 0; j < S::BOX; j += 64)
-                valid |= (uint32_t) max(0, min(64, n - j)) << (i * S::BOX + j) / 8;
+/* A warp that looks up where keys lie, well ahead of the one that copies: a batch of boxes fills a
+ * half of the list. */
+template <class S> __device__ void look_up(const Plan &plan, const Barriers<S> &barriers)
+{
+    int lane = threadIdx.x % 32;
+    uint32_t batch = 0;
+    Work work(plan);
+    for (Item item; work.next(&item);) {
+        const int32_t *list = S::SPARSE ? plan.table + (int64_t) item.tile * plan.n_boxes : nullptr;
+        for (int i = 0; i < item.n; i += S::BATCH, batch++) {
+            Box box = find_box<S>(plan, list, (item.first + i) * S::BOXES + lane);
+            barrier_wait(barriers.boxes_empty(batch % 2), batch / 2 & 1 ^ 1);
+            uint32_t to = barriers.box(batch % 2, lane);
+            store_word(to, box.row);
+            store_word(to + 4, box.slot);
+            store_word(to + 8, box.n_valid);
+            barrier_arrive(barriers.boxes_full(batch % 2));
         }
     }
-};
+}
+
+/* A thread that copies queries, for each warpgroup as soon as it is done with those before. */
+template <class S>
+__device__ void copy_queries(const Plan &plan, const CUtensorMap *map, const Barriers<S> &barriers)
+{
+    uint32_t phase = 1;
+    Work work(plan);
+    for (Item item; work.next(&item); phase ^= 1) {
+        Rows rows = tile_rows(plan, item.tile);
+        for (int group = 0; group < S::GROUPS; group++) {
+            uint32_t full = barriers.query_full(group);
+            barrier_wait(barriers.query_empty(group), phase);
+            barrier_expect(full, S::QUERY_SIZE / S::GROUPS);
+            for (int slab = 0; slab < S::SLABS; slab++)
+                copy_rows(barriers.base + (slab * S::ROWS + group * 64) * 128, map, full,
+                          slab * SLAB, rows.first + group * 64, rows.head);
+        }
+    }
+}
 
 template <class S>
 __device__ inline void copy_step(uint32_t to, const CUtensorMap *map, uint32_t barrier,
-                                 const Step<S> &step, int head)
+                                 uint32_t box, int head)
 {
     barrier_expect(barrier, S::STEP_SIZE);
-#pragma unroll
-    for (int i = 0; i < S::BOXES; i++)
-#pragma unroll
+    for (int i = 0; i < S::BOXES; i++, box += sizeof(Box))
         for (int slab = 0; slab < S::SLABS; slab++)
             copy_rows(to + (slab * S::KEYS + i * S::BOX) * 128, map, barrier, slab * SLAB,
-                      step.row[i], head, step.slot[i]);
+                      load_word(box), head, load_word(box + 4));
 }
 
-/* The warp that feeds the others. Order of copies: k(0), q, then k(j) with v(j − 1). */
+/* What `valid` says of a step whose boxes begin at `box`. */
+template <class S> __device__ inline uint32_t valid_keys(uint32_t box)
+{
+    uint32_t valid = 0;
+    for (int i = 0; i < S::BOXES; i++) {
+        int n = load_word(box + i * sizeof(Box) + 8);
+        for (int j = 0; j < S::BOX; j += 64)
+            valid |= (uint32_t) max(0, min(64, n - j)) << (i * S::BOX + j) / 8;
+    }
+    return valid;
+}
+
+/* A thread that copies keys and values. Order: k(0), then k(j) with v(j − 1). */
+template <class S>
+__device__ void copy_keys(const Plan &plan, const CUtensorMap *k_map, const CUtensorMap *v_map,
+                          const Barriers<S> &barriers)
+{
+    uint32_t count = 0, batch = 0; /* before this item */
+    Work work(plan);
+    for (Item item; work.next(&item); count += item.n, batch += (item.n - 1) / S::BATCH + 1) {
+        int head = item.tile / plan.tiles_per_head;
+        for (int i = 0; i <= item.n; i++) {
+            if (i < item.n) {
+                uint32_t stage = stage_of<S>(count + i), at = batch + i / S::BATCH;
+                uint32_t box = barriers.box(at % 2, i % S::BATCH * S::BOXES);
+                if (i % S::BATCH == 0)
+                    barrier_wait(barriers.boxes_full(at % 2), at / 2 & 1);
+                bool last = plan.last_logit != 0 && item.first + i == plan.steps - 1;
+                uint32_t valid = valid_keys<S>(box) | (last ? HAS_LAST : 0);
+                barrier_wait(barriers.key_empty(stage), phase_of<S>(count + i) ^ 1);
+                store_word(barriers.valid(stage), valid);
+                copy_step<S>(barriers.base + S::KEY_STAGES + stage * S::STEP_SIZE, k_map,
+                             barriers.key_full(stage), box, head);
+            }
+            if (i > 0) {
+                uint32_t stage = stage_of<S>(count + i - 1), at = batch + (i - 1) / S::BATCH;
+                barrier_wait(barriers.value_empty(stage), phase_of<S>(count + i - 1) ^ 1);
+                copy_step<S>(barriers.base + S::VALUE_STAGES + stage * S::STEP_SIZE, v_map,
+                             barriers.value_full(stage),
+                             barriers.box(at % 2, (i - 1) % S::BATCH * S::BOXES), head);
+                if (i % S::BATCH == 0 || i == item.n)
+                    barrier_arrive(barriers.boxes_empty(at % 2));
+            }
+        }
+    }
+}
+
 template <class S>
 __device__ void produce(const Plan &plan, const CUtensorMap *q_map, const CUtensorMap *k_map,
                         const CUtensorMap *v_map, uint32_t base)
 {
-    constexpr int BATCH = 32 / S::BOXES; /* steps whose boxes the lanes hold */
-    constexpr int AHEAD = 2;
     const Barriers<S> barriers = {base};
-    int lane = threadIdx.x % 32;
-    uint32_t count = 0, query_phase = 1; /* count: steps before this tile */
-    Work work(plan);
-    for (Item item; work.next(&item); count += item.n) {
-        Rows rows = tile_rows(plan, item.tile);
-        const int32_t *list =
-            S::SPARSE ? plan.table + (int64_t) item.tile * plan.n_boxes : nullptr;
-        Box box, following = find_box<S>(plan, list, item.first * S::BOXES + lane);
-        Step<S> step, before;
-        for (int i = 0; i <= item.n; i++) {
-            before = step;
-            if (i < item.n) {
-                uint32_t stage = stage_of<S>(count + i);
-                if (i % BATCH == 0)
-                    box = following;
-                step.take(box, i % BATCH * S::BOXES);
-                barrier_wait(barriers.key_empty(stage), phase_of<S>(count + i) ^ 1);
-                if (lane == 0) {
-                    bool last = plan.last_logit != 0 && item.first + i == plan.steps - 1;
-                    store_word(barriers.valid(stage), step.valid | (last ? HAS_LAST : 0));
-                    copy_step(base + S::KEY_STAGES + stage * S::STEP_SIZE, k_map,
-                              barriers.key_full(stage), step, rows.head);
-                }
-                if (i % BATCH == 0)
-                    following =
-                        find_box<S>(plan, list, (item.first + i + BATCH) * S::BOXES + lane);
-            }
-            if (false && i + AHEAD < item.n) {
-                const Box &later = i % BATCH + AHEAD < BATCH ? box : following;
-                if (lane / S::BOXES == (i + AHEAD) % BATCH && later.n_valid)
-                    for (int slab = 0; slab < S::SLABS; slab++) {
-                        prefetch_rows(k_map, slab * SLAB, later.row, rows.head, later.slot);
-                        prefetch_rows(v_map, slab * SLAB, later.row, rows.head, later.slot);
-                    }
-            }
-            if (i == 0) {
-                barrier_wait(barriers.query_empty(), query_phase);
-                if (lane == 0) {
-                    barrier_expect(barriers.query_full(), S::QUERY_SIZE);
-                    for (int slab = 0; slab < S::SLABS; slab++)
-                        copy_rows(base + slab * S::ROWS * 128, q_map, barriers.query_full(),
-                                  slab * SLAB, rows.first, rows.head);
-                }
-                query_phase ^= 1;
-                continue;
-            }
-            uint32_t stage = stage_of<S>(count + i - 1);
-            barrier_wait(barriers.value_empty(stage), phase_of<S>(count + i - 1) ^ 1);
-            if (lane == 0)
-                copy_step(base + S::VALUE_STAGES + stage * S::STEP_SIZE, v_map,
-                          barriers.value_full(stage), before, rows.head);
-        }
-    }
+    int warp = uniform(threadIdx.x % WARPGROUP / 32), lane = threadIdx.x % 32;
+    if (warp == 0 && lane == 0)
+        copy_keys(plan, k_map, v_map, barriers);
+    else if (warp == 1)
+        look_up(plan, barriers);
+    else if (warp == 2 && lane == 0)
+        copy_queries(plan, q_map, barriers);
 }
 
 /* ---- the consumers ---- */
@@ -665,12 +727,6 @@ __device__ inline void release(uint32_t barrier)
     __syncwarp();
     if (threadIdx.x % 32 == 0)
         barrier_arrive(barrier);
-}
-
-/* A word on which a warp's lanes agree, made known to the compiler as such. */
-__device__ inline uint32_t uniform(uint32_t x)
-{
-    return __shfl_sync(0xffffffffu, x, 0);
 }
 
 /* What a consumer thread keeps. */
@@ -700,9 +756,9 @@ template <class S> __device__ inline uint32_t value_descriptor(const Consumer<S>
         descriptor(c.barriers.base + S::VALUE_STAGES + stage * S::STEP_SIZE, S::KEYS * 128));
 }
 
-/* The scores are there: their keys make room, and they become weights. */
+/* The scores are there: their keys make room. Returns whether the sums have to shrink. */
 template <class S>
-__device__ __forceinline__ void take_scores(Consumer<S> &c, float (&shrink)[2], bool last)
+__device__ __forceinline__ bool take_scores(Consumer<S> &c, float (&shrink)[2], bool last)
 {
     constexpr uint32_t ALL_VALID = S::KEYS == 192   ? 0x404040
                                    : S::KEYS == 176 ? 0x304040
@@ -714,14 +770,14 @@ __device__ __forceinline__ void take_scores(Consumer<S> &c, float (&shrink)[2], 
     uint32_t valid = uniform(load_word(c.barriers.valid(stage)));
     release(c.barriers.key_empty(stage));
     if (last)
-        release(c.barriers.query_empty());
+        release(c.barriers.query_empty(c.group));
     if (valid != ALL_VALID)
         mask_scores(c.scores, valid, c.plan.last_logit);
-    weigh(c.scores, c.norm, shrink, c.plan.scale);
+    return refer(c.scores, c.norm, shrink, c.plan.scale);
 }
 
-/* A store that never happens, since sums of weights are not negative. It keeps the softmax, which ptxas
- * would move, before the next wait. */
+/* A store that never happens, since sums of weights are not negative. It keeps the softmax, which
+ * ptxas would move, before the next wait. */
 __device__ inline void hold(float sum, uint32_t word)
 {
     asm volatile("{\n.reg .pred never;\nsetp.lt.f32 never, %0, 0f00000000;\n"
@@ -730,25 +786,37 @@ __device__ inline void hold(float sum, uint32_t word)
                  : "memory");
 }
 
-/* All steps of a tile's item. */
+/* 0, but known only when the weight is. */
+__device__ inline uint32_t after(float weight)
+{
+    return __float_as_uint(weight) >> 31;
+}
+
+/* All steps of a tile's item; the last products are under way when it returns. A warp stands still
+ * while the queue of products is full, which holds a few. So products with values are issued in
+ * between the weights of the next step. */
 template <class S>
 __device__ __forceinline__ void attend_steps(Consumer<S> &c, int n_steps, uint32_t query_phase)
 {
+    constexpr int PARTS = S::KEYS / 16, SOON = PARTS / 2, LATER = PARTS * 3 / 4;
     float shrink[2];
     c.norm = {{-INFINITY, -INFINITY}, {0, 0}};
 #pragma unroll
     for (int i = 0; i < S::HEAD_DIM / 2; i++)
         c.sums[i] = 0;
     uint32_t stage = stage_of<S>(c.count), q = query_descriptor(c), k = key_descriptor(c, stage);
-    barrier_wait(c.barriers.query_full(), query_phase);
+    barrier_wait(c.barriers.query_full(c.group), query_phase);
     barrier_wait(c.barriers.key_full(stage), phase_of<S>(c.count));
     products_fence();
     multiply_keys<S>(c.scores, q, k);
     products_commit();
     products_wait<0>();
     take_scores(c, shrink, n_steps == 1);
+#pragma unroll
+    for (int i = 0; i < PARTS; i++)
+        weigh(c.scores, i, c.norm, c.plan.scale);
     pack_weights(c.weights, c.scores);
-    for (int i = 1; i < n_steps; i++) {
+    for (int step = 1; step < n_steps; step++) {
         uint32_t value_stage = stage_of<S>(c.count - 1);
         stage = stage_of<S>(c.count);
         q = query_descriptor(c);
@@ -760,16 +828,26 @@ __device__ __forceinline__ void attend_steps(Consumer<S> &c, int n_steps, uint32
         products_fence();
         multiply_keys<S>(c.scores, q, k);
         products_commit();
-        multiply_values<S>(c.sums, c.weights, v);
-        products_commit();
+        multiply_values<S, 0, SOON>(c.sums, c.weights, v);
         turn_pass<S>(c.group);
         products_wait<1>();
-        take_scores(c, shrink, i == n_steps - 1);
+        bool shrinks = take_scores(c, shrink, step == n_steps - 1);
+        products_fence();
+        multiply_values<S, SOON, LATER>(c.sums, c.weights, v + after(shrink[0]));
+#pragma unroll
+        for (int i = 0; i < PARTS; i++) {
+            weigh(c.scores, i, c.norm, c.plan.scale);
+            if (i == PARTS / 3) {
+                products_fence();
+                multiply_values<S, LATER, PARTS>(c.sums, c.weights, v + after(c.scores[8 * i + 7]));
+            }
+        }
         hold(c.norm.sum[0] + c.norm.sum[1], c.barriers.valid(stage));
         products_wait<0>();
         pin(c.sums);
         release(c.barriers.value_empty(value_stage));
-        shrink_sums(c.sums, shrink);
+        if (shrinks)
+            shrink_sums(c.sums, shrink);
         pin(c.scores);
         pack_weights(c.weights, c.scores);
     }
@@ -777,11 +855,7 @@ __device__ __forceinline__ void attend_steps(Consumer<S> &c, int n_steps, uint32
     uint32_t v = value_descriptor(c, stage);
     barrier_wait(c.barriers.value_full(stage), phase_of<S>(c.count - 1));
     products_fence();
-    multiply_values<S>(c.sums, c.weights, v);
-    products_commit();
-    products_wait<0>();
-    pin(c.sums);
-    release(c.barriers.value_empty(stage));
+    multiply_values<S, 0, PARTS>(c.sums, c.weights, v);
 }
 
 template <class S> __device__ void consume(const Plan &plan, uint32_t base, int group)
@@ -798,8 +872,12 @@ template <class S> __device__ void consume(const Plan &plan, uint32_t base, int 
             c.norm.sum[row] += __shfl_xor_sync(0xffffffffu, c.norm.sum[row], 1);
             c.norm.sum[row] += __shfl_xor_sync(0xffffffffu, c.norm.sum[row], 2);
         }
+        Rows rows = tile_rows(plan, item.tile);
+        products_wait<0>();
+        pin(c.sums);
+        release(c.barriers.value_empty(stage_of<S>(c.count - 1)));
         if (item.part < 0)
-            write_rows<S>(plan, c.sums, c.norm, tile_rows(plan, item.tile), group);
+            write_rows<S>(plan, c.sums, c.norm, rows, group);
         else
             write_part<S>(plan, c.sums, c.norm, item.part, group);
     }
@@ -812,28 +890,39 @@ __global__ void __launch_bounds__(S::THREADS, S::RESIDENT)
     attend(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap k_map,
            const __grid_constant__ CUtensorMap v_map, const __grid_constant__ Plan plan)
 {
+    let_next_begin();
     extern __shared__ uint8_t shared[];
     uint32_t base = (shared_address(shared) + 1023) & ~1023u;
     if (threadIdx.x == 0) {
         constexpr int CONSUMERS = 4 * S::GROUPS; /* warps */
         const Barriers<S> barriers = {base};
-        barrier_init(barriers.query_full(), 1);
-        barrier_init(barriers.query_empty(), CONSUMERS);
+        for (int i = 0; i < S::GROUPS; i++) {
+            barrier_init(barriers.query_full(i), 1);
+            barrier_init(barriers.query_empty(i), 4);
+        }
         for (int i = 0; i < S::STAGES; i++) {
             barrier_init(barriers.key_full(i), 1);
             barrier_init(barriers.key_empty(i), CONSUMERS);
             barrier_init(barriers.value_full(i), 1);
             barrier_init(barriers.value_empty(i), CONSUMERS);
         }
+        for (int i = 0; i < 2; i++) {
+            barrier_init(barriers.boxes_full(i), 32);
+            barrier_init(barriers.boxes_empty(i), 1);
+        }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
+    if (threadIdx.x == WARPGROUP) {
+        prefetch_map(&q_map);
+        prefetch_map(&k_map);
+        prefetch_map(&v_map);
+    }
     __syncthreads();
-    asm volatile("griddepcontrol.launch_dependents;"); /* join_parts may stand by */
+    wait_for_earlier();
     int group = uniform(threadIdx.x / WARPGROUP);
     if (group == S::GROUPS) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(S::PRODUCER_REGISTERS));
-        if (threadIdx.x % WARPGROUP < 32)
-            produce<S>(plan, &q_map, &k_map, &v_map, base);
+        produce<S>(plan, &q_map, &k_map, &v_map, base);
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(S::CONSUMER_REGISTERS));
         consume<S>(plan, base, group);
@@ -847,7 +936,8 @@ template <class S> __global__ void join_parts(const __grid_constant__ Plan plan)
 {
     constexpr int COLUMNS = S::HEAD_DIM / 32;
     typedef Pack<float, COLUMNS> Columns;
-    asm volatile("griddepcontrol.wait;" ::: "memory");
+    let_next_begin();
+    wait_for_earlier();
     int index = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     int split = index / S::ROWS, row = index % S::ROWS, lane = threadIdx.x % 32;
     int start = split * plan.steps, first = piece_at(plan, start);
@@ -886,8 +976,8 @@ int round_up(int n, int d)
     return (n + d - 1) / d;
 }
 
-/* How tiles are shared out. A piece costs about two steps beside its own: its sums are written, read
- * and joined. Returns the number of thread blocks. */
+/* How tiles are shared out. A piece costs about two steps beside its own: its sums are written,
+ * read and joined. Returns the number of thread blocks. */
 template <class S> int share_out(Plan *plan, int tiles, int places)
 {
     constexpr int OVERHEAD = 3;
@@ -911,7 +1001,7 @@ template <class S> bool make_maps(LfCuda *cuda, const LfCudaAttention *a, CUtens
     uint64_t d = a->head_dim, heads = a->heads, n_slots = a->slots ? a->n_slots : a->n_frames;
     uint64_t q_shape[] = {d, (uint64_t) a->n_queries, heads};
     uint64_t q_strides[] = {(uint64_t) a->q_row * 2, (uint64_t) a->q_head * 2};
-    uint32_t q_box[] = {SLAB, S::ROWS, 1};
+    uint32_t q_box[] = {SLAB, 64, 1};
     uint64_t k_shape[] = {d, (uint64_t) a->frame_keys, heads, n_slots};
     uint64_t k_strides[] = {(uint64_t) a->k_row * 2, (uint64_t) a->k_head * 2,
                             (uint64_t) a->k_frame * 2};
@@ -942,26 +1032,12 @@ template <class S> Plan make_plan(LfCuda *cuda, const LfCudaAttention *a, int *n
     plan.steps = round_up(plan.n_boxes, S::BOXES);
     plan.scale = a->scale * log2_e;
     plan.last_logit = a->last_logit / a->scale;
-    *n_blocks = share_out<S>(&plan, a->heads * plan.tiles_per_head,
-                             cuda->n_multiprocessors * S::RESIDENT);
+    *n_blocks =
+        share_out<S>(&plan, a->heads * plan.tiles_per_head, cuda->n_multiprocessors * S::RESIDENT);
     plan.partial = (float *) cuda->workspace;
-    plan.partial_norm = (float2 *) (plan.partial + (int64_t) 2 * plan.pieces * S::ROWS * S::HEAD_DIM);
+    plan.partial_norm =
+        (float2 *) (plan.partial + (int64_t) 2 * plan.pieces * S::ROWS * S::HEAD_DIM);
     return plan;
-}
-
-/* Its blocks come as those of attend go, and wait for the last. */
-template <class S> void launch_join(LfCuda *cuda, const Plan &plan)
-{
-    cudaLaunchAttribute early = {};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    cudaLaunchConfig_t config = {};
-    config.gridDim = plan.n_split * S::ROWS / 8;
-    config.blockDim = 256;
-    config.stream = cuda->stream;
-    config.attrs = &early;
-    config.numAttrs = 1;
-    lf_cuda_check(cuda, cudaLaunchKernelEx(&config, join_parts<S>, plan), "attention_sm90");
 }
 
 template <class S> bool launch(LfCuda *cuda, const LfCudaAttention *a)
@@ -976,9 +1052,9 @@ template <class S> bool launch(LfCuda *cuda, const LfCudaAttention *a)
                                             (int) shared),
                        "attention_sm90"))
         return true;
-    attend<S><<<n_blocks, S::THREADS, shared, cuda->stream>>>(maps[0], maps[1], maps[2], plan);
+    launch_early(cuda, attend<S>, n_blocks, S::THREADS, shared, maps[0], maps[1], maps[2], plan);
     if (plan.n_split)
-        launch_join<S>(cuda, plan);
+        launch_early(cuda, join_parts<S>, plan.n_split * S::ROWS / 8, 256, 0, plan);
     lf_cuda_launched(cuda, "attention_sm90");
     return true;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * From the product qkv [N, 3·D] to what attention reads: RMS norm over all D channels, rotation of
- * interleaved pairs, heads apart, k and v into the cache, means over blocks; and keys turned to another
- * frame number. Bound by memory: every value is read once and written once.
+ * interleaved pairs, heads apart, k and v into the cache, means over blocks; and keys turned to
+ * another frame number. Bound by memory: every value is read once and written once.
  *
- * A block of threads takes one block of tokens of q or of k, so that its mean stays inside, or some rows
- * of v; a warp takes a token at a time. The plain version takes any width, a pair at a time.
+ * A block of threads takes one block of tokens of q or of k, so that its mean stays inside, or some
+ * rows of v; a warp takes a token at a time. The plain version takes any width, a pair at a time.
  */
 #include "device.cuh"
 
@@ -13,10 +13,10 @@ namespace {
 
 /* What one block of tokens of q or k needs, and where it goes. */
 struct Part {
-    const float *weight; /* [D] */
-    bf16 *rows;          /* head 0, frame 0 of the chunk, or slot 0 */
-    float *means;        /* the same; or NULL */
-    int64_t rows_head, rows_frame;   /* strides: of a head, of a frame or slot */
+    const float *weight;           /* [D] */
+    bf16 *rows;                    /* head 0, frame 0 of the chunk, or slot 0 */
+    float *means;                  /* the same; or NULL */
+    int64_t rows_head, rows_frame; /* strides: of a head, of a frame or slot */
     int64_t means_head, means_frame;
     int block, n_blocks; /* tokens; in a frame */
 };
@@ -24,15 +24,16 @@ struct Part {
 struct Job {
     Part part[2]; /* q, k */
     const bf16 *qkv;
-    bf16 *v; /* slot 0 */
+    bf16 *v;                /* slot 0 */
     const float2 *turns[3]; /* time, row, column: [index, pairs] of (cos, sin) */
     int n_pairs[3];
-    const int32_t *slots;   /* of the chunk's frames */
+    const int32_t *slots; /* of the chunk's frames */
     int heads, head_dim, frames, tokens, columns;
     float eps;
 };
 
-/* Tokens [first, first + n) of a frame: their rows of qkv, where they and their mean go, for head 0. */
+/* Tokens [first, first + n) of a frame: their rows of qkv, where they and their mean go, for head
+ * 0. */
 struct Block {
     int frame, first, n;
     const bf16 *from;
@@ -71,7 +72,7 @@ __device__ inline float2 turned(float a, float b, float2 turn)
     return make_float2(a * turn.x - b * turn.y, a * turn.y + b * turn.x);
 }
 
-/* ---- plain -------------------------------------------------------------------------------------- */
+/* ---- plain ------------------------------------------------------------------------------- */
 
 enum { PLAIN_THREADS = 128 };
 
@@ -104,9 +105,9 @@ __device__ void plain_rotate(const Job &job, int part, const Block &b)
         int token = b.first + t, index[3] = {b.frame, token / job.columns, token % job.columns};
         for (int i = 2 * threadIdx.x; i < width; i += 2 * PLAIN_THREADS) {
             int head = i / d, c = i % d;
-            float2 y = turned(to_float(x[i]) * factor * p.weight[i],
-                              to_float(x[i + 1]) * factor * p.weight[i + 1],
-                              turn_of(job, c / 2, index));
+            float2 y =
+                turned(to_float(x[i]) * factor * p.weight[i],
+                       to_float(x[i + 1]) * factor * p.weight[i + 1], turn_of(job, c / 2, index));
             bf16 *out = b.rows + head * p.rows_head + (int64_t) t * d + c;
             out[0] = from_float<bf16>(y.x);
             out[1] = from_float<bf16>(y.y);
@@ -141,12 +142,14 @@ __global__ void __launch_bounds__(PLAIN_THREADS) plain_kernel(const Job job)
         plain_copy(job, (index - n_q - n_k) / job.tokens, (index - n_q - n_k) % job.tokens);
 }
 
-/* ---- eight channels a thread -------------------------------------------------------------------- */
+/* ---- eight channels a thread ------------------------------------------------------------- */
 
-/* D = SPLIT·EACH·256: SPLIT warps share a row. A lane has channels 256·i + 8·lane … + 7 of its warp's
- * part, i < EACH: the same four pairs of all its heads. Rows come DEPTH − 1 ahead into shared memory, where
- * every lane reads what it has copied itself. */
-enum { WARPS = 16, V_ROWS = 32, DEPTH = 4 };
+/* D = SPLIT·EACH·256: SPLIT warps share a row. A lane has channels 256·i + 8·lane … + 7 of its
+ * warp's part, i < EACH: the same four pairs of all its heads. Rows come up to DEPTH − 1 ahead into
+ * shared memory, where every lane reads what it has copied itself. Blocks of q are the fewest and
+ * the longest: that they have more on its way than v, with V_AHEAD rows a warp, gives them more of
+ * the memory's bandwidth. */
+enum { WARPS = 16, V_ROWS = 32, V_AHEAD = 2 };
 
 template <int EACH> struct Row {
     uint4 piece[EACH];
@@ -188,8 +191,8 @@ template <int EACH> __device__ inline float squares(const Row<EACH> &row)
     return warp_sum(sum.x + sum.y);
 }
 
-/* Sum over the warps that share a row. `odd` alternates, so that nobody overwrites what others still
- * read. */
+/* Sum over the warps that share a row. `odd` alternates, so that nobody overwrites what others
+ * still read. */
 template <int SPLIT> __device__ inline float sum_of_parts(float sum, bool odd)
 {
     if (SPLIT == 1)
@@ -205,7 +208,8 @@ template <int SPLIT> __device__ inline float sum_of_parts(float sum, bool odd)
     return sum;
 }
 
-/* A lane's four pairs of a head: where their turns lie, and which index of the token chooses one. */
+/* A lane's four pairs of a head: where their turns lie, and which index of the token chooses one.
+ */
 struct Turns {
     const float2 *at[4];
     int stride[4], kind[4];
@@ -229,8 +233,9 @@ __device__ inline Turns turns_of(const Job &job)
 /* Weight, rotation, rounding; what is rounded is also added to the sums. The turns hold the norm's
  * factor. */
 template <int EACH>
-__device__ inline void rotate_row(const Row<EACH> &row, const float *weight, const float2 (&turn)[4],
-                                  bf16 *out, int64_t stride, float (&sums)[EACH][8])
+__device__ inline void rotate_row(const Row<EACH> &row, const float *weight,
+                                  const float2 (&turn)[4], bf16 *out, int64_t stride,
+                                  float (&sums)[EACH][8])
 {
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
@@ -242,7 +247,8 @@ __device__ inline void rotate_row(const Row<EACH> &row, const float *weight, con
 #pragma unroll
         for (int p = 0; p < 4; p++) {
             float2 x = both(bits[p]);
-            float2 r = turned(x.x * w[p / 2].at[p % 2 * 2], x.y * w[p / 2].at[p % 2 * 2 + 1], turn[p]);
+            float2 r =
+                turned(x.x * w[p / 2].at[p % 2 * 2], x.y * w[p / 2].at[p % 2 * 2 + 1], turn[p]);
             sums[i][2 * p] += r.x;
             sums[i][2 * p + 1] += r.y;
             y[p] = rounded(r);
@@ -251,10 +257,12 @@ __device__ inline void rotate_row(const Row<EACH> &row, const float *weight, con
     }
 }
 
-template <int EACH, int SPLIT> struct Shared {
-    uint4 rows[DEPTH][WARPS][EACH][32];
+template <int EACH, int SPLIT, int DEPTH> struct Shared {
+    union {
+        uint4 rows[DEPTH][WARPS][EACH][32];
+        float sums[WARPS][256]; /* at the end */
+    };
     float weights[256 * EACH * SPLIT];
-    float sums[WARPS][256];
 };
 
 /* Sums of all warps, in their order, over n: the mean. */
@@ -263,6 +271,7 @@ __device__ inline void write_mean(const Job &job, const Part &part, const Block 
                                   float (&all)[WARPS][256], const float (&sums)[EACH][8])
 {
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    __syncthreads(); /* all have read their rows */
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
         float4 *to = (float4 *) &all[warp][8 * lane];
@@ -281,9 +290,9 @@ __device__ inline void write_mean(const Job &job, const Part &part, const Block 
     }
 }
 
-/* A warp's part of a row on its way to shared memory; one group of copies, also where there is no row. */
-template <int EACH>
-__device__ inline void fetch_row(uint4 (&to)[EACH][32], const bf16 *x, bool has)
+/* A warp's part of a row on its way to shared memory; one group of copies, also where there is no
+ * row. */
+template <int EACH> __device__ inline void fetch_row(uint4 (&to)[EACH][32], const bf16 *x, bool has)
 {
     int lane = threadIdx.x % 32;
 #pragma unroll
@@ -296,20 +305,22 @@ __device__ inline void fetch_row(uint4 (&to)[EACH][32], const bf16 *x, bool has)
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-template <int EACH, int SPLIT>
-__device__ inline void rotate_block(const Job &job, Shared<EACH, SPLIT> &shared, int which, int index)
+template <int EACH, int SPLIT, int DEPTH>
+__device__ inline void rotate_block(const Job &job, Shared<EACH, SPLIT, DEPTH> &shared, int which,
+                                    int index)
 {
     constexpr int width = 256 * EACH * SPLIT, teams = WARPS / SPLIT;
     const Part &part = job.part[which];
-    Block b = block_of(job, which, index);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = warp / SPLIT, d = job.head_dim;
     int begin = 256 * EACH * (warp % SPLIT), mine = begin + 8 * lane;
+    for (int i = threadIdx.x; i < width; i += 32 * WARPS)
+        shared.weights[i] = part.weight[i]; /* which no kernel writes */
+    Turns turns = turns_of(job);
+    wait_for_earlier();
+    Block b = block_of(job, which, index);
     const bf16 *from = b.from + begin + (int64_t) t * 3 * width;
     for (int i = 0; i < DEPTH - 1; i++, from += teams * 3 * width)
         fetch_row<EACH>(shared.rows[i][warp], from, t + i * teams < b.n);
-    for (int i = threadIdx.x; i < width; i += 32 * WARPS)
-        shared.weights[i] = part.weight[i];
-    Turns turns = turns_of(job);
     bf16 *out = b.rows + mine / d * part.rows_head + mine % d + (int64_t) t * d;
     int64_t stride = 256 / d * part.rows_head;
     float sums[EACH][8];
@@ -319,10 +330,10 @@ __device__ inline void rotate_block(const Job &job, Shared<EACH, SPLIT> &shared,
         for (int c = 0; c < 8; c++)
             sums[i][c] = 0.0f;
     int y = (b.first + t) / job.columns, x = b.first + t - y * job.columns;
+    int now = 0, ahead = DEPTH - 1; /* places of this row and of the one that is fetched */
     __syncthreads();
     for (int stage = 0; t < b.n; t += teams, stage++) {
-        fetch_row<EACH>(shared.rows[(stage + DEPTH - 1) % DEPTH][warp], from,
-                        t + (DEPTH - 1) * teams < b.n);
+        fetch_row<EACH>(shared.rows[ahead][warp], from, t + (DEPTH - 1) * teams < b.n);
         from += teams * 3 * width;
         float2 turn[4];
 #pragma unroll
@@ -336,7 +347,9 @@ __device__ inline void rotate_block(const Job &job, Shared<EACH, SPLIT> &shared,
         Row<EACH> row;
 #pragma unroll
         for (int i = 0; i < EACH; i++)
-            row.piece[i] = shared.rows[stage % DEPTH][warp][i][lane];
+            row.piece[i] = shared.rows[now][warp][i][lane];
+        ahead = now;
+        now = now == DEPTH - 1 ? 0 : now + 1;
         float squared = sum_of_parts<SPLIT>(squares(row), stage % 2);
         float factor = rsqrtf(squared * (1.0f / width) + job.eps);
 #pragma unroll
@@ -357,7 +370,8 @@ template <int EACH, int SPLIT> __device__ inline void copy_rows(const Job &job, 
     bf16 *to = job.v + mine / d * job.part[1].rows_head + mine % d;
     int64_t stride = 256 / d * job.part[1].rows_head, width = 256 * EACH * SPLIT;
     int end = min(first + V_ROWS, job.frames * job.tokens);
-#pragma unroll 4
+    wait_for_earlier();
+#pragma unroll V_AHEAD
     for (int n = first + warp / SPLIT; n < end; n += WARPS / SPLIT) {
         int frame = n / job.tokens, token = n - frame * job.tokens;
         Row<EACH> row = read_row<EACH>(job.qkv + (3 * (int64_t) n + 2) * width + begin);
@@ -368,20 +382,23 @@ template <int EACH, int SPLIT> __device__ inline void copy_rows(const Job &job, 
     }
 }
 
-template <int EACH, int SPLIT>
+template <int EACH, int SPLIT, int DEPTH>
 __global__ void __launch_bounds__(32 * WARPS, 1) fast_kernel(const Job job)
 {
     extern __shared__ __align__(16) char memory[];
-    Shared<EACH, SPLIT> &shared = *reinterpret_cast<Shared<EACH, SPLIT> *>(memory);
+    using Memory = Shared<EACH, SPLIT, DEPTH>;
+    Memory &shared = *reinterpret_cast<Memory *>(memory);
+    let_next_begin();
     int index = blockIdx.x, n_q = job.frames * job.part[0].n_blocks;
     int n = n_q + job.frames * job.part[1].n_blocks;
     if (index < n)
-        rotate_block<EACH, SPLIT>(job, shared, index >= n_q, index < n_q ? index : index - n_q);
+        rotate_block<EACH, SPLIT, DEPTH>(job, shared, index >= n_q,
+                                         index < n_q ? index : index - n_q);
     else
         copy_rows<EACH, SPLIT>(job, (index - n) * V_ROWS);
 }
 
-/* ---- the operation ------------------------------------------------------------------------------ */
+/* ---- the operation ----------------------------------------------------------------------- */
 
 bool is_aligned(const void *p)
 {
@@ -392,18 +409,25 @@ bool suits_fast(const LfCuda *cuda, const Job *job)
 {
     int width = job->heads * job->head_dim;
     return cuda->level >= LF_CUDA_SM80 && job->head_dim % 8 == 0 && 256 % job->head_dim == 0 &&
-           (width == 256 || width == 1536 || width == 5120) && is_aligned(job->qkv) && is_aligned(job->v) &&
-           is_aligned(job->part[0].rows) && is_aligned(job->part[1].rows);
+           (width == 256 || width == 1536 || width == 5120) && is_aligned(job->qkv) &&
+           is_aligned(job->v) && is_aligned(job->part[0].rows) && is_aligned(job->part[1].rows);
 }
 
-template <int EACH, int SPLIT> void launch_fast(LfCuda *cuda, const Job &job, unsigned n_blocks)
+/* False where the chip has less shared memory than that. */
+template <int EACH, int SPLIT, int DEPTH>
+bool launch_fast(LfCuda *cuda, const Job &job, unsigned n_blocks)
 {
-    constexpr int memory = (int) sizeof(Shared<EACH, SPLIT>);
-    if (lf_cuda_check(cuda,
-                      cudaFuncSetAttribute(fast_kernel<EACH, SPLIT>,
-                                           cudaFuncAttributeMaxDynamicSharedMemorySize, memory),
-                      "qkv_norm_rope"))
-        fast_kernel<EACH, SPLIT><<<n_blocks, 32 * WARPS, memory, cuda->stream>>>(job);
+    constexpr int size = (int) sizeof(Shared<EACH, SPLIT, DEPTH>);
+    int most = 0;
+    cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda->device);
+    if (size > most)
+        return false;
+    auto kernel = fast_kernel<EACH, SPLIT, DEPTH>;
+    if (lf_cuda_check(
+            cuda, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, size),
+            "qkv_norm_rope"))
+        launch_early(cuda, kernel, n_blocks, 32 * WARPS, size, job);
+    return true;
 }
 
 void launch(LfCuda *cuda, const Job *job)
@@ -411,38 +435,43 @@ void launch(LfCuda *cuda, const Job *job)
     unsigned n = (unsigned) (job->frames * (job->part[0].n_blocks + job->part[1].n_blocks));
     int rows = job->frames * job->tokens, width = job->heads * job->head_dim;
     unsigned all = n + blocks_for(rows, V_ROWS);
-    if (!suits_fast(cuda, job))
+    bool done = false;
+    if (suits_fast(cuda, job) && width == 256)
+        done = launch_fast<1, 1, 3>(cuda, *job, all);
+    else if (suits_fast(cuda, job) && width == 1536)
+        done = launch_fast<3, 2, 6>(cuda, *job, all) || launch_fast<3, 2, 3>(cuda, *job, all);
+    else if (suits_fast(cuda, job))
+        done = launch_fast<5, 4, 3>(cuda, *job, all);
+    if (!done)
         plain_kernel<<<n + rows, PLAIN_THREADS, 0, cuda->stream>>>(*job);
-    else if (width == 256)
-        launch_fast<1, 1>(cuda, *job, all);
-    else if (width == 1536)
-        launch_fast<3, 2>(cuda, *job, all);
-    else
-        launch_fast<5, 4>(cuda, *job, all);
 }
 
 void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window, LfTensor qkv,
-                   LfTensor q_weight, LfTensor k_weight, const LfRope *rope, int query_block, float eps)
+                   LfTensor q_weight, LfTensor k_weight, const LfRope *rope, int query_block,
+                   float eps)
 {
     LfCuda *cuda = lf_cuda(be);
     const int64_t *cache = window->k.shape; /* [S, H, T, d] */
     int64_t heads = cache[1], tokens = cache[2], d = cache[3];
     if (!lf_given(q_pool))
         query_block = 64; /* only how the work is cut */
-    int query_blocks = (int) blocks_for(tokens, query_block), key_blocks = (int) window->k_pool.shape[2];
+    int query_blocks = (int) blocks_for(tokens, query_block),
+        key_blocks = (int) window->k_pool.shape[2];
     int64_t q_means = (int64_t) window->chunk * query_blocks * d;
     Job job = {};
-    job.part[0] = {lf_f32(q_weight), (bf16 *) q.data,        lf_f32(q_pool), q.shape[1] * d, tokens * d,
-                   q_means,          (int64_t) query_blocks * d, query_block,    query_blocks};
-    job.part[1] = {lf_f32(k_weight),
-                   (bf16 *) window->k.data,
-                   lf_f32(window->k_pool),
+    job.part[0] = {lf_f32(q_weight),
+                   (bf16 *) q.data,
+                   lf_f32(q_pool),
+                   q.shape[1] * d,
                    tokens * d,
-                   heads * tokens * d,
-                   key_blocks * d,
-                   heads * key_blocks * d,
-                   window->key_block,
-                   key_blocks};
+                   q_means,
+                   (int64_t) query_blocks * d,
+                   query_block,
+                   query_blocks};
+    job.part[1] = {
+        lf_f32(k_weight),   (bf16 *) window->k.data, lf_f32(window->k_pool), tokens * d,
+        heads * tokens * d, key_blocks * d,          heads * key_blocks * d, window->key_block,
+        key_blocks};
     job.qkv = (const bf16 *) qkv.data;
     job.v = (bf16 *) window->v.data;
     const LfTensor turns[3] = {rope->time, rope->row, rope->col};
@@ -461,15 +490,16 @@ void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *w
     lf_cuda_launched(cuda, "qkv_norm_rope");
 }
 
-/* ---- keys to another frame number --------------------------------------------------------------- */
+/* ---- keys to another frame number -------------------------------------------------------- */
 
 enum { SHIFT_THREADS = 256 };
 
-/* Channels [first, first + N) of row r for each thread; `touched` of a row's d channels change or have
- * to be copied. N is even, or d less than N. */
+/* Channels [first, first + N) of row r for each thread; `touched` of a row's d channels change or
+ * have to be copied. N is even, or d less than N. */
 template <typename T, int N>
 __global__ void __launch_bounds__(SHIFT_THREADS)
-    shift_kernel(T *out, const T *x, const float2 *turn, int n_time, int64_t rows, int d, int touched)
+    shift_kernel(T *out, const T *x, const float2 *turn, int n_time, int64_t rows, int d,
+                 int touched)
 {
     int per_row = (touched + N - 1) / N;
     int64_t index = (int64_t) blockIdx.x * SHIFT_THREADS + threadIdx.x;
@@ -518,16 +548,17 @@ template <typename T> void shift(LfCuda *cuda, LfTensor out, LfTensor x, LfTenso
     int d = (int) x.shape[2], n_time = (int) turn.shape[0];
     const float2 *turns = (const float2 *) turn.data;
     if (cuda->level == LF_CUDA_PLAIN || d % each || !is_aligned(x.data) || !is_aligned(out.data)) {
-        plain_shift_kernel<T><<<blocks_for(rows * ((d + 1) / 2), SHIFT_THREADS), SHIFT_THREADS, 0,
-                                cuda->stream>>>((T *) out.data, (const T *) x.data, turns, n_time,
-                                                rows, d);
+        plain_shift_kernel<T>
+            <<<blocks_for(rows * ((d + 1) / 2), SHIFT_THREADS), SHIFT_THREADS, 0, cuda->stream>>>(
+                (T *) out.data, (const T *) x.data, turns, n_time, rows, d);
         return;
     }
     int touched = out.data == x.data ? 2 * n_time : d;
     int64_t threads = rows * ((touched + each - 1) / each);
     if (threads)
-        shift_kernel<T, each><<<blocks_for(threads, SHIFT_THREADS), SHIFT_THREADS, 0, cuda->stream>>>(
-            (T *) out.data, (const T *) x.data, turns, n_time, rows, d, touched);
+        shift_kernel<T, each>
+            <<<blocks_for(threads, SHIFT_THREADS), SHIFT_THREADS, 0, cuda->stream>>>(
+                (T *) out.data, (const T *) x.data, turns, n_time, rows, d, touched);
 }
 
 void rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)

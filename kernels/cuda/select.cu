@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Hierarchical selection (light-forcing specification, HSA, steps 2 and 3), for each head and query
- * block: scores of all key blocks, the past frames that stay, of their blocks and the tail's the best.
- * Bound by the latency of reading the means of a head's keys and of the search.
+ * block: scores of all key blocks, the past frames that stay, of their blocks and the tail's the
+ * best. Bound by the latency of reading the means of a head's keys and of the search.
  *
- * A score is one chain of fused multiply-adds over the channels, a frame's the sum of its blocks' in
- * their order: the CPU does both in the same way, so that the tables agree where two blocks all but tie.
- * Scores become integers of the same order. The bound that the wanted number of them reaches is found
- * bit by bit, from the highest; most queries are settled after some ten bits.
+ * A score is one chain of fused multiply-adds over the channels, a frame's the sum of its blocks'
+ * in their order: the CPU does both in the same way, so that the tables agree where two blocks all
+ * but tie. Scores become integers of the same order. The bound that the wanted number of them
+ * reaches is found bit by bit, from the highest; most queries are settled after some ten bits.
  *
- * A thread block has QUERIES of one head; a thread has one key block and all these queries, a warp then
- * has a query. The plain version has one query, any number of channels, and its scores in memory.
+ * A thread block has QUERIES of one head; a thread has some key blocks and all these queries, a
+ * warp then has a query. The plain version has one query, any number of channels, and its scores in
+ * memory.
  */
 #include "device.cuh"
 
@@ -23,13 +24,14 @@ struct Job {
     uint32_t *scores; /* plain: [gridDim.x, frames·(blocks + 1)] */
     int heads, n_queries, d;
     int frames, blocks, budget;     /* frames of the window, key blocks of a frame */
+    uint32_t reciprocal;            /* of blocks, ·2³², rounded up */
     int first_free, n_free, n_keep; /* the past frames that compete, and how many of them stay */
 };
 
-/* ---- the best ---------------------------------------------------------------------------------- */
+/* ---- the best ---------------------------------------------------------------------------- */
 
-/* Integers that compare as the floats do; 0 is left free: it stands for what may not be chosen. The two
- * zeros are equal. */
+/* Integers that compare as the floats do; 0 is left free: it stands for what may not be chosen. The
+ * two zeros are equal. */
 __device__ inline uint32_t order_of(float x)
 {
     uint32_t bits = __float_as_uint(x + 0.0f);
@@ -37,87 +39,137 @@ __device__ inline uint32_t order_of(float x)
     return order ? order : 1;
 }
 
-/* By one warp: of keys [n], those above `bound` and the first `n_equal` of those equal to it are the
- * n_keep best. */
-struct Best {
-    uint32_t bound;
-    int n_equal;
+/* The keys of one query, as a warp has them: lane l has numbers l, 32 + l, … */
+template <int EACH> struct InRegisters {
+    uint32_t key[EACH];
+
+    __device__ int count_from(uint32_t bound) const
+    {
+        int count = 0;
+#pragma unroll
+        for (int i = 0; i < EACH; i++)
+            count += key[i] >= bound;
+        return __reduce_add_sync(0xffffffffu, count);
+    }
+
+    template <typename Visit> __device__ void visit(Visit visit) const
+    {
+#pragma unroll
+        for (int i = 0; i < EACH; i++)
+            visit(32 * i, key[i]);
+    }
 };
 
-__device__ inline int count_reaching(const uint32_t *keys, int n, uint32_t bound)
-{
-    int count = 0;
-#pragma unroll 8
-    for (int i = threadIdx.x % 32; i < n; i += 32)
-        count += keys[i] >= bound;
-    return __reduce_add_sync(0xffffffffu, count);
-}
+struct InMemory {
+    const uint32_t *key;
+    int n;
 
-__device__ inline Best find_best(const uint32_t *keys, int n, int n_keep)
+    __device__ int count_from(uint32_t bound) const
+    {
+        int count = 0;
+#pragma unroll 8
+        for (int i = threadIdx.x % 32; i < n; i += 32)
+            count += key[i] >= bound;
+        return __reduce_add_sync(0xffffffffu, count);
+    }
+
+    template <typename Visit> __device__ void visit(Visit visit) const
+    {
+        for (int first = 0, lane = threadIdx.x % 32; first < n; first += 32)
+            visit(first, first + lane < n ? key[first + lane] : 0);
+    }
+};
+
+/* Of n keys, those above `bound` and the first `n_equal` of those equal to it are the n_keep best.
+ * Calls stays(first number, of all lanes' keys from there on the ones that stay), in order. */
+template <typename Keys, typename Stays>
+__device__ inline void keep_best(const Keys &keys, int n, int n_keep, Stays stays)
 {
     uint32_t bound = 0;
     int reached = n;
     for (int bit = 31; bit >= 0 && reached != n_keep; bit--) {
         uint32_t trial = bound | 1u << bit;
-        int count = count_reaching(keys, n, trial);
+        int count = keys.count_from(trial);
         if (count >= n_keep) {
             bound = trial;
             reached = count;
         }
     }
-    int above = bound == ~0u ? 0 : count_reaching(keys, n, bound + 1);
-    return {bound, n_keep - above};
+    int n_equal = n_keep - (bound == ~0u ? 0 : keys.count_from(bound + 1));
+    keys.visit([&](int first, uint32_t key) {
+        unsigned equals = __ballot_sync(0xffffffffu, key == bound);
+        int before = __popc(equals & ((1u << threadIdx.x % 32) - 1));
+        stays(first, __ballot_sync(0xffffffffu, key > bound || (key == bound && before < n_equal)));
+        n_equal -= min(n_equal, __popc(equals));
+    });
 }
 
-/* By one warp: the key blocks of one query, from its scores [frames·blocks] and with room for the
- * frames [frames]. */
+/* ---- one query, by one warp -------------------------------------------------------------- */
+
+/* frames [n_free]: does it stay? From scores [frames·blocks]. */
+__device__ inline void select_frames(const Job &job, const uint32_t *scores, uint32_t *frames)
+{
+    int lane = threadIdx.x % 32;
+    auto order = [&](int f) {
+        const uint32_t *s = scores + (job.first_free + f) * job.blocks;
+        float sum = 0.0f;
+#pragma unroll 8
+        for (int b = 0; b < job.blocks; b++)
+            sum += __uint_as_float(s[b]);
+        return order_of(sum);
+    };
+    auto note = [&](int first, unsigned stay) {
+        if (first + lane < job.n_free)
+            frames[first + lane] = stay >> lane & 1;
+    };
+    if (job.n_free <= 32) {
+        InRegisters<1> keys = {{lane < job.n_free ? order(lane) : 0}};
+        keep_best(keys, job.n_free, job.n_keep, note);
+    } else {
+        for (int f = lane; f < job.n_free; f += 32)
+            frames[f] = order(f);
+        __syncwarp();
+        keep_best(InMemory{frames, job.n_free}, job.n_free, job.n_keep, note);
+    }
+    __syncwarp();
+}
+
+/* The order of block i, 0 when its frame does not stay. */
+__device__ inline uint32_t key_of(const Job &job, const uint32_t *scores, const uint32_t *frames,
+                                  int i)
+{
+    int frame = job.blocks == 1 ? i : (int) __umulhi((unsigned) i, job.reciprocal);
+    unsigned f = (unsigned) (frame - job.first_free);
+    return f < (unsigned) job.n_free && !frames[f] ? 0 : order_of(__uint_as_float(scores[i]));
+}
+
+/* From scores [frames·blocks], with room for the frames [frames], to the table's row. */
+template <int EACH>
 __device__ inline void select(const Job &job, uint32_t *scores, uint32_t *frames, int32_t *row)
 {
     int lane = threadIdx.x % 32, n = job.frames * job.blocks;
-    for (int f = lane; f < job.n_free; f += 32) {
-        const uint32_t *s = scores + (job.first_free + f) * job.blocks;
-        float sum = 0.0f;
-        for (int b = 0; b < job.blocks; b++)
-            sum += __uint_as_float(s[b]);
-        frames[f] = order_of(sum);
-    }
-    __syncwarp();
-    for (int i = lane; i < n; i += 32)
-        scores[i] = order_of(__uint_as_float(scores[i]));
-    __syncwarp();
-    if (job.n_free) {
-        Best best = find_best(frames, job.n_free, job.n_keep);
-        for (int first = 0; first < job.n_free; first += 32) {
-            int f = first + lane;
-            uint32_t key = f < job.n_free ? frames[f] : 0;
-            bool equal = key == best.bound;
-            unsigned equals = __ballot_sync(0xffffffffu, equal);
-            bool stays = key > best.bound || (equal && __popc(equals & ((1u << lane) - 1)) < best.n_equal);
-            best.n_equal -= min(best.n_equal, __popc(equals));
-            for (unsigned drop = __ballot_sync(0xffffffffu, !stays && f < job.n_free); drop;
-                 drop &= drop - 1) {
-                uint32_t *s = scores + (job.first_free + first + __ffs(drop) - 1) * job.blocks;
-                for (int b = lane; b < job.blocks; b += 32)
-                    s[b] = 0;
-            }
-        }
+    if (job.n_free)
+        select_frames(job, scores, frames);
+    auto write = [&](int first, unsigned stay) {
+        if (stay >> lane & 1)
+            row[__popc(stay & ((1u << lane) - 1))] = first + lane;
+        row += __popc(stay);
+    };
+    if constexpr (EACH > 0) {
+        InRegisters<EACH> keys;
+#pragma unroll
+        for (int i = 0; i < EACH; i++)
+            keys.key[i] = 32 * i + lane < n ? key_of(job, scores, frames, 32 * i + lane) : 0;
+        keep_best(keys, n, job.budget, write);
+    } else {
+        for (int i = lane; i < n; i += 32)
+            scores[i] = key_of(job, scores, frames, i);
         __syncwarp();
-    }
-    Best best = find_best(scores, n, job.budget);
-    for (int first = 0; first < n; first += 32) {
-        uint32_t key = first + lane < n ? scores[first + lane] : 0;
-        bool equal = key == best.bound && first + lane < n;
-        unsigned before = (1u << lane) - 1, equals = __ballot_sync(0xffffffffu, equal);
-        bool chosen = key > best.bound || (equal && __popc(equals & before) < best.n_equal);
-        best.n_equal -= min(best.n_equal, __popc(equals));
-        unsigned all = __ballot_sync(0xffffffffu, chosen);
-        if (chosen)
-            row[__popc(all & before)] = first + lane;
-        row += __popc(all);
+        keep_best(InMemory{scores, n}, n, job.budget, write);
     }
 }
 
-/* ---- plain ------------------------------------------------------------------------------------- */
+/* ---- plain ------------------------------------------------------------------------------- */
 
 enum { PLAIN_THREADS = 128 };
 
@@ -138,133 +190,188 @@ __global__ void __launch_bounds__(PLAIN_THREADS) plain_kernel(const Job job, int
     }
     __syncthreads();
     if (threadIdx.x < 32)
-        select(job, scores, scores + n, job.table + query * job.budget);
+        select<0>(job, scores, scores + n, job.table + query * job.budget);
 }
 
-/* ---- several queries a block -------------------------------------------------------------------- */
+/* ---- several queries a block ------------------------------------------------------------- */
 
-/* Means of keys come in tiles of ROWS rows and PIECE channels; the rows in shared memory are 16 bytes
- * longer, so that eight threads' rows lie in different banks. */
-enum { QUERIES = 4, ROWS = 512, PIECE = 32, STRIDE = PIECE + 4, EACH = PIECE / 4 };
+/* Means of keys come in tiles of `rows` key blocks and PIECE channels, up to DEPTH − 1 ahead. The
+ * rows in shared memory are 16 bytes longer, so that eight threads' rows lie in different banks. A
+ * tile of 576 holds the usual 21 frames of 24 or 25 blocks. */
+enum { QUERIES = 4, THREADS = 288, PIECE = 16, LANES = PIECE / 4 /* threads that copy a row */ };
 
-struct Tile {
-    float k[ROWS][STRIDE];
+template <int KEYS_EACH> struct Tile {
+    static constexpr int rows = THREADS * KEYS_EACH, copies = rows * LANES / THREADS;
+    float k[rows][PIECE + 4];
 };
 
-__device__ inline void copy_16(const float *to, const float *from)
-{
-    asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(
-                     (unsigned) __cvta_generic_to_shared(to)),
-                 "l"(from)
-                 : "memory");
-}
+/* What lies behind the tiles in shared memory. */
+struct Shared {
+    float *q;                  /* [QUERIES, d] */
+    uint32_t *scores, *frames; /* [QUERIES, frames·blocks], [QUERIES, frames] */
+    int32_t *slots;            /* [frames] */
+};
 
-/* A thread copies every 64th row's part: where its rows begin, for the key blocks from `first` on. */
-__device__ inline void rows_of(const Job &job, const float *(&rows)[EACH], int head, int first)
-{
-#pragma unroll
-    for (int i = 0; i < EACH; i++) {
-        int key = first + i * (ROWS / EACH) + threadIdx.x / (PIECE / 4);
-        rows[i] = nullptr;
-        if (key < job.frames * job.blocks) {
-            int frame = key / job.blocks;
-            int64_t slot = job.slots[frame], block = key - frame * job.blocks;
-            rows[i] = job.k + ((slot * job.heads + head) * job.blocks + block) * job.d +
-                      threadIdx.x % (PIECE / 4) * 4;
-        }
-    }
-}
-
-__device__ inline void fetch(Tile &tile, const float *const (&rows)[EACH], int channel, int d)
-{
-    int piece = threadIdx.x % (PIECE / 4) * 4;
-    if (channel + piece < d)
-#pragma unroll
-        for (int i = 0; i < EACH; i++)
-            if (rows[i])
-                copy_16(&tile.k[i * (ROWS / EACH) + threadIdx.x / (PIECE / 4)][piece],
-                        rows[i] + channel);
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-
-/* sums [QUERIES] += the thread's key · q, `n` channels from `channel` on. */
-__device__ inline void add_products(float (&sums)[QUERIES], const float *k, const float *q, int d, int n)
-{
-#pragma unroll 4
-    for (int c = 0; c < n; c += 4) {
-        float4 x = *(const float4 *) (k + c);
-#pragma unroll
-        for (int i = 0; i < QUERIES; i++) {
-            float4 y = *(const float4 *) (q + i * d + c);
-            sums[i] = fmaf(y.x, x.x, sums[i]);
-            sums[i] = fmaf(y.y, x.y, sums[i]);
-            sums[i] = fmaf(y.z, x.z, sums[i]);
-            sums[i] = fmaf(y.w, x.w, sums[i]);
-        }
-    }
-}
-
-/* Bytes of shared memory: two tiles, queries, scores and frames. */
 size_t shared_size(const Job *job)
 {
     size_t each = (size_t) job->d + (size_t) job->frames * (job->blocks + 1);
-    return 2 * sizeof(Tile) + QUERIES * each * sizeof(float);
+    return (QUERIES * each + job->frames) * sizeof(float);
 }
 
-__global__ void __launch_bounds__(ROWS) fast_kernel(const Job job)
+__device__ inline Shared share(const Job &job, void *memory)
+{
+    Shared s;
+    s.q = (float *) memory;
+    s.scores = (uint32_t *) (s.q + QUERIES * job.d);
+    s.frames = s.scores + QUERIES * job.frames * job.blocks;
+    s.slots = (int32_t *) (s.frames + QUERIES * job.frames);
+    return s;
+}
+
+/* Where the rows begin that a thread copies from, for the key blocks from `first` on; NULL past the
+ * last. */
+template <int COPIES>
+__device__ inline void rows_of(const Job &job, const float *(&rows)[COPIES], const int32_t *slots,
+                               int head, int first)
+{
+#pragma unroll
+    for (int i = 0; i < COPIES; i++) {
+        int key = first + i * (THREADS / LANES) + threadIdx.x / LANES;
+        rows[i] = nullptr;
+        if (key < job.frames * job.blocks) {
+            int frame = job.blocks == 1 ? key : (int) __umulhi((unsigned) key, job.reciprocal);
+            int64_t row =
+                ((int64_t) slots[frame] * job.heads + head) * job.blocks + key - frame * job.blocks;
+            rows[i] = job.k + row * job.d + threadIdx.x % LANES * 4;
+        }
+    }
+}
+
+template <int KEYS_EACH>
+__device__ inline void fetch(Tile<KEYS_EACH> &tile,
+                             const float *const (&rows)[Tile<KEYS_EACH>::copies], int channel,
+                             int d)
+{
+    int piece = threadIdx.x % LANES * 4;
+    if (channel + piece < d)
+#pragma unroll
+        for (int i = 0; i < Tile<KEYS_EACH>::copies; i++)
+            if (rows[i])
+                asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(
+                                 (unsigned) __cvta_generic_to_shared(
+                                     &tile.k[i * (THREADS / LANES) + threadIdx.x / LANES][piece])),
+                             "l"(rows[i] + channel)
+                             : "memory");
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/* sums += the thread's keys · q, `n` channels. */
+template <int KEYS_EACH>
+__device__ inline void add_products(float (&sums)[KEYS_EACH][QUERIES], const Tile<KEYS_EACH> &tile,
+                                    const float *q, int d, int n)
+{
+#pragma unroll
+    for (int c = 0; c < PIECE; c += 4) {
+        if (c >= n)
+            break;
+        float4 x[KEYS_EACH];
+#pragma unroll
+        for (int k = 0; k < KEYS_EACH; k++)
+            x[k] = *(const float4 *) &tile.k[k * THREADS + threadIdx.x][c];
+#pragma unroll
+        for (int i = 0; i < QUERIES; i++) {
+            float4 y = *(const float4 *) (q + i * d + c);
+#pragma unroll
+            for (int k = 0; k < KEYS_EACH; k++) {
+                sums[k][i] = fmaf(y.x, x[k].x, sums[k][i]);
+                sums[k][i] = fmaf(y.y, x[k].y, sums[k][i]);
+                sums[k][i] = fmaf(y.z, x[k].z, sums[k][i]);
+                sums[k][i] = fmaf(y.w, x[k].w, sums[k][i]);
+            }
+        }
+    }
+}
+
+/* Scores of the key blocks from `first` on. */
+template <int KEYS_EACH, int DEPTH>
+__device__ inline void score(const Job &job, Tile<KEYS_EACH> *tiles, const Shared &shared, int head,
+                             int first)
+{
+    const float *rows[Tile<KEYS_EACH>::copies];
+    rows_of(job, rows, shared.slots, head, first);
+    for (int i = 0; i < DEPTH - 1; i++)
+        fetch(tiles[i], rows, i * PIECE, job.d);
+    float sums[KEYS_EACH][QUERIES] = {};
+    for (int channel = 0, i = 0; channel < job.d; channel += PIECE, i++) {
+        asm volatile("cp.async.wait_group %0;" ::"n"(DEPTH - 2) : "memory");
+        __syncthreads(); /* and all are done with the tile before */
+        fetch(tiles[(i + DEPTH - 1) % DEPTH], rows, channel + (DEPTH - 1) * PIECE, job.d);
+        add_products<KEYS_EACH>(sums, tiles[i % DEPTH], shared.q + channel, job.d, job.d - channel);
+    }
+    int n = job.frames * job.blocks;
+#pragma unroll
+    for (int k = 0; k < KEYS_EACH; k++)
+#pragma unroll
+        for (int i = 0; i < QUERIES; i++)
+            if (first + k * THREADS + threadIdx.x < n)
+                shared.scores[i * n + first + k * THREADS + threadIdx.x] =
+                    __float_as_uint(sums[k][i]);
+    __syncthreads();
+}
+
+template <int KEYS_EACH, int DEPTH>
+__global__ void __launch_bounds__(THREADS, 1) fast_kernel(const Job job)
 {
     extern __shared__ __align__(16) char memory[];
-    Tile *tiles = (Tile *) memory;
-    float *q = (float *) (tiles + 2);
+    let_next_begin();
+    wait_for_earlier();
+    Tile<KEYS_EACH> *tiles = (Tile<KEYS_EACH> *) memory;
+    Shared shared = share(job, tiles + DEPTH);
     int n = job.frames * job.blocks, head = blockIdx.y, first = blockIdx.x * QUERIES;
-    uint32_t *scores = (uint32_t *) (q + QUERIES * job.d), *frames = scores + QUERIES * n;
-    int n_queries = min(QUERIES, job.n_queries - first);
+    int n_queries = min(QUERIES, job.n_queries - first), warp = threadIdx.x / 32;
     int64_t query = (int64_t) head * job.n_queries + first;
-    for (int i = threadIdx.x; i < QUERIES * job.d; i += ROWS)
-        q[i] = i < n_queries * job.d ? job.q[query * job.d + i] : 0.0f;
-
-    for (int tile = 0; tile < n; tile += ROWS) {
-        const float *rows[EACH];
-        rows_of(job, rows, head, tile);
-        float sums[QUERIES] = {};
-        fetch(tiles[0], rows, 0, job.d);
-        for (int channel = 0, odd = 0; channel < job.d; channel += PIECE, odd ^= 1) {
-            fetch(tiles[odd ^ 1], rows, channel + PIECE, job.d);
-            asm volatile("cp.async.wait_group 1;" ::: "memory");
-            __syncthreads();
-            add_products(sums, tiles[odd].k[threadIdx.x], q + channel, job.d,
-                         min(PIECE, job.d - channel));
-            __syncthreads(); /* all are done with the tile */
-        }
-        asm volatile("cp.async.wait_group 0;" ::: "memory");
-        if (tile + threadIdx.x < n)
-            for (int i = 0; i < QUERIES; i++)
-                scores[i * n + tile + threadIdx.x] = __float_as_uint(sums[i]);
-    }
+    for (int i = threadIdx.x; i < job.frames; i += THREADS)
+        shared.slots[i] = job.slots[i];
+    for (int i = threadIdx.x; i < QUERIES * job.d; i += THREADS)
+        shared.q[i] = i < n_queries * job.d ? job.q[query * job.d + i] : 0.0f;
     __syncthreads();
-    int warp = threadIdx.x / 32;
-    if (warp < n_queries)
-        select(job, scores + warp * n, frames + warp * job.frames,
-               job.table + (query + warp) * job.budget);
+    for (int tile = 0; tile < n; tile += Tile<KEYS_EACH>::rows)
+        score<KEYS_EACH, DEPTH>(job, tiles, shared, head, tile);
+    if (warp >= n_queries)
+        return;
+    uint32_t *scores = shared.scores + warp * n, *frames = shared.frames + warp * job.frames;
+    int32_t *row = job.table + (query + warp) * job.budget;
+    if (n <= 18 * 32)
+        select<18>(job, scores, frames, row);
+    else if (n <= 32 * 32)
+        select<32>(job, scores, frames, row);
+    else
+        select<0>(job, scores, frames, row);
 }
 
-/* ---- the operation ------------------------------------------------------------------------------ */
+/* ---- the operation ----------------------------------------------------------------------- */
 
-bool launch_fast(LfCuda *cuda, const Job *job)
+/* False where the chip has less shared memory than that. */
+template <int KEYS_EACH, int DEPTH> bool launch_fast(LfCuda *cuda, const Job &job)
 {
+    size_t size = DEPTH * sizeof(Tile<KEYS_EACH>) + shared_size(&job);
     int most = 0;
     cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda->device);
-    size_t memory = shared_size(job);
-    if (cuda->level < LF_CUDA_SM80 || memory > (size_t) most || job->d % 4 ||
-        (uintptr_t) job->k % 16)
+    if (size > (size_t) most)
         return false;
-    dim3 blocks(blocks_for(job->n_queries, QUERIES), (unsigned) job->heads);
-    if (lf_cuda_check(cuda,
-                      cudaFuncSetAttribute(fast_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                           (int) memory),
-                      "select_blocks"))
-        fast_kernel<<<blocks, ROWS, memory, cuda->stream>>>(*job);
+    dim3 blocks(blocks_for(job.n_queries, QUERIES), (unsigned) job.heads);
+    auto kernel = fast_kernel<KEYS_EACH, DEPTH>;
+    if (lf_cuda_check(
+            cuda,
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int) size),
+            "select_blocks"))
+        launch_early(cuda, kernel, blocks, THREADS, size, job);
     return true;
+}
+
+bool suits_fast(const LfCuda *cuda, const Job *job)
+{
+    return cuda->level >= LF_CUDA_SM80 && job->d % 4 == 0 && (uintptr_t) job->k % 16 == 0;
 }
 
 /* As many queries at a time as the workspace has room for. */
@@ -296,13 +403,16 @@ void select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindo
     job.frames = (int) window->slots.shape[0];
     job.blocks = (int) window->k_pool.shape[2];
     job.budget = (int) table.shape[2];
+    job.reciprocal = (uint32_t) ((1ull << 32) / (unsigned) job.blocks + 1);
     int past = job.frames - window->chunk, always = selection->keep_sink + selection->keep_near;
     if (past > selection->keep_frames) {
         job.first_free = selection->keep_sink;
         job.n_free = past - always;
         job.n_keep = selection->keep_frames - always;
     }
-    if (!launch_fast(cuda, &job))
+    bool done =
+        suits_fast(cuda, &job) && (launch_fast<2, 4>(cuda, job) || launch_fast<1, 3>(cuda, job));
+    if (!done)
         launch_plain(cuda, job);
     lf_cuda_launched(cuda, "select_blocks");
 }

@@ -59,13 +59,25 @@ typedef struct {
     double tolerance;
 } Operands;
 
-static double tolerance_of(LfBackend *be, LfType type)
+/* Hopper's tensor cores add products of E4M3 with 14 bits or so. cuBLASLt's fast products, beside
+ * float64 on an H100, are off by 0.7e-3, 1.3e-3 and 2.1e-3 of their norm over 1536, 4096 and 8960
+ * channels: 2.2e-5·√channels. */
+static double tolerance_of_sums(int64_t n_in)
 {
-    if (!device_of(be))
-        return TOLERANCE;
-    if (!is_low(be))
-        return 1e-5;
-    return type == LF_F32 ? 1e-3 : 5e-2;
+    return fmax(1e-3, 5e-5 * sqrt((double) n_in));
+}
+
+/* Of a single number, in units of the typical one. What is lost grows with the sum, and of 260,000
+ * sums the same products had the worst off by 3e-2 over 8960 channels. */
+static double worst_of_sums(int64_t n_in)
+{
+    return fmax(2e-3, 4e-4 * sqrt((double) n_in));
+}
+
+/* Rounding both operands to E4M3 costs 3.7e-2 in the mean; few numbers have no mean. */
+static double tolerance_of_rounding(int64_t n, int64_t n_in, int64_t n_out)
+{
+    return 5e-2 * (1.0 + 4.0 / sqrt((double) (n_in * MIN(n, n_out))));
 }
 
 static Operands random_operands(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out)
@@ -80,7 +92,10 @@ static Operands random_operands(LfBackend *be, LfType type, int64_t n, int64_t n
     o.product = product(o.x, o.source, o.bias);
     if (low && !rounded)
         o.x = hold_rows(o.x);
-    o.tolerance = tolerance_of(be, type);
+    o.tolerance = rounded         ? tolerance_of_sums(n_in)
+                  : low           ? tolerance_of_rounding(n, n_in, n_out)
+                  : device_of(be) ? 1e-5
+                                  : TOLERANCE;
     return o;
 }
 
@@ -98,7 +113,7 @@ static void linear_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int
     lf_linear(be, out, o.x, weight, o.bias, activation);
     expect_near(out, o.product, o.tolerance, sqrt((double) n_in));
     if (low)
-        expect_quantised(out, o.product, 2e-3 * sqrt((double) n_in));
+        expect_quantised(out, o.product, worst_of_sums(n_in) * sqrt((double) n_in));
     lf_weight_free(be, weight);
     settle(be);
 }
@@ -109,13 +124,16 @@ static void residual_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, i
     LfTensor x = input(LF_F32, n, n_out);
     LfTensor gate = random_size(3) > 1 ? input(LF_F32, n_out) : LF_NONE;
     LfWeight *weight = new_weight(be, o.source);
+    double largest = 1.0;
     hold(x, random_size(2) == 1 ? LF_F32 : activation_of(be));
-    for (int64_t i = 0; i < n * n_out; i++)
-        o.product[i] =
-            lf_f32(x)[i] + (lf_given(gate) ? lf_f32(gate)[i % n_out] : 1.0) * o.product[i];
+    for (int64_t i = 0; i < n * n_out; i++) {
+        double by = lf_given(gate) ? (double) lf_f32(gate)[i % n_out] : 1.0;
+        o.product[i] = (double) lf_f32(x)[i] + by * o.product[i];
+        largest = fmax(largest, fabs(by));
+    }
     let_change(x);
     lf_linear_residual(be, x, o.x, weight, o.bias, gate);
-    expect_near(x, o.product, o.tolerance, sqrt((double) n_in));
+    expect_near(x, o.product, o.tolerance, largest * sqrt((double) n_in));
     lf_weight_free(be, weight);
     settle(be);
 }
