@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 static struct {
-    char *model, *json;
+    char *model, *backend, *json;
     char **settings;
     int prompts, pairs, changes, chunks, seed, threads, jobs;
     gboolean wrong;
@@ -17,6 +17,8 @@ static struct {
 
 static const GOptionEntry entries[] = {
     {"model", 'm', 0, G_OPTION_ARG_FILENAME, &asked.model, "Directory of the model", "DIR"},
+    {"backend", 'b', 0, G_OPTION_ARG_STRING, &asked.backend, "auto, cpu (default), cuda or cuda:1",
+     "NAME"},
     {"prompts", 'p', 0, G_OPTION_ARG_INT, &asked.prompts, "Prompts of one object (12)", "N"},
     {"pairs", 0, 0, G_OPTION_ARG_INT, &asked.pairs, "Prompts of two objects (3)", "N"},
     {"changes", 0, 0, G_OPTION_ARG_INT, &asked.changes, "Prompts that change half-way (3)", "N"},
@@ -42,7 +44,10 @@ static LfModel *open_model(GError **error)
     g_autofree char *found = asked.model ? g_strdup(asked.model) : lf_model_default_location();
     int n_threads = asked.threads > 0 || asked.jobs == 1 ? asked.threads : 1;
     if (found)
-        return lf_model_open(found, &(LfModelOptions){.n_threads = n_threads}, error);
+        return lf_model_open(found,
+                             &(LfModelOptions){.backend = asked.backend ? asked.backend : "cpu",
+                                               .n_threads = n_threads},
+                             error);
     g_set_error(error, LF_ERROR, LF_ERROR_NOT_FOUND,
                 "no model: name one with --model, or in LIGHTFORCING_MODEL");
     return NULL;

@@ -1,20 +1,51 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Files, optimisers and a clock, shared by the stages."""
+"""Files, optimisers and a clock, shared by the stages; and by the processes, one for each GPU, that
+torchrun starts."""
 import contextlib
 import json
+import os
 import struct
 import time
 import zlib
 
 import torch
+import torch.distributed
 
-DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
-SMALL = DEVICE == 'cpu'      # a dry run: every stage with a handful of clips and steps
+RANK, PROCESSES = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+SMALL = not torch.cuda.is_available()    # a dry run: every stage with a handful of clips and steps
+DEVICE = 'cpu' if SMALL else 'cuda:%s' % os.environ.get('LOCAL_RANK', 0)
 START = time.time()
+if not SMALL:
+    torch.cuda.set_device(DEVICE)
+if PROCESSES > 1:
+    torch.distributed.init_process_group('gloo' if SMALL else 'nccl')
+
+
+def meet():
+    """Until all processes are here; what the first has saved the others may load."""
+    if PROCESSES > 1:
+        torch.distributed.barrier()
+
+
+def from_first(*tensors):
+    """Every process gets what the first has."""
+    if PROCESSES > 1:
+        for tensor in tensors:
+            torch.distributed.broadcast(tensor, 0)
+
+
+def averaged(tensors):
+    """Each becomes its mean over the processes."""
+    if PROCESSES > 1:
+        flat = torch.cat([t.flatten() for t in tensors])
+        torch.distributed.all_reduce(flat)
+        for tensor, part in zip(tensors, (flat / PROCESSES).split([t.numel() for t in tensors])):
+            tensor.copy_(part.view_as(tensor))
 
 
 def log(*words):
-    print(f'[{time.time() - START:6.1f}]', *words, flush=True)
+    if RANK == 0:
+        print(f'[{time.time() - START:6.1f}]', *words, flush=True)
 
 
 def autocast():
@@ -26,13 +57,12 @@ def compiled(function):
 
 
 class Stage:
-    """Counts a stage's time: `fraction` runs from 0 to 1 and a dry run ends after a few steps."""
+    """Counts a stage's time: `fraction` runs from 0 to 1, by the first process's clock, and a dry run ends
+    after a few steps."""
 
     def __init__(self, name, seconds):
         self.name, self.seconds, self.start, self.steps, self.saved = name, seconds, time.time(), 0, 0
-
-    def fraction(self):
-        return (time.time() - self.start) / self.seconds
+        self.fraction = 0.
 
     def saves(self, every=90):
         """Is it time to leave on disk what there is so far?"""
@@ -41,11 +71,18 @@ class Stage:
         return due
 
     def running(self):
-        return self.steps < 2 if SMALL else self.fraction() < 1
+        self.fraction = (time.time() - self.start) / self.seconds
+        if PROCESSES > 1:
+            shared = torch.tensor(self.fraction, device=DEVICE)
+            from_first(shared)
+            self.fraction = shared.item()
+        return self.steps < 2 if SMALL else self.fraction < 1
 
 
 def save_tensors(path, tensors, note=''):
-    """safetensors, bf16."""
+    """safetensors, bf16; by the first process."""
+    if RANK > 0:
+        return
     header, blobs, offset = {'__metadata__': {'note': note}}, [], 0
     for name, value in tensors.items():
         value = value.detach().cpu().to(torch.bfloat16).contiguous()
@@ -77,7 +114,9 @@ def load_tensors(path):
 
 
 def save_png(path, image):
-    """image [3, H, W] in [0, 1]."""
+    """image [3, H, W] in [0, 1]; by the first process."""
+    if RANK > 0:
+        return
     pixels = (image.float().clamp(0, 1) * 255).byte().permute(1, 2, 0).contiguous().cpu()
     height, width, _ = pixels.shape
     rows = torch.cat([torch.zeros(height, 1, dtype=torch.uint8), pixels.view(height, width * 3)], 1)
@@ -155,9 +194,11 @@ def orthogonalised(x):
 
 
 class Optimiser:
-    """Muon for `matrices`, AdamW for the rest, gradient clipping, an average of the weights."""
+    """Muon for `matrices`, AdamW for the rest, gradient clipping, an average of the weights. Processes start
+    from the same weights and share their gradients: each adds its own batch."""
 
     def __init__(self, module, matrices, adam_share, average=.998, clip=1.):
+        from_first(*(p.data for p in module.parameters()))
         chosen = {id(p) for p in matrices}
         self.module, self.adam_share, self.clip = module, adam_share, clip
         self.muon = Muon(matrices)
@@ -171,6 +212,7 @@ class Optimiser:
         for p in self.module.parameters():
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
+        averaged([p.grad for p in self.module.parameters()])
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
         for group in self.adam.param_groups:
             group['lr'] = rate * self.adam_share

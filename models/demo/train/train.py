@@ -2,6 +2,7 @@
 """Makes the demo model from nothing. See README.md beside this file.
 
     python3 train.py WORK [stage=seconds …]        all stages, or the named ones, e.g. teacher=600
+    torchrun --nproc-per-node=3 train.py …         on three GPUs, each with a batch and clips of its own
 """
 import copy
 import math
@@ -14,8 +15,8 @@ import threading
 import torch
 
 from autoencoder import Autoencoder
-from common import (DEVICE, SMALL, Average, Muon, Optimiser, Stage, autocast, compiled, load_tensors,
-                    log, save_tensors, sheet)
+from common import (DEVICE, PROCESSES, RANK, SMALL, Average, Optimiser, Stage, autocast, compiled,
+                    load_tensors, log, meet, save_tensors, sheet)
 from data import CHANNELS, Latents, Tokenizer, random_clips, train_tokenizer
 from lightforcing import growth
 from model import SIGMAS, Block, TextEncoder, Transformer, pushed, rotate
@@ -64,7 +65,7 @@ def clip_source(batch, frames):
             switching = (torch.rand(batch, 1) < .4) & (clips.switch[:, None] < 96)
             ready.put((clips, torch.where(switching, near, start) + torch.arange(float(frames))))
 
-    for seed in (99, 100):
+    for seed in (99 + 2 * RANK, 100 + 2 * RANK):
         threading.Thread(target=work, args=(seed,), daemon=True).start()
 
     def take():
@@ -86,7 +87,7 @@ def stage_autoencoder(folder, seconds):
     take, draw, images = clip_source(batch, frames), compiled(render), make_backgrounds(DEVICE)
     stage = Stage('autoencoder', seconds)
     while stage.running():
-        f = stage.fraction()
+        f = stage.fraction
         with torch.no_grad():
             clips, time = take()
             x, _ = clips.frames(time, images, draw)
@@ -127,7 +128,7 @@ def stage_decoder(folder, seconds):
     jumps[3::4] = 3
     stage = Stage('decoder', seconds)
     while stage.running():
-        f = stage.fraction()
+        f = stage.fraction
         with torch.no_grad():
             clips, time = take()
             x, _ = clips.frames(time, images, draw)
@@ -233,8 +234,8 @@ def as_generated(model, z, text, group, shares):
         return x - sigma * model.video.teach(z[:, :9], x, t, text, group, shares).float()
 
 
-def flow_loss(model, data, first, last, sparse, plain=False):
-    """Mean squared error of the velocity, on four chunks under teacher forcing. Now and then what the chunks see
+def flow_loss(model, data, first, last, sparse, own_past=False, plain=False):
+    """Mean squared error of the velocity, on four chunks under teacher forcing. With `own_past` what the chunks see
     before them is the model's own work, as it will be in a stream; what they should be stays the truth."""
     z, ids, group, rolled, mask, counts = data.windows(BATCH, first, last)
     u = torch.rand(BATCH, 4, device=DEVICE)
@@ -249,7 +250,7 @@ def flow_loss(model, data, first, last, sparse, plain=False):
     with autocast():
         context = model.text(ids.flatten(0, 1)).view(BATCH, 2, ids.shape[-1], -1)
         text, past = model.video.text(context), z
-    if not plain and torch.rand(1).item() < OWN_PAST:
+    if own_past:
         past = as_generated(model, z, [(k.detach(), v.detach()) for k, v in text], group, shares)
     drift = (torch.rand(BATCH, 1, 1, 1, 1, device=DEVICE) - .4).clamp(0, 1) * .25
     shift = torch.randn(BATCH, 1, CHANNELS, 1, 1, device=DEVICE) * drift * .5
@@ -271,11 +272,12 @@ def flow_loss(model, data, first, last, sparse, plain=False):
 def held_out(model, data):
     """Mean squared error on clips that were never trained on: of all, and of the objects."""
     n = len(data.z)
-    parts = [flow_loss(model, data, n - HELD_OUT, n, False, True) for _ in range(2 if SMALL else 8)]
+    parts = [flow_loss(model, data, n - HELD_OUT, n, False, plain=True) for _ in range(2 if SMALL else 8)]
     return 'all %.4f, objects %.4f' % tuple(torch.stack(parts).mean(0).tolist())
 
 
-def stage_teacher(folder, seconds, data, tokenizer):
+def stage_teacher(folder, seconds, data, tokenizer, sparse_share=.5):
+    """From what WORK holds, or from nothing: then sparse attention and the model's own past come at half-time."""
     model = Generator(tokenizer.size).to(DEVICE)
     resumed = folder.has('teacher.safetensors')
     if resumed:
@@ -286,9 +288,11 @@ def stage_teacher(folder, seconds, data, tokenizer):
     optimiser, rate = Optimiser(model, matrices, adam_share=.72), 1.4e-3 if resumed else 2e-3
     stage, losses = Stage('teacher', seconds), []
     while stage.running():
-        f = stage.fraction()
-        sparse = torch.rand(1).item() < (.5 if resumed or f > .5 else 0)
-        loss = flow_loss(model, data, 0, len(data.z) - HELD_OUT, sparse)
+        f = stage.fraction
+        grown = resumed or f > .5
+        sparse = grown and torch.rand(1).item() < sparse_share
+        own_past = grown and torch.rand(1).item() < OWN_PAST
+        loss = flow_loss(model, data, 0, len(data.z) - HELD_OUT, sparse, own_past)
         fall = 1 if f < .4 else max(.02, 1 - (f - .4) / .6)
         optimiser.step(loss, rate * min(1, (stage.steps + 1) / 80) * fall)
         losses.append(loss.detach())
@@ -385,7 +389,7 @@ def stage_student(folder, seconds, data, tokenizer):
     average, stage, prompts = Average(student, .99), Stage('student', seconds), Prompts(model, data)
     sigmas, half, chunk, length, steps, losses = torch.tensor(SIGMAS, device=DEVICE), STREAMS // 2, 0, 0, 0, []
     while stage.running() or chunk < length and SMALL:
-        f = min(1, stage.fraction())
+        f = min(1, stage.fraction)
         if chunk >= length:
             chunk, length = 0, LENGTHS[int(torch.randint(len(LENGTHS), (1,)))] if not SMALL else 3
             prompts.start()
@@ -476,27 +480,35 @@ def stage_pictures(folder, _, autoencoder, tokenizer):
 def main(path, *stages):
     defaults = {'autoencoder': 420, 'decoder': 120, 'teacher': 1800, 'pictures': 0}
     chosen = {name: float(seconds) for name, seconds in (s.split('=') for s in stages)} or defaults
-    torch.manual_seed(11)
+    if PROCESSES > 1 and 'student' in chosen:
+        sys.exit('the stage "student" runs on one GPU: start it without torchrun')
+    torch.manual_seed(11 + RANK)
     if not SMALL:
         torch._dynamo.config.cache_size_limit = 64
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     folder = Folder(path)
-    if not folder.has('spiece.model'):
+    if not folder.has('spiece.model') and RANK == 0:
         train_tokenizer(folder('spiece.model'))
+    meet()
     tokenizer = Tokenizer(folder('spiece.model'))
     if 'autoencoder' in chosen:
         stage_autoencoder(folder, chosen['autoencoder'])
     if 'decoder' in chosen:
         stage_decoder(folder, chosen['decoder'])
+    meet()
     autoencoder = load_autoencoder(folder)
-    if 'teacher' in chosen or 'student' in chosen:
+    if {'dense', 'teacher', 'student'} & set(chosen):
         data = Latents(autoencoder, tokenizer, CLIPS, seed=random.randrange(10 ** 6))
         log('clips', tuple(data.z.shape), 'deviation %.3f' % data.z[:256].float().std().item())
+    if 'dense' in chosen:
+        stage_teacher(folder, chosen['dense'], data, tokenizer, sparse_share=0)
+        meet()
     if 'teacher' in chosen:
         stage_teacher(folder, chosen['teacher'], data, tokenizer)
+        meet()
     if 'student' in chosen:
         stage_student(folder, chosen['student'], data, tokenizer)
-    if 'pictures' in chosen:
+    if 'pictures' in chosen and RANK == 0:
         stage_pictures(folder, chosen['pictures'], autoencoder, tokenizer)
 
 
