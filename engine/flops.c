@@ -43,7 +43,7 @@ static void count_select(LfBackend *be, LfTensor table, LfTensor q_pool, const L
 }
 
 static void count_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
-                                  int heads, float last_logit)
+                                  LfTensor v_peak, int heads, float last_logit)
 {
     count(be, 2 * elements(q) * (double) k.shape[0]);
 }

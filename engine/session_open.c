@@ -213,6 +213,7 @@ static gboolean modulate(LfSession *s, GError **error)
     for (int i = 0; i <= s->n_steps; i++)
         lf_transformer_modulate(s->model->transformer, s->be, &s->scratch, &s->modulations[i],
                                 s->steps[i].timestep);
+    lf_transformer_bound_values(s->model->transformer, s->be, s->modulations, s->n_steps + 1);
     return s->be->sync(s->be, error);
 }
 

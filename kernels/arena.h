@@ -39,7 +39,7 @@ LfTensor lf_arena_take(LfArena *arena, LfType type, const int64_t *shape);
 
 /* An activation [rows, width] of a type that a linear may want (lf_weight_input). F8_E4M3 has
  * `scales` F32 [2, rows]: for each row the factor that its numbers are to be multiplied by, and the
- * row's Euclidean norm, factor included. */
+ * row's Euclidean norm, factor included, before or after rounding. */
 LfTensor lf_arena_rows(LfArena *arena, LfType type, int64_t rows, int64_t width);
 
 /* Gives back everything that was taken since `mark` = arena->used was read. */

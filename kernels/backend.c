@@ -136,7 +136,7 @@ static void plan_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWind
 }
 
 static void plan_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
-                                 int heads, float last_logit)
+                                 LfTensor v_peak, int heads, float last_logit)
 {
 }
 
@@ -192,6 +192,7 @@ static const LfOps plan_ops = {
     .select_blocks = plan_select_blocks,
     .attention = plan_attention,
     .cross_attention = plan_cross_attention,
+    .peak = plan_two,
     .text_attention = plan_text_attention,
     .position_bias = plan_position_bias,
     .embedding = plan_embedding,

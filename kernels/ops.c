@@ -124,6 +124,11 @@ LfType lf_weight_input(const LfWeight *weight)
     return weight->input;
 }
 
+float lf_weight_norm(const LfWeight *weight)
+{
+    return weight->norm;
+}
+
 /* ---- linear ---- */
 
 void lf_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
@@ -242,6 +247,13 @@ void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWi
     be->ops->select_blocks(be, table, q_pool, window, selection);
 }
 
+/* Attention's output: rows in F8_E4M3 need to know how large they can get. */
+static bool attended(LfBackend *be, LfTensor out, int64_t rows, int64_t width, LfTensor v_peak)
+{
+    return rows_hold(be, out, rows, width) && SHAPE_OR_NONE(v_peak, F32, 1) &&
+           (out.type != LF_F8_E4M3 || lf_given(v_peak));
+}
+
 void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
                   int query_block)
 {
@@ -249,7 +261,8 @@ void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *windo
     int64_t heads = window->k.shape[1], tokens = window->k.shape[2], head = window->k.shape[3];
     int64_t chunk = window->chunk;
     REQUIRE(A_SHAPE(q, heads, chunk * tokens, head), q, window->k);
-    REQUIRE(A_SHAPE(out, chunk * tokens, heads * head), out, q);
+    REQUIRE(attended(be, out, chunk * tokens, heads * head, window->v_peak), out, q,
+            window->v_peak);
     REQUIRE(!lf_given(table) || (query_block >= 1 && window->key_block >= 1), table);
     REQUIRE(SHAPE_OR_NONE(table, I32, heads, chunk * blocks(tokens, query_block), table.shape[2]),
             table, q);
@@ -258,13 +271,20 @@ void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *windo
 
 /* ---- text ---- */
 
-void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v, int heads,
-                        float last_logit)
+void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
+                        LfTensor v_peak, int heads, float last_logit)
 {
-    REQUIRE(A_SHAPE(q, q.shape[0], q.shape[1]) && SAME(out, q), out, q);
+    REQUIRE(A_SHAPE(q, q.shape[0], q.shape[1]), q);
+    REQUIRE(attended(be, out, q.shape[0], q.shape[1], v_peak), out, q, v_peak);
     REQUIRE(A_SHAPE(k, k.shape[0], q.shape[1]) && SAME(v, k), k, v, q);
     REQUIRE(heads >= 1 && q.shape[1] % heads == 0, q);
-    be->ops->cross_attention(be, out, q, k, v, heads, last_logit);
+    be->ops->cross_attention(be, out, q, k, v, v_peak, heads, last_logit);
+}
+
+void lf_peak(LfBackend *be, LfTensor out, LfTensor x)
+{
+    REQUIRE(SHAPE(out, F32, 1) && x.type == be->activation, out, x);
+    be->ops->peak(be, out, x);
 }
 
 void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,

@@ -46,6 +46,8 @@ int64_t lf_weight_out(const LfWeight *weight);        /* rows: out channels */
 int64_t lf_weight_in(const LfWeight *weight);         /* columns: in channels */
 size_t lf_weight_memory(const LfWeight *weight);      /* bytes it holds itself (0 when in place) */
 LfType lf_weight_input(const LfWeight *weight); /* of a linear: the type that x has to be of */
+float lf_weight_norm(const LfWeight *weight); /* of a linear that reads F8_E4M3: no row's Euclidean
+                                                 norm is larger; known after a sync */
 
 /* ---- linear: out = x·Wᵀ -------------------------------------------------------------------- */
 
@@ -92,6 +94,7 @@ typedef struct {
     LfTensor k, v;   /* A [S, H, T, d]; keys are normed and rotated */
     LfTensor k_pool; /* F32 [S, H, nk, d]: means of the keys of each block */
     LfTensor slots;  /* I32 [frames]: the slot of each frame of the window, oldest first */
+    LfTensor v_peak; /* F32 [1] or LF_NONE: no value of v is larger, whatever its sign */
     int chunk;       /* c: how many of `slots`, at the end, are the tail */
     int key_block;   /* Bk */
 } LfWindow;
@@ -127,19 +130,23 @@ typedef struct {
 void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
                       const LfSelection *selection);
 
-/* out A [N, D] = softmax(q A [H, N, d]·kᵀ/√d)·v over the key blocks in `table` (as lf_select_blocks
+/* out R [N, D] = softmax(q A [H, N, d]·kᵀ/√d)·v over the key blocks in `table` (as lf_select_blocks
  * writes it; the query block of row n is that of its frame), or over the whole window for LF_NONE.
- * Exact softmax, sums in F32. Bound: 4·N·keys·D FLOP. */
+ * Exact softmax, sums in F32. As F8_E4M3, all rows have the same scale: the outputs are means of
+ * v, so window->v_peak, which is wanted then, bounds them. Bound: 4·N·keys·D FLOP. */
 void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
                   int query_block);
 
 /* ---- text --------------------------------------------------------------------------------- */
 
-/* out A [N, D] = softmax(q·kᵀ/√d + bias)·v with q A [N, D], k, v A [L, D], `heads` heads; bias is
+/* out R [N, D] = softmax(q·kᵀ/√d + bias)·v with q A [N, D], k, v A [L, D], `heads` heads; bias is
  * `last_logit` on the last key and 0 on the others: a last row that stands for m equal rows has
- * last_logit = ln m. */
-void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v, int heads,
-                        float last_logit);
+ * last_logit = ln m. v_peak F32 [1] or LF_NONE: as in LfWindow. */
+void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
+                        LfTensor v_peak, int heads, float last_logit);
+
+/* out F32 [1] = the largest |x|, x A of any shape. Bound: bytes. */
+void lf_peak(LfBackend *be, LfTensor out, LfTensor x);
 
 /* out A [L, E] = softmax(q·kᵀ + bias F32 [heads, L, L])·v, q, k, v A [L, E]; not scaled (umT5). */
 void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
@@ -219,6 +226,7 @@ struct LfOps {
     __typeof__(lf_select_blocks) *select_blocks;
     __typeof__(lf_attention) *attention;
     __typeof__(lf_cross_attention) *cross_attention;
+    __typeof__(lf_peak) *peak;
     __typeof__(lf_text_attention) *text_attention;
     __typeof__(lf_position_bias) *position_bias;
     __typeof__(lf_embedding) *embedding;

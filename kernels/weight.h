@@ -12,6 +12,7 @@ struct LfWeight {
     int64_t out, in; /* rows and columns; of a convolution, channels */
     size_t memory;   /* bytes that it owns */
     LfType input;    /* of a linear: what x has to be */
+    float norm;      /* of an E4M3 linear: no row's Euclidean norm, factor included, is larger */
 };
 
 /* Both kinds of linear. */

@@ -15,6 +15,7 @@ LfTextState lf_text_state(const LfTransformer *t, LfArena *arena)
     return (LfTextState){
         .k = lf_arena_tensor(arena, t->be->activation, c->layers, c->text_len, c->dim),
         .v = lf_arena_tensor(arena, t->be->activation, c->layers, c->text_len, c->dim),
+        .v_peaks = lf_value_peaks(t, arena),
     };
 }
 
@@ -52,6 +53,8 @@ void lf_transformer_text(const LfTransformer *t, LfBackend *be, LfArena *scratch
         lf_linear(be, k, text, l->cross.k, l->cross.k_bias, LF_ACT_NONE);
         lf_rms_norm(be, k, k, l->cross.norm_k, EPSILON);
         lf_linear(be, v, text, l->cross.v, l->cross.v_bias, LF_ACT_NONE);
+        if (lf_given(state->v_peaks))
+            lf_peak(be, lf_tensor_slice(state->v_peaks, i, 1), v);
     }
     state->rows = rows;
     state->last_logit = padding > 0 ? logf((float) padding) : 0;
@@ -65,6 +68,7 @@ LfModulation lf_modulation(const LfTransformer *t, LfArena *arena)
     return (LfModulation){
         .blocks = lf_arena_tensor(arena, LF_F32, t->config.layers, 6, t->config.dim),
         .head = lf_arena_tensor(arena, LF_F32, 2, t->config.dim),
+        .v_peaks = lf_value_peaks(t, arena),
     };
 }
 
@@ -118,6 +122,7 @@ typedef struct {
     const LfTransformer *t;
     LfBackend *be;
     LfArena *scratch;
+    const LfModulation *modulation;
     const LfTextState *text;
     LfKvCache *cache;
     const LfAttend *attend;
@@ -134,6 +139,12 @@ static LfTensor rows(const Forward *f, int64_t width)
 static LfTensor rows_for(const Forward *f, const LfWeight *reader)
 {
     return lf_arena_rows(f->scratch, lf_weight_input(reader), f->x.shape[0], lf_weight_in(reader));
+}
+
+/* Of layer `layer`; LF_NONE where there are none. */
+static LfTensor peak_of(LfTensor peaks, int layer)
+{
+    return lf_given(peaks) ? lf_tensor_slice(peaks, layer, 1) : LF_NONE;
 }
 
 /* Query, key and value of the chunk; the latter two go to the cache. */
@@ -171,6 +182,7 @@ static void self_attention(const Forward *f, int layer, LfTensor m, bool store)
     project(f, l, m, &window, q, pool);
     if (lf_given(table))
         lf_select_blocks(f->be, table, pool, &window, &attend->selection);
+    window.v_peak = peak_of(f->modulation->v_peaks, layer);
     if (!store) {
         LfTensor y = rows_for(f, l->self.o);
         lf_attention(f->be, y, q, &window, table, attend->query_block); /* [N, D] */
@@ -192,7 +204,8 @@ static void cross_attention(const Forward *f, int layer)
     lf_layer_norm(f->be, norm, f->x, l->cross.norm, l->cross.norm_bias, EPSILON);
     lf_linear(f->be, q, norm, l->cross.q, l->cross.q_bias, LF_ACT_NONE);
     lf_rms_norm(f->be, q, q, l->cross.norm_q, EPSILON);
-    lf_cross_attention(f->be, y, q, k, v, f->t->config.heads, f->text->last_logit);
+    lf_cross_attention(f->be, y, q, k, v, peak_of(f->text->v_peaks, layer), f->t->config.heads,
+                       f->text->last_logit);
     lf_linear_residual(f->be, f->x, y, l->cross.o, l->cross.o_bias, LF_NONE);
     lf_arena_release(f->scratch, mark);
 }
@@ -241,7 +254,7 @@ bool lf_transformer_forward(const LfTransformer *t, LfBackend *be, LfArena *scra
 {
     size_t mark = scratch->used;
     int tokens = lf_kv_cache_config(cache)->geometry.chunk_tokens;
-    Forward f = {t, be, scratch, text, cache, attend, LF_NONE};
+    Forward f = {t, be, scratch, modulation, text, cache, attend, LF_NONE};
     f.x = lf_arena_tensor(scratch, be->activation, tokens, t->config.dim);
     embed(&f, x);
     int layer = 0;

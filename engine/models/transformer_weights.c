@@ -42,9 +42,8 @@ static void bind_outer(const LfTransformerConfig *c, LfBinding bindings[N_OUTER]
     memcpy(bindings, table, sizeof table);
 }
 
-/* FP8 where a layer's norm, or the activation before it, writes what the product reads: the numbers
- * are made smaller on the way and cost nothing extra. Attention's outputs would have to be read
- * once more for the largest of each row, which costs more than a product of [D, D] gains. */
+/* In FP8 where that is the backend's precision: all products of a block but those that make the
+ * text's keys and values, once a prompt. */
 static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER])
 {
     int64_t d = c->dim, f = c->ffn;
@@ -56,7 +55,7 @@ static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER]
         VECTOR("self_attn.q.bias|self_attn.k.bias|self_attn.v.bias", self.qkv_bias, 3 * d),
         VECTOR("self_attn.norm_q.weight", self.norm_q, d),
         VECTOR("self_attn.norm_k.weight", self.norm_k, d),
-        LINEAR("self_attn.o", self.o, d, d),
+        LINEAR_LOW("self_attn.o", self.o, d, d),
         VECTOR("norm3.weight", cross.norm, d),
         VECTOR("norm3.bias", cross.norm_bias, d),
         LINEAR_LOW("cross_attn.q", cross.q, d, d),
@@ -64,7 +63,7 @@ static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER]
         LINEAR("cross_attn.v", cross.v, d, d),
         VECTOR("cross_attn.norm_q.weight", cross.norm_q, d),
         VECTOR("cross_attn.norm_k.weight", cross.norm_k, d),
-        LINEAR("cross_attn.o", cross.o, d, d),
+        LINEAR_LOW("cross_attn.o", cross.o, d, d),
         LINEAR_LOW("ffn.0", ffn.up, f, d),
         LINEAR_LOW("ffn.2", ffn.down, d, f),
     };

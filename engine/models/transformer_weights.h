@@ -40,4 +40,8 @@ struct LfTransformer {
     LfTransformerLayer *layers;
 };
 
+/* value_peaks.c: F32 [layers] for what bounds attention's outputs; LF_NONE where these are not in
+ * FP8. */
+LfTensor lf_value_peaks(const LfTransformer *t, LfArena *arena);
+
 #endif

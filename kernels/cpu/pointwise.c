@@ -63,6 +63,14 @@ static void gelu_gate(LfBackend *be, LfGeluGate *kernel, LfTensor gate, LfTensor
         kernel(lf_f32(gate) + i, lf_f32(up) + i, MIN(PIECE, n - i));
 }
 
+static void peak(LfBackend *be, LfTensor out, LfTensor x)
+{
+    float largest = 0.0f;
+    for (int64_t i = 0; i < lf_tensor_count(x); i++)
+        largest = fmaxf(largest, fabsf(lf_f32(x)[i]));
+    lf_f32(out)[0] = largest;
+}
+
 /* ---- patches ---- */
 
 /* Each row of pixels of x [c, C, h, w], and where it goes: the patches of its row in `out`, at the
@@ -182,6 +190,7 @@ void lf_cpu_pointwise_init(LfOps *ops, LfCpuLevel level)
 {
     ops->embedding = embedding;
     ops->position_bias = position_bias;
+    ops->peak = peak;
     ops->patchify = patchify;
     ops->unpatchify = unpatchify;
     ops->denoise = denoise;

@@ -69,7 +69,7 @@ static void text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, 
 
 #define TEXT(level)                                                                                \
     static void cross_attention_##level(LfBackend *be, LfTensor out, LfTensor q, LfTensor k,       \
-                                        LfTensor v, int heads, float last_logit)                   \
+                                        LfTensor v, LfTensor v_peak, int heads, float last_logit)  \
     {                                                                                              \
         cross_attention(be, out, q, k, v, heads, last_logit, &lf_attend_##level);                  \
     }                                                                                              \

@@ -138,10 +138,18 @@ __global__ void __launch_bounds__(32 * PLAIN_WARPS) plain_kernel(const Job job)
             float fade = __expf(s.largest - largest), weight = __expf(score - largest);
             s = {largest, s.total * fade + warp_sum(weight)};
             plain_add(a, sums, fade, weight, a.v + at, min(32, n - key));
+            __syncwarp(); /* the next loads of q reach, unused, into the sums behind it */
         }
     }
+    float factor = 1.0f / (a.out ? s.total : s.total * low_scale(a.peak));
+    int64_t to = query * a.out_row + head * d;
     for (int c = lane; c < d; c += 32)
-        a.out[query * a.out_row + head * d + c] = from_float<bf16>(sums[c] / s.total);
+        if (a.out)
+            a.out[to + c] = from_float<bf16>(sums[c] * factor);
+        else
+            a.low_out[to + c] = from_float<fp8>(sums[c] * factor);
+    if (!a.out && head == 0 && lane == 0)
+        write_low_scale(a.scales, query, a.n_queries, a.peak, a.heads * d);
 }
 
 /* ---- tensor cores: instructions ---------------------------------------------------------- */
@@ -449,10 +457,29 @@ __device__ inline void add_values(State<D, M> &state, const float (&s)[M][KEYS /
     end_of_copies();
 }
 
-/* The warp's rows to memory, by way of the place where its queries were. */
-template <int D, int M>
-__device__ inline void write_rows(const State<D, M> &state, bf16 *stage, const Job &job,
-                                  const Queries &queries, int head)
+/* Eight numbers of a row, as T, from where they were gathered. */
+template <int D, typename T> struct Gathered {
+    typedef Pack<T, 8> Piece;
+    static __device__ Piece *at(char *rows, int row, int piece)
+    {
+        return (Piece *) (rows + place<D>(row, piece) / (2 / sizeof(T)));
+    }
+};
+
+__device__ inline void put_pair(bf16 *to, float first, float second)
+{
+    *(unsigned *) to = pack(first, second);
+}
+
+__device__ inline void put_pair(fp8 *to, float first, float second)
+{
+    *(uint16_t *) to = (uint16_t) pack_low(first, second);
+}
+
+/* The warp's rows · by to `to`, by way of the place where its queries were. */
+template <typename T, int D, int M>
+__device__ inline void write_rows(const State<D, M> &state, bf16 *stage, T *to, float by,
+                                  const Job &job, const Queries &queries, int head)
 {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, d = job.a.head_dim;
     char *rows = (char *) stage;
@@ -464,22 +491,29 @@ __device__ inline void write_rows(const State<D, M> &state, bf16 *stage, const J
             float total = state.total[m][half];
             total += __shfl_xor_sync(0xffffffffu, total, 1);
             total += __shfl_xor_sync(0xffffffffu, total, 2);
-            float factor = 1.0f / total;
+            float factor = by / total;
 #pragma unroll
             for (int n = 0; n < D / 8; n++)
-                *(unsigned *) (rows + place<D>(m * 16 + half * 8 + lane / 4, n) + lane % 4 * 4) =
-                    pack(state.sums[m][n][2 * half] * factor,
-                         state.sums[m][n][2 * half + 1] * factor);
+                put_pair(
+                    Gathered<D, T>::at(rows, m * 16 + half * 8 + lane / 4, n)->at + lane % 4 * 2,
+                    state.sums[m][n][2 * half] * factor, state.sums[m][n][2 * half + 1] * factor);
         }
     __syncwarp();
     constexpr int pieces = D / 8, at_once = 32 / pieces;
     int piece = lane % pieces, first = warp * M * 16;
-    bf16 *out = job.a.out + (int64_t) (queries.first + first) * job.a.out_row + head * d;
+    to += (int64_t) (queries.first + first) * job.a.out_row + head * d;
 #pragma unroll 4
     for (int row = lane / pieces; row < M * 16; row += at_once)
         if (first + row < queries.n && piece * 8 < d)
-            *(uint4 *) (out + row * job.a.out_row + piece * 8) =
-                *(const uint4 *) (rows + place<D>(row, piece));
+            *(Pack<T, 8> *) (to + row * job.a.out_row + piece * 8) =
+                *Gathered<D, T>::at(rows, row, piece);
+}
+
+/* The scales of all rows of the thread block's, by one of the heads. */
+__device__ inline void write_scales(const LfCudaAttention &a, const Queries &queries)
+{
+    for (int row = threadIdx.x; row < queries.n; row += 32 * WARPS)
+        write_low_scale(a.scales, queries.first + row, a.n_queries, a.peak, a.heads * a.head_dim);
 }
 
 template <int D, int M> __device__ inline void clear(State<D, M> &state)
@@ -683,7 +717,13 @@ __global__ void __launch_bounds__(32 * WARPS, M == 1 ? 3 : 2)
     }
     for (int i = 0; i < n_parts - 1; i++)
         join<D, M>(state, parts, index + i, a.scale * LOG2_E);
-    write_rows<D, M>(state, q, job, queries, head);
+    if (a.out) {
+        write_rows(state, q, a.out, 1.0f, job, queries, head);
+    } else {
+        write_rows(state, q, a.low_out, 1.0f / low_scale(a.peak), job, queries, head);
+        if (head == 0)
+            write_scales(a, queries);
+    }
 }
 
 /* ---- launching --------------------------------------------------------------------------- */
@@ -793,8 +833,9 @@ bool suits_mma(const LfCuda *cuda, const LfCudaAttention *a)
     int64_t strides = a->q_row | a->q_head | a->k_row | a->k_head | a->k_frame | a->out_row;
     return cuda->level >= LF_CUDA_SM80 && a->head_dim % 8 == 0 && a->head_dim <= 128 &&
            strides % 8 == 0 && is_aligned(a->q) && is_aligned(a->k) && is_aligned(a->v) &&
-           is_aligned(a->out) && (!a->table || a->key_block % GROUP == 0) &&
-           a->k_frame * a->n_slots / 8 <= UINT32_MAX && (int64_t) LISTED * a->frame_keys < 1 << 30;
+           is_aligned(a->out) && is_aligned(a->low_out) &&
+           (!a->table || a->key_block % GROUP == 0) && a->k_frame * a->n_slots / 8 <= UINT32_MAX &&
+           (int64_t) LISTED * a->frame_keys < 1 << 30;
 }
 
 /* 128 queries a thread block read shared memory half as often, but two such have to fit on a
@@ -824,6 +865,19 @@ void launch(LfCuda *cuda, const LfCudaAttention *a)
 
 /* ---- the operations ---------------------------------------------------------------------- */
 
+/* Where results go, and in which type. */
+void set_out(LfCudaAttention *a, LfTensor out, LfTensor v_peak)
+{
+    a->out_row = out.shape[1];
+    if (out.type == LF_F8_E4M3) {
+        a->low_out = (fp8 *) out.data;
+        a->scales = out.scales;
+        a->peak = lf_f32(v_peak);
+    } else {
+        a->out = (bf16 *) out.data;
+    }
+}
+
 void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
                int query_block)
 {
@@ -833,7 +887,7 @@ void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, 
     a.q = (const bf16 *) q.data;
     a.k = (const bf16 *) window->k.data;
     a.v = (const bf16 *) window->v.data;
-    a.out = (bf16 *) out.data;
+    set_out(&a, out, window->v_peak);
     a.heads = (int) cache[1];
     a.head_dim = (int) cache[3];
     a.n_queries = (int) q.shape[1];
@@ -844,7 +898,6 @@ void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, 
     a.q_head = q.shape[1] * cache[3];
     a.k_head = cache[2] * cache[3];
     a.k_frame = cache[1] * a.k_head;
-    a.out_row = out.shape[1];
     a.slots = lf_i32(window->slots);
     if (lf_given(table)) {
         a.table = lf_i32(table);
@@ -857,8 +910,8 @@ void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, 
     lf_cuda_launched(cuda, "attention");
 }
 
-void cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v, int heads,
-                     float last_logit)
+void cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
+                     LfTensor v_peak, int heads, float last_logit)
 {
     LfCuda *cuda = lf_cuda(be);
     int64_t width = q.shape[1];
@@ -866,13 +919,13 @@ void cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTens
     a.q = (const bf16 *) q.data;
     a.k = (const bf16 *) k.data;
     a.v = (const bf16 *) v.data;
-    a.out = (bf16 *) out.data;
+    set_out(&a, out, v_peak);
     a.heads = heads;
     a.head_dim = (int) width / heads;
     a.n_queries = a.frame_queries = (int) q.shape[0];
     a.n_frames = a.n_slots = 1;
     a.frame_keys = (int) k.shape[0];
-    a.q_row = a.k_row = a.out_row = width;
+    a.q_row = a.k_row = width;
     a.q_head = a.k_head = a.head_dim;
     a.scale = 1.0f / sqrtf((float) a.head_dim);
     a.last_logit = last_logit;

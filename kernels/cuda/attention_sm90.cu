@@ -72,8 +72,11 @@ struct Control {
 constexpr uint32_t HAS_LAST = 1u << 31; /* the very last key is in this step */
 
 struct Plan {
-    bf16 *out;
-    int64_t out_row;
+    bf16 *out;    /* or NULL: */
+    fp8 *low_out; /* E4M3, with the scale of `peak` */
+    float *scales;
+    const float *peak;
+    int64_t out_row, n_rows;
     float *partial;       /* [part, ROWS, d]: sums of values, not yet divided */
     float2 *partial_norm; /* [part, ROWS]: reference·scale, sum of weights */
     const int32_t *slots, *table;
@@ -356,7 +359,6 @@ template <int n> __device__ __forceinline__ void pin(float (&x)[n])
     }
 
 PRODUCT_OF_SHARED(64, 32, "%32", "%33", "%34")
-PRODUCT_OF_SHARED(128, 64, "%64", "%65", "%66")
 PRODUCT_OF_SHARED(160, 80, "%80", "%81", "%82")
 PRODUCT_OF_SHARED(176, 88, "%88", "%89", "%90")
 PRODUCT_OF_SHARED(192, 96, "%96", "%97", "%98")
@@ -540,28 +542,55 @@ __device__ inline int thread_row(int group)
     return group * 64 + threadIdx.x % WARPGROUP / 32 * 16 + threadIdx.x % 32 / 4;
 }
 
-template <class S>
-__device__ __forceinline__ void write_rows(const Plan &plan, const float (&sums)[S::HEAD_DIM / 2],
-                                           const Norm &norm, const Rows &rows, int group)
+/* Eight numbers that four lanes hold in twos, as pairs of T, to where they belong. */
+__device__ __forceinline__ void put_eight(bf16 *to, const float (&x)[8], bool there)
+{
+    uint32_t pairs[4] = {pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7])};
+    gather_columns(pairs);
+    if (there)
+        *(uint4 *) to = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+}
+
+__device__ __forceinline__ void put_eight(fp8 *to, const float (&x)[8], bool there)
+{
+    uint32_t pairs[4] = {pack_low(x[0], x[1]), pack_low(x[2], x[3]), pack_low(x[4], x[5]),
+                         pack_low(x[6], x[7])};
+    gather_columns(pairs);
+    if (there)
+        *(uint2 *) to = make_uint2(pairs[0] | pairs[1] << 16, pairs[2] | pairs[3] << 16);
+}
+
+/* The rows, times `by`, to those of `out`. */
+template <class S, typename T>
+__device__ __forceinline__ void write_rows(T *out, float by, const Plan &plan,
+                                           const float (&sums)[S::HEAD_DIM / 2], const Norm &norm,
+                                           const Rows &rows, int group)
 {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         int row = thread_row(group) + 8 * half;
-        float share = 1 / norm.sum[half];
-        bf16 *to = plan.out + (rows.first + row) * plan.out_row + rows.head * S::HEAD_DIM +
-                   threadIdx.x % 4 * 8;
+        float share = by / norm.sum[half];
+        T *to =
+            out + (rows.first + row) * plan.out_row + rows.head * S::HEAD_DIM + threadIdx.x % 4 * 8;
 #pragma unroll
         for (int i = 0; i < S::HEAD_DIM / 32; i++) {
-            uint32_t x[4];
+            float x[8];
 #pragma unroll
-            for (int j = 0; j < 4; j++)
-                x[j] = pack(sums[16 * i + 4 * j + 2 * half] * share,
-                            sums[16 * i + 4 * j + 2 * half + 1] * share);
-            gather_columns(x);
-            if (row < rows.n)
-                *(uint4 *) (to + 32 * i) = make_uint4(x[0], x[1], x[2], x[3]);
+            for (int j = 0; j < 8; j++)
+                x[j] = sums[16 * i + j / 2 * 4 + 2 * half + j % 2] * share;
+            put_eight(to + 32 * i, x, row < rows.n);
         }
     }
+}
+
+template <class S>
+__device__ __forceinline__ void write_result(const Plan &plan, const float (&sums)[S::HEAD_DIM / 2],
+                                             const Norm &norm, const Rows &rows, int group)
+{
+    if (plan.out)
+        write_rows<S>(plan.out, 1.0f, plan, sums, norm, rows, group);
+    else
+        write_rows<S>(plan.low_out, 1.0f / low_scale(plan.peak), plan, sums, norm, rows, group);
 }
 
 template <class S>
@@ -693,6 +722,19 @@ __device__ void copy_keys(const Plan &plan, const CUtensorMap *k_map, const CUte
     }
 }
 
+/* A warp that writes the scales of rows in E4M3, which are known from the start; once for all
+ * heads. */
+__device__ inline void write_scales(const Plan &plan)
+{
+    Work work(plan);
+    for (Item item; work.next(&item);) {
+        Rows rows = tile_rows(plan, item.tile);
+        for (int row = threadIdx.x % 32; rows.head == 0 && row < rows.n; row += 32)
+            write_low_scale(plan.scales, rows.first + row, plan.n_rows, plan.peak,
+                            (int) plan.out_row);
+    }
+}
+
 template <class S>
 __device__ void produce(const Plan &plan, const CUtensorMap *q_map, const CUtensorMap *k_map,
                         const CUtensorMap *v_map, uint32_t base)
@@ -705,6 +747,8 @@ __device__ void produce(const Plan &plan, const CUtensorMap *q_map, const CUtens
         look_up(plan, barriers);
     else if (warp == 2 && lane == 0)
         copy_queries(plan, q_map, barriers);
+    else if (warp == 3 && !plan.out)
+        write_scales(plan);
 }
 
 /* ---- the consumers ---- */
@@ -763,11 +807,13 @@ __device__ __forceinline__ bool take_scores(Consumer<S> &c, float (&shrink)[2], 
     constexpr uint32_t ALL_VALID = S::KEYS == 192   ? 0x404040
                                    : S::KEYS == 176 ? 0x304040
                                    : S::KEYS == 160 ? 0x204040
-                                   : S::KEYS == 128 ? 0x4040
                                                     : 0x40;
     uint32_t stage = stage_of<S>(c.count++);
     pin(c.scores);
-    uint32_t valid = uniform(load_word(c.barriers.valid(stage)));
+    uint32_t valid = 0;
+    if (threadIdx.x % 32 == 0) /* who gives the stage back has read it */
+        valid = load_word(c.barriers.valid(stage));
+    valid = uniform(valid);
     release(c.barriers.key_empty(stage));
     if (last)
         release(c.barriers.query_empty(c.group));
@@ -877,7 +923,7 @@ template <class S> __device__ void consume(const Plan &plan, uint32_t base, int 
         pin(c.sums);
         release(c.barriers.value_empty(stage_of<S>(c.count - 1)));
         if (item.part < 0)
-            write_rows<S>(plan, c.sums, c.norm, rows, group);
+            write_result<S>(plan, c.sums, c.norm, rows, group);
         else
             write_part<S>(plan, c.sums, c.norm, item.part, group);
     }
@@ -931,6 +977,16 @@ __global__ void __launch_bounds__(S::THREADS, S::RESIDENT)
 
 /* ---- pieces together ---- */
 
+/* A lane's columns of a row, times `by`. */
+template <typename T, int COLUMNS>
+__device__ inline void put_columns(T *row, const float (&sums)[COLUMNS], float by)
+{
+    Pack<T, COLUMNS> out;
+    for (int j = 0; j < COLUMNS; j++)
+        out.at[j] = from_float<T>(sums[j] * by);
+    ((Pack<T, COLUMNS> *) row)[threadIdx.x % 32] = out;
+}
+
 /* A warp a row of the split tiles: the parts' sums, each shrunk to the largest score of all. */
 template <class S> __global__ void join_parts(const __grid_constant__ Plan plan)
 {
@@ -962,11 +1018,11 @@ template <class S> __global__ void join_parts(const __grid_constant__ Plan plan)
             sums[j] += x.at[j] * weight;
         total += norm.y * weight;
     }
-    Pack<bf16, COLUMNS> out;
-    for (int j = 0; j < COLUMNS; j++)
-        out.at[j] = from_float<bf16>(sums[j] / total);
-    ((Pack<bf16, COLUMNS> *) (plan.out + (rows.first + row) * plan.out_row +
-                              rows.head * S::HEAD_DIM))[lane] = out;
+    int64_t to = (rows.first + row) * plan.out_row + rows.head * S::HEAD_DIM;
+    if (plan.out)
+        put_columns(plan.out + to, sums, 1.0f / total);
+    else
+        put_columns(plan.low_out + to, sums, 1.0f / (total * low_scale(plan.peak)));
 }
 
 /* ---- launching ---- */
@@ -1019,7 +1075,11 @@ template <class S> Plan make_plan(LfCuda *cuda, const LfCudaAttention *a, int *n
     const float log2_e = 1.4426950408889634f;
     Plan plan = {};
     plan.out = a->out;
+    plan.low_out = a->low_out;
+    plan.scales = a->scales;
+    plan.peak = a->peak;
     plan.out_row = a->out_row;
+    plan.n_rows = a->n_queries;
     plan.slots = a->slots;
     plan.table = a->table;
     plan.frame_queries = S::SPARSE ? a->frame_queries : a->n_queries;
@@ -1064,8 +1124,8 @@ bool aligned(const LfCudaAttention *a)
     int64_t strides = a->q_row | a->q_head | a->k_row | a->k_head | a->out_row;
     if (a->n_frames > 1 || a->slots)
         strides |= a->k_frame;
-    uintptr_t pointers =
-        (uintptr_t) a->q | (uintptr_t) a->k | (uintptr_t) a->v | (uintptr_t) a->out;
+    uintptr_t pointers = (uintptr_t) a->q | (uintptr_t) a->k | (uintptr_t) a->v |
+                         (uintptr_t) a->out | (uintptr_t) a->low_out;
     return strides % 8 == 0 && pointers % 16 == 0;
 }
 

@@ -61,6 +61,27 @@ __device__ inline float warp_max(float x)
     return x;
 }
 
+/* ---- E4M3 rows of an attention's output, which are means of values and have one scale ---- */
+
+__device__ inline float low_scale(const float *peak)
+{
+    return fmaxf(*peak * (1.0f / 448.0f), 1e-8f);
+}
+
+/* The scale and a bound of the norm of row `row` of n, whose `width` numbers are below the peak. */
+__device__ inline void write_low_scale(float *scales, int64_t row, int64_t n, const float *peak,
+                                       int width)
+{
+    scales[row] = low_scale(peak);
+    scales[n + row] = *peak * sqrtf((float) width);
+}
+
+/* Two numbers, the first in the lower byte. */
+__device__ inline uint32_t pack_low(float first, float second)
+{
+    return __nv_cvt_float2_to_fp8x2(make_float2(first, second), __NV_SATFINITE, __NV_E4M3);
+}
+
 /* ---- functions ---- */
 
 /* tanh form, as the models were trained with it. */

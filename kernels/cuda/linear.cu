@@ -256,7 +256,7 @@ static void fill_converted(LfCuda *cuda, LfCudaWeight *w, LfTensor source)
     }
     if (w->type == LF_F8_E4M3)
         lf_cuda_check(cuda,
-                      cudaMemcpyAsync(&w->norm, norm_slot(cuda), sizeof w->norm,
+                      cudaMemcpyAsync(&w->base.norm, norm_slot(cuda), sizeof w->base.norm,
                                       cudaMemcpyDeviceToHost, cuda->stream),
                       "weight_new");
 }
@@ -637,7 +637,7 @@ static void product(LfCuda *cuda, LfTensor out, LfTensor x, const LfWeight *weig
     p.x = x;
     p.weight = w->data;
     p.weight_scales = w->scales;
-    p.weight_norm = w->norm;
+    p.weight_norm = w->base.norm;
     p.n_out = w->base.out;
     p.n_in = w->base.in;
     p.bias = around->bias;

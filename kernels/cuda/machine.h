@@ -40,11 +40,12 @@ typedef struct {
     LfCudaLevel level;
     int n_multiprocessors;
     cudaStream_t stream;
-    cudaEvent_t idle; /* sync waits for it asleep, not awake */
-    cublasLtHandle_t blas;
+    cudaEvent_t idle;                /* sync waits for it asleep, not awake */
+    cublasLtHandle_t blas;           /* not its own */
     void *workspace;                 /* of one operation at a time, contents undefined */
     struct LfCudaProducts *products; /* linear.cu's plans of products, found once for each shape */
     struct LfCudaPixels *pixels;     /* pixels.cu's staging memory */
+    bool recording;
     GMutex lock;
     char failure[256]; /* guarded by lock: the first since the last sync; "": none */
     LfError kind;      /* of that failure */
@@ -98,7 +99,10 @@ void lf_cuda_pixels_close(LfCuda *cuda);
  * all. */
 typedef struct {
     const bf16 *q, *k, *v;
-    bf16 *out;
+    bf16 *out;     /* or NULL: */
+    fp8 *low_out;  /* E4M3, all rows with the scale of `peak` (device): what no |v| exceeds */
+    float *scales; /* [2, n_queries] of low_out: factors, norms */
+    const float *peak;
     int heads, head_dim;
     int n_queries, frame_queries;
     int n_frames, frame_keys, n_slots;

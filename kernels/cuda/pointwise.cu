@@ -78,6 +78,31 @@ void unpatchify(LfBackend *be, LfTensor out, LfTensor x)
     lf_cuda_launched(cuda, "unpatchify");
 }
 
+/* ---- the largest ---- */
+
+/* As bits, which order as the numbers do, none being negative. */
+__global__ void __launch_bounds__(THREADS) peak_kernel(unsigned *out, const bf16 *x, int64_t n)
+{
+    float largest = 0.0f;
+    for (int64_t i = (int64_t) blockIdx.x * THREADS + threadIdx.x; i < n;
+         i += (int64_t) gridDim.x * THREADS)
+        largest = fmaxf(largest, fabsf(to_float(x[i])));
+    largest = warp_max(largest);
+    if (threadIdx.x % 32 == 0)
+        atomicMax(out, __float_as_uint(largest));
+}
+
+void peak(LfBackend *be, LfTensor out, LfTensor x)
+{
+    LfCuda *cuda = lf_cuda(be);
+    int64_t n = lf_tensor_count(x);
+    unsigned n_blocks = blocks_for(n, THREADS);
+    lf_cuda_check(cuda, cudaMemsetAsync(out.data, 0, sizeof(float), cuda->stream), "peak");
+    peak_kernel<<<MIN(n_blocks, 512), THREADS, 0, cuda->stream>>>((unsigned *) out.data,
+                                                                  (const bf16 *) x.data, n);
+    lf_cuda_launched(cuda, "peak");
+}
+
 /* ---- steps ---- */
 
 /* out = a·x + b·y; out may be either. */
@@ -114,6 +139,7 @@ void lf_cuda_pointwise_init(LfCuda *cuda)
 {
     cuda->ops.patchify = patchify;
     cuda->ops.unpatchify = unpatchify;
+    cuda->ops.peak = peak;
     cuda->ops.denoise = denoise;
     cuda->ops.renoise = renoise;
 }

@@ -13,7 +13,6 @@ typedef struct {
     LfType type;   /* of data */
     void *data;    /* device memory (lf_cuda_alloc), given back by weight_free */
     float *scales; /* the same, F32 [out]: the factors of an E4M3 linear's rows; else NULL */
-    float norm;    /* of an E4M3 linear: no row's Euclidean norm, factor included, is larger */
 } LfCudaWeight;
 
 /* conv.cu: LF_WEIGHT_CONV3X3 and LF_WEIGHT_CONV_UP2, allocated with g_new0; `data` alone is owned.

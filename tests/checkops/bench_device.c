@@ -43,7 +43,7 @@ struct Shape {
     int64_t size[6];
     LfActivation activation;
     bool low;   /* in FP8 */
-    bool grows; /* the output is F8_E4M3, too */
+    bool grows; /* the output is F8_E4M3 */
     double flops, bytes;
 };
 
@@ -217,7 +217,7 @@ static double time_shape(Machine *m, const Shape *s, double *best)
 {
     Set sets[MOST_SETS] = {0};
     int n_sets = 0;
-    m->be = s->low ? m->fp8 : m->bf16;
+    m->be = s->low || s->grows ? m->fp8 : m->bf16;
     m->used = 0;
     do {
         s->make(m, s, &sets[n_sets++]);
@@ -318,7 +318,8 @@ static void make_attention(Machine *m, const Shape *s, Set *set)
     int64_t tokens = s->size[0] * s->size[1], frames = s->size[2] + CHUNK;
     set->window = random_frames(m, s);
     set->x = tensor(m, LF_BF16, HEADS, CHUNK * tokens, HEAD_DIM);
-    set->out = tensor(m, LF_BF16, CHUNK * tokens, HEADS * HEAD_DIM);
+    set->out = rows(m, s->grows, CHUNK * tokens, HEADS * HEAD_DIM);
+    set->window.v_peak = tensor(m, LF_F32, 1);
     if (s->size[3])
         set->y = random_blocks(m, HEADS * CHUNK * blocks(tokens, QUERY_BLOCK),
                                frames * blocks(tokens, KEY_BLOCK), s->size[3]);
@@ -381,7 +382,8 @@ static void make_cross(Machine *m, const Shape *s, Set *set)
 {
     int64_t width = s->size[2] * s->size[3];
     set->x = tensor(m, LF_BF16, s->size[0], width);
-    set->out = tensor(m, LF_BF16, s->size[0], width);
+    set->out = rows(m, s->grows, s->size[0], width);
+    set->b = tensor(m, LF_F32, 1);
     set->y = tensor(m, LF_BF16, s->size[1], width);
     set->z = tensor(m, LF_BF16, s->size[1], width);
     set->a = tensor(m, LF_F32, s->size[2], s->size[1], s->size[1]);
@@ -389,7 +391,7 @@ static void make_cross(Machine *m, const Shape *s, Set *set)
 
 static void call_cross(LfBackend *be, const Shape *s, const Set *t)
 {
-    lf_cross_attention(be, t->out, t->x, t->y, t->z, (int) s->size[2], 3.0f);
+    lf_cross_attention(be, t->out, t->x, t->y, t->z, t->b, (int) s->size[2], 3.0f);
 }
 
 static void call_text(LfBackend *be, const Shape *s, const Set *t)
@@ -525,10 +527,10 @@ static void call_rgb(LfBackend *be, const Shape *s, const Set *t)
         "attention", what, make_attention, call_attention, {h, w, past},                           \
             .flops = 4.0 * CHUNK * ((past) + CHUNK) * (h) * (w) * (h) * (w) *HEADS * HEAD_DIM      \
     }
-#define SPARSE(what, h, w, past, budget)                                                           \
+#define SPARSE(what, h, w, past, budget, ...)                                                      \
     {                                                                                              \
         "attention", what, make_attention, call_attention, {h, w, past, budget},                   \
-            .flops = 4.0 * CHUNK * (h) * (w) * (budget) *KEY_BLOCK * HEADS * HEAD_DIM              \
+            .flops = 4.0 * CHUNK * (h) * (w) * (budget) *KEY_BLOCK * HEADS * HEAD_DIM, __VA_ARGS__ \
     }
 #define SELECT(what, h, w, past, budget)                                                           \
     {                                                                                              \
@@ -541,10 +543,10 @@ static void call_rgb(LfBackend *be, const Shape *s, const Set *t)
         "qkv_norm_rope", what, make_qkv, call_qkv, {h, w, 3},                                      \
             .bytes = 12.0 * CHUNK * (h) * (w) *HEADS * HEAD_DIM                                    \
     }
-#define CROSS(operation, what, call, n, l, heads, d)                                               \
+#define CROSS(operation, what, call, n, l, heads, d, ...)                                          \
     {                                                                                              \
         operation, what, make_cross, call, {n, l, heads, d},                                       \
-            .flops = 4.0 * (n) * (l) * (heads) * (d)                                               \
+            .flops = 4.0 * (n) * (l) * (heads) * (d), __VA_ARGS__                                  \
     }
 #define LATENTS(operation, what, call, each)                                                       \
     {                                                                                              \
@@ -591,10 +593,12 @@ static const Shape shapes[] = {
     DENSE("dense 4608x18432", 32, 48, 9),
     DENSE("dense 4608x4608", 32, 48, 0),
     SPARSE("4608x32256, 51 of 504 blocks", 32, 48, 18, 51),
+    SPARSE("4608x32256, 51 of 504 blocks, to fp8", 32, 48, 18, 51, .grows = true),
     SPARSE("4608x18432, 43 of 288 blocks", 32, 48, 9, 43),
     SPARSE("480x832: 4680x32760, 53 of 525 blocks", 30, 52, 18, 53),
     CROSS("cross_attention", "4608x48", call_cross, 4608, 48, 12, 128),
     CROSS("cross_attention", "4608x512", call_cross, 4608, 512, 12, 128),
+    CROSS("cross_attention", "4608x512, to fp8", call_cross, 4608, 512, 12, 128, .grows = true),
     CROSS("text_attention", "umT5 48x48", call_text, 48, 48, 64, 64),
     CROSS("text_attention", "umT5 512x512", call_text, 512, 512, 64, 64),
     {"position_bias",

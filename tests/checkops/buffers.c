@@ -225,6 +225,18 @@ LfTensor hold_rows(LfTensor t)
     return t;
 }
 
+LfTensor peak_over(LfTensor t)
+{
+    LfTensor peak = input(LF_F32, 1);
+    float largest = 0.0f;
+    for (int64_t i = 0; i < lf_tensor_count(t); i++)
+        if (isfinite(lf_f32(t)[i]))
+            largest = fmaxf(largest, fabsf(lf_f32(t)[i]));
+    lf_f32(peak)[0] = largest * (float) random_size(8);
+    note_change(buffer_of(peak));
+    return peak;
+}
+
 /* What rounding to the type in which a device writes its outputs costs: 2⁻⁸, 2⁻¹¹, 2⁻⁴ at most of a
  * number, half as much in the mean, and as much again for the probabilities of an attention. Few
  * numbers have no mean. A copy is exact in any type. */
@@ -305,12 +317,26 @@ void expect_close(LfTensor out, const double *want, double tolerance)
 
 void expect_quantised(LfTensor out, const double *want, double error)
 {
-    int64_t width = out.shape[1];
-    for (int64_t i = 0; i < lf_tensor_count(out); i++) {
-        double half_step = fmax(fabs(want[i]) / 16.0, (double) out.scales[i / width] * 0x1p-10);
-        double difference = fabs((double) lf_f32(out)[i] - want[i]);
-        g_assert_cmpfloat(difference, <=, (1.0 + 1e-5) * half_step + error);
+    int64_t n = out.shape[0], width = out.shape[1];
+    for (int64_t row = 0; row < n; row++) {
+        double squares = 0.0;
+        for (int64_t i = row * width; i < (row + 1) * width; i++) {
+            double number = (double) lf_f32(out)[i];
+            double half_step = fmax(fabs(want[i]) / 16.0, (double) out.scales[row] * 0x1p-10);
+            g_assert_cmpfloat(fabs(number - want[i]), <=, (1.0 + 1e-5) * half_step + error);
+            squares += number * number;
+        }
+        g_assert_cmpfloat(sqrt(squares), <=, (1.0 + 0x1p-4) * (double) out.scales[n + row]);
     }
+}
+
+void expect_quantised_share(LfTensor out, const double *want, double share)
+{
+    int64_t n = lf_tensor_count(out);
+    double squares = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        squares += want[i] * want[i];
+    expect_quantised(out, want, share * sqrt(squares / (double) n));
 }
 
 void expect_equal(LfTensor out, const void *want)

@@ -62,8 +62,11 @@ void expect_near(LfTensor out, const double *want, double tolerance, double typi
 void expect_equal(LfTensor out, const void *want);
 
 /* out, of F8_E4M3 rows: each number is the nearest to what is wanted that its row's factor allows,
- * but for an error of the operation before. */
+ * but for an error of the operation before; no row's norm is larger than what is said, which may
+ * be that before rounding. */
 void expect_quantised(LfTensor out, const double *want, double error);
+/* The same where the operation's error is `share` of what is wanted, in the mean. */
+void expect_quantised_share(LfTensor out, const double *want, double share);
 
 /* After the operation: canaries and inputs are untouched; frees everything. */
 void settle(LfBackend *be);
@@ -86,6 +89,8 @@ LfTensor hold(LfTensor t, LfType type);
 LfTensor hold_rows(LfTensor t);
 /* As hold() said; from now on `usual` where it has not. */
 LfType held_as(LfTensor t, LfType usual);
+/* F32 [1]: what no finite number of t exceeds, not always by little. */
+LfTensor peak_over(LfTensor t);
 /* The tolerance, or what the type in which a device keeps the tensor allows for, if that is more.
  */
 double allowed(LfTensor t, double tolerance);

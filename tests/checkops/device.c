@@ -305,6 +305,7 @@ static LfWindow window_in(Call *c, const LfWindow *w, bool written)
         .slots = in(c, w->slots, LF_I32),
         .chunk = w->chunk,
         .key_block = w->key_block,
+        .v_peak = in(c, w->v_peak, LF_F32),
     };
 }
 
@@ -355,13 +356,22 @@ static void attention(LfBackend *be, LfTensor y, LfTensor q, const LfWindow *win
 }
 
 static void cross_attention(LfBackend *be, LfTensor y, LfTensor q, LfTensor k, LfTensor v,
-                            int heads, float last_logit)
+                            LfTensor v_peak, int heads, float last_logit)
 {
     Call call = begin(be);
     LfTensor dy = out(&call, y, A), dq = in(&call, q, A);
-    LfTensor dk = in(&call, k, A), dv = in(&call, v, A);
+    LfTensor dk = in(&call, k, A), dv = in(&call, v, A), dp = in(&call, v_peak, LF_F32);
     ready(&call);
-    lf_cross_attention(call.device, dy, dq, dk, dv, heads, last_logit);
+    lf_cross_attention(call.device, dy, dq, dk, dv, dp, heads, last_logit);
+    finish(&call);
+}
+
+static void peak(LfBackend *be, LfTensor y, LfTensor x)
+{
+    Call call = begin(be);
+    LfTensor dy = out(&call, y, LF_F32), dx = in(&call, x, A);
+    ready(&call);
+    lf_peak(call.device, dy, dx);
     finish(&call);
 }
 
@@ -506,6 +516,7 @@ static const LfOps mirror_ops = {
     .select_blocks = select_blocks,
     .attention = attention,
     .cross_attention = cross_attention,
+    .peak = peak,
     .text_attention = text_attention,
     .position_bias = position_bias,
     .embedding = embedding,

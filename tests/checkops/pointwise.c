@@ -237,6 +237,29 @@ static void bench_renoise(LfBackend *be)
     settle(be);
 }
 
+/* ---- lf_peak ---- */
+
+static void peak_case(LfBackend *be, int64_t n, int64_t width)
+{
+    LfTensor x = activations(be, n, width), out = output(LF_F32, 1);
+    float largest = 0.0f;
+    for (int64_t i = 0; i < n * width; i++)
+        largest = fmaxf(largest, fabsf(lf_f32(x)[i]));
+    lf_peak(be, out, x);
+    expect_equal(out, &largest);
+    settle(be);
+}
+
+static void check_peak(LfBackend *be)
+{
+    peak_case(be, 1, 1);
+    for (int i = 0; i < 8; i++)
+        peak_case(be, random_odd(33), random_odd(333));
+    peak_case(be, 512, 1536);
+}
+
+#define bench_peak NULL
+
 /* ---- decoder ---- */
 
 static void squash_case(LfBackend *be, int64_t frames, int64_t channels, int64_t h, int64_t w)
@@ -303,8 +326,14 @@ static void bench_rgb8(LfBackend *be)
     settle(be);
 }
 
-const CheckOp pointwise_ops[] = {CHECK_OP(position_bias), CHECK_OP(embedding),
-                                 CHECK_OP(gelu_gate),     CHECK_OP(patchify),
-                                 CHECK_OP(unpatchify),    CHECK_OP(denoise),
-                                 CHECK_OP(renoise),       CHECK_OP(squash),
-                                 CHECK_OP(rgb8),          {0}};
+const CheckOp pointwise_ops[] = {CHECK_OP(position_bias),
+                                 CHECK_OP(embedding),
+                                 CHECK_OP(gelu_gate),
+                                 CHECK_OP(patchify),
+                                 CHECK_OP(unpatchify),
+                                 CHECK_OP(denoise),
+                                 CHECK_OP(renoise),
+                                 CHECK_OP(squash),
+                                 CHECK_OP(rgb8),
+                                 CHECK_OP(peak),
+                                 {0}};

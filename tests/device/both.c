@@ -79,6 +79,7 @@ static void run(Stream *s, LfBackend *be, LfArena *scratch, LfKvCache *cache, in
     g_assert_true(lf_kv_cache_begin(cache, (uint64_t) index, NULL));
     lf_transformer_text(s->model->transformer, be, scratch, &s->text, s->context);
     lf_transformer_modulate(s->model->transformer, be, scratch, &s->modulation, 833.3333f);
+    lf_transformer_bound_values(s->model->transformer, be, &s->modulation, 1);
     lf_transformer_forward(s->model->transformer, be, scratch, s->velocity, s->x, &s->modulation,
                            &s->text, cache, &attend, NULL);
     lf_kv_cache_commit(cache);

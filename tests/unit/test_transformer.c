@@ -299,13 +299,13 @@ static void spy_attention(LfBackend *on, LfTensor out, LfTensor q, const LfWindo
     spy.own->attention(on, out, q, window, table, query_block);
 }
 
-static void spy_text(LfBackend *on, LfTensor out, LfTensor q, LfTensor k, LfTensor v, int heads,
-                     float last_logit)
+static void spy_text(LfBackend *on, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
+                     LfTensor v_peak, int heads, float last_logit)
 {
     spy.texts++;
     if (spy.cancel_after_text)
         g_atomic_int_set(spy.cancel_after_text, 1);
-    spy.own->cross_attention(on, out, q, k, v, heads, last_logit);
+    spy.own->cross_attention(on, out, q, k, v, v_peak, heads, last_logit);
 }
 
 static void spy_begin(int *cancel_after_text)
