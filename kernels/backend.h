@@ -57,7 +57,8 @@ struct LfBackend {
     /* What is called between record and recorded is kept and not run; replay runs it, at a fraction
      * of the cost of calling it. Addresses and numbers are those of the recording. No upload,
      * download, sync or event between. NULL where a backend gains nothing by it: then all four
-     * are. recorded returns NULL, and the failure is latched, when it went wrong. */
+     * are. recorded returns NULL when there is no recording: others in the process have spoilt it,
+     * and the same is to be called instead, or something failed, which is latched. */
     void (*record)(LfBackend *be);
     LfGraph *(*recorded)(LfBackend *be);
     void (*replay)(LfBackend *be, LfGraph *graph);

@@ -15,8 +15,19 @@ extern "C" {
 /* ---- failures ---------------------------------------------------------------------------------
  */
 
+/* Is this the recording of work that somebody else's call has spoilt? Then all calls fail, and the
+ * work can be done without a recording. */
+static bool spoilt(LfCuda *cuda)
+{
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    return cuda->recording && cudaStreamIsCapturing(cuda->stream, &status) == cudaSuccess &&
+           status == cudaStreamCaptureStatusInvalidated;
+}
+
 static void latch(LfCuda *cuda, LfError kind, const char *operation, const char *reason)
 {
+    if (spoilt(cuda))
+        return;
     g_mutex_lock(&cuda->lock);
     if (!cuda->failure[0]) {
         cuda->kind = kind;
@@ -197,12 +208,13 @@ struct LfGraph {
     cudaGraphExec_t exec;
 };
 
-/* Calls of other threads, a decoder's for example, are none of the recording's business. */
+/* Calls of other threads, a decoder's for example, are none of the recording's business, but for
+ * one kind: whoever waits for the whole device spoils it. */
 static void record(LfBackend *be)
 {
     LfCuda *cuda = lf_cuda(be);
-    lf_cuda_check(cuda, cudaStreamBeginCapture(cuda->stream, cudaStreamCaptureModeThreadLocal),
-                  "recording");
+    cuda->recording = lf_cuda_check(
+        cuda, cudaStreamBeginCapture(cuda->stream, cudaStreamCaptureModeThreadLocal), "recording");
 }
 
 static LfGraph *recorded(LfBackend *be)
@@ -210,7 +222,13 @@ static LfGraph *recorded(LfBackend *be)
     LfCuda *cuda = lf_cuda(be);
     cudaGraph_t graph = NULL;
     cudaGraphExec_t exec = NULL;
-    bool well = lf_cuda_check(cuda, cudaStreamEndCapture(cuda->stream, &graph), "recording") &&
+    bool lost = spoilt(cuda);
+    cudaError_t ended = cudaStreamEndCapture(cuda->stream, &graph);
+    cuda->recording = false;
+    if (lost || ended == cudaErrorStreamCaptureInvalidated)
+        cudaGetLastError();
+    bool well = !lost && ended != cudaErrorStreamCaptureInvalidated &&
+                lf_cuda_check(cuda, ended, "recording") &&
                 lf_cuda_check(cuda, cudaGraphInstantiate(&exec, graph, 0), "recording");
     if (graph)
         cudaGraphDestroy(graph);
@@ -270,6 +288,27 @@ bool lf_cuda_tensor_map(LfCuda *cuda, CUtensorMap *map, CUtensorMapDataType type
     if (status != CUDA_SUCCESS)
         lf_cuda_fail(cuda, "tensor map", "refused by the driver");
     return status == CUDA_SUCCESS;
+}
+
+/* ---- cuBLASLt ----------------------------------------------------------------------------------
+ */
+
+/* One for each device, of the whole process and for good: giving one back waits for the whole
+ * device, which would spoil what others record. Any number of threads may use it. NULL when it
+ * cannot be had. */
+static cublasLtHandle_t blas_of(int device)
+{
+    static GMutex lock;
+    static GHashTable *handles;
+    g_mutex_lock(&lock);
+    if (!handles)
+        handles = g_hash_table_new(NULL, NULL);
+    void *handle = g_hash_table_lookup(handles, GINT_TO_POINTER(device));
+    cublasLtHandle_t made = (cublasLtHandle_t) handle;
+    if (!made && cublasLtCreate(&made) == CUBLAS_STATUS_SUCCESS)
+        g_hash_table_insert(handles, GINT_TO_POINTER(device), made);
+    g_mutex_unlock(&lock);
+    return made;
 }
 
 /* ---- open and close ----------------------------------------------------------------------------
@@ -366,8 +405,6 @@ static void close(LfBackend *be)
     lf_cuda_linear_close(cuda);
     lf_cuda_pixels_close(cuda);
     lf_cuda_free(cuda, cuda->workspace);
-    if (cuda->blas)
-        cublasLtDestroy(cuda->blas);
     if (cuda->idle)
         cudaEventDestroy(cuda->idle);
     if (cuda->stream)
@@ -388,9 +425,9 @@ static bool acquire(LfCuda *cuda, GError **error)
         status = cudaMalloc(&cuda->workspace, LF_CUDA_WORKSPACE);
     if (status != cudaSuccess)
         return failed_to_open(status, cuda->device, error);
-    if (cublasLtCreate(&cuda->blas) == CUBLAS_STATUS_SUCCESS)
+    cuda->blas = blas_of(cuda->device);
+    if (cuda->blas)
         return true;
-    cuda->blas = NULL;
     g_set_error(error, LF_ERROR, LF_ERROR_DEVICE, "cuBLASLt cannot be used on %s",
                 cuda->base.description);
     return false;

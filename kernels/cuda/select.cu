@@ -351,7 +351,9 @@ __global__ void __launch_bounds__(THREADS, 1) fast_kernel(const Job job)
 
 /* ---- the operation ----------------------------------------------------------------------- */
 
-/* False where the chip has less shared memory than that. */
+/* False where the chip has less shared memory than that. The kernel's limit is the chip's own,
+ * never what this call needs: other threads launch the same kernel with other sizes, and graphs
+ * that were recorded with theirs are replayed. */
 template <int KEYS_EACH, int DEPTH> bool launch_fast(LfCuda *cuda, const Job &job)
 {
     size_t size = DEPTH * sizeof(Tile<KEYS_EACH>) + shared_size(&job);
@@ -362,8 +364,7 @@ template <int KEYS_EACH, int DEPTH> bool launch_fast(LfCuda *cuda, const Job &jo
     dim3 blocks(blocks_for(job.n_queries, QUERIES), (unsigned) job.heads);
     auto kernel = fast_kernel<KEYS_EACH, DEPTH>;
     if (lf_cuda_check(
-            cuda,
-            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int) size),
+            cuda, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most),
             "select_blocks"))
         launch_early(cuda, kernel, blocks, THREADS, size, job);
     return true;

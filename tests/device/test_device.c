@@ -133,18 +133,105 @@ static void test_cancel(void)
     lf_model_unref(model);
 }
 
+/* ---- streams at the same time
+ * --------------------------------------------------------------------- */
+
+enum { STREAMS = 6, STREAM_CHUNKS = 14 };
+
+typedef struct {
+    LfModel *model;
+    LfSessionOptions options;
+    GByteArray *frames;
+} OneOfMany;
+
+static gpointer run_one(gpointer data)
+{
+    OneOfMany *one = data;
+    LfSession *session = stream_session(one->model, &one->options, prompt);
+    one->frames = stream_run(session, STREAM_CHUNKS);
+    lf_session_free(session);
+    return NULL;
+}
+
+/* ---- the driver's own functions ---- */
+
+static gpointer driver_function(const char *name)
+{
+    static GModule *driver;
+    gpointer function = NULL;
+    if (!driver)
+        driver = g_module_open("libcuda.so.1", G_MODULE_BIND_LAZY);
+    g_assert_true(driver && g_module_symbol(driver, name, &function));
+    return function;
+}
+
+/* Waits for the whole device, again and again, as some other part of a program may. */
+static gpointer disturb(gpointer data)
+{
+    gint *ended = data;
+    int (*retain)(gpointer *, int) = driver_function("cuDevicePrimaryCtxRetain");
+    int (*set_current)(gpointer) = driver_function("cuCtxSetCurrent");
+    int (*synchronise)(void) = driver_function("cuCtxSynchronize");
+    gpointer context = NULL;
+    g_assert_cmpint(retain(&context, 0), ==, 0);
+    g_assert_cmpint(set_current(context), ==, 0);
+    while (!g_atomic_int_get(ended))
+        synchronise(); /* fails while others record */
+    return NULL;
+}
+
+/* What others do in the process may spoil a recording and never the stream. */
+static void test_disturbed(void)
+{
+    if (!both_have_device(LF_PRECISION_AUTO))
+        return;
+    gint ended = 0;
+    OneOfMany alone = {both_model(NULL, "cuda", LF_PRECISION_AUTO), {.seed = 9, .window = 6}, NULL};
+    OneOfMany disturbed = alone;
+    run_one(&alone);
+    GThread *thread = g_thread_new("disturb", disturb, &ended);
+    run_one(&disturbed);
+    g_atomic_int_set(&ended, 1);
+    g_thread_join(thread);
+    stream_assert_same(alone.frames, disturbed.frames);
+    g_byte_array_unref(alone.frames);
+    g_byte_array_unref(disturbed.frames);
+    lf_model_unref(alone.model);
+}
+
+/* Of one model, in threads of their own, with windows of different lengths: what each shows is what
+ * it shows alone. */
+static void test_many_streams(void)
+{
+    if (!both_have_device(LF_PRECISION_AUTO))
+        return;
+    LfModel *model = both_model(NULL, "cuda", LF_PRECISION_AUTO);
+    OneOfMany streams[STREAMS];
+    GThread *threads[STREAMS];
+    for (int i = 0; i < STREAMS; i++) {
+        streams[i] = (OneOfMany){model, {.seed = (guint64) i, .window = 6 + 3 * (i % 3)}, NULL};
+        threads[i] = g_thread_new("stream", run_one, &streams[i]);
+    }
+    for (int i = 0; i < STREAMS; i++)
+        g_thread_join(threads[i]);
+    for (int i = 0; i < STREAMS; i++) {
+        OneOfMany alone = streams[i];
+        run_one(&alone);
+        stream_assert_same(streams[i].frames, alone.frames);
+        g_byte_array_unref(streams[i].frames);
+        g_byte_array_unref(alone.frames);
+    }
+    lf_model_unref(model);
+}
+
 /* ---- memory
  * -------------------------------------------------------------------------------------- */
 
 /* Free bytes of the device, by the driver. */
 static gsize free_memory(void)
 {
-    static int (*ask)(gsize *, gsize *);
+    int (*ask)(gsize *, gsize *) = driver_function("cuMemGetInfo_v2");
     gsize unused = 0, total = 0;
-    if (!ask) {
-        GModule *driver = g_module_open("libcuda.so.1", G_MODULE_BIND_LAZY);
-        g_assert_true(driver && g_module_symbol(driver, "cuMemGetInfo_v2", (gpointer *) &ask));
-    }
     g_assert_cmpint(ask(&unused, &total), ==, 0);
     return unused;
 }
@@ -222,6 +309,8 @@ int main(int argc, char **argv)
     g_test_add_func("/device/first-chunk", test_first_chunk);
     g_test_add_func("/device/replay", test_replay);
     g_test_add_func("/device/cancel", test_cancel);
+    g_test_add_func("/device/many-streams", test_many_streams);
+    g_test_add_func("/device/disturbed", test_disturbed);
     g_test_add_func("/device/memory", test_memory);
     g_test_add_func("/device/errors", test_errors);
     return g_test_run();
