@@ -23,14 +23,15 @@ struct LfKvCache {
     int key_blocks; /* of a frame */
 
     LfArena memory; /* of what does not grow */
-    LfRope rope;
-    LfTensor turn; /* [n_time, 2]: from the sink's own numbers to those below the window's */
-    Sink *sinks;   /* of each layer, or NULL: only when the sink ever turns */
+    LfRope rope;    /* its times are the chunk's part of `times` */
+    LfTensor turn;  /* [n_time, 2]: from the sink's own numbers to those below the window's */
+    Sink *sinks;    /* of each layer, or NULL: only when the sink ever turns */
 
     int slots;
     Frames *layers;
     LfArena list_memory;
-    LfTensor list; /* I32 [slots]; the first `frames` are the window's slots, oldest first */
+    LfTensor list;  /* I32 [slots]; the first `frames` are the window's slots, oldest first */
+    LfTensor times; /* F32 [slots, n_time, 2]; the angles of those that are written */
 
     bool begun, committed;
     uint64_t chunk; /* the one begun */
@@ -86,14 +87,22 @@ static bool grow_layer(LfKvCache *cache, Frames *layer, int slots, GError **erro
     return true;
 }
 
+static void take_list(LfKvCache *cache, LfArena *arena, int slots)
+{
+    cache->list = lf_arena_tensor(arena, LF_I32, slots);
+    cache->times = lf_arena_tensor(arena, LF_F32, slots, cache->pairs.time, 2);
+}
+
+/* Nothing is copied: both are written when a chunk begins. */
 static bool grow_list(LfKvCache *cache, int slots, GError **error)
 {
+    LfKvCache planned = *cache;
     LfArena plan = lf_arena_plan(), memory;
-    lf_arena_tensor(&plan, LF_I32, slots);
+    take_list(&planned, &plan, slots);
     if (!lf_arena_init(&memory, cache->be, plan.peak, error))
         return false;
     lf_arena_clear(&cache->list_memory);
-    cache->list = lf_arena_tensor(&memory, LF_I32, slots);
+    take_list(cache, &memory, slots);
     cache->list_memory = memory;
     return true;
 }
@@ -122,7 +131,6 @@ static void take_fixed(LfKvCache *cache, LfArena *arena)
     const LfKvCacheConfig *c = &cache->config;
     const LfGeometry *g = &c->geometry;
     LfPairs pairs = cache->pairs;
-    cache->rope.time = lf_arena_tensor(arena, LF_F32, g->chunk, pairs.time, 2);
     cache->rope.row = lf_arena_tensor(arena, LF_F32, g->rows, pairs.row, 2);
     cache->rope.col = lf_arena_tensor(arena, LF_F32, g->cols, pairs.col, 2);
     cache->turn = lf_arena_tensor(arena, LF_F32, pairs.time, 2);
@@ -177,6 +185,14 @@ static void write_slots(LfKvCache *cache)
     g_free(slots);
 }
 
+/* The last `count` frames of the window are about to be written: they get their numbers. */
+static void write_times(LfKvCache *cache, int count)
+{
+    int first = cache->frames - count;
+    LfTensor times = lf_tensor_slice(cache->times, first, count);
+    write_positions(cache, times, evicted(cache) + (uint64_t) first);
+}
+
 static void shift_frames(LfKvCache *cache, LfTensor out, LfTensor x)
 {
     for (int64_t i = 0; i < x.shape[0]; i++)
@@ -194,15 +210,15 @@ static void turn_sink(LfKvCache *cache)
 
 /* ---- the chunk ------------------------------------------------------------------------------ */
 
-/* Copies those frames of the chunk that are the sink's, while they have their own numbers. */
-static void keep_sink(LfKvCache *cache)
+/* Copies those of the `written` frames from `first` on that are the sink's, while they have their
+ * own numbers. */
+static void keep_sink(LfKvCache *cache, uint64_t first, int written)
 {
     LfBackend *be = cache->be;
-    int chunk = cache->config.geometry.chunk, sink = cache->config.sink;
-    uint64_t first = cache->chunk * (uint64_t) chunk;
+    int sink = cache->config.sink;
     if (first >= (uint64_t) sink)
         return;
-    int64_t from = (int64_t) first, count = MIN(sink - from, chunk);
+    int64_t from = (int64_t) first, count = MIN(sink - from, written);
     for (int i = 0; i < cache->config.layers; i++) {
         LfTensor k = lf_tensor_slice(cache->layers[i].k, from, count);
         LfTensor k_pool = lf_tensor_slice(cache->layers[i].k_pool, from, count);
@@ -215,8 +231,9 @@ static void keep_sink(LfKvCache *cache)
 
 void lf_kv_cache_commit(LfKvCache *cache)
 {
+    int chunk = cache->config.geometry.chunk;
     if (cache->sinks && !cache->committed)
-        keep_sink(cache);
+        keep_sink(cache, cache->chunk * (uint64_t) chunk, chunk);
     cache->committed = true;
 }
 
@@ -251,6 +268,21 @@ static bool may_begin(const LfKvCache *cache, uint64_t index, GError **error)
     return false;
 }
 
+/* The window becomes that of chunk `index`. */
+static void enter(LfKvCache *cache, uint64_t index)
+{
+    const LfKvCacheConfig *c = &cache->config;
+    cache->chunk = index;
+    cache->begun = true;
+    uint64_t end = end_of_chunk(cache);
+    cache->frames = (int) (c->window > 0 ? MIN(end, (uint64_t) c->window) : end);
+    cache->rope.time =
+        lf_tensor_slice(cache->times, cache->frames - c->geometry.chunk, c->geometry.chunk);
+    write_slots(cache);
+    if (cache->sinks && evicted(cache) > 0)
+        turn_sink(cache);
+}
+
 bool lf_kv_cache_begin(LfKvCache *cache, uint64_t index, GError **error)
 {
     const LfKvCacheConfig *c = &cache->config;
@@ -263,16 +295,75 @@ bool lf_kv_cache_begin(LfKvCache *cache, uint64_t index, GError **error)
     uint64_t end = (index + 1) * (uint64_t) c->geometry.chunk;
     if (c->window == 0 && !make_room(cache, end, error))
         return false;
-    cache->chunk = index;
-    cache->begun = true;
+    enter(cache, index);
+    write_times(cache, c->geometry.chunk);
     cache->committed = false;
-    cache->frames = (int) (c->window > 0 ? MIN(end, (uint64_t) c->window) : end);
-    write_slots(cache);
-    write_positions(cache, cache->rope.time, end - (uint64_t) c->geometry.chunk);
-    if (cache->sinks && evicted(cache) > 0)
-        turn_sink(cache);
     return true;
 }
+
+/* ---- the past anew -------------------------------------------------------------------------- */
+
+/* Frames of the window that are made anew: a sink that is all that is left of its time is not. */
+static int renewed(const LfKvCache *cache)
+{
+    return cache->frames - (evicted(cache) > 0 ? cache->config.sink : 0);
+}
+
+bool lf_kv_cache_begin_past(LfKvCache *cache, uint64_t index, GError **error)
+{
+    uint64_t next = cache->begun ? cache->chunk + cache->committed : 0;
+    bool at_hand = index == next || (cache->begun && index == cache->chunk);
+    if (index == 0 || !(at_hand || planned(cache))) {
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                    "the past of chunk %" G_GUINT64_FORMAT
+                    " cannot be made anew: the cache is at chunk %" G_GUINT64_FORMAT,
+                    index, next);
+        return false;
+    }
+    enter(cache, index - 1);
+    write_times(cache, renewed(cache));
+    cache->committed = true;
+    return true;
+}
+
+void lf_kv_cache_commit_past(LfKvCache *cache)
+{
+    if (cache->sinks && evicted(cache) == 0)
+        keep_sink(cache, 0, cache->frames);
+}
+
+int lf_kv_cache_renewed(const LfKvCache *cache)
+{
+    return renewed(cache);
+}
+
+LfKvPart lf_kv_cache_part(const LfKvCache *cache, int first)
+{
+    uint64_t chunk = (uint64_t) cache->config.geometry.chunk;
+    LfKvPart part = {.first = cache->frames - renewed(cache) + first};
+    uint64_t frame = evicted(cache) + (uint64_t) part.first;
+    part.chunk = frame / chunk;
+    part.skipped = (int) (frame % chunk);
+    part.count = (int) chunk - part.skipped;
+    return part;
+}
+
+LfWindow lf_kv_cache_part_window(const LfKvCache *cache, int layer, const LfKvPart *part)
+{
+    LfWindow window = lf_kv_cache_window(cache, layer);
+    window.slots = lf_tensor_slice(window.slots, 0, part->first + part->count);
+    window.chunk = part->count;
+    return window;
+}
+
+LfRope lf_kv_cache_part_rope(const LfKvCache *cache, const LfKvPart *part)
+{
+    LfRope rope = cache->rope;
+    rope.time = lf_tensor_slice(cache->times, part->first, part->count);
+    return rope;
+}
+
+/* ---- forgetting ----------------------------------------------------------------------------- */
 
 void lf_kv_cache_reset(LfKvCache *cache)
 {

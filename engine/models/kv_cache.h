@@ -61,4 +61,30 @@ const LfRope *lf_kv_cache_rope(const LfKvCache *cache);
 /* After the clean pass: the chunk becomes past. */
 void lf_kv_cache_commit(LfKvCache *cache);
 
+/* ---- the past anew, for a new text --------------------------------------------------------- */
+
+/* In place of beginning chunk `index`, which is the next one or was begun (what it wrote is then
+ * lost) and is to be begun afterwards: the window is that which the chunk before left, and the
+ * frames of it that are to be written again get their numbers. These are all, or, once frames have
+ * left the window, all but the sink, whose keys stay those that it was made with. False and
+ * LF_ERROR_CONFIG when there is no past. */
+bool lf_kv_cache_begin_past(LfKvCache *cache, uint64_t index, GError **error);
+int lf_kv_cache_renewed(const LfKvCache *cache); /* how many frames those are */
+
+/* Those of one chunk that follow each other in the window. */
+typedef struct {
+    uint64_t chunk;
+    int skipped;      /* of the chunk's frames: they have left the window, or are the sink's */
+    int first, count; /* position in the window, and how many */
+} LfKvPart;
+
+/* The part that begins with the renewed frame `first`, from 0. */
+LfKvPart lf_kv_cache_part(const LfKvCache *cache, int first);
+/* The window with this part as its tail, for writing it; and the part's rotation. */
+LfWindow lf_kv_cache_part_window(const LfKvCache *cache, int layer, const LfKvPart *part);
+LfRope lf_kv_cache_part_rope(const LfKvCache *cache, const LfKvPart *part);
+
+/* All of them are written. */
+void lf_kv_cache_commit_past(LfKvCache *cache);
+
 #endif

@@ -147,47 +147,55 @@ static LfTensor peak_of(LfTensor peaks, int layer)
     return lf_given(peaks) ? lf_tensor_slice(peaks, layer, 1) : LF_NONE;
 }
 
-/* Query, key and value of the chunk; the latter two go to the cache. */
+/* Query, key and value of the window's tail; the latter two go to the cache. */
 static void project(const Forward *f, const LfTransformerLayer *l, LfTensor m,
-                    const LfWindow *window, LfTensor q, LfTensor q_pool)
+                    const LfWindow *window, const LfRope *rope, LfTensor q, LfTensor q_pool)
 {
     size_t mark = f->scratch->used;
     LfTensor norm = rows_for(f, l->self.qkv);
     LfTensor qkv = rows(f, lf_weight_out(l->self.qkv)); /* [N, 3·D] */
     lf_layer_norm_modulate(f->be, norm, f->x, lf_tensor_at(m, 1), lf_tensor_at(m, 0), EPSILON);
     lf_linear(f->be, qkv, norm, l->self.qkv, l->self.qkv_bias, LF_ACT_NONE);
-    lf_qkv_norm_rope(f->be, q, q_pool, window, qkv, l->self.norm_q, l->self.norm_k,
-                     lf_kv_cache_rope(f->cache), f->attend->query_block, EPSILON);
+    lf_qkv_norm_rope(f->be, q, q_pool, window, qkv, l->self.norm_q, l->self.norm_k, rope,
+                     f->attend->query_block, EPSILON);
     lf_arena_release(f->scratch, mark);
 }
 
-/* x += gate ⊙ o(attention over the window); m [6, D]. With `store` alone: the cache is filled and x
- * stays as it is. */
+/* x += gate ⊙ o(attention of q over the window, or the blocks of it in `table`); m [6, D] */
+static void attend(const Forward *f, int layer, LfTensor m, LfWindow window, LfTensor q,
+                   LfTensor table)
+{
+    const LfTransformerLayer *l = &f->t->layers[layer];
+    size_t mark = f->scratch->used;
+    LfTensor y = rows_for(f, l->self.o); /* [N, D] */
+    window.v_peak = peak_of(f->modulation->v_peaks, layer);
+    lf_attention(f->be, y, q, &window, table, f->attend->query_block);
+    lf_linear_residual(f->be, f->x, y, l->self.o, l->self.o_bias, lf_tensor_at(m, 2));
+    lf_arena_release(f->scratch, mark);
+}
+
+/* The chunk's, over its window. With `store` alone: the cache is filled and x stays as it is. */
 static void self_attention(const Forward *f, int layer, LfTensor m, bool store)
 {
     const LfTransformerLayer *l = &f->t->layers[layer];
     const LfKvCacheConfig *c = lf_kv_cache_config(f->cache);
-    const LfAttend *attend = f->attend;
+    const LfAttend *how = f->attend;
     LfWindow window = lf_kv_cache_window(f->cache, layer);
     size_t mark = f->scratch->used;
     LfTensor q =
         lf_arena_tensor(f->scratch, f->be->activation, c->heads, f->x.shape[0], c->head_dim);
     LfTensor pool = LF_NONE, table = LF_NONE;
-    if (attend->budget > 0 && !store) {
-        int blocks = lf_frame_blocks(c->geometry.frame_tokens, attend->query_block);
+    if (how->budget > 0 && !store) {
+        int blocks = lf_frame_blocks(c->geometry.frame_tokens, how->query_block);
         blocks *= c->geometry.chunk; /* c·nq */
         pool = lf_arena_tensor(f->scratch, LF_F32, c->heads, blocks, c->head_dim);
-        table = lf_arena_tensor(f->scratch, LF_I32, c->heads, blocks, attend->budget);
+        table = lf_arena_tensor(f->scratch, LF_I32, c->heads, blocks, how->budget);
     }
-    project(f, l, m, &window, q, pool);
+    project(f, l, m, &window, lf_kv_cache_rope(f->cache), q, pool);
     if (lf_given(table))
-        lf_select_blocks(f->be, table, pool, &window, &attend->selection);
-    window.v_peak = peak_of(f->modulation->v_peaks, layer);
-    if (!store) {
-        LfTensor y = rows_for(f, l->self.o);
-        lf_attention(f->be, y, q, &window, table, attend->query_block); /* [N, D] */
-        lf_linear_residual(f->be, f->x, y, l->self.o, l->self.o_bias, lf_tensor_at(m, 2));
-    }
+        lf_select_blocks(f->be, table, pool, &window, &how->selection);
+    if (!store)
+        attend(f, layer, m, window, q, table);
     lf_arena_release(f->scratch, mark);
 }
 
@@ -270,6 +278,95 @@ bool lf_transformer_forward(const LfTransformer *t, LfBackend *be, LfArena *scra
     }
     if (layer == t->config.layers && lf_given(velocity))
         head(&f, velocity, modulation->head);
+    lf_arena_release(scratch, mark);
+    return layer == t->config.layers;
+}
+
+/* ---- the past anew: all frames of the window, a chunk's part after the other ----------------- */
+
+/* Rows of all frames, [R·T, D]: the residual stream, and the queries of a layer. */
+typedef struct {
+    Forward f;
+    LfTensor x, q;
+} Recache;
+
+/* The rows of a part of which `first` renewed frames come before. */
+static LfTensor part_rows(const Recache *r, LfTensor all, int first, const LfKvPart *part)
+{
+    int64_t tokens = lf_kv_cache_config(r->f.cache)->geometry.frame_tokens;
+    return lf_tensor_slice(all, first * tokens, part->count * tokens);
+}
+
+static Forward part_forward(const Recache *r, int first, const LfKvPart *part)
+{
+    Forward f = r->f;
+    f.x = part_rows(r, r->x, first, part);
+    return f;
+}
+
+/* [H, n·T, d] */
+static LfTensor part_queries(const Recache *r, int first, const LfKvPart *part)
+{
+    const LfKvCacheConfig *c = lf_kv_cache_config(r->f.cache);
+    LfTensor q = part_rows(r, r->q, first, part);
+    return lf_tensor_reshape(q, c->heads, q.shape[0], c->head_dim);
+}
+
+static void embed_past(const Recache *r, const LfPast *past)
+{
+    LfKvPart part;
+    for (int first = 0; first < lf_kv_cache_renewed(r->f.cache); first += part.count) {
+        part = lf_kv_cache_part(r->f.cache, first);
+        Forward f = part_forward(r, first, &part);
+        embed(&f, lf_tensor_slice(lf_past_chunk(past, part.chunk), part.skipped, part.count));
+    }
+}
+
+static void project_past(const Recache *r, int layer, LfTensor m)
+{
+    LfKvPart part;
+    for (int first = 0; first < lf_kv_cache_renewed(r->f.cache); first += part.count) {
+        part = lf_kv_cache_part(r->f.cache, first);
+        Forward f = part_forward(r, first, &part);
+        LfWindow window = lf_kv_cache_part_window(f.cache, layer, &part);
+        LfRope rope = lf_kv_cache_part_rope(f.cache, &part);
+        project(&f, &f.t->layers[layer], m, &window, &rope, part_queries(r, first, &part), LF_NONE);
+    }
+}
+
+/* Once the keys and values of all are there. */
+static void finish_past(const Recache *r, int layer, LfTensor m)
+{
+    LfKvPart part;
+    for (int first = 0; first < lf_kv_cache_renewed(r->f.cache); first += part.count) {
+        part = lf_kv_cache_part(r->f.cache, first);
+        Forward f = part_forward(r, first, &part);
+        LfWindow window = lf_kv_cache_window(f.cache, layer);
+        window.chunk = part.count; /* as many frames as there are queries of */
+        attend(&f, layer, m, window, part_queries(r, first, &part), LF_NONE);
+        cross_attention(&f, layer);
+        feed_forward(&f, layer, m);
+    }
+}
+
+bool lf_transformer_recache(const LfTransformer *t, LfBackend *be, LfArena *scratch,
+                            const LfPast *past, const LfModulation *modulation,
+                            const LfTextState *text, LfKvCache *cache, const int *cancelled)
+{
+    const LfAttend dense = {.query_block = lf_kv_cache_config(cache)->key_block};
+    size_t mark = scratch->used;
+    int rows = lf_kv_cache_renewed(cache) * lf_kv_cache_config(cache)->geometry.frame_tokens;
+    Recache r = {.f = {t, be, scratch, modulation, text, cache, &dense, LF_NONE}};
+    r.x = lf_arena_tensor(scratch, be->activation, rows, t->config.dim);
+    r.q = lf_arena_tensor(scratch, be->activation, rows, t->config.dim);
+    embed_past(&r, past);
+    int layer = 0;
+    for (; layer < t->config.layers && !lf_is_cancelled(cancelled); layer++) {
+        LfTensor m = lf_tensor_at(modulation->blocks, layer); /* [6, D] */
+        project_past(&r, layer, m);
+        if (layer < t->config.layers - 1) /* the rest serves an output that nobody wants */
+            finish_past(&r, layer, m);
+    }
     lf_arena_release(scratch, mark);
     return layer == t->config.layers;
 }

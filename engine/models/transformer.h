@@ -9,6 +9,7 @@
 #include "engine/files/model_config.h"
 #include "engine/files/weights.h"
 #include "kv_cache.h"
+#include "past.h"
 
 typedef struct LfTransformer LfTransformer;
 
@@ -64,5 +65,15 @@ bool lf_transformer_forward(const LfTransformer *transformer, LfBackend *be, LfA
                             LfTensor velocity, LfTensor x, const LfModulation *modulation,
                             const LfTextState *text, LfKvCache *cache, const LfAttend *attend,
                             const int *cancelled);
+
+/* Makes the keys and values of the past anew (LongLive's recache), between lf_kv_cache_begin_past
+ * and lf_kv_cache_commit_past: one clean pass under `text` over the frames that the cache has begun
+ * again, whose latents are in `past`. Each of them attends to the whole window, so nothing of the
+ * old keys remains but the sink's. Done a chunk at a time within each layer: of all frames there
+ * are only two rows of D for each token in scratch. `cancelled` as above; false when it was set:
+ * the keys are then of no use until this has run to its end. */
+bool lf_transformer_recache(const LfTransformer *transformer, LfBackend *be, LfArena *scratch,
+                            const LfPast *past, const LfModulation *modulation,
+                            const LfTextState *text, LfKvCache *cache, const int *cancelled);
 
 #endif

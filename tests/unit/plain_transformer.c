@@ -145,7 +145,10 @@ LfTensorFile *plain_model_file(const PlainModel *m, const char *without)
     return file;
 }
 
-/* ---- a run: N = all frames' tokens, D channels ---------------------------------------------- */
+/* ---- a run: N = all frames' tokens, D channels ---------------------------------------------- *
+ *
+ * Passes are the chunks, and behind them the second passes over those that are made anew; frames
+ * and rows are those of all passes. */
 
 typedef struct {
     const PlainModel *m;
@@ -153,8 +156,24 @@ typedef struct {
     GPtrArray *memory;
     double margin;
     int d, heads, head, tokens; /* D, H, d, T */
-    int n_frames, n;            /* all frames; N */
+    int n_passes, n;            /* N */
 } Run;
+
+/* The chunk that a pass is over. */
+static int chunk_of(const Run *r, int pass)
+{
+    return pass < r->s->n_chunks ? pass : pass - r->s->n_chunks;
+}
+
+static bool is_second(const Run *r, int pass)
+{
+    return pass >= r->s->n_chunks;
+}
+
+static bool has_new_text(const Run *r, int pass)
+{
+    return is_second(r, pass) || (r->s->anew > 0 && pass >= r->s->anew);
+}
 
 static double *take(Run *r, int64_t count)
 {
@@ -226,17 +245,17 @@ static void rms_norm(Run *r, int layer, const char *name, double *x, int64_t n)
     }
 }
 
-static int chunk_of_row(const Run *r, int row)
+static int pass_of_row(const Run *r, int row)
 {
     return row / r->s->geometry.chunk_tokens;
 }
 
-/* LN(x)·(1 + m[scale]) + m[shift]; m [chunks, n_m, D] */
+/* LN(x)·(1 + m[scale]) + m[shift]; m [passes, n_m, D] */
 static double *modulated(Run *r, const double *x, const double *m, int n_m, int scale, int shift)
 {
     double *y = take(r, (int64_t) r->n * r->d);
     for (int row = 0; row < r->n; row++) {
-        const double *own = m + (int64_t) chunk_of_row(r, row) * n_m * r->d;
+        const double *own = m + (int64_t) pass_of_row(r, row) * n_m * r->d;
         double *out = y + (int64_t) row * r->d;
         layer_norm(out, x + (int64_t) row * r->d, r->d);
         for (int i = 0; i < r->d; i++)
@@ -250,7 +269,7 @@ static void add_gated(const Run *r, double *x, const double *y, const double *m,
     for (int row = 0; row < r->n; row++)
         for (int i = 0; i < r->d; i++) {
             int64_t at = (int64_t) row * r->d + i;
-            x[at] += y[at] * m[((int64_t) chunk_of_row(r, row) * 6 + gate) * r->d + i];
+            x[at] += y[at] * m[((int64_t) pass_of_row(r, row) * 6 + gate) * r->d + i];
         }
 }
 
@@ -278,6 +297,17 @@ int plain_window_frames(const PlainStream *stream, int chunk)
     return n;
 }
 
+/* The frame of all passes whose keys and values stand for the stream's `frame` when `pass` runs. */
+static int seen_as(const Run *r, int pass, int frame)
+{
+    const PlainStream *s = r->s;
+    int past = s->anew * s->geometry.chunk;
+    bool kept = frame < s->sink && s->window > 0 && past > s->window;
+    if (!has_new_text(r, pass) || frame >= past || kept)
+        return frame;
+    return frame + s->n_chunks * s->geometry.chunk;
+}
+
 /* One head's channels of token `token` of a frame that counts as number `time`. */
 static void rotate(const Run *r, double *out, const double *x, double time, int token)
 {
@@ -294,11 +324,11 @@ static void rotate(const Run *r, double *out, const double *x, double time, int 
     }
 }
 
-/* One head and chunk: keys [frames, T, d] and queries [c, T, d], rotated; values; and which key
+/* One head and pass: keys [frames, T, d] and queries [c, T, d], rotated; values; and which key
  * blocks each query block attends to. */
 typedef struct {
     const Run *r;
-    int frames, past;
+    int pass, frames, past; /* past: frames before the chunk's */
     double *q, *k, *v;
     int nq, nk;
     double *q_mean, *k_mean; /* [c, nq, d], [frames, nk, d] */
@@ -415,22 +445,26 @@ static void rotate_head(Run *r, Head *h, const GArray *frames, int head, const d
     for (int n = 0; n < h->frames; n++)
         for (int t = 0; t < r->tokens; t++) {
             int frame = g_array_index(frames, int, n), time = r->s->relative ? n : frame;
-            int64_t from = ((int64_t) frame * r->tokens + t) * r->d + head * r->head;
+            int seen = seen_as(r, h->pass, frame);
+            int own = seen - h->pass * r->s->geometry.chunk; /* of the pass's frames, or none */
+            int64_t from = ((int64_t) seen * r->tokens + t) * r->d + head * r->head;
             int64_t to = ((int64_t) n * r->tokens + t) * r->head;
             rotate(r, h->k + to, k + from, time, t);
             memcpy(h->v + to, v + from, (size_t) r->head * sizeof *v);
-            if (n >= h->past)
-                rotate(r, h->q + to - (int64_t) h->past * r->tokens * r->head, q + from, time, t);
+            if (own >= 0 && own < r->s->geometry.chunk)
+                rotate(r, h->q + ((int64_t) own * r->tokens + t) * r->head, q + from, time, t);
         }
 }
 
-static void attend_chunk(Run *r, int chunk, int head, const double *q, const double *k,
-                         const double *v, double *out)
+/* What a second pass makes of frames that have left the window nobody sees. */
+static void attend_pass(Run *r, int pass, int head, const double *q, const double *k,
+                        const double *v, double *out)
 {
     const PlainStream *s = r->s;
-    GArray *frames = window_frames(s, chunk);
+    GArray *frames = window_frames(s, is_second(r, pass) ? s->anew - 1 : pass);
     int c = s->geometry.chunk, n = (int) frames->len, tokens = r->tokens, d = r->head;
-    Head h = {.r = r, .frames = n, .past = n - c};
+    int budget = is_second(r, pass) ? 0 : s->budget[pass];
+    Head h = {.r = r, .pass = pass, .frames = n, .past = n - c};
     h.q = take(r, (int64_t) c * tokens * d);
     h.k = take(r, (int64_t) n * tokens * d);
     h.v = take(r, (int64_t) n * tokens * d);
@@ -443,10 +477,9 @@ static void attend_chunk(Run *r, int chunk, int head, const double *q, const dou
     for (int row = 0; row < c * tokens; row++) {
         int t = row % tokens;
         memset(chosen, 1, (size_t) (n * h.nk));
-        if (s->budget[chunk] > 0)
-            choose_blocks(r, &h, row / tokens * h.nq + t / s->query_block, s->budget[chunk],
-                          chosen);
-        attend(&h, chosen, row, out + ((int64_t) chunk * c * tokens + row) * r->d + head * d);
+        if (budget > 0)
+            choose_blocks(r, &h, row / tokens * h.nq + t / s->query_block, budget, chosen);
+        attend(&h, chosen, row, out + ((int64_t) pass * c * tokens + row) * r->d + head * d);
     }
     g_free(chosen);
     g_array_unref(frames);
@@ -460,15 +493,15 @@ static double *self_attention(Run *r, int layer, const double *x)
     double *y = take(r, (int64_t) r->n * r->d);
     rms_norm(r, layer, "self_attn.norm_q", q, r->n);
     rms_norm(r, layer, "self_attn.norm_k", k, r->n);
-    for (int chunk = 0; chunk < r->s->n_chunks; chunk++)
+    for (int pass = 0; pass < r->n_passes; pass++)
         for (int head = 0; head < r->heads; head++)
-            attend_chunk(r, chunk, head, q, k, v, y);
+            attend_pass(r, pass, head, q, k, v, y);
     return linear(r, layer, "self_attn.o", y, r->n);
 }
 
 /* ---- text and time -------------------------------------------------------------------------- */
 
-/* Over all rows of the text, the padding too. */
+/* Over all rows of the text, the padding too. text [2, rows, D]: the first, and the new one. */
 static double *cross_attention(Run *r, int layer, const double *x, const double *text)
 {
     int d = r->d, head = r->head, rows = r->m->config.text_len;
@@ -481,14 +514,15 @@ static double *cross_attention(Run *r, int layer, const double *x, const double 
             a[row * d + i] = a[row * d + i] * w[i] + b[i];
     }
     double *q = linear(r, layer, "cross_attn.q", a, r->n);
-    double *k = linear(r, layer, "cross_attn.k", text, rows);
-    double *v = linear(r, layer, "cross_attn.v", text, rows);
+    double *k = linear(r, layer, "cross_attn.k", text, 2 * rows);
+    double *v = linear(r, layer, "cross_attn.v", text, 2 * rows);
     rms_norm(r, layer, "cross_attn.norm_q", q, r->n);
-    rms_norm(r, layer, "cross_attn.norm_k", k, rows);
+    rms_norm(r, layer, "cross_attn.norm_k", k, 2 * rows);
     for (int row = 0; row < r->n; row++)
         for (int h = 0; h < r->heads; h++) {
+            int first = has_new_text(r, pass_of_row(r, row)) ? rows : 0;
             double sum = 0, *out = y + row * d + h * head;
-            for (int i = 0; i < rows; i++) {
+            for (int i = first; i < first + rows; i++) {
                 double logit = dot(q + row * d + h * head, k + i * d + h * head, head);
                 double p = exp(logit / sqrt(head));
                 sum += p;
@@ -504,35 +538,39 @@ static double *cross_attention(Run *r, int layer, const double *x, const double 
 static double *embed_text(Run *r)
 {
     const LfTransformerConfig *c = &r->m->config;
-    double *x = take(r, (int64_t) c->text_len * c->text_dim);
+    int64_t rows = 2 * (int64_t) c->text_len;
+    double *x = take(r, rows * c->text_dim);
     for (int i = 0; i < r->s->context_rows * c->text_dim; i++)
         x[i] = r->s->context[i];
-    double *hidden = linear(r, -1, "text_embedding.0", x, c->text_len);
-    gelu(hidden, (int64_t) c->text_len * c->dim);
-    return linear(r, -1, "text_embedding.2", hidden, c->text_len);
+    for (int i = 0; i < r->s->new_context_rows * c->text_dim; i++)
+        x[c->text_len * c->text_dim + i] = r->s->new_context[i];
+    double *hidden = linear(r, -1, "text_embedding.0", x, rows);
+    gelu(hidden, rows * c->dim);
+    return linear(r, -1, "text_embedding.2", hidden, rows);
 }
 
-/* e [chunks, D] */
+/* e [passes, D] */
 static double *embed_time(Run *r)
 {
-    int chunks = r->s->n_chunks, width = r->m->config.freq_dim, n = width / 2;
-    double *x = take(r, (int64_t) chunks * width);
-    for (int c = 0; c < chunks; c++)
+    int passes = r->n_passes, width = r->m->config.freq_dim, n = width / 2;
+    double *x = take(r, (int64_t) passes * width);
+    for (int c = 0; c < passes; c++)
         for (int i = 0; i < n; i++) {
-            double angle = r->s->timestep[c] * pow(10000, -(double) i / n);
+            double timestep = is_second(r, c) ? 0 : r->s->timestep[c];
+            double angle = timestep * pow(10000, -(double) i / n);
             x[c * width + i] = cos(angle);
             x[c * width + n + i] = sin(angle);
         }
-    double *hidden = linear(r, -1, "time_embedding.0", x, chunks);
-    return linear(r, -1, "time_embedding.2", silu(r, hidden, (int64_t) chunks * r->d), chunks);
+    double *hidden = linear(r, -1, "time_embedding.0", x, passes);
+    return linear(r, -1, "time_embedding.2", silu(r, hidden, (int64_t) passes * r->d), passes);
 }
 
-/* [chunks, n_m, D] = learned [n_m, D] + e [chunks, n_m or 1, D] */
+/* [passes, n_m, D] = learned [n_m, D] + e [passes, n_m or 1, D] */
 static double *modulation(Run *r, int layer, const char *name, const double *e, int n_m, int n_e)
 {
     const double *learned = find(r, layer, name, "")->values;
-    double *m = take(r, (int64_t) r->s->n_chunks * n_m * r->d);
-    for (int c = 0; c < r->s->n_chunks; c++)
+    double *m = take(r, (int64_t) r->n_passes * n_m * r->d);
+    for (int c = 0; c < r->n_passes; c++)
         for (int i = 0; i < n_m; i++)
             for (int k = 0; k < r->d; k++)
                 m[(c * n_m + i) * r->d + k] =
@@ -559,7 +597,7 @@ static double *embed_patches(Run *r)
         for (int i = 0; i < 4 * channels; i++) {
             int frame = row / r->tokens;
             patches[row * 4 * channels + i] =
-                r->s->latents[frame / c]
+                r->s->latents[chunk_of(r, frame / c)]
                              [latent_at(r, frame % c, i / 4, row % r->tokens, i / 2 % 2, i % 2)];
         }
     return linear(r, -1, "patch_embedding", patches, r->n);
@@ -570,7 +608,8 @@ static void write_velocity(Run *r, const double *x, const double *e, double *vel
     int channels = r->m->config.channels, c = r->s->geometry.chunk;
     double *m = modulation(r, -1, "head.modulation", e, 2, 1);
     double *o = linear(r, -1, "head.head", modulated(r, x, m, 2, 1, 0), r->n);
-    for (int row = r->n - c * r->tokens; row < r->n; row++)
+    int end = r->s->n_chunks * c * r->tokens;
+    for (int row = end - c * r->tokens; row < end; row++)
         for (int i = 0; i < 4 * channels; i++) {
             int patch = i / channels, frame = row / r->tokens % c;
             velocity[latent_at(r, frame, i % channels, row % r->tokens, patch / 2, patch % 2)] =
@@ -581,7 +620,7 @@ static void write_velocity(Run *r, const double *x, const double *e, double *vel
 double plain_forward(const PlainModel *m, const PlainStream *s, double *velocity)
 {
     const LfTransformerConfig *c = &m->config;
-    int n_frames = s->n_chunks * s->geometry.chunk, tokens = s->geometry.frame_tokens;
+    int n_passes = s->n_chunks + s->anew, tokens = s->geometry.frame_tokens;
     Run run = {m,
                s,
                g_ptr_array_new_with_free_func(g_free),
@@ -590,12 +629,12 @@ double plain_forward(const PlainModel *m, const PlainStream *s, double *velocity
                c->heads,
                c->dim / c->heads,
                tokens,
-               n_frames,
-               n_frames * tokens};
+               n_passes,
+               n_passes * s->geometry.chunk * tokens};
     Run *r = &run;
     double *x = embed_patches(r), *e = embed_time(r), *text = embed_text(r);
     double *e0 =
-        linear(r, -1, "time_projection.1", silu(r, e, (int64_t) s->n_chunks * c->dim), s->n_chunks);
+        linear(r, -1, "time_projection.1", silu(r, e, (int64_t) n_passes * c->dim), n_passes);
     for (int i = 0; i < c->layers; i++) {
         double *own = modulation(r, i, "modulation", e0, 6, 6);
         add_gated(r, x, self_attention(r, i, modulated(r, x, own, 6, 1, 0)), own, 2);

@@ -34,6 +34,14 @@ typedef struct {
     const float *latents[PLAIN_MAX_CHUNKS]; /* of each chunk, [c, C, h, w] */
     const float *context;                   /* [rows, E] */
     int context_rows;
+
+    /* 0, or the chunk from which on there is another context, and before which the keys and values
+     * of its past are made anew: a second pass over each of its past chunks, at timestep 0 and with
+     * the new context, in which every frame attends to the whole window that the chunk before had.
+     * Once frames had left that window the sink is still the first pass's. */
+    int anew;
+    const float *new_context;
+    int new_context_rows;
 } PlainStream;
 
 /* velocity [c, C, h, w] of the last chunk. Returns how far the closest decision of all selections

@@ -525,7 +525,72 @@ static void test_refused(void)
     g_assert_false(lf_kv_cache_begin(cache, 1, &error)); /* not committed */
     g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
     g_clear_error(&error);
+    for (uint64_t index = 0; index < 3; index++) { /* no past, not committed, not there */
+        g_assert_false(lf_kv_cache_begin_past(cache, index, &error));
+        g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
+        g_clear_error(&error);
+    }
     lf_kv_cache_free(cache);
+}
+
+/* ---- the past anew -------------------------------------------------------------------------- */
+
+/* The parts follow each other, each within one chunk, from the first frame that is made anew to the
+ * last one before chunk `index`. */
+static void check_parts(const LfKvCache *cache, uint64_t index, int renewed)
+{
+    int chunk = lf_kv_cache_config(cache)->geometry.chunk, frames = lf_kv_cache_frames(cache);
+    uint64_t frame = index * (uint64_t) chunk - (uint64_t) renewed;
+    g_assert_cmpint(lf_kv_cache_renewed(cache), ==, renewed);
+    for (int first = 0; first < renewed;) {
+        LfKvPart part = lf_kv_cache_part(cache, first);
+        LfWindow window = lf_kv_cache_part_window(cache, 0, &part);
+        LfRope rope = lf_kv_cache_part_rope(cache, &part);
+        g_assert_cmpuint(part.chunk * (uint64_t) chunk + (uint64_t) part.skipped, ==, frame);
+        g_assert_cmpint(part.skipped + part.count, ==, chunk);
+        g_assert_cmpint(part.first, ==, frames - renewed + first);
+        g_assert_cmpint(window.chunk, ==, part.count);
+        g_assert_cmpint(window.slots.shape[0], ==, part.first + part.count);
+        g_assert_cmpint(rope.time.shape[0], ==, part.count);
+        for (int i = 0; i < part.count; i++) /* the first pair turns by the frame's number */
+            g_assert_cmpfloat(fabs(lf_f32(lf_tensor_at(rope.time, i))[0] - cos((double) frame + i)),
+                              <, 1e-6);
+        first += part.count;
+        frame += (uint64_t) part.count;
+    }
+    g_assert_cmpuint(frame, ==, index * (uint64_t) chunk);
+}
+
+static void test_parts(void)
+{
+    static const struct {
+        int chunk, window, sink;
+    } cases[] = {{3, 12, 1}, {3, 7, 1}, {3, 8, 0}, {2, 9, 3}, {1, 4, 3}, {3, 3, 0}, {3, 0, 2}};
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        int chunk = cases[i].chunk, window = cases[i].window, sink = cases[i].sink;
+        LfKvCacheConfig config = {.geometry = lf_geometry(32, 16, chunk),
+                                  .layers = 2,
+                                  .heads = 1,
+                                  .head_dim = 12,
+                                  .window = window,
+                                  .sink = sink,
+                                  .relative = true,
+                                  .key_block = 1};
+        LfKvCache *cache = open_cache(&config);
+        for (int index = 0; index < 8; index++) {
+            int past = index * chunk;
+            int renewed = window == 0 || past <= window ? past : window - sink;
+            for (int again = 0; index > 0 && again < 2; again++) {
+                GError *error = NULL;
+                g_assert_true(lf_kv_cache_begin_past(cache, (uint64_t) index, &error));
+                check_parts(cache, (uint64_t) index, renewed);
+                begin(cache, (uint64_t) index);
+            }
+            begin(cache, (uint64_t) index);
+            lf_kv_cache_commit(cache);
+        }
+        lf_kv_cache_free(cache);
+    }
 }
 
 static void test_plan(void)
@@ -569,6 +634,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kv-cache/positions/table", test_table);
     g_test_add_func("/kv-cache/positions/long-stream", test_long_stream);
     g_test_add_func("/kv-cache/refused", test_refused);
+    g_test_add_func("/kv-cache/parts", test_parts);
     g_test_add_func("/kv-cache/plan", test_plan);
     int status = g_test_run();
     lf_backend_close(be);

@@ -20,7 +20,8 @@ typedef struct {
     LfArena state, scratch;
     LfTextState text;
     LfModulation noisy, clean;
-    LfTensor context, x, velocity;
+    LfTensor context, new_context, x, velocity;
+    LfPast past;
 } Engine;
 
 static LfAttend attend_of(const PlainStream *s, int chunk)
@@ -40,9 +41,11 @@ static void take_state(Engine *e, const PlainStream *s, LfArena *arena)
     e->x = lf_arena_tensor(arena, LF_F32, g->chunk, c->channels, g->latent_height, g->latent_width);
     e->velocity =
         lf_arena_tensor(arena, LF_F32, g->chunk, c->channels, g->latent_height, g->latent_width);
-    e->context = LF_NONE;
+    e->context = e->new_context = LF_NONE;
     if (s->context_rows > 0)
         e->context = lf_arena_tensor(arena, LF_F32, s->context_rows, c->text_dim);
+    if (s->new_context_rows > 0)
+        e->new_context = lf_arena_tensor(arena, LF_F32, s->new_context_rows, c->text_dim);
 }
 
 static void prepare(Engine *e, LfBackend *on, LfArena *scratch, float timestep)
@@ -60,6 +63,20 @@ static bool forward(Engine *e, LfBackend *on, LfArena *scratch, LfKvCache *cache
                                   cancelled);
 }
 
+/* The past of chunk `index` anew, under the text at hand. */
+static bool recache(Engine *e, LfBackend *on, LfArena *scratch, LfKvCache *cache, int index,
+                    const int *cancelled)
+{
+    GError *error = NULL;
+    lf_kv_cache_begin_past(cache, (uint64_t) index, &error);
+    g_assert_no_error(error);
+    bool done = lf_transformer_recache(e->transformer, on, scratch, &e->past, &e->clean, &e->text,
+                                       cache, cancelled);
+    if (done)
+        lf_kv_cache_commit_past(cache);
+    return done;
+}
+
 /* Exactly as much memory as the plan says. */
 static void open_memory(Engine *e, const PlainStream *s, const LfKvCacheConfig *config)
 {
@@ -72,6 +89,10 @@ static void open_memory(Engine *e, const PlainStream *s, const LfKvCacheConfig *
     prepare(e, plan, &scratch, 0);
     for (int i = 0; i < s->n_chunks; i++) {
         LfAttend attend = attend_of(s, i);
+        if (s->anew > 0 && i == s->anew) {
+            lf_transformer_text(e->transformer, plan, &scratch, &e->text, e->new_context);
+            g_assert_true(recache(e, plan, &scratch, cache, i, NULL));
+        }
         lf_kv_cache_begin(cache, (uint64_t) i, &error);
         g_assert_no_error(error);
         g_assert_true(forward(e, plan, &scratch, cache, false, &attend, NULL));
@@ -116,15 +137,20 @@ static void engine_open(Engine *e, const LfTransformerConfig *config, const Plai
     g_assert_cmpuint(lf_transformer_memory(e->transformer), >, 0);
     e->cache = lf_kv_cache_new(be, &cache, &error);
     g_assert_no_error(error);
+    lf_past_init(&e->past, be, &s->geometry, config->channels, s->window, &error);
+    g_assert_no_error(error);
     open_memory(e, s, &cache);
     if (s->context_rows > 0)
         memcpy(e->context.data, s->context, lf_tensor_size(e->context));
+    if (s->new_context_rows > 0)
+        memcpy(e->new_context.data, s->new_context, lf_tensor_size(e->new_context));
     prepare(e, be, &e->scratch, timestep);
 }
 
 static void engine_close(Engine *e)
 {
     lf_kv_cache_free(e->cache);
+    lf_past_clear(&e->past);
     lf_arena_clear(&e->scratch);
     lf_arena_clear(&e->state);
     lf_transformer_free(e->transformer);
@@ -154,7 +180,7 @@ static LfTransformerConfig draw_config(void)
                                  .channels = g_test_rand_int_range(1, 6)};
 }
 
-enum { RELATIVE = 1, SPARSE = 2, BOUNDED = 4 };
+enum { RELATIVE = 1, SPARSE = 2, BOUNDED = 4, ANEW = 8 };
 
 static void draw_budgets(PlainStream *s)
 {
@@ -180,6 +206,10 @@ static PlainStream draw_stream(const LfTransformerConfig *c, int flags)
     s.query_block = g_test_rand_int_range(2, 6);
     s.key_block = g_test_rand_int_range(2, 6);
     s.context_rows = g_test_rand_int_range(0, c->text_len + 1);
+    if (flags & ANEW) {
+        s.anew = g_test_rand_int_range(1, s.n_chunks);
+        s.new_context_rows = g_test_rand_int_range(1, c->text_len + 1);
+    }
     if (flags & SPARSE)
         draw_budgets(&s);
     return s;
@@ -214,8 +244,14 @@ static double run_chunk(Engine *e, const PlainModel *model, const PlainStream *s
     }
     all.latents[index] = noisy[index];
     all.timestep[index] = timestep;
+    if (index < s->anew) /* not yet */
+        all.anew = 0;
     double margin = plain_forward(model, &all, expected);
 
+    if (s->anew > 0 && index == s->anew) {
+        lf_transformer_text(e->transformer, be, &e->scratch, &e->text, e->new_context);
+        g_assert_true(recache(e, be, &e->scratch, e->cache, index, NULL));
+    }
     lf_kv_cache_begin(e->cache, (uint64_t) index, &failure);
     g_assert_no_error(failure);
     memcpy(e->x.data, noisy[index], lf_tensor_size(e->x));
@@ -224,6 +260,9 @@ static double run_chunk(Engine *e, const PlainModel *model, const PlainStream *s
     memcpy(e->x.data, clean[index], lf_tensor_size(e->x));
     g_assert_true(forward(e, be, &e->scratch, e->cache, true, &attend, NULL));
     lf_kv_cache_commit(e->cache);
+    if (s->window == 0)
+        g_assert_true(lf_past_reserve(&e->past, (uint64_t) index + 1, &failure));
+    lf_past_keep(&e->past, (uint64_t) index, e->x);
     g_assert_true(be->sync(be, &failure));
     g_free(expected);
     return margin;
@@ -240,10 +279,11 @@ static int run_stream(int flags)
     LfTransformerConfig config = draw_config();
     PlainModel *model = plain_model_draw(&config, g_test_rand_bit() ? LF_BF16 : LF_F32);
     PlainStream s = draw_stream(&config, flags);
-    float timestep = (float) g_test_rand_double_range(1, 1000), *context;
+    float timestep = (float) g_test_rand_double_range(1, 1000), *context, *new_context;
     float *noisy[PLAIN_MAX_CHUNKS], *clean[PLAIN_MAX_CHUNKS];
     Engine e;
     s.context = context = draw_floats(MAX(1, s.context_rows * config.text_dim));
+    s.new_context = new_context = draw_floats(MAX(1, s.new_context_rows * config.text_dim));
     engine_open(&e, &config, model, &s, timestep);
     for (int i = 0; i < s.n_chunks; i++) {
         noisy[i] = draw_floats(lf_tensor_count(e.x));
@@ -262,6 +302,7 @@ static int run_stream(int flags)
         g_free(clean[i]);
     }
     g_free(context);
+    g_free(new_context);
     engine_close(&e);
     plain_model_free(model);
     return compared;
@@ -332,15 +373,28 @@ typedef struct {
     float *context;
 } Small;
 
-static void small_open(Small *small)
+static void small_make(Small *small, int flags)
 {
     LfTransformerConfig config = draw_config();
-    GError *error = NULL;
     config.layers = 3;
     small->model = plain_model_draw(&config, LF_BF16);
-    small->s = draw_stream(&config, RELATIVE | BOUNDED);
+    small->s = draw_stream(&config, flags);
     small->s.context = small->context = draw_floats(MAX(1, config.text_len * config.text_dim));
+    small->s.new_context = small->context;
     engine_open(&small->e, &config, small->model, &small->s, 500);
+}
+
+/* Which chunk has another text. */
+static int small_open_anew(Small *small)
+{
+    small_make(small, RELATIVE | BOUNDED | ANEW);
+    return small->s.anew;
+}
+
+static void small_open(Small *small)
+{
+    GError *error = NULL;
+    small_make(small, RELATIVE | BOUNDED);
     lf_kv_cache_begin(small->e.cache, 0, &error);
     g_assert_no_error(error);
     lf_noise(be, small->e.x, g_test_rand_int(), 0, 0);
@@ -383,6 +437,52 @@ static void test_cancelled(void)
     g_assert_cmpmem(first, lf_tensor_size(e->velocity), e->velocity.data,
                     lf_tensor_size(e->velocity));
     g_free(first);
+    small_close(&small);
+}
+
+static void noisy_chunk(Engine *e, int index, const float *x, const LfAttend *attend)
+{
+    GError *error = NULL;
+    lf_kv_cache_begin(e->cache, (uint64_t) index, &error);
+    g_assert_no_error(error);
+    memcpy(e->x.data, x, lf_tensor_size(e->x));
+    g_assert_true(forward(e, be, &e->scratch, e->cache, false, attend, NULL));
+}
+
+/* A chunk whose past is made anew twice, the second time after the chunk's noise is in the cache
+ * and after an attempt that was left in its first layer: as the first time. */
+static void test_recache_again(void)
+{
+    Small small;
+    Engine *e = &small.e;
+    int last = small_open_anew(&small), cancelled = 0;
+    float *noise = draw_floats(lf_tensor_count(e->x));
+    const LfAttend dense = {.query_block = 2};
+    for (int i = 0; i < last; i++) {
+        lf_noise(be, e->x, 5, (uint32_t) i, 0);
+        float *x = g_memdup2(e->x.data, lf_tensor_size(e->x));
+        noisy_chunk(e, i, x, &dense);
+        g_assert_true(forward(e, be, &e->scratch, e->cache, true, &dense, NULL));
+        lf_kv_cache_commit(e->cache);
+        lf_past_keep(&e->past, (uint64_t) i, e->x);
+        g_free(x);
+    }
+    lf_transformer_text(e->transformer, be, &e->scratch, &e->text, e->new_context);
+    g_assert_true(recache(e, be, &e->scratch, e->cache, last, NULL));
+    noisy_chunk(e, last, noise, &dense);
+    float *first = g_memdup2(e->velocity.data, lf_tensor_size(e->velocity));
+
+    spy_begin(&cancelled);
+    g_assert_false(recache(e, be, &e->scratch, e->cache, last, &cancelled));
+    spy_end();
+    g_assert_cmpint(spy.texts, >, 0);
+    g_assert_cmpuint(e->scratch.used, ==, 0);
+    g_assert_true(recache(e, be, &e->scratch, e->cache, last, NULL));
+    noisy_chunk(e, last, noise, &dense);
+    g_assert_cmpmem(first, lf_tensor_size(e->velocity), e->velocity.data,
+                    lf_tensor_size(e->velocity));
+    g_free(first);
+    g_free(noise);
     small_close(&small);
 }
 
@@ -467,10 +567,16 @@ int main(int argc, char **argv)
         {"/transformer/relative/unbounded-sparse", RELATIVE | SPARSE},
         {"/transformer/relative/window", RELATIVE | BOUNDED},
         {"/transformer/relative/sparse", RELATIVE | BOUNDED | SPARSE},
+        {"/transformer/recache/absolute/unbounded", ANEW},
+        {"/transformer/recache/absolute/window", BOUNDED | ANEW},
+        {"/transformer/recache/relative/unbounded", RELATIVE | ANEW},
+        {"/transformer/recache/relative/window", RELATIVE | BOUNDED | ANEW},
+        {"/transformer/recache/relative/sparse", RELATIVE | BOUNDED | SPARSE | ANEW},
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(streams); i++)
         g_test_add_data_func(streams[i].name, GINT_TO_POINTER(streams[i].flags), test_stream);
     g_test_add_func("/transformer/cancelled", test_cancelled);
+    g_test_add_func("/transformer/recache/again", test_recache_again);
     g_test_add_func("/transformer/clean-pass", test_clean_pass);
     g_test_add_func("/transformer/missing", test_missing);
     g_test_add_func("/transformer/contradicted", test_contradicted);

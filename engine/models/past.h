@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The clean latents of the chunks that the window reaches back to: what the keys and values of the
+ * past are made anew from when the text changes.
+ *
+ * Thread-safety: one session's.
+ */
+#ifndef LF_MODELS_PAST_H
+#define LF_MODELS_PAST_H
+
+#include "engine/geometry.h"
+#include "kernels/arena.h"
+
+typedef struct {
+    LfBackend *be;
+    LfArena memory;
+    LfTensor latents; /* F32 [chunks, c, C, h, w]: a ring */
+} LfPast;
+
+/* Room for as many chunks as a window of latent frames can hold parts of; 0: unbounded, for one
+ * chunk. LF_ERROR_MEMORY names the bytes. The backend outlives it. */
+bool lf_past_init(LfPast *past, LfBackend *be, const LfGeometry *geometry, int channels, int window,
+                  GError **error);
+void lf_past_clear(LfPast *past); /* all-zero is fine */
+
+/* Room for `chunks`, where the window is unbounded; by doubling. LF_ERROR_MEMORY: it is as before.
+ */
+bool lf_past_reserve(LfPast *past, uint64_t chunks, GError **error);
+
+/* Chunk `index`, which has ended, x F32 [c, C, h, w]; in place of the oldest. */
+void lf_past_keep(LfPast *past, uint64_t index, LfTensor x);
+/* [c, C, h, w], as kept. */
+LfTensor lf_past_chunk(const LfPast *past, uint64_t index);
+
+#endif
