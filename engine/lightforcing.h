@@ -99,17 +99,34 @@ typedef enum {
     LF_ATTENTION_SPARSE
 } LfAttention;
 
+/* What becomes of the past when a new prompt takes effect. */
+typedef enum {
+    LF_TRANSITION_CONTINUE, /* it stays as it is: only the cross attention changes */
+    /* The keys and values of the past frames in the window are made anew under the new prompt
+     * (LongLive's KV recache): the scene goes on from what is seen, without what the old prompt had
+     * to say about it. For models that were trained with it. Takes as long as a clean pass over the
+     * whole window, once. The sink's are kept once frames have left the window. */
+    LF_TRANSITION_RECACHE,
+    /* It is forgotten: a new scene, as a new stream begins it, with its dense first chunk, sparsity
+     * that grows from there, and a decoder without memory. Its first chunk has 3 frames fewer, as
+     * the stream's has: the first latent of a video is one picture, not four, in Wan's
+     * autoencoder, and what a decoder without memory makes of it before that picture is not to be
+     * shown. The noise goes on. */
+    LF_TRANSITION_CUT
+} LfTransition;
+
 typedef struct {
     uint64_t seed;     /* of the noise; the same seed and prompts give the same frames */
     int width, height; /* pixels, multiples of 16; 0: the model's */
     LfAttention attention;
-    double sparsity;     /* target share of skipped key blocks, 0 < s < 1; 0: the model's. The base
-                            that growth tends to moves by as much as the target does */
-    gboolean uniform;    /* no Chunk-Aware Growth: every chunk but the first gets the target */
-    int window;          /* latent frames, the chunk included; 0: the model's; −1: unbounded */
-    int sink;            /* latent frames; 0: the model's; −1: none */
-    int keep_frames;     /* past latent frames that sparse attention chooses among blocks of; 0: the
-                            model's; −1: all of the window */
+    double sparsity;  /* target share of skipped key blocks, 0 < s < 1; 0: the model's. The base
+                         that growth tends to moves by as much as the target does */
+    gboolean uniform; /* no Chunk-Aware Growth: every chunk but the first gets the target */
+    int window;       /* latent frames, the chunk included; 0: the model's; −1: unbounded */
+    int sink;         /* latent frames; 0: the model's; −1: none */
+    int keep_frames;  /* past latent frames that sparse attention chooses among blocks of; 0: the
+                         model's; −1: all of the window */
+    LfTransition transition;
     gboolean no_decoder; /* latents only; chunks then have no pixels */
     gboolean no_text;    /* the text comes as numbers, by lf_session_set_context */
 } LfSessionOptions;
@@ -129,9 +146,14 @@ gboolean lf_session_set_prompt(LfSession *session, const char *prompt, GError **
  * that can be. Thread-safety: any thread. */
 void lf_session_set_attention(LfSession *session, LfAttention attention, double sparsity);
 
+/* How prompts come in from the next chunk on: read, like the prompt, when a chunk begins that has a
+ * new one. Thread-safety: any thread. */
+void lf_session_set_transition(LfSession *session, LfTransition transition);
+
 /* Makes a running lf_session_next return LF_ERROR_CANCELLED within one layer (on a GPU, which is
  * told of a chunk's work in advance, when that has ended: a fraction of a second), and every later
- * one at once, until lf_session_resume. A cancelled chunk is generated anew, with the same frames.
+ * one at once, until lf_session_resume. A cancelled chunk is generated anew, with the same frames;
+ * the transition that it had begun stays, whatever is asked for by then.
  * Thread-safety: any thread. */
 void lf_session_cancel(LfSession *session);
 void lf_session_resume(LfSession *session);
@@ -147,13 +169,17 @@ typedef struct LfChunk LfChunk;
 typedef struct {
     uint64_t index;       /* of this chunk in the stream, from 0 */
     uint64_t first_frame; /* index of its first pixel frame in the stream */
-    int n_frames;         /* pixel frames: 4·chunk, or 3 fewer in the stream's first chunk */
+    int n_frames;         /* pixel frames: 4·chunk, or 3 fewer in the stream's or a cut's first */
     int n_latent_frames;
     int width, height;  /* pixels */
     uint64_t prompt_id; /* counts lf_session_set_prompt calls, 1 for the first */
-    double sparsity;    /* planned share of skipped key blocks; 0: dense */
+    /* How its prompt came in; CONTINUE when that is the one of the chunk before, too, and in the
+     * first chunk of the stream. */
+    LfTransition transition;
+    double sparsity; /* planned share of skipped key blocks; 0: dense */
     /* Nanoseconds, wall clock. */
     int64_t encode_time;  /* prompt to text keys and values; 0 when the prompt did not change */
+    int64_t recache_time; /* the past anew; 0 when that was not to be done */
     int64_t denoise_time; /* the few steps */
     int64_t clean_time;   /* the clean pass */
     int64_t decode_time; /* on a GPU, where it runs beside the next chunk: 0 before lf_chunk_wait */

@@ -5,6 +5,11 @@
  * decoded. Whatever stops it half-way leaves the stream where the chunk began: the cache
  * takes the chunk in, and the decoder its memory, only when all is done.
  *
+ * A new prompt may change what is remembered: the past is made anew under it, or forgotten, which
+ * begins a new scene. The cache, the growth and the decoder count chunks from the scene's first,
+ * the noise from the stream's. Either cannot be taken back once begun: a chunk that is left keeps
+ * its transition for the next attempt.
+ *
  * On a GPU all of a chunk is called without waiting for any of it. One wait ends the chunk, for its
  * latents; its pictures are waited for by who reads them, while the next chunk is on its way.
  */
@@ -43,6 +48,40 @@ static void read_wishes(LfSession *s)
     s->now.ids = ids;
 }
 
+/* Chunks of the scene before the one at work. */
+static uint64_t scene_index(const LfSession *s)
+{
+    return s->index - s->scene;
+}
+
+/* Of what was begun before and what is asked for now, what changes more. Without a past there is
+ * nothing to change. */
+static void begin_transition(LfSession *s)
+{
+    if (scene_index(s) == 0)
+        return;
+    if (s->shown != s->now.prompt_id)
+        s->transition = MAX(s->transition, s->now.transition);
+    if (s->transition == LF_TRANSITION_CUT) {
+        lf_kv_cache_reset(s->cache);
+        s->scene = s->index;
+    }
+}
+
+/* Makes room in the cache, and for what follows where a window without bound has not done so from
+ * the start. */
+static gboolean begin_window(LfSession *s, GError **error)
+{
+    uint64_t index = scene_index(s);
+    if (!lf_kv_cache_begin(s->cache, index, error))
+        return FALSE;
+    if (s->window > 0)
+        return TRUE;
+    return lf_past_reserve(&s->past, index + 1, error) && lf_session_reserve(s, s->cache, error) &&
+           (s->transition != LF_TRANSITION_RECACHE ||
+            lf_session_reserve_recache(s, s->cache, index, error));
+}
+
 static gboolean begin(LfSession *s, LfChunk *chunk, GError **error)
 {
     const LfGeometry *g = &s->geometry;
@@ -54,18 +93,20 @@ static gboolean begin(LfSession *s, LfChunk *chunk, GError **error)
                     "no prompt: call lf_session_set_prompt before the first chunk");
         return FALSE;
     }
-    if (!lf_kv_cache_begin(s->cache, s->index, error))
+    begin_transition(s);
+    if (!begin_window(s, error))
         return FALSE;
     chunk->info = (LfChunkInfo){.index = s->index,
-                                .first_frame = lf_frames_before_chunk(g->chunk, s->index),
-                                .n_frames = lf_chunk_frames(g->chunk, s->index),
+                                .first_frame = s->n_frames,
+                                .n_frames = lf_chunk_frames(g->chunk, scene_index(s)),
                                 .n_latent_frames = g->chunk,
                                 .width = g->width,
                                 .height = g->height,
                                 .prompt_id = s->now.prompt_id,
-                                .sparsity = lf_session_sparsity(s, &s->now, s->index)};
+                                .transition = s->transition,
+                                .sparsity = lf_session_sparsity(s, &s->now, scene_index(s))};
     s->attend = lf_session_attend(s, s->cache, chunk->info.sparsity);
-    return s->window > 0 || lf_session_reserve(s, s->cache, error);
+    return TRUE;
 }
 
 LfTensor lf_session_context(const LfSession *s)
@@ -92,6 +133,21 @@ static gboolean encode(LfSession *s, GError **error)
         return finish(s, done, error);
     s->encoded = s->now.prompt_id;
     return TRUE;
+}
+
+/* The past anew under the text at hand: the cache goes back to before the chunk, and to the chunk
+ * again. There is a past, and room: neither fails. */
+static bool recache(LfSession *s)
+{
+    uint64_t index = scene_index(s);
+    bool done =
+        lf_kv_cache_begin_past(s->cache, index, NULL) &&
+        lf_transformer_recache(s->model->transformer, s->be, &s->scratch, &s->past,
+                               &s->modulations[s->n_steps], &s->text, s->cache, &s->cancelled);
+    if (!done)
+        return false;
+    lf_kv_cache_commit_past(s->cache);
+    return lf_kv_cache_begin(s->cache, index, NULL);
 }
 
 /* out = the noise of (chunk, step): step 0 the first, the others those of re-noising. */
@@ -126,7 +182,7 @@ static bool decode(LfSession *s, LfChunk *chunk)
     note(s, LF_COPIED);
     be->follow(be, s->events[LF_COPIED]);
     be->note(be, chunk->decode_begin);
-    if (s->index == 0)
+    if (scene_index(s) == 0)
         lf_decoder_state_reset(be, &s->decoder);
     bool done = lf_decoder_tiny_forward(s->model->decoder, be, s->decode_scratch, chunk->rgb,
                                         s->clean, &s->decoder, &s->cancelled);
@@ -148,7 +204,9 @@ static gboolean fetch(LfSession *s, LfChunk *chunk, bool encoded, bool done, GEr
     info->transfer_time = 1000 * (g_get_monotonic_time() - start);
     if (encoded)
         info->encode_time = s->be->between(s->be, at[LF_STARTED], at[LF_ENCODED]);
-    info->denoise_time = s->be->between(s->be, at[LF_ENCODED], at[LF_DENOISED]);
+    if (s->transition == LF_TRANSITION_RECACHE)
+        info->recache_time = s->be->between(s->be, at[LF_ENCODED], at[LF_RECACHED]);
+    info->denoise_time = s->be->between(s->be, at[LF_RECACHED], at[LF_DENOISED]);
     info->clean_time = s->be->between(s->be, at[LF_DENOISED], at[LF_CLEANED]);
     return well;
 }
@@ -160,13 +218,26 @@ static gboolean generate(LfSession *s, LfChunk *chunk, GError **error)
     if (encoded && !encode(s, error))
         return FALSE;
     note(s, LF_ENCODED);
+    bool done = s->transition != LF_TRANSITION_RECACHE || recache(s);
+    note(s, LF_RECACHED);
     draw_all(s);
-    bool done = lf_session_denoise(s);
+    done = done && lf_session_denoise(s);
     note(s, LF_DENOISED);
     done = done && lf_session_clean(s);
     note(s, LF_CLEANED);
     done = done && decode(s, chunk);
     return fetch(s, chunk, encoded, done, error);
+}
+
+/* The chunk is done: it becomes past. */
+static void commit(LfSession *s, const LfChunk *chunk)
+{
+    lf_kv_cache_commit(s->cache);
+    lf_past_keep(&s->past, scene_index(s), s->x);
+    s->transition = LF_TRANSITION_CONTINUE;
+    s->shown = s->now.prompt_id;
+    s->n_frames += (uint64_t) chunk->info.n_frames;
+    s->index++;
 }
 
 LfChunk *lf_session_next(LfSession *s, GError **error)
@@ -176,8 +247,7 @@ LfChunk *lf_session_next(LfSession *s, GError **error)
         return NULL;
     if (begin(s, chunk, error) && generate(s, chunk, error) &&
         (s->decoding->asynchronous || lf_chunk_wait(chunk, error))) {
-        lf_kv_cache_commit(s->cache);
-        s->index++;
+        commit(s, chunk);
         return chunk;
     }
     lf_chunk_unref(chunk);
@@ -233,6 +303,13 @@ void lf_session_set_attention(LfSession *s, LfAttention attention, double sparsi
     g_mutex_unlock(&s->lock);
 }
 
+void lf_session_set_transition(LfSession *s, LfTransition transition)
+{
+    g_mutex_lock(&s->lock);
+    s->wishes.transition = CLAMP(transition, LF_TRANSITION_CONTINUE, LF_TRANSITION_CUT);
+    g_mutex_unlock(&s->lock);
+}
+
 void lf_session_set_noise(LfSession *s, LfNoise noise, gpointer data)
 {
     if (noise && !s->host_noise)
@@ -255,6 +332,7 @@ void lf_session_resume(LfSession *s)
 void lf_session_restart(LfSession *s, uint64_t seed)
 {
     lf_kv_cache_reset(s->cache);
+    s->transition = LF_TRANSITION_CONTINUE;
     s->seed = seed;
-    s->index = 0;
+    s->index = s->scene = s->n_frames = 0;
 }

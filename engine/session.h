@@ -16,12 +16,14 @@ typedef struct {
     int32_t *ids;       /* [text_len] */
     LfAttention attention;
     double sparsity; /* 0: the model's */
+    LfTransition transition;
 } LfWishes;
 
 /* A chunk's moments on `be`. */
 typedef enum {
     LF_STARTED,
     LF_ENCODED,
+    LF_RECACHED,
     LF_DENOISED,
     LF_CLEANED,
     LF_COPIED, /* latents are where the decoder reads them */
@@ -61,15 +63,20 @@ struct LfSession {
     float *host_noise; /* what noise_source writes; NULL as long as there is none */
 
     uint64_t seed;
-    uint64_t index;   /* of the next chunk */
-    uint64_t encoded; /* prompt_id of `text`; 0: it is of no use */
-    int n_context;    /* rows of `context` */
-    LfAttend attend;  /* of the chunk at work */
+    uint64_t index;    /* of the next chunk */
+    uint64_t n_frames; /* pixel frames before it */
+    uint64_t scene;    /* the first chunk that the cache knows of: the stream's, or that of a cut */
+    uint64_t shown;    /* prompt_id of the chunk before */
+    LfTransition transition; /* of the chunk at work */
+    uint64_t encoded;        /* prompt_id of `text`; 0: it is of no use */
+    int n_context;           /* rows of `context` */
+    LfAttend attend;         /* of the chunk at work */
 
     LfArena state, scratch;
     LfArena own_decode_scratch; /* where `decoding` is a backend of its own */
     LfArena *decode_scratch;    /* that, or `scratch` */
     LfKvCache *cache;
+    LfPast past;
     LfTensor x, velocity;  /* F32 [c, C, h, w] */
     LfTensor noise;        /* F32 [n_steps, c, C, h, w] */
     LfTensor clean;        /* x, for the decoder, while x is the next chunk's */
@@ -87,14 +94,18 @@ struct LfSession {
     LfWishes now;    /* those of the chunk at work */
 };
 
-/* session_plan.c: the planned share of skipped key blocks of chunk `index`; how the chunk that
- * `cache` has begun attends at such a share. */
+/* session_plan.c: the planned share of skipped key blocks of chunk `index` of a scene; how the
+ * chunk that `cache` has begun attends at such a share. */
 double lf_session_sparsity(const LfSession *session, const LfWishes *wishes, uint64_t index);
 LfAttend lf_session_attend(const LfSession *session, const LfKvCache *cache, double sparsity);
 
 /* Makes the scratch large enough for the chunk that `cache` has begun, however it
  * attends. */
 gboolean lf_session_reserve(LfSession *session, LfKvCache *cache, GError **error);
+
+/* The same for making the past of chunk `index` anew, which `cache` has begun then. */
+gboolean lf_session_reserve_recache(LfSession *session, LfKvCache *cache, uint64_t index,
+                                    GError **error);
 
 /* session_graph.c: the chunk's passes, called one by one or, where the last chunk's were the same,
  * recorded and replayed. False when cancelled. */

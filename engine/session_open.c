@@ -32,6 +32,9 @@ static gboolean check_options(const LfModel *m, const LfSessionOptions *o, GErro
     if (o->attention < LF_ATTENTION_AUTO || o->attention > LF_ATTENTION_SPARSE)
         return fail(error, LF_ERROR_CONFIG, "attention %d: there are auto, dense and sparse",
                     o->attention);
+    if (o->transition < LF_TRANSITION_CONTINUE || o->transition > LF_TRANSITION_CUT)
+        return fail(error, LF_ERROR_CONFIG, "transition %d: there are continue, recache and cut",
+                    o->transition);
     if (!(o->sparsity >= 0 && o->sparsity <= LF_MAX_SPARSITY))
         return fail(error, LF_ERROR_CONFIG, "sparsity %g: choose a share from 0 to %g", o->sparsity,
                     LF_MAX_SPARSITY);
@@ -82,6 +85,7 @@ static gboolean take_options(LfSession *s, const LfSessionOptions *o, GError **e
     s->seed = o->seed;
     s->wishes.attention = o->attention;
     s->wishes.sparsity = o->sparsity;
+    s->wishes.transition = o->transition;
     s->n_steps = c->schedule.n_steps;
     for (int i = 0; i < s->n_steps; i++)
         s->steps[i] = lf_step(c->schedule.steps[i], c->schedule.shift);
@@ -186,13 +190,23 @@ static gboolean allocate(LfSession *s, GError **error)
     if (!open_backends(s, error))
         return FALSE;
     s->cache = lf_kv_cache_new(s->be, &config, error);
-    if (!s->cache)
+    int channels = s->model->config->transformer.channels;
+    if (!s->cache || !lf_past_init(&s->past, s->be, &s->geometry, channels, s->window, error))
         return FALSE;
     take_state(s, &plan);
     if (!lf_arena_init(&s->state, s->be, plan.peak, error))
         return FALSE;
     take_state(s, &s->state);
     return TRUE;
+}
+
+/* Most frames are made anew when the window has only just no room for another chunk, or, where the
+ * chunks do not fill it, later, without the sink. */
+static gboolean reserve_recache(LfSession *s, LfKvCache *cache, GError **error)
+{
+    uint64_t whole = (uint64_t) (s->window / s->geometry.chunk);
+    return lf_session_reserve_recache(s, cache, whole, error) &&
+           lf_session_reserve_recache(s, cache, whole + 1, error);
 }
 
 /* As many chunks as fill the window, so that no later one needs more; without a bound every chunk
@@ -202,7 +216,8 @@ static gboolean reserve(LfSession *s, GError **error)
     int chunk = s->geometry.chunk;
     uint64_t index = s->window > 0 ? (uint64_t) ((s->window + chunk - 1) / chunk) : 0;
     LfKvCache *cache = lf_session_planned_cache(s, index, error);
-    gboolean done = cache && lf_session_reserve(s, cache, error);
+    gboolean done = cache && lf_session_reserve(s, cache, error) &&
+                    (s->window == 0 || reserve_recache(s, cache, error));
     lf_kv_cache_free(cache);
     return done;
 }
@@ -247,6 +262,7 @@ void lf_session_free(LfSession *s)
     settle(s);
     lf_session_forget_graphs(s);
     lf_kv_cache_free(s->cache);
+    lf_past_clear(&s->past);
     lf_arena_clear(&s->state);
     lf_arena_clear(&s->scratch);
     lf_arena_clear(&s->own_decode_scratch);

@@ -120,10 +120,21 @@ gboolean lf_session_reserve(LfSession *s, LfKvCache *cache, GError **error)
            (shared || enlarge(s->decode_scratch, s->decoding, decoder.peak, error));
 }
 
+gboolean lf_session_reserve_recache(LfSession *s, LfKvCache *cache, uint64_t index, GError **error)
+{
+    LfArena plan = lf_arena_plan();
+    LfTextState text = longest_text(s);
+    if (!lf_kv_cache_begin_past(cache, index, error))
+        return FALSE;
+    lf_transformer_recache(s->model->transformer, lf_backend_plan(s->be), &plan, &s->past,
+                           &s->modulations[s->n_steps], &text, cache, NULL);
+    return lf_kv_cache_begin(cache, index, error) && enlarge(&s->scratch, s->be, plan.peak, error);
+}
+
 LfMemory lf_session_memory(const LfSession *s)
 {
     return (LfMemory){.weights = lf_model_memory(s->model),
-                      .state = s->state.size + lf_kv_cache_memory(s->cache),
+                      .state = s->state.size + lf_kv_cache_memory(s->cache) + s->past.memory.size,
                       .scratch = s->scratch.size + s->own_decode_scratch.size};
 }
 
@@ -132,7 +143,7 @@ LfMemory lf_session_memory(const LfSession *s)
 static uint64_t steady_index(const LfSession *s)
 {
     int frames = MAX(s->window, s->model->config->sparse.horizon);
-    return s->window > 0 ? (uint64_t) (frames / s->geometry.chunk + 1) : s->index;
+    return s->window > 0 ? (uint64_t) (frames / s->geometry.chunk + 1) : s->index - s->scene;
 }
 
 LfFlops lf_session_flops(LfSession *s)

@@ -36,7 +36,7 @@ void both_close(Both *both)
     lf_model_unref(both->device);
 }
 
-/* ---- a stream of two chunks
+/* ---- a stream of two chunks, or three
  * ---------------------------------------------------------------------- */
 
 typedef struct {
@@ -45,10 +45,12 @@ typedef struct {
     LfGeometry geometry;
     LfArena state, scratch;
     LfKvCache *cache;
+    LfPast past;
     LfTextState text;
-    LfModulation modulation;
+    LfModulation modulation, clean;
     LfTensor x, velocity, context;
-    gboolean sparse;
+    gboolean sparse, anew;
+    int n_chunks;
 } Stream;
 
 static void take_state(Stream *s, LfArena *arena)
@@ -58,6 +60,7 @@ static void take_state(Stream *s, LfArena *arena)
     const LfGeometry *g = &s->geometry;
     s->text = lf_text_state(t, arena);
     s->modulation = lf_modulation(t, arena);
+    s->clean = lf_modulation(t, arena);
     s->x = lf_arena_tensor(arena, LF_F32, g->chunk, c->channels, g->latent_height, g->latent_width);
     s->velocity = lf_arena_take(arena, LF_F32, s->x.shape);
     s->context = lf_arena_tensor(arena, s->be->activation, c->text_len / 2, c->text_dim);
@@ -73,11 +76,22 @@ static LfAttend attend_of(const Stream *s, int index)
         .selection = {c->sparse.keep_frames, c->sparse.keep_sink, c->sparse.keep_near}};
 }
 
+static void recache(Stream *s, LfBackend *be, LfArena *scratch, LfKvCache *cache, int index)
+{
+    lf_transformer_modulate(s->model->transformer, be, scratch, &s->clean, 0);
+    g_assert_true(lf_kv_cache_begin_past(cache, (uint64_t) index, NULL));
+    g_assert_true(lf_transformer_recache(s->model->transformer, be, scratch, &s->past, &s->clean,
+                                         &s->text, cache, NULL));
+    lf_kv_cache_commit_past(cache);
+}
+
 static void run(Stream *s, LfBackend *be, LfArena *scratch, LfKvCache *cache, int index)
 {
     LfAttend attend = attend_of(s, index);
-    g_assert_true(lf_kv_cache_begin(cache, (uint64_t) index, NULL));
     lf_transformer_text(s->model->transformer, be, scratch, &s->text, s->context);
+    if (s->anew && index == s->n_chunks - 1)
+        recache(s, be, scratch, cache, index);
+    g_assert_true(lf_kv_cache_begin(cache, (uint64_t) index, NULL));
     lf_transformer_modulate(s->model->transformer, be, scratch, &s->modulation, 833.3333f);
     lf_transformer_bound_values(s->model->transformer, be, &s->modulation, 1);
     lf_transformer_forward(s->model->transformer, be, scratch, s->velocity, s->x, &s->modulation,
@@ -105,8 +119,11 @@ static void open_stream(Stream *s)
     LfArena state = lf_arena_plan(), scratch = lf_arena_plan();
     LfKvCache *cache = new_cache(s, plan);
     take_state(s, &state);
-    run(s, plan, &scratch, cache, 0);
-    run(s, plan, &scratch, cache, 1);
+    g_assert_true(lf_past_init(&s->past, s->be, &s->geometry,
+                               s->model->config->transformer.channels,
+                               lf_kv_cache_config(cache)->window, NULL));
+    for (int i = 0; i < s->n_chunks; i++)
+        run(s, plan, &scratch, cache, i);
     lf_kv_cache_free(cache);
     g_assert_true(lf_arena_init(&s->state, s->be, state.peak, NULL));
     g_assert_true(lf_arena_init(&s->scratch, s->be, scratch.peak, NULL));
@@ -128,19 +145,22 @@ static void upload_random(LfBackend *be, LfTensor t, GRand *rand)
     lf_upload_floats(be, t, values);
 }
 
-GArray *both_velocity(LfModel *model, int width, int height, gboolean sparse)
+GArray *both_velocity(LfModel *model, int width, int height, gboolean sparse, gboolean anew)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GRand) rand = g_rand_new_with_seed(11);
-    Stream s = {.model = model, .sparse = sparse};
+    Stream s = {.model = model, .sparse = sparse, .anew = anew, .n_chunks = anew ? 3 : 2};
     s.be = lf_model_backend(model, &error);
     g_assert_no_error(error);
     s.geometry = lf_geometry(width, height, model->config->video.chunk);
     open_stream(&s);
     upload_random(s.be, s.context, rand);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < s.n_chunks; i++) {
+        if (anew && i == s.n_chunks - 1)
+            upload_random(s.be, s.context, rand);
         upload_random(s.be, s.x, rand);
         run(&s, s.be, &s.scratch, s.cache, i);
+        lf_past_keep(&s.past, (uint64_t) i, s.x);
     }
     GArray *velocity = g_array_new(FALSE, FALSE, sizeof(float));
     g_array_set_size(velocity, (guint) lf_tensor_count(s.velocity));
@@ -148,6 +168,7 @@ GArray *both_velocity(LfModel *model, int width, int height, gboolean sparse)
     s.be->sync(s.be, &error);
     g_assert_no_error(error);
     lf_kv_cache_free(s.cache);
+    lf_past_clear(&s.past);
     lf_arena_clear(&s.state);
     lf_arena_clear(&s.scratch);
     lf_backend_close(s.be);

@@ -20,6 +20,7 @@ typedef struct {
     int width, height;
     double most; /* rel-L2 */
     double cosine;
+    gboolean anew; /* under another text, with the past made anew */
 } Forward;
 
 static void test_forward(gconstpointer data)
@@ -29,8 +30,8 @@ static void test_forward(gconstpointer data)
         return;
     Both both = both_open(f->preset, f->precision);
     for (int sparse = 0; sparse < 2; sparse++) {
-        GArray *cpu = both_velocity(both.cpu, f->width, f->height, sparse);
-        GArray *device = both_velocity(both.device, f->width, f->height, sparse);
+        GArray *cpu = both_velocity(both.cpu, f->width, f->height, sparse, f->anew);
+        GArray *device = both_velocity(both.device, f->width, f->height, sparse, f->anew);
         Likeness like = both_compare(cpu, device);
         g_test_message("%s, %s: rel-L2 %.4f, cosine %.6f", lf_model_device(both.device),
                        sparse ? "sparse" : "dense", like.relative, like.cosine);
@@ -78,35 +79,85 @@ static void test_first_chunk(void)
 /* ---- recorded work
  * ------------------------------------------------------------------------------- */
 
-/* One stream replays from where its window is full, the other one forgets what it recorded. A new
- * prompt on the way makes other work of it. */
-static void test_replay(void)
+static const LfTransition transitions[] = {LF_TRANSITION_CONTINUE, LF_TRANSITION_RECACHE,
+                                           LF_TRANSITION_CUT};
+static const char *const transition_names[] = {"continue", "recache", "cut"};
+static const char next_prompt[] = "a blue star at night";
+
+static void change(LfSession *session, LfTransition transition, const char *text)
 {
+    g_autoptr(GError) error = NULL;
+    lf_session_set_transition(session, transition);
+    lf_session_set_prompt(session, text, &error);
+    g_assert_no_error(error);
+}
+
+/* One stream replays from where its window is full, the other one forgets what it recorded. New
+ * prompts on the way make other work of it, but for the last, which has as many tokens as the one
+ * before: there, unless the scene begins anew, what was recorded is right for other numbers. */
+static void test_replay(gconstpointer data)
+{
+    const LfTransition *transition = data;
     if (!both_have_device(LF_PRECISION_AUTO))
         return;
-    g_autoptr(GError) error = NULL;
     LfModel *model = both_model(NULL, "cuda", LF_PRECISION_AUTO);
     LfSessionOptions options = {.seed = 6, .window = 6, .uniform = TRUE};
     LfSession *replaying = stream_session(model, &options, prompt);
     LfSession *calling = stream_session(model, &options, prompt);
-    gboolean replayed = FALSE;
-    for (int i = 0; i < 9; i++) {
-        if (i == 6) {
-            lf_session_set_prompt(replaying, "a blue star at night", &error);
-            lf_session_set_prompt(calling, "a blue star at night", &error);
-            g_assert_no_error(error);
+    int replayed = 0;
+    for (int i = 0; i < 18; i++) {
+        if (i == 6 || i == 12) {
+            change(replaying, *transition, i == 6 ? next_prompt : prompt);
+            change(calling, *transition, i == 6 ? next_prompt : prompt);
+        }
+        if (i == 15) {
+            change(replaying, *transition, "a big blue heart bouncing on a green meadow");
+            change(calling, *transition, "a big blue heart bouncing on a green meadow");
         }
         lf_session_forget_graphs(calling);
         GByteArray *a = stream_run(replaying, 1), *b = stream_run(calling, 1);
-        replayed |= replaying->graphs.denoise != NULL;
+        replayed += replaying->graphs.denoise != NULL;
         stream_assert_same(a, b);
         g_byte_array_unref(a);
         g_byte_array_unref(b);
     }
-    g_assert_true(replayed);
+    g_assert_cmpint(replayed, >=, 9);
     lf_session_free(replaying);
     lf_session_free(calling);
     lf_model_unref(model);
+}
+
+/* The chunk of a new prompt is on the GPU what it is on the CPU, after a first chunk that is almost
+ * the same on both; and more so than it is what another transition would make of it. */
+static void test_transition(gconstpointer data)
+{
+    const LfTransition *transition = data;
+    if (!both_have_device(LF_PRECISION_AUTO))
+        return;
+    Both both = both_open(NULL, LF_PRECISION_AUTO);
+    LfSessionOptions options = {.seed = 5, .attention = LF_ATTENTION_DENSE};
+    LfSession *cpu = stream_session(both.cpu, &options, prompt);
+    g_byte_array_unref(stream_run(cpu, 1));
+    change(cpu, *transition, next_prompt);
+    GByteArray *wanted = stream_run(cpu, 1);
+    double likeness[G_N_ELEMENTS(transitions)];
+    for (guint i = 0; i < G_N_ELEMENTS(transitions); i++) {
+        LfSession *device = stream_session(both.device, &options, prompt);
+        g_byte_array_unref(stream_run(device, 1));
+        change(device, transitions[i], next_prompt);
+        GByteArray *got = stream_run(device, 1);
+        likeness[i] = got->len == wanted->len ? psnr(wanted, got) : 0;
+        g_test_message("%s here, %s there: %.1f dB", transition_names[*transition],
+                       transition_names[i], likeness[i]);
+        g_byte_array_unref(got);
+        lf_session_free(device);
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(transitions); i++)
+        g_assert_cmpfloat(likeness[*transition], >=,
+                          transitions[i] == *transition ? 25 : likeness[i]);
+    g_byte_array_unref(wanted);
+    lf_session_free(cpu);
+    both_close(&both);
 }
 
 /* A chunk that was cancelled comes again with the same pictures. */
@@ -255,6 +306,8 @@ static void test_memory(void)
     for (int i = 0; i < 20; i++) {
         lf_session_restart(session, (guint64) i);
         run_chunks(session, 6);
+        change(session, transitions[i % 3], i % 2 ? prompt : next_prompt);
+        run_chunks(session, 3);
     }
     g_assert_cmpuint(free_memory(), ==, before);
     lf_session_free(session);
@@ -295,19 +348,27 @@ static void test_errors(void)
 int main(int argc, char **argv)
 {
     static const Forward forwards[] = {
-        {NULL, LF_PRECISION_BF16, 256, 160, 3e-2, 0.9995},
-        {NULL, LF_PRECISION_FP8, 256, 160, 1e-1, 0.995},
-        {"wan-1.3b", LF_PRECISION_BF16, 160, 128, 3e-2, 0.9995},
-        {"wan-1.3b", LF_PRECISION_FP8, 160, 128, 1e-1, 0.995},
+        {NULL, LF_PRECISION_BF16, 256, 160, 3e-2, 0.9995, FALSE},
+        {NULL, LF_PRECISION_FP8, 256, 160, 1e-1, 0.995, FALSE},
+        {"wan-1.3b", LF_PRECISION_BF16, 160, 128, 3e-2, 0.9995, FALSE},
+        {"wan-1.3b", LF_PRECISION_FP8, 160, 128, 1e-1, 0.995, FALSE},
+        {NULL, LF_PRECISION_BF16, 256, 160, 3e-2, 0.9995, TRUE},
+        {"wan-1.3b", LF_PRECISION_BF16, 160, 128, 3e-2, 0.9995, TRUE},
     };
-    static const char *const names[] = {"demo-bf16", "demo-fp8", "wan-bf16", "wan-fp8"};
+    static const char *const names[] = {"demo-bf16", "demo-fp8",     "wan-bf16",
+                                        "wan-fp8",   "demo-recache", "wan-recache"};
     g_test_init(&argc, &argv, NULL);
     for (gsize i = 0; i < G_N_ELEMENTS(forwards); i++) {
         g_autofree char *path = g_strconcat("/device/forward/", names[i], NULL);
         g_test_add_data_func(path, &forwards[i], test_forward);
     }
     g_test_add_func("/device/first-chunk", test_first_chunk);
-    g_test_add_func("/device/replay", test_replay);
+    for (gsize i = 0; i < G_N_ELEMENTS(transitions); i++) {
+        g_autofree char *replay = g_strconcat("/device/replay/", transition_names[i], NULL);
+        g_autofree char *alike = g_strconcat("/device/transition/", transition_names[i], NULL);
+        g_test_add_data_func(replay, &transitions[i], test_replay);
+        g_test_add_data_func(alike, &transitions[i], test_transition);
+    }
     g_test_add_func("/device/cancel", test_cancel);
     g_test_add_func("/device/many-streams", test_many_streams);
     g_test_add_func("/device/disturbed", test_disturbed);

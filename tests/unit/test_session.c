@@ -281,6 +281,7 @@ static gpointer change_prompts(gpointer session)
     for (int i = 0; i < 200; i++) {
         g_assert_true(lf_session_set_prompt(session, prompts[i % 4], NULL));
         lf_session_set_attention(session, i % 3, i % 7 / 10.0);
+        lf_session_set_transition(session, i % 5 % 3);
         g_usleep(200);
     }
     return NULL;

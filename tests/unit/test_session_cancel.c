@@ -14,12 +14,13 @@ static const char *const next_prompt = "a blue star on yellow sand";
 
 /* ---- a stage is known by an operation that it alone calls ---- */
 
-typedef enum { ENCODE, TEXT, STEP_1, STEP_2, CLEAN, DECODE, N_STAGES } Stage;
+typedef enum { ENCODE, TEXT, STEP_1, STEP_2, CLEAN, DECODE, N_STAGES, RECACHE = N_STAGES } Stage;
 
 static struct {
     LfOps ops; /* the backend's own */
     Stage stage;
-    int patchify_calls;    /* of the chunk: one a step, then the clean pass */
+    int n_parts;           /* of the past, made anew before the first step; 0: it stays */
+    int patchify_calls;    /* of the chunk: one a part, one a step, then the clean pass */
     int operations_after;  /* products, convolutions and attentions since the wish to stop */
     gboolean armed, asked; /* waiting for the stage; the other thread was asked */
     GMutex lock;
@@ -70,7 +71,8 @@ static void hook_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weig
 static void hook_patchify(LfBackend *be, LfTensor out, LfTensor x)
 {
     hook.ops.patchify(be, out, x);
-    ask(STEP_1 + hook.patchify_calls++);
+    int call = hook.patchify_calls++ - hook.n_parts;
+    ask(call < 0 ? RECACHE : STEP_1 + (Stage) call);
 }
 
 static void hook_squash(LfBackend *be, LfTensor out, LfTensor x)
@@ -156,6 +158,77 @@ static void test_stage(gconstpointer data)
     lf_model_unref(model);
 }
 
+/* The first chunk of a prompt that makes the past anew or forgets it, cancelled twice at `stage`;
+ * what is asked for in between comes too late. Then a whole window more. */
+static void check_transition(LfTransition transition, Stage stage)
+{
+    enum { BEFORE = 4, AFTER = 4, PARTS = 3 }; /* eight frames: a window without its sink */
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
+    LfOps ops = hooked(s->be->ops);
+    g_autoptr(GByteArray) wanted = stream_run(s, BEFORE);
+    lf_session_set_transition(s, transition);
+    g_assert_true(lf_session_set_prompt(s, next_prompt, NULL));
+    g_autoptr(GByteArray) wanted_then = stream_run(s, AFTER);
+
+    lf_session_restart(s, 4);
+    g_assert_true(lf_session_set_prompt(s, prompt, NULL));
+    g_autoptr(GByteArray) same = stream_run(s, BEFORE);
+    stream_assert_same(wanted, same);
+    s->be->ops = &ops;
+    hook.n_parts = transition == LF_TRANSITION_RECACHE ? PARTS : 0;
+    cancel_once(s, stage, next_prompt);
+    lf_session_set_transition(s, LF_TRANSITION_CONTINUE);
+    cancel_once(s, stage, next_prompt);
+    hook.n_parts = 0;
+    LfChunk *chunk = stream_next(s);
+    g_assert_cmpint(lf_chunk_info(chunk)->transition, ==, transition);
+    g_autoptr(GByteArray) same_then = stream_pictures(chunk);
+    lf_chunk_unref(chunk);
+    g_autoptr(GByteArray) rest = stream_run(s, AFTER - 1);
+    g_byte_array_append(same_then, rest->data, rest->len);
+    stream_assert_same(wanted_then, same_then);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+static void test_recache(void)
+{
+    for (Stage stage = ENCODE; stage <= RECACHE; stage++)
+        check_transition(LF_TRANSITION_RECACHE, stage);
+}
+
+static void test_cut(void)
+{
+    for (Stage stage = ENCODE; stage < N_STAGES; stage++)
+        check_transition(LF_TRANSITION_CUT, stage);
+}
+
+/* A past that was left half made anew is made anew under whatever prompt comes next. */
+static void test_recache_then_another(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
+    LfSession *sound = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
+    LfOps ops = hooked(s->be->ops);
+    g_byte_array_unref(stream_run(s, 4));
+    g_byte_array_unref(stream_run(sound, 4));
+    lf_session_set_transition(sound, LF_TRANSITION_RECACHE);
+    g_assert_true(lf_session_set_prompt(sound, "a third", NULL));
+    s->be->ops = &ops;
+    hook.n_parts = 3;
+    lf_session_set_transition(s, LF_TRANSITION_RECACHE);
+    cancel_once(s, STEP_1, next_prompt);
+    hook.n_parts = 0;
+    lf_session_set_transition(s, LF_TRANSITION_CONTINUE);
+    g_assert_true(lf_session_set_prompt(s, "a third", NULL));
+    g_autoptr(GByteArray) wanted = stream_run(sound, 3), got = stream_run(s, 3);
+    stream_assert_same(wanted, got);
+    lf_session_free(s);
+    lf_session_free(sound);
+    lf_model_unref(model);
+}
+
 /* ---- at no stage in particular ---- */
 
 static gpointer cancel_soon(gpointer session)
@@ -202,6 +275,9 @@ int main(int argc, char **argv)
         g_autofree char *path = g_strconcat("/session/cancel/", names[stage], NULL);
         g_test_add_data_func(path, GINT_TO_POINTER(stage), test_stage);
     }
+    g_test_add_func("/session/cancel/recache", test_recache);
+    g_test_add_func("/session/cancel/recache/then-another", test_recache_then_another);
+    g_test_add_func("/session/cancel/cut", test_cut);
     g_test_add_func("/session/cancel/any-time", test_any_time);
     return g_test_run();
 }

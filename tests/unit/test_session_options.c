@@ -20,6 +20,8 @@ static void test_bad_options(void)
         {{.height = G_MAXINT - 15}, LF_ERROR_CONFIG, "8192"},
         {{.attention = 3}, LF_ERROR_CONFIG, "attention 3"},
         {{.attention = -1}, LF_ERROR_CONFIG, "attention -1"},
+        {{.transition = 3}, LF_ERROR_CONFIG, "transition 3"},
+        {{.transition = -1}, LF_ERROR_CONFIG, "transition -1"},
         {{.sparsity = 1}, LF_ERROR_CONFIG, "sparsity 1"},
         {{.sparsity = -0.1}, LF_ERROR_CONFIG, "sparsity -0.1"},
         {{.sparsity = 0.0 / 0.0}, LF_ERROR_CONFIG, "sparsity"},
