@@ -41,6 +41,20 @@ GType gst_light_forcing_attention_get_type(void)
     return type;
 }
 
+GType gst_light_forcing_transition_get_type(void)
+{
+    static const GEnumValue values[] = {
+        {GST_LIGHT_FORCING_TRANSITION_CONTINUE, "The past stays as it is", "continue"},
+        {GST_LIGHT_FORCING_TRANSITION_RECACHE, "The past is remembered under the new prompt",
+         "recache"},
+        {GST_LIGHT_FORCING_TRANSITION_CUT, "The past is forgotten: a new scene", "cut"},
+        {0, NULL, NULL}};
+    static gsize type = 0;
+    if (g_once_init_enter(&type))
+        g_once_init_leave(&type, g_enum_register_static("GstLightForcingTransition", values));
+    return type;
+}
+
 GType gst_light_forcing_underrun_get_type(void)
 {
     static const GEnumValue values[] = {

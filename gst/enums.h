@@ -56,6 +56,24 @@ typedef enum {
 } GstLightForcingAttention;
 
 /**
+ * GstLightForcingTransition:
+ * @GST_LIGHT_FORCING_TRANSITION_CONTINUE: the past stays as it is, and the scene turns into the
+ *   new one
+ * @GST_LIGHT_FORCING_TRANSITION_RECACHE: what is remembered of the past is made anew under the new
+ *   prompt
+ * @GST_LIGHT_FORCING_TRANSITION_CUT: the past is forgotten, and a new scene begins
+ *
+ * How a new prompt comes in.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    GST_LIGHT_FORCING_TRANSITION_CONTINUE,
+    GST_LIGHT_FORCING_TRANSITION_RECACHE,
+    GST_LIGHT_FORCING_TRANSITION_CUT
+} GstLightForcingTransition;
+
+/**
  * GstLightForcingUnderrun:
  * @GST_LIGHT_FORCING_UNDERRUN_SHIFT: the late frame and all after it get later timestamps
  * @GST_LIGHT_FORCING_UNDERRUN_REPEAT: the last frame is shown again, at the model's frame rate
@@ -103,16 +121,18 @@ typedef enum {
     GST_LIGHT_FORCING_MESSAGES_CHUNK = 1 << 1
 } GstLightForcingMessages;
 
-#define GST_TYPE_LIGHT_FORCING_BACKEND   (gst_light_forcing_backend_get_type())
-#define GST_TYPE_LIGHT_FORCING_PRECISION (gst_light_forcing_precision_get_type())
-#define GST_TYPE_LIGHT_FORCING_ATTENTION (gst_light_forcing_attention_get_type())
-#define GST_TYPE_LIGHT_FORCING_UNDERRUN  (gst_light_forcing_underrun_get_type())
-#define GST_TYPE_LIGHT_FORCING_KEY_UNIT  (gst_light_forcing_key_unit_get_type())
-#define GST_TYPE_LIGHT_FORCING_MESSAGES  (gst_light_forcing_messages_get_type())
+#define GST_TYPE_LIGHT_FORCING_BACKEND    (gst_light_forcing_backend_get_type())
+#define GST_TYPE_LIGHT_FORCING_PRECISION  (gst_light_forcing_precision_get_type())
+#define GST_TYPE_LIGHT_FORCING_ATTENTION  (gst_light_forcing_attention_get_type())
+#define GST_TYPE_LIGHT_FORCING_TRANSITION (gst_light_forcing_transition_get_type())
+#define GST_TYPE_LIGHT_FORCING_UNDERRUN   (gst_light_forcing_underrun_get_type())
+#define GST_TYPE_LIGHT_FORCING_KEY_UNIT   (gst_light_forcing_key_unit_get_type())
+#define GST_TYPE_LIGHT_FORCING_MESSAGES   (gst_light_forcing_messages_get_type())
 
 GType gst_light_forcing_backend_get_type(void);
 GType gst_light_forcing_precision_get_type(void);
 GType gst_light_forcing_attention_get_type(void);
+GType gst_light_forcing_transition_get_type(void);
 GType gst_light_forcing_underrun_get_type(void);
 GType gst_light_forcing_key_unit_get_type(void);
 GType gst_light_forcing_messages_get_type(void);

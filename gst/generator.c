@@ -177,10 +177,10 @@ static gboolean apply_prompt(GstLightForcingGenerator *g, GError **error)
 
 static void apply_settings(GstLightForcingGenerator *g)
 {
-    LfAttention attention = g->options.attention;
-    double sparsity = g->options.sparsity;
-    g->callbacks.prepare(g->n_frames, &attention, &sparsity, g->data);
-    lf_session_set_attention(g->session, attention, sparsity);
+    LfSessionOptions options = g->options;
+    g->callbacks.prepare(g->n_frames, &options, g->data);
+    lf_session_set_attention(g->session, options.attention, options.sparsity);
+    lf_session_set_transition(g->session, options.transition);
 }
 
 static guint count_queue(GstLightForcingGenerator *g)
@@ -198,7 +198,7 @@ static void append(GstLightForcingGenerator *g, LfChunk *chunk)
     *finished = (Finished){.chunk = chunk,
                            .prompt = gst_light_forcing_prompt_ref(g->prompt),
                            .seed = g->options.seed,
-                           .cut = g->cut};
+                           .cut = g->cut || info->transition == LF_TRANSITION_CUT};
     gboolean first = g->n_frames == 0;
     g->cut = FALSE;
     g->n_frames += (guint64) info->n_frames;

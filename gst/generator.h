@@ -49,8 +49,9 @@ typedef struct {
     void (*loaded)(LfModel *model, gint64 load_time_us, gpointer data);
     /* The first chunk is in the queue. */
     void (*ready)(gpointer data);
-    /* A chunk begins: what it shall be generated with. `frame` counts from the stream's start. */
-    void (*prepare)(guint64 frame, LfAttention *attention, double *sparsity, gpointer data);
+    /* A chunk begins: what it shall be generated with, of the options that can change. `frame`
+     * counts from the stream's start. */
+    void (*prepare)(guint64 frame, LfSessionOptions *options, gpointer data);
     /* A chunk was generated; with it, so many are in the queue. */
     void (*made)(const LfChunkInfo *info, guint level, gpointer data);
     /* How long the decoder took, of a chunk whose decode time was not known to `made`. */

@@ -562,6 +562,7 @@ static void describe(GstElementClass *element_class)
     gst_element_class_add_static_pad_template(element_class, &src_template);
     gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_BACKEND, 0);
     gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_ATTENTION, 0);
+    gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_TRANSITION, 0);
     gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_UNDERRUN, 0);
     gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_KEY_UNIT, 0);
     gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_MESSAGES, 0);

@@ -85,6 +85,15 @@ void gst_light_forcing_post_progress(GstElement *element, GstProgressType type, 
 
 /* ---- what leaves, what is generated --------------------------------------------------------- */
 
+/* The engine tells of none in a stream's first chunk, and begins a new stream at a restart. */
+static GstLightForcingTransition transition_of(const LfChunkInfo *chunk)
+{
+    if (chunk->index == 0 || chunk->transition == LF_TRANSITION_CUT)
+        return GST_LIGHT_FORCING_TRANSITION_CUT;
+    return chunk->transition == LF_TRANSITION_RECACHE ? GST_LIGHT_FORCING_TRANSITION_RECACHE
+                                                      : GST_LIGHT_FORCING_TRANSITION_CONTINUE;
+}
+
 GstClockTime gst_light_forcing_post_prompt(GstBaseSrc *src, const GstLightForcingFrame *frame,
                                            const GstBuffer *buffer, gboolean post)
 {
@@ -102,19 +111,20 @@ GstClockTime gst_light_forcing_post_prompt(GstBaseSrc *src, const GstLightForcin
         G_TYPE_UINT64, GST_BUFFER_OFFSET(buffer), "timestamp", G_TYPE_UINT64, pts, "stream-time",
         G_TYPE_UINT64, stream_time, "running-time", G_TYPE_UINT64, running_time, "duration",
         G_TYPE_UINT64, GST_BUFFER_DURATION(buffer), "latency", G_TYPE_UINT64, latency, "seed",
-        G_TYPE_INT64, (gint64) frame->seed, NULL);
+        G_TYPE_INT64, (gint64) frame->seed, "transition", GST_TYPE_LIGHT_FORCING_TRANSITION,
+        transition_of(chunk), NULL);
     gst_element_post_message(GST_ELEMENT(src), gst_message_new_element(GST_OBJECT(src), structure));
     return latency;
 }
 
 void gst_light_forcing_post_chunk(GstElement *element, const LfChunkInfo *info, guint level)
 {
-    GstStructure *structure =
-        gst_structure_new("lightforcing-chunk", "chunk", G_TYPE_UINT64, info->index, "frames",
-                          G_TYPE_INT, info->n_frames, "generate-time", G_TYPE_UINT64,
-                          (guint64) (info->encode_time + info->denoise_time + info->clean_time),
-                          "decode-time", G_TYPE_UINT64, (guint64) info->decode_time, "queue-level",
-                          G_TYPE_UINT, level, "sparsity", G_TYPE_DOUBLE, info->sparsity, NULL);
+    GstStructure *structure = gst_structure_new(
+        "lightforcing-chunk", "chunk", G_TYPE_UINT64, info->index, "frames", G_TYPE_INT,
+        info->n_frames, "generate-time", G_TYPE_UINT64,
+        (guint64) (info->encode_time + info->recache_time + info->denoise_time + info->clean_time),
+        "decode-time", G_TYPE_UINT64, (guint64) info->decode_time, "queue-level", G_TYPE_UINT,
+        level, "sparsity", G_TYPE_DOUBLE, info->sparsity, NULL);
     gst_element_post_message(element, gst_message_new_element(GST_OBJECT(element), structure));
 }
 

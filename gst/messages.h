@@ -6,6 +6,7 @@
 #ifndef GST_LIGHT_FORCING_MESSAGES_H
 #define GST_LIGHT_FORCING_MESSAGES_H
 
+#include "enums.h"
 #include "generator.h"
 
 #include <gst/base/gstbasesrc.h>

@@ -47,7 +47,7 @@ static void ready(gpointer data)
 }
 
 /* Controlled values are those of the chunk's first frame. */
-static void prepare(guint64 frame, LfAttention *attention, double *sparsity, gpointer data)
+static void prepare(guint64 frame, LfSessionOptions *options, gpointer data)
 {
     GstLightForcingSrc *self = data;
     GST_OBJECT_LOCK(self);
@@ -58,17 +58,19 @@ static void prepare(guint64 frame, LfAttention *attention, double *sparsity, gpo
     GST_OBJECT_UNLOCK(self);
     gst_object_sync_values(GST_OBJECT(self), time);
     GST_OBJECT_LOCK(self);
-    gst_light_forcing_settings_attention(&self->settings, attention, sparsity);
+    gst_light_forcing_settings_chunk(&self->settings, options);
     GST_OBJECT_UNLOCK(self);
 }
 
 static void made(const LfChunkInfo *info, guint level, gpointer data)
 {
     GstLightForcingSrc *self = data;
-    GST_DEBUG_OBJECT(self, "chunk %" G_GUINT64_FORMAT ": %d frames, %.1f ms, sparsity %.3f",
-                     info->index, info->n_frames,
-                     (double) (info->denoise_time + info->clean_time + info->decode_time) / 1e6,
-                     info->sparsity);
+    GST_DEBUG_OBJECT(
+        self, "chunk %" G_GUINT64_FORMAT ": %d frames, %.1f ms, sparsity %.3f", info->index,
+        info->n_frames,
+        (double) (info->recache_time + info->denoise_time + info->clean_time + info->decode_time) /
+            1e6,
+        info->sparsity);
     GST_OBJECT_LOCK(self);
     gst_light_forcing_stats_add_chunk(&self->stats, info);
     gboolean post = (self->settings.post_messages & GST_LIGHT_FORCING_MESSAGES_CHUNK) != 0;

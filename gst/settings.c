@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "settings.h"
 
-#define DEFAULT_SEED             (-1)
-#define DEFAULT_BACKEND          GST_LIGHT_FORCING_BACKEND_AUTO
-#define DEFAULT_CUDA_DEVICE_ID   0
-#define DEFAULT_PRECISION        GST_LIGHT_FORCING_PRECISION_AUTO
-#define DEFAULT_ATTENTION        GST_LIGHT_FORCING_ATTENTION_AUTO
-#define DEFAULT_SPARSITY         (-1.0)
-#define DEFAULT_SPARSITY_GROWTH  TRUE
-#define DEFAULT_WINDOW_FRAMES    0
-#define DEFAULT_SINK_FRAMES      (-1)
-#define DEFAULT_FORCE_KEY_UNIT   GST_LIGHT_FORCING_KEY_UNIT_CUT
-#define DEFAULT_IS_LIVE          FALSE
-#define DEFAULT_ON_UNDERRUN      GST_LIGHT_FORCING_UNDERRUN_SHIFT
-#define DEFAULT_PREFETCH         1
-#define DEFAULT_TIMESTAMP_OFFSET 0
-#define DEFAULT_POST_MESSAGES    GST_LIGHT_FORCING_MESSAGES_PROMPT
-#define DEFAULT_TAG_PROMPT       FALSE
+#define DEFAULT_SEED              (-1)
+#define DEFAULT_BACKEND           GST_LIGHT_FORCING_BACKEND_AUTO
+#define DEFAULT_CUDA_DEVICE_ID    0
+#define DEFAULT_PRECISION         GST_LIGHT_FORCING_PRECISION_AUTO
+#define DEFAULT_ATTENTION         GST_LIGHT_FORCING_ATTENTION_AUTO
+#define DEFAULT_SPARSITY          (-1.0)
+#define DEFAULT_SPARSITY_GROWTH   TRUE
+#define DEFAULT_WINDOW_FRAMES     0
+#define DEFAULT_SINK_FRAMES       (-1)
+#define DEFAULT_PROMPT_TRANSITION GST_LIGHT_FORCING_TRANSITION_CONTINUE
+#define DEFAULT_FORCE_KEY_UNIT    GST_LIGHT_FORCING_KEY_UNIT_CUT
+#define DEFAULT_IS_LIVE           FALSE
+#define DEFAULT_ON_UNDERRUN       GST_LIGHT_FORCING_UNDERRUN_SHIFT
+#define DEFAULT_PREFETCH          1
+#define DEFAULT_TIMESTAMP_OFFSET  0
+#define DEFAULT_POST_MESSAGES     GST_LIGHT_FORCING_MESSAGES_PROMPT
+#define DEFAULT_TAG_PROMPT        FALSE
 
 #define MAX_SPARSITY 0.99
 #define MAX_PREFETCH 16
@@ -54,6 +55,29 @@ static void install_prompt(GObjectClass *klass)
         klass, GST_LIGHT_FORCING_PROP_PROMPT_FILE,
         g_param_spec_string("prompt-file", "Prompt file",
                             "File to read the prompt from, when this is set", NULL, ALWAYS));
+
+    /**
+     * GstLightForcingSrc:prompt-transition:
+     *
+     * What becomes of the past when a new prompt takes effect. With `continue` only what the text
+     * says changes, and the old scene turns into the new one within one to two chunks. With
+     * `recache`, for models that were trained with it, what is remembered of the frames before is
+     * first made anew under the new prompt: the picture goes on without what the old prompt had to
+     * say about it. The first chunk takes longer then, by a pass over all frames of the window.
+     * With `cut` the past is forgotten: a new scene begins, whose first chunk has three frames
+     * fewer, as the stream's first has, and whose first frame is marked as discontinuous, with a
+     * key frame asked for (#GstLightForcingSrc:force-key-unit). Timestamps have no gaps with any of
+     * them.
+     *
+     * Read when a chunk begins that has a new prompt: set it before the prompt that it is for.
+     *
+     * Since: 0.1
+     */
+    g_object_class_install_property(
+        klass, GST_LIGHT_FORCING_PROP_PROMPT_TRANSITION,
+        g_param_spec_enum("prompt-transition", "Prompt transition",
+                          "What becomes of the past when a new prompt takes effect",
+                          GST_TYPE_LIGHT_FORCING_TRANSITION, DEFAULT_PROMPT_TRANSITION, ALWAYS));
 
     /**
      * GstLightForcingSrc:seed:
@@ -295,7 +319,8 @@ static void install_reports(GObjectClass *klass)
      *
      * Element messages to post. `lightforcing-prompt` comes as the first frame of a prompt leaves,
      * with prompt, prompt-id, chunk, frame, timestamp, stream-time, running-time, duration, latency
-     * (since the prompt was set) and seed; `lightforcing-chunk` with each generated chunk, with
+     * (since the prompt was set), seed and transition, a #GstLightForcingTransition (`cut` for the
+     * stream's first prompt, too); `lightforcing-chunk` with each generated chunk, with
      * chunk, frames, generate-time, decode-time, queue-level and sparsity.
      *
      * Since: 0.1
@@ -357,6 +382,7 @@ void gst_light_forcing_settings_init(GstLightForcingSettings *s)
                                    .sparsity_growth = DEFAULT_SPARSITY_GROWTH,
                                    .window_frames = DEFAULT_WINDOW_FRAMES,
                                    .sink_frames = DEFAULT_SINK_FRAMES,
+                                   .prompt_transition = DEFAULT_PROMPT_TRANSITION,
                                    .force_key_unit = DEFAULT_FORCE_KEY_UNIT,
                                    .is_live = DEFAULT_IS_LIVE,
                                    .on_underrun = DEFAULT_ON_UNDERRUN,
@@ -428,6 +454,9 @@ gboolean gst_light_forcing_settings_set(GstLightForcingSettings *s, guint id, co
         return TRUE;
     case GST_LIGHT_FORCING_PROP_SINK_FRAMES:
         s->sink_frames = g_value_get_int(value);
+        return TRUE;
+    case GST_LIGHT_FORCING_PROP_PROMPT_TRANSITION:
+        s->prompt_transition = (GstLightForcingTransition) g_value_get_enum(value);
         return TRUE;
     case GST_LIGHT_FORCING_PROP_FORCE_KEY_UNIT:
         s->force_key_unit = (GstLightForcingKeyUnit) g_value_get_enum(value);
@@ -501,6 +530,9 @@ gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *s, guint 
     case GST_LIGHT_FORCING_PROP_SINK_FRAMES:
         g_value_set_int(value, s->sink_frames);
         return TRUE;
+    case GST_LIGHT_FORCING_PROP_PROMPT_TRANSITION:
+        g_value_set_enum(value, (gint) s->prompt_transition);
+        return TRUE;
     case GST_LIGHT_FORCING_PROP_FORCE_KEY_UNIT:
         g_value_set_enum(value, (gint) s->force_key_unit);
         return TRUE;
@@ -554,15 +586,22 @@ LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *s
                             .decoder_location = s->decoder_location};
 }
 
-void gst_light_forcing_settings_attention(const GstLightForcingSettings *s, LfAttention *attention,
-                                          double *sparsity)
+static LfAttention attention_of(const GstLightForcingSettings *s)
 {
-    *sparsity = MAX(s->sparsity, 0); /* the engine's 0 is the model's own number … */
-    *attention = s->attention == GST_LIGHT_FORCING_ATTENTION_SPARSE  ? LF_ATTENTION_SPARSE
-                 : s->attention == GST_LIGHT_FORCING_ATTENTION_DENSE ? LF_ATTENTION_DENSE
-                                                                     : LF_ATTENTION_AUTO;
+    return s->attention == GST_LIGHT_FORCING_ATTENTION_SPARSE  ? LF_ATTENTION_SPARSE
+           : s->attention == GST_LIGHT_FORCING_ATTENTION_DENSE ? LF_ATTENTION_DENSE
+                                                               : LF_ATTENTION_AUTO;
+}
+
+void gst_light_forcing_settings_chunk(const GstLightForcingSettings *s, LfSessionOptions *options)
+{
+    static const LfTransition transitions[] = {LF_TRANSITION_CONTINUE, LF_TRANSITION_RECACHE,
+                                               LF_TRANSITION_CUT};
+    options->transition = transitions[s->prompt_transition];
+    options->sparsity = MAX(s->sparsity, 0); /* the engine's 0 is the model's own number … */
+    options->attention = attention_of(s);
     if (s->sparsity == 0) /* … and to skip nothing is to be dense */
-        *attention = LF_ATTENTION_DENSE;
+        options->attention = LF_ATTENTION_DENSE;
 }
 
 LfSessionOptions gst_light_forcing_settings_session(const GstLightForcingSettings *s, guint64 seed)
@@ -573,6 +612,6 @@ LfSessionOptions gst_light_forcing_settings_session(const GstLightForcingSetting
                                 .sink = s->sink_frames < 0    ? 0
                                         : s->sink_frames == 0 ? -1
                                                               : s->sink_frames};
-    gst_light_forcing_settings_attention(s, &options.attention, &options.sparsity);
+    gst_light_forcing_settings_chunk(s, &options);
     return options;
 }

@@ -25,6 +25,7 @@ typedef enum {
     GST_LIGHT_FORCING_PROP_SPARSITY_GROWTH,
     GST_LIGHT_FORCING_PROP_WINDOW_FRAMES,
     GST_LIGHT_FORCING_PROP_SINK_FRAMES,
+    GST_LIGHT_FORCING_PROP_PROMPT_TRANSITION,
     GST_LIGHT_FORCING_PROP_FORCE_KEY_UNIT,
     GST_LIGHT_FORCING_PROP_IS_LIVE,
     GST_LIGHT_FORCING_PROP_ON_UNDERRUN,
@@ -46,6 +47,7 @@ typedef struct {
     gdouble sparsity;
     gboolean sparsity_growth;
     gint window_frames, sink_frames;
+    GstLightForcingTransition prompt_transition;
     GstLightForcingKeyUnit force_key_unit;
     gboolean is_live;
     GstLightForcingUnderrun on_underrun;
@@ -69,8 +71,9 @@ gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *settings,
 /* The same in the engine's terms. */
 /* Strings are the settings' own. */
 LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *settings);
-void gst_light_forcing_settings_attention(const GstLightForcingSettings *settings,
-                                          LfAttention *attention, double *sparsity);
+/* Those that every chunk asks for anew. */
+void gst_light_forcing_settings_chunk(const GstLightForcingSettings *settings,
+                                      LfSessionOptions *options);
 LfSessionOptions gst_light_forcing_settings_session(const GstLightForcingSettings *settings,
                                                     guint64 seed);
 

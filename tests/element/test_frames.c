@@ -204,6 +204,7 @@ static void test_prompt_messages(void)
     const GstStructure *s = gst_message_get_structure(message);
     guint64 id, chunk, frame, timestamp, stream_time, running_time, duration, latency;
     gint64 seed;
+    g_assert_true(gst_structure_has_field(s, "transition"));
     g_assert_true(gst_structure_get(
         s, "prompt-id", G_TYPE_UINT64, &id, "chunk", G_TYPE_UINT64, &chunk, "frame", G_TYPE_UINT64,
         &frame, "timestamp", G_TYPE_UINT64, &timestamp, "stream-time", G_TYPE_UINT64, &stream_time,
@@ -349,6 +350,75 @@ static void test_restart(void)
     order_clear(&order);
 }
 
+/* How the last prompt that was told of came in; takes the message. */
+static void check_transition(GstMessage *message, const char *prompt, const char *wanted)
+{
+    const GstStructure *s = gst_message_get_structure(message);
+    g_assert_cmpstr(gst_structure_get_string(s, "prompt"), ==, prompt);
+    char *transition = gst_value_serialize(gst_structure_get_value(s, "transition"));
+    g_assert_cmpstr(transition, ==, wanted);
+    g_free(transition);
+    gst_message_unref(message);
+}
+
+/* What leaves the pad when the prompt changes: the probe sees that timestamps have no gaps, and
+ * only a cut is marked, as the restart is. The property is set while the stream plays, and is the
+ * last prompt's alone: the one before came in with its default. */
+static void test_transition(gconstpointer data)
+{
+    const char *name = data;
+    gboolean cut = strcmp(name, "cut") == 0;
+    Order order;
+    Source *source = source_new(NULL);
+    order_watch(&order, source);
+    source_set_state(source, GST_STATE_PLAYING);
+    source_skip(source, 2);
+    g_object_set(source->element, "prompt", "a blue star", NULL);
+    source_skip(source, 40);
+    check_transition(source_prompt_message(source), "a red ball", "cut");
+    check_transition(source_prompt_message(source), "a blue star", "continue");
+    gst_util_set_object_arg(G_OBJECT(source->element), "prompt-transition", name);
+    source_skip(source, 40);
+    g_object_set(source->element, "prompt", "a green ring", NULL);
+    source_skip(source, 60);
+    check_transition(source_prompt_message(source), "a green ring", name);
+    source_free(source);
+    g_test_message("%s", order.order->str);
+    const char *wanted = cut ? "^SD\\.{80,}KD\\.{20,}$" : "^SD\\.{100,}$";
+    g_assert_true(g_regex_match_simple(wanted, order.order->str, 0, 0));
+    const char *first = strchr(order.order->str, 'K');
+    if (first) /* the first chunk of a stream, then whole ones */
+        g_assert_cmpint((first - order.order->str - 1 - FIRST_CHUNK) % 12, ==, 0);
+    order_clear(&order);
+}
+
+/* A new scene's first chunk has as many frames as a stream's. */
+static void test_cut_chunk(void)
+{
+    Source *source = source_play(NULL, "post-messages", 2 /* chunk */, NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "prompt-transition", "cut");
+    source_skip(source, FIRST_CHUNK);
+    g_object_set(source->element, "prompt", "a blue star", NULL);
+    source_skip(source, 60);
+    int n_short = 0;
+    for (guint64 i = 0; i < 5; i++) {
+        GstMessage *message = source_message(source, GST_MESSAGE_ELEMENT);
+        const GstStructure *s = gst_message_get_structure(message);
+        guint64 chunk = 0;
+        gint frames = 0;
+        double sparsity = -1;
+        g_assert_true(gst_structure_get(s, "chunk", G_TYPE_UINT64, &chunk, "frames", G_TYPE_INT,
+                                        &frames, "sparsity", G_TYPE_DOUBLE, &sparsity, NULL));
+        g_assert_cmpuint(chunk, ==, i);
+        g_assert_true(frames == FIRST_CHUNK || frames == 12);
+        g_assert_true((frames == FIRST_CHUNK) == (sparsity == 0));
+        n_short += frames == FIRST_CHUNK;
+        gst_message_unref(message);
+    }
+    g_assert_cmpint(n_short, ==, 2);
+    source_free(source);
+}
+
 /* The scene after a restart with the first one's seed is the first one. */
 static void test_restart_repeats(void)
 {
@@ -441,6 +511,10 @@ int main(int argc, char **argv)
     g_test_add_func("/frames/prompt-change", test_prompt_change);
     g_test_add_func("/frames/post-messages", test_post_messages);
     g_test_add_func("/frames/tag-and-key-unit", test_tag_and_key_unit);
+    g_test_add_data_func("/frames/transition/continue", "continue", test_transition);
+    g_test_add_data_func("/frames/transition/recache", "recache", test_transition);
+    g_test_add_data_func("/frames/transition/cut", "cut", test_transition);
+    g_test_add_func("/frames/transition/cut-chunk", test_cut_chunk);
     g_test_add_func("/frames/restart", test_restart);
     g_test_add_func("/frames/restart-repeats", test_restart_repeats);
     g_test_add_func("/frames/stats", test_stats);

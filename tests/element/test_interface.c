@@ -29,6 +29,7 @@ static const struct {
     {"sparsity-growth", READY, "true"},
     {"window-frames", READY, "0"},
     {"sink-frames", READY, "-1"},
+    {"prompt-transition", PLAYING, "continue"},
     {"force-key-unit", PLAYING, "cut"},
     {"is-live", READY, "false"},
     {"on-underrun", PLAYING, "shift"},

@@ -30,6 +30,10 @@ static void test_playing(void)
     source_skip(source, 2);
     g_object_set(source->element, "prompt", "a blue star", NULL);
     g_object_set(source->element, "prompt", "a green star", NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "prompt-transition", "recache");
+    source_skip(source, FIRST_CHUNK);
+    g_object_set(source->element, "prompt", "a white star", NULL);
+    source_skip(source, FIRST_CHUNK);
     g_signal_emit_by_name(source->element, "restart", (gint64) 2);
     source_skip(source, FIRST_CHUNK);
     gst_message_unref(source_prompt_message(source));
