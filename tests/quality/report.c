@@ -26,6 +26,11 @@ static double pairs(const Score *s, int mark)
     return score_share(&s->pairs, mark);
 }
 
+static double onset(const Score *s, int mark)
+{
+    return score_share(&s->onset, mark);
+}
+
 static double changes(const Score *s, int mark)
 {
     return score_share(&s->changes, mark);
@@ -91,6 +96,10 @@ static const struct {
     {"pairs", NULL, "right, early, of two objects", pairs, COUNT_RIGHT},
     {"pairs", NULL, "both", pairs, COLOUR_RIGHT},
     {"pairs", NULL, "", pairs, BACKGROUND_RIGHT},
+    {"onset", NULL, "right, in the first chunk of a new prompt", onset, COUNT_RIGHT},
+    {"onset", NULL, "", onset, COLOUR_RIGHT},
+    {"onset", NULL, "", onset, BACKGROUND_RIGHT},
+    {"onset", NULL, "", onset, SHAPE_RIGHT},
     {"changes", NULL, "right, 2 chunks after the prompt changed", changes, COUNT_RIGHT},
     {"changes", NULL, "", changes, COLOUR_RIGHT},
     {"changes", NULL, "", changes, BACKGROUND_RIGHT},

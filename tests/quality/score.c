@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-enum { CHANGE_FRAMES = 24 };
+enum { CHANGED_CHUNKS = 4, CHANGE_FRAMES = 24 };
 
 const char *const score_mark_names[N_MARKS] = {[COUNT_RIGHT] = "count",
                                                [COLOUR_RIGHT] = "colour",
@@ -93,6 +93,10 @@ Verdict score_stream(Score *s, const Footage *f, const Scene *scene)
 Verdict score_change(Score *s, const Footage *f, const Scene *scene)
 {
     Verdict v = {.drift = 0};
+    int start = f->n_chunks - CHANGED_CHUNKS, first = f->starts[start];
+    footage_view(f, first, f->starts[start + 1] - first, &v.early);
+    v.early_marks = score_marks(&v.early, scene);
+    score_count(&s->onset, &v.early_marks);
     footage_view(f, f->n_frames - CHANGE_FRAMES, CHANGE_FRAMES, &v.late);
     v.late_marks = score_marks(&v.late, scene);
     score_count(&s->changes, &v.late_marks);
@@ -118,6 +122,7 @@ void score_add(Score *sum, const Score *s)
     tally_add(&sum->early, &s->early);
     tally_add(&sum->late, &s->late);
     tally_add(&sum->pairs, &s->pairs);
+    tally_add(&sum->onset, &s->onset);
     tally_add(&sum->changes, &s->changes);
     sum->n_streams += s->n_streams;
     sum->n_frozen += s->n_frozen;

@@ -39,6 +39,7 @@ extern const int score_compared[N_COMPARED]; /* chunks */
 typedef struct {
     Tally early, late; /* single objects */
     Tally pairs;       /* two objects, early: later they hide one another more often */
+    Tally onset;       /* single objects, in the first chunk of a new prompt; no motion */
     Tally changes;     /* single objects, after the prompt changed */
     int n_streams, n_frozen;
     double sharp_early, sharp_late; /* sums over the streams */
@@ -52,7 +53,7 @@ typedef struct {
     int n_generated;
 } Score;
 
-/* A finished stream of one prompt. */
+/* A finished stream of one prompt; or of two, where `early` is the first chunk of the second. */
 typedef struct {
     View early, late;
     Marks early_marks, late_marks;

@@ -27,6 +27,10 @@ static gboolean take_word(Setting *s, const char *word)
         o->uniform = TRUE;
     else if (g_str_equal(word, "all-frames"))
         o->keep_frames = -1;
+    else if (g_str_equal(word, "recache"))
+        o->transition = LF_TRANSITION_RECACHE;
+    else if (g_str_equal(word, "cut"))
+        o->transition = LF_TRANSITION_CUT;
     else if (g_str_has_prefix(word, "window="))
         return (o->window = atoi(word + strlen("window="))) > 0;
     else if (g_str_has_prefix(word, "keep="))
@@ -46,7 +50,7 @@ gboolean setting_parse(const char *text, Setting *s, GError **error)
         if (!take_word(s, *word)) {
             g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
                         "setting \"%s\": \"%s\" is none of drawn, dense, sparse, uniform, "
-                        "all-frames, keep=N, window=N, or a sparsity below 1",
+                        "all-frames, keep=N, window=N, recache, cut, or a sparsity below 1",
                         text, *word);
             return FALSE;
         }

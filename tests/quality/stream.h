@@ -17,7 +17,8 @@ typedef struct {
 
 /* Words joined by "+": "drawn"; "dense"; "sparse", and with it "uniform" (no growth), "all-frames"
  * (no choice among frames) or "keep=N" (past frames to choose among), a number (the target
- * sparsity); and "window=N". */
+ * sparsity); "window=N"; and how a new prompt comes in, "recache" or "cut", or else it continues.
+ */
 gboolean setting_parse(const char *text, Setting *setting, GError **error);
 void setting_clear(Setting *setting);
 

@@ -66,6 +66,13 @@ static void test_settings(void)
     g_assert_cmpint(s.options.attention, ==, LF_ATTENTION_SPARSE);
     g_assert_true(s.options.uniform && s.options.keep_frames == -1 && s.options.window == 6);
     g_assert_cmpfloat_with_epsilon(s.options.sparsity, .9, 1e-9);
+    g_assert_cmpint(s.options.transition, ==, LF_TRANSITION_CONTINUE);
+    setting_clear(&s);
+    g_assert_true(setting_parse("sparse+recache", &s, NULL));
+    g_assert_cmpint(s.options.transition, ==, LF_TRANSITION_RECACHE);
+    setting_clear(&s);
+    g_assert_true(setting_parse("cut+dense", &s, NULL));
+    g_assert_cmpint(s.options.transition, ==, LF_TRANSITION_CUT);
     setting_clear(&s);
 }
 

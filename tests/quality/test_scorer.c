@@ -34,6 +34,8 @@ static void test_drawn(void)
     assert_shares("late", &score.late, .97);
     assert_shares("pairs", &score.pairs, .97);
     assert_shares("changes", &score.changes, .97);
+    for (int i = 0; i < MOTION_RIGHT; i++) /* the first chunk is too short for that */
+        g_assert_cmpfloat(score_share(&score.onset, i), >=, .97);
     g_assert_cmpint(score.n_frozen, ==, 0);
     g_assert_cmpfloat_with_epsilon(score.sharp_early / score.n_streams, 1, .1);
     g_assert_cmpfloat_with_epsilon(score_seam_ratio(&score, FALSE), 1, .1);
