@@ -5,6 +5,7 @@
 #ifndef LF_ENGINE_GEOMETRY_H
 #define LF_ENGINE_GEOMETRY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -19,6 +20,7 @@ typedef struct {
     int width, height;               /* pixels */
     int latent_width, latent_height; /* latents */
     int cols, rows;                  /* tokens */
+    int tile_rows, tile_cols;        /* tokens; 0: no tiles, see lf_token_at */
     int frame_tokens;                /* T */
     int chunk;                       /* c, latent frames */
     int chunk_tokens;                /* N = c·T */
@@ -34,6 +36,22 @@ static inline LfGeometry lf_geometry(int width, int height, int chunk)
     g.frame_tokens = g.cols * g.rows;
     g.chunk_tokens = g.chunk * g.frame_tokens;
     return g;
+}
+
+/* Tokens have the order of their rows (raster), or, where there are tiles, that of the tiles: these
+ * row by row, and in each its tokens row by row. A block of tokens is then compact. */
+static inline bool lf_tiles_fit(const LfGeometry *g)
+{
+    return g->tile_rows == 0 || (g->rows % g->tile_rows == 0 && g->cols % g->tile_cols == 0);
+}
+
+static inline int lf_token_at(const LfGeometry *g, int row, int col)
+{
+    if (g->tile_rows == 0)
+        return row * g->cols + col;
+    int tile = row / g->tile_rows * (g->cols / g->tile_cols) + col / g->tile_cols;
+    int in_tile = row % g->tile_rows * g->tile_cols + col % g->tile_cols;
+    return tile * g->tile_rows * g->tile_cols + in_tile;
 }
 
 /* Blocks of a frame; the last may be partial. */

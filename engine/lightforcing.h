@@ -129,6 +129,13 @@ typedef struct {
     LfTransition transition;
     gboolean no_decoder; /* latents only; chunks then have no pixels */
     gboolean no_text;    /* the text comes as numbers, by lf_session_set_context */
+
+    /* Experiments with sparse attention. */
+    int query_block, key_block; /* tokens of the blocks it chooses for and among; 0: the model's */
+    int tile_rows, tile_cols; /* tokens of a frame come tile by tile, tiles being of so many tokens,
+                                 which must divide the frame's; 0: the model's order; −1: row by
+                                 row */
+    gboolean one_map; /* a chunk's later steps attend to the blocks that its first has selected */
 } LfSessionOptions;
 
 /* Everything that a session will need is allocated here and with its first chunk (an unbounded

@@ -55,6 +55,8 @@ struct LfSession {
     int keep_frames;  /* past latent frames whose blocks stay candidates */
     gboolean uniform; /* no Chunk-Aware Growth */
     gboolean has_text, has_pixels;
+    int query_block, key_block; /* tokens */
+    gboolean one_map;           /* of all denoising steps of a chunk */
 
     LfStep steps[LF_MAX_STEPS];
     int n_steps;
@@ -98,6 +100,10 @@ struct LfSession {
  * chunk that `cache` has begun attends at such a share. */
 double lf_session_sparsity(const LfSession *session, const LfWishes *wishes, uint64_t index);
 LfAttend lf_session_attend(const LfSession *session, const LfKvCache *cache, double sparsity);
+
+/* Room in `arena` for what the steps of a chunk that attends so take from its first: LfAttend.map.
+ * LF_NONE where every step selects for itself. */
+LfTensor lf_session_map(const LfSession *session, LfArena *arena, const LfAttend *attend);
 
 /* Makes the scratch large enough for the chunk that `cache` has begun, however it
  * attends. */

@@ -9,30 +9,38 @@
 #include "cancel.h"
 
 /* One pass of the transformer over the chunk; writes its keys and values too. */
-static bool forward(LfSession *s, LfTensor velocity, int step)
+static bool forward(LfSession *s, LfTensor velocity, int step, const LfAttend *attend)
 {
     return lf_transformer_forward(s->model->transformer, s->be, &s->scratch, velocity, s->x,
-                                  &s->modulations[step], &s->text, s->cache, &s->attend,
-                                  &s->cancelled);
+                                  &s->modulations[step], &s->text, s->cache, attend, &s->cancelled);
 }
 
-/* At each step x0 = x − σ·v(x), then, but for the last, x = (1 − σ')·x0 + σ'·noise. */
+/* At each step x0 = x − σ·v(x), then, but for the last, x = (1 − σ')·x0 + σ'·noise. The map, where
+ * there is one, lies below what the passes take of the scratch. */
 static bool denoise(LfSession *s)
 {
+    LfAttend attend = s->attend;
+    size_t mark = s->scratch.used;
     bool done = true;
-    for (int step = 0; step < s->n_steps && (done = forward(s, s->velocity, step)); step++) {
+    attend.map = lf_session_map(s, &s->scratch, &attend);
+    for (int step = 0; step < s->n_steps && (done = forward(s, s->velocity, step, &attend));
+         step++) {
+        attend.mapped = lf_given(attend.map);
         lf_denoise(s->be, s->x, s->x, s->velocity, s->steps[step].sigma);
         if (step + 1 < s->n_steps)
             lf_renoise(s->be, s->x, s->x, lf_tensor_at(s->noise, step + 1),
                        s->steps[step + 1].sigma);
     }
+    lf_arena_release(&s->scratch, mark);
     return done;
 }
 
-/* Until here the cache holds keys and values of the noisy chunk. */
+/* Until here the cache holds keys and values of the noisy chunk. This pass always selects for
+ * itself: a map made of noise would go into everything that later chunks inherit, to save one
+ * selection of five. */
 static bool clean(LfSession *s)
 {
-    return forward(s, LF_NONE, s->n_steps);
+    return forward(s, LF_NONE, s->n_steps, &s->attend);
 }
 
 /* ---- recording ------------------------------------------------------------------------------- */

@@ -5,7 +5,7 @@
  */
 #include "session.h"
 
-enum { MAX_SIZE = 8192 }; /* pixels in each direction */
+enum { MAX_SIZE = 8192 /* pixels in each direction */, MAX_BLOCK = 4096 /* tokens */ };
 
 static gboolean fail(GError **error, LfError code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 static gboolean fail(GError **error, LfError code, const char *format, ...)
@@ -24,6 +24,14 @@ static gboolean check_size(const char *name, int size, GError **error)
         return TRUE;
     return fail(error, LF_ERROR_CONFIG, "%s %d: choose a multiple of %d, %d to %d", name, size,
                 LF_SIZE_STEP, LF_SIZE_STEP, MAX_SIZE);
+}
+
+static gboolean check_block(const char *name, int block, GError **error)
+{
+    if (block >= 0 && block <= MAX_BLOCK)
+        return TRUE;
+    return fail(error, LF_ERROR_CONFIG, "%s %d: choose 1 to %d tokens, or 0 for the model's", name,
+                block, MAX_BLOCK);
 }
 
 static gboolean check_options(const LfModel *m, const LfSessionOptions *o, GError **error)
@@ -48,6 +56,9 @@ static gboolean check_options(const LfModel *m, const LfSessionOptions *o, GErro
                     "keep_frames %d: choose at least the %d frames that are always kept, 0 for the "
                     "model's number, -1 for all",
                     o->keep_frames, fixed);
+    if (!check_block("query_block", o->query_block, error) ||
+        !check_block("key_block", o->key_block, error))
+        return FALSE;
     if (!o->no_decoder && !m->info.can_decode)
         return fail(error, LF_ERROR_UNSUPPORTED,
                     "model %s has no decoder: name a file with one, or ask for latents alone",
@@ -66,6 +77,27 @@ static int chosen(int option, int of_model)
     return option > 0 ? option : option == 0 ? of_model : 0;
 }
 
+/* Both 0 for the model's order, both −1 for none. */
+static gboolean take_tiles(LfGeometry *g, const LfSessionOptions *o, const LfModelConfig *c,
+                           GError **error)
+{
+    int rows = o->tile_rows, cols = o->tile_cols;
+    if (!(rows > 0 && cols > 0) && !(rows == cols && (rows == 0 || rows == -1)))
+        return fail(
+            error, LF_ERROR_CONFIG,
+            "tiles of %dx%d tokens: choose rows and columns, 0 and 0 for the model's order, "
+            "-1 and -1 for none",
+            rows, cols);
+    g->tile_rows = chosen(rows, c->sparse.tile_rows);
+    g->tile_cols = chosen(cols, c->sparse.tile_cols);
+    if (lf_tiles_fit(g))
+        return TRUE;
+    return fail(error, LF_ERROR_CONFIG,
+                "tiles of %dx%d tokens do not divide frames of %dx%d: choose divisors of these, "
+                "another size, or -1 and -1 for no tiles",
+                g->tile_rows, g->tile_cols, g->rows, g->cols);
+}
+
 static gboolean take_options(LfSession *s, const LfSessionOptions *o, GError **error)
 {
     const LfModelConfig *c = s->model->config;
@@ -74,11 +106,16 @@ static gboolean take_options(LfSession *s, const LfSessionOptions *o, GError **e
         !check_size("height", height, error))
         return FALSE;
     s->geometry = lf_geometry(width, height, c->video.chunk);
+    if (!take_tiles(&s->geometry, o, c, error))
+        return FALSE;
     s->window = chosen(o->window, c->cache.window);
     s->sink = chosen(o->sink, c->cache.sink);
     s->keep_frames = o->keep_frames < 0    ? G_MAXINT
                      : o->keep_frames == 0 ? c->sparse.keep_frames
                                            : o->keep_frames;
+    s->query_block = chosen(o->query_block, c->sparse.query_block);
+    s->key_block = chosen(o->key_block, c->sparse.key_block);
+    s->one_map = o->one_map;
     s->uniform = o->uniform;
     s->has_text = !o->no_text;
     s->has_pixels = !o->no_decoder;
@@ -102,7 +139,7 @@ LfKvCacheConfig lf_session_cache_config(const LfSession *s)
                              .window = s->window,
                              .sink = s->sink,
                              .relative = c->cache.relative,
-                             .key_block = c->sparse.key_block};
+                             .key_block = s->key_block};
 }
 
 static LfTensor take_latents(const LfSession *s, LfArena *arena)

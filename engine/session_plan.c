@@ -33,14 +33,24 @@ double lf_session_sparsity(const LfSession *s, const LfWishes *wishes, uint64_t 
 LfAttend lf_session_attend(const LfSession *s, const LfKvCache *cache, double sparsity)
 {
     const LfModelConfig *c = s->model->config;
-    int blocks = lf_frame_blocks(s->geometry.frame_tokens, c->sparse.key_block);
+    int blocks = lf_frame_blocks(s->geometry.frame_tokens, s->key_block);
     int kept = MIN(lf_kv_cache_past(cache), s->keep_frames) + s->geometry.chunk;
     int budget = lf_block_budget(sparsity, lf_kv_cache_frames(cache) * blocks, kept * blocks);
     return (LfAttend){.budget = sparsity > 0 ? budget : 0,
-                      .query_block = c->sparse.query_block,
+                      .query_block = s->query_block,
                       .selection = {.keep_frames = s->keep_frames,
                                     .keep_sink = c->sparse.keep_sink,
                                     .keep_near = c->sparse.keep_near}};
+}
+
+LfTensor lf_session_map(const LfSession *s, LfArena *arena, const LfAttend *attend)
+{
+    const LfTransformerConfig *c = &s->model->config->transformer;
+    int blocks = lf_frame_blocks(s->geometry.frame_tokens, attend->query_block);
+    if (!s->one_map || attend->budget == 0)
+        return LF_NONE;
+    return lf_arena_tensor(arena, LF_I32, c->layers, c->heads, s->geometry.chunk * blocks,
+                           attend->budget);
 }
 
 /* ---- memory and work --------------------------------------------------------------------------
@@ -67,14 +77,20 @@ static LfTextState longest_text(const LfSession *s)
     return text;
 }
 
-/* The steps and the clean pass. */
+/* The steps and the clean pass, as session_graph.c calls them. */
 static void run_passes(const LfSession *s, LfBackend *be, LfArena *arena, LfKvCache *cache,
                        const LfTextState *text, const LfAttend *attend)
 {
-    for (int i = 0; i <= s->n_steps; i++)
-        lf_transformer_forward(s->model->transformer, be, arena,
-                               i < s->n_steps ? s->velocity : LF_NONE, s->x, &s->modulations[i],
-                               text, cache, attend, NULL);
+    const LfTransformer *t = s->model->transformer;
+    LfAttend steps = *attend;
+    size_t mark = arena->used;
+    steps.map = lf_session_map(s, arena, attend);
+    for (int i = 0; i < s->n_steps; i++, steps.mapped = lf_given(steps.map))
+        lf_transformer_forward(t, be, arena, s->velocity, s->x, &s->modulations[i], text, cache,
+                               &steps, NULL);
+    lf_arena_release(arena, mark);
+    lf_transformer_forward(t, be, arena, LF_NONE, s->x, &s->modulations[s->n_steps], text, cache,
+                           attend, NULL);
 }
 
 static void run_decoder(const LfSession *s, LfBackend *be, LfArena *arena)

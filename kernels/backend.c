@@ -157,6 +157,10 @@ static void plan_two(LfBackend *be, LfTensor out, LfTensor x)
 {
 }
 
+static void plan_patches(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
+{
+}
+
 static void plan_mix(LfBackend *be, LfTensor out, LfTensor x, LfTensor y, float sigma)
 {
 }
@@ -197,8 +201,8 @@ static const LfOps plan_ops = {
     .position_bias = plan_position_bias,
     .embedding = plan_embedding,
     .gelu_gate = plan_two,
-    .patchify = plan_two,
-    .unpatchify = plan_two,
+    .patchify = plan_patches,
+    .unpatchify = plan_patches,
     .denoise = plan_mix,
     .renoise = plan_mix,
     .noise = plan_noise,

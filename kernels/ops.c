@@ -198,7 +198,7 @@ static bool rope_holds(const LfRope *rope, int64_t chunk, int64_t tokens, int64_
 {
     const int64_t *time = rope->time.shape, *row = rope->row.shape, *col = rope->col.shape;
     return SHAPE(rope->time, F32, chunk, time[1], 2) && SHAPE(rope->row, F32, row[0], row[1], 2) &&
-           SHAPE(rope->col, F32, col[0], col[1], 2) && row[0] * col[0] == tokens &&
+           SHAPE_OR_NONE(rope->col, F32, col[0], col[1], 2) && row[0] * MAX(col[0], 1) == tokens &&
            2 * (time[1] + row[1] + col[1]) == head;
 }
 
@@ -323,23 +323,23 @@ void lf_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up)
 /* ---- latents ---- */
 
 /* x is [frames, channels, h, w] of whole patches, rows their [N, 4·channels]. */
-static bool patches_hold(const LfBackend *be, LfTensor rows, LfTensor x)
+static bool patches_hold(const LfBackend *be, LfTensor rows, LfTensor x, LfTensor order)
 {
-    const int64_t *s = x.shape;
+    const int64_t *s = x.shape, tokens = (s[2] / 2) * (s[3] / 2);
     return SHAPE(x, F32, s[0], s[1], s[2], s[3]) && s[2] % 2 == 0 && s[3] % 2 == 0 &&
-           A_SHAPE(rows, s[0] * (s[2] / 2) * (s[3] / 2), 4 * s[1]);
+           A_SHAPE(rows, s[0] * tokens, 4 * s[1]) && SHAPE_OR_NONE(order, I32, tokens);
 }
 
-void lf_patchify(LfBackend *be, LfTensor out, LfTensor x)
+void lf_patchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
 {
-    REQUIRE(patches_hold(be, out, x), out, x);
-    be->ops->patchify(be, out, x);
+    REQUIRE(patches_hold(be, out, x, order), out, x, order);
+    be->ops->patchify(be, out, x, order);
 }
 
-void lf_unpatchify(LfBackend *be, LfTensor out, LfTensor x)
+void lf_unpatchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
 {
-    REQUIRE(patches_hold(be, x, out), out, x);
-    be->ops->unpatchify(be, out, x);
+    REQUIRE(patches_hold(be, x, out, order), out, x, order);
+    be->ops->unpatchify(be, out, x, order);
 }
 
 void lf_denoise(LfBackend *be, LfTensor out, LfTensor x, LfTensor v, float sigma)

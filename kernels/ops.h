@@ -82,11 +82,13 @@ void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float
 
 /* Rotary position embedding in its three separable parts, as (cos, sin) of each pair's angle:
  * pair p of a head turns by time[f] for p < n_time, then row[y], then col[x]. Pairs are
- * interleaved: channels 2p and 2p+1. n_time + n_row + n_col = d/2; rows·cols = T. */
+ * interleaved: channels 2p and 2p+1. n_time + n_row + n_col = d/2; rows·cols = T. Token t has row
+ * t / cols and column t mod cols. Where tokens have another order each is a row of its own, with
+ * its turns of both kinds: rows = T, and no columns. */
 typedef struct {
     LfTensor time; /* F32 [c, n_time, 2] */
     LfTensor row;  /* F32 [rows, n_row, 2] */
-    LfTensor col;  /* F32 [cols, n_col, 2] */
+    LfTensor col;  /* F32 [cols, n_col, 2] or LF_NONE */
 } LfRope;
 
 /* The frames that a chunk attends to: itself (the tail, the last c of them) and its past. */
@@ -166,12 +168,13 @@ void lf_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up);
 
 /* Latents x, v, noise are F32 on every backend.
  * out A [N, C·4] = 2×2 patches of x F32 [c, C, h, w]; column = channel·4 + 2·(row in patch) +
- * column in patch. N = c·(h/2)·(w/2), frames slowest, then rows. */
-void lf_patchify(LfBackend *be, LfTensor out, LfTensor x);
+ * column in patch. N = c·T, frames slowest, T = (h/2)·(w/2). Patch p of a frame, counted row by
+ * row, is its token order[p] (I32 [T]: each of 0 … T − 1 once), or token p for LF_NONE. */
+void lf_patchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order);
 
 /* out F32 [c, C, h, w] from x A [N, 4·C]; column = (2·row in patch + column in patch)·C + channel.
- */
-void lf_unpatchify(LfBackend *be, LfTensor out, LfTensor x);
+ * `order` as in lf_patchify, or LF_NONE. */
+void lf_unpatchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order);
 
 /* out = x − sigma·v, all F32 and of one shape. out may be x or v. */
 void lf_denoise(LfBackend *be, LfTensor out, LfTensor x, LfTensor v, float sigma);

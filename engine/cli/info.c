@@ -196,6 +196,8 @@ static void print_numbers(const LfModelConfig *c)
     printf("%-13s window %d%s, sink %d, positions %s\n", "cache", c->cache.window,
            c->cache.window ? "" : " (unbounded)", c->cache.sink,
            c->cache.relative ? "relative" : "absolute");
+    if (c->sparse.tile_rows > 0)
+        printf("%-13s in tiles of %dx%d\n", "tokens", c->sparse.tile_rows, c->sparse.tile_cols);
     if (c->sparse.given)
         printf("%-13s target %g, base %g, blocks of %d queries and %d keys, %d frames kept (first "
                "%d, last %d), horizon %d\n",

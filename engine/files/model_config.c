@@ -14,7 +14,7 @@
 
 enum { MAX_CONFIG_SIZE = 1 << 20, MAX_SIZE = 8192, MAX_FRAMES = 1 << 20 };
 
-typedef enum { TEXT, WHOLE, REAL, STEPS, RATE, POSITIONS, TINY } Kind;
+typedef enum { TEXT, WHOLE, REAL, STEPS, RATE, POSITIONS, ORDER, TINY } Kind;
 
 typedef struct {
     const char *part, *key;
@@ -65,6 +65,7 @@ static const Field fields[] = {
     {"sparse", "keep_sink", WHOLE, AT(sparse.keep_sink), 0, MAX_FRAMES, 1},
     {"sparse", "keep_near", WHOLE, AT(sparse.keep_near), 0, MAX_FRAMES, 2},
     {"sparse", "horizon", WHOLE, AT(sparse.horizon), 1, MAX_FRAMES, 63},
+    {"sparse", "token_order", ORDER, AT(sparse.tile_rows), 0, 0, 0},
 };
 
 G_GNUC_PRINTF(2, 3)
@@ -211,6 +212,24 @@ static gboolean read_rate(LfModelConfig *config, JsonNode *node, GError **error)
     return TRUE;
 }
 
+/* "raster", or the tokens of a tile, "rows x columns" without the blanks. */
+static gboolean read_order(LfModelConfig *config, JsonNode *node, GError **error)
+{
+    const char *text = text_of(node);
+    gint64 rows = 0, cols = 0;
+    char *end = NULL;
+    if (text && strcmp(text, "raster") != 0) {
+        rows = g_ascii_strtoll(text, &end, 10);
+        cols = *end == 'x' ? g_ascii_strtoll(end + 1, &end, 10) : 0;
+    }
+    if (!text || (end && (*end || rows < 1 || cols < 1 || rows > MAX_SIZE || cols > MAX_SIZE)))
+        return refuse(error, "sparse.token_order: \"raster\" or the tokens of a tile, \"4x8\" for "
+                             "4 rows of 8, is wanted");
+    config->sparse.tile_rows = (int) rows;
+    config->sparse.tile_cols = (int) cols;
+    return TRUE;
+}
+
 static gboolean read_field(LfModelConfig *config, const Field *field, JsonNode *node,
                            GError **error)
 {
@@ -225,6 +244,8 @@ static gboolean read_field(LfModelConfig *config, const Field *field, JsonNode *
         return read_rate(config, node, error);
     case POSITIONS:
         return read_choice(field, node, positions, place(config, field), error);
+    case ORDER:
+        return read_order(config, node, error);
     case TINY:
         return read_choice(field, node, types, NULL, error);
     default:
@@ -314,6 +335,14 @@ static gboolean check_stream(const LfModelConfig *c, GError **error)
     if (c->video.width % LF_SIZE_STEP != 0 || c->video.height % LF_SIZE_STEP != 0)
         return refuse(error, "video: %d×%d is no multiple of %d", c->video.width, c->video.height,
                       LF_SIZE_STEP);
+    LfGeometry g = lf_geometry(c->video.width, c->video.height, c->video.chunk);
+    g.tile_rows = c->sparse.tile_rows;
+    g.tile_cols = c->sparse.tile_cols;
+    if (!lf_tiles_fit(&g))
+        return refuse(error,
+                      "sparse.token_order: tiles of %dx%d tokens do not divide frames of %dx%d: "
+                      "choose divisors of these, or \"raster\"",
+                      g.tile_rows, g.tile_cols, g.rows, g.cols);
     if (c->cache.window && c->cache.window < c->video.chunk + c->cache.sink)
         return refuse(error, "cache.window: %d frames do not hold a chunk of %d and a sink of %d",
                       c->cache.window, c->video.chunk, c->cache.sink);

@@ -50,7 +50,8 @@ typedef struct {
         gboolean given; /* the model has a "sparse" part */
         double target, base;
         int query_block, key_block, keep_frames, keep_sink, keep_near, horizon;
-    } sparse; /* defaults 0.88, 0.98, 64, 64, 6, 1, 2, 63 */
+        int tile_rows, tile_cols; /* token_order "4x8": tiles of so many tokens; 0: "raster" */
+    } sparse;                     /* defaults 0.88, 0.98, 64, 64, 6, 1, 2, 63, raster */
     char *directory;
 } LfModelConfig;
 

@@ -24,6 +24,7 @@ struct LfKvCache {
 
     LfArena memory; /* of what does not grow */
     LfRope rope;    /* its times are the chunk's part of `times` */
+    LfTensor order; /* I32 [T], or LF_NONE in raster order */
     LfTensor turn;  /* [n_time, 2]: from the sink's own numbers to those below the window's */
     Sink *sinks;    /* of each layer, or NULL: only when the sink ever turns */
 
@@ -131,8 +132,13 @@ static void take_fixed(LfKvCache *cache, LfArena *arena)
     const LfKvCacheConfig *c = &cache->config;
     const LfGeometry *g = &c->geometry;
     LfPairs pairs = cache->pairs;
-    cache->rope.row = lf_arena_tensor(arena, LF_F32, g->rows, pairs.row, 2);
-    cache->rope.col = lf_arena_tensor(arena, LF_F32, g->cols, pairs.col, 2);
+    if (g->tile_rows > 0) {
+        cache->rope.row = lf_arena_tensor(arena, LF_F32, g->frame_tokens, pairs.row + pairs.col, 2);
+        cache->order = lf_arena_tensor(arena, LF_I32, g->frame_tokens);
+    } else {
+        cache->rope.row = lf_arena_tensor(arena, LF_F32, g->rows, pairs.row, 2);
+        cache->rope.col = lf_arena_tensor(arena, LF_F32, g->cols, pairs.col, 2);
+    }
     cache->turn = lf_arena_tensor(arena, LF_F32, pairs.time, 2);
     for (int i = 0; cache->sinks && i < c->layers; i++) {
         cache->sinks[i].k = lf_arena_tensor(arena, cache->be->activation, c->sink, c->heads,
@@ -155,6 +161,37 @@ static void write_positions(LfKvCache *cache, LfTensor table, uint64_t first)
     lf_position_table(values, pairs, first, count);
     cache->be->upload(cache->be, table.data, values, lf_tensor_size(table));
     g_free(values);
+}
+
+/* In tiles: both turns of each token, and the token of each patch. */
+static void write_tiles(LfKvCache *cache)
+{
+    const LfGeometry *g = &cache->config.geometry;
+    LfPairs pairs = cache->pairs;
+    if (planned(cache))
+        return;
+    g_autofree float *turns = g_new(float, lf_tensor_count(cache->rope.row));
+    g_autofree int32_t *order = g_new(int32_t, g->frame_tokens);
+    for (int row = 0; row < g->rows; row++)
+        for (int col = 0; col < g->cols; col++) {
+            int token = lf_token_at(g, row, col);
+            float *at = turns + 2 * token * (pairs.row + pairs.col);
+            lf_position_table(at, pairs.row, (uint64_t) row, 1);
+            lf_position_table(at + 2 * pairs.row, pairs.col, (uint64_t) col, 1);
+            order[row * g->cols + col] = token;
+        }
+    cache->be->upload(cache->be, cache->rope.row.data, turns, lf_tensor_size(cache->rope.row));
+    cache->be->upload(cache->be, cache->order.data, order, lf_tensor_size(cache->order));
+}
+
+static void write_grid(LfKvCache *cache)
+{
+    if (cache->config.geometry.tile_rows > 0) {
+        write_tiles(cache);
+        return;
+    }
+    write_positions(cache, cache->rope.row, 0);
+    write_positions(cache, cache->rope.col, 0);
 }
 
 static uint64_t end_of_chunk(const LfKvCache *cache)
@@ -400,6 +437,11 @@ const LfRope *lf_kv_cache_rope(const LfKvCache *cache)
     return &cache->rope;
 }
 
+LfTensor lf_kv_cache_order(const LfKvCache *cache)
+{
+    return cache->order;
+}
+
 const LfKvCacheConfig *lf_kv_cache_config(const LfKvCache *cache)
 {
     return &cache->config;
@@ -464,8 +506,7 @@ LfKvCache *lf_kv_cache_new(LfBackend *be, const LfKvCacheConfig *config, GError 
     cache->layers = g_new0(Frames, config->layers);
     if (!allocate(cache, error))
         goto fail;
-    write_positions(cache, cache->rope.row, 0);
-    write_positions(cache, cache->rope.col, 0);
+    write_grid(cache);
     return cache;
 fail:
     lf_kv_cache_free(cache);

@@ -13,6 +13,9 @@
  * are turned once a chunk from a copy of what was written first, to the numbers just below the
  * window's. In absolute mode they keep their own.
  *
+ * The order of a frame's tokens (geometry.h) is in the rotation of the chunk and in the table that
+ * goes with it; the frames themselves know nothing of it.
+ *
  * Thread-safety: one session's.
  */
 #ifndef LF_MODELS_KV_CACHE_H
@@ -57,6 +60,10 @@ int lf_kv_cache_past(const LfKvCache *cache);   /* of these, before the chunk */
 
 /* The rotation of the chunk begun. */
 const LfRope *lf_kv_cache_rope(const LfKvCache *cache);
+
+/* The tokens of the patches of a frame, for lf_patchify and its way back; LF_NONE in raster order.
+ */
+LfTensor lf_kv_cache_order(const LfKvCache *cache);
 
 /* After the clean pass: the chunk becomes past. */
 void lf_kv_cache_commit(LfKvCache *cache);

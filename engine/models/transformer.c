@@ -188,11 +188,15 @@ static void self_attention(const Forward *f, int layer, LfTensor m, bool store)
     if (how->budget > 0 && !store) {
         int blocks = lf_frame_blocks(c->geometry.frame_tokens, how->query_block);
         blocks *= c->geometry.chunk; /* c·nq */
-        pool = lf_arena_tensor(f->scratch, LF_F32, c->heads, blocks, c->head_dim);
-        table = lf_arena_tensor(f->scratch, LF_I32, c->heads, blocks, how->budget);
+        if (!how->mapped)
+            pool = lf_arena_tensor(f->scratch, LF_F32, c->heads, blocks, c->head_dim);
+        if (lf_given(how->map))
+            table = lf_tensor_at(how->map, layer);
+        else
+            table = lf_arena_tensor(f->scratch, LF_I32, c->heads, blocks, how->budget);
     }
     project(f, l, m, &window, lf_kv_cache_rope(f->cache), q, pool);
-    if (lf_given(table))
+    if (lf_given(pool))
         lf_select_blocks(f->be, table, pool, &window, &how->selection);
     if (!store)
         attend(f, layer, m, window, q, table);
@@ -237,7 +241,7 @@ static void embed(const Forward *f, LfTensor latents)
     const LfTransformerOuter *w = &f->t->outer;
     size_t mark = f->scratch->used;
     LfTensor patches = rows(f, 4 * f->t->config.channels); /* [N, 4·C] */
-    lf_patchify(f->be, patches, latents);
+    lf_patchify(f->be, patches, latents, lf_kv_cache_order(f->cache));
     lf_linear(f->be, f->x, patches, w->patch, w->patch_bias, LF_ACT_NONE);
     lf_arena_release(f->scratch, mark);
 }
@@ -251,7 +255,7 @@ static void head(const Forward *f, LfTensor velocity, LfTensor m)
     LfTensor patches = rows(f, 4 * f->t->config.channels); /* [N, 4·C] */
     lf_layer_norm_modulate(f->be, norm, f->x, lf_tensor_at(m, 1), lf_tensor_at(m, 0), EPSILON);
     lf_linear(f->be, patches, norm, w->head, w->head_bias, LF_ACT_NONE);
-    lf_unpatchify(f->be, velocity, patches);
+    lf_unpatchify(f->be, velocity, patches, lf_kv_cache_order(f->cache));
     lf_arena_release(f->scratch, mark);
 }
 

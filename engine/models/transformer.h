@@ -55,6 +55,9 @@ typedef struct {
     int budget; /* key blocks for each head and query block */
     int query_block;
     LfSelection selection;
+    LfTensor map; /* I32 [layers, H, c·nq, budget]: the tables of all layers, which one pass leaves
+                     to the next ones; LF_NONE: nobody needs them afterwards */
+    bool mapped;  /* `map` is filled: this pass selects nothing */
 } LfAttend;
 
 /* velocity [c, C, h, w] = transformer(x [c, C, h, w]) on the chunk that `cache` has begun; writes

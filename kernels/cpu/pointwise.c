@@ -73,9 +73,56 @@ static void peak(LfBackend *be, LfTensor out, LfTensor x)
 
 /* ---- patches ---- */
 
+/* The patches of a line of pixels: those of a channel of one frame. */
+typedef struct {
+    int64_t first, n, stride; /* the first one's number in the frame; how many; numbers of a row */
+    const int32_t *order;     /* the token of each patch of the frame; NULL: its number */
+} Line;
+
+static Line line_of(LfTensor x, LfTensor order, int64_t y)
+{
+    int64_t n = x.shape[3] / 2;
+    return (Line){y / 2 * n, n, 4 * x.shape[1], lf_i32(order)};
+}
+
+/* `rows` are the frame's, at the line's column. A loop for each case, so that rows in order cost
+ * what they did before there was another. */
+static void split_line(float *restrict rows, const float *restrict pixels, Line line)
+{
+    float *to = rows + line.first * line.stride;
+    if (line.order)
+        for (int64_t i = 0; i < line.n; i++) {
+            to = rows + line.order[line.first + i] * line.stride;
+            to[0] = pixels[2 * i];
+            to[1] = pixels[2 * i + 1];
+        }
+    else
+        for (int64_t i = 0; i < line.n; i++, to += line.stride) {
+            to[0] = pixels[2 * i];
+            to[1] = pixels[2 * i + 1];
+        }
+}
+
+static void join_line(float *restrict pixels, const float *restrict rows, Line line,
+                      int64_t n_channels)
+{
+    const float *from = rows + line.first * line.stride;
+    if (line.order)
+        for (int64_t i = 0; i < line.n; i++) {
+            from = rows + line.order[line.first + i] * line.stride;
+            pixels[2 * i] = from[0];
+            pixels[2 * i + 1] = from[n_channels];
+        }
+    else
+        for (int64_t i = 0; i < line.n; i++, from += line.stride) {
+            pixels[2 * i] = from[0];
+            pixels[2 * i + 1] = from[n_channels];
+        }
+}
+
 /* Each row of pixels of x [c, C, h, w], and where it goes: the patches of its row in `out`, at the
  * column of its channel. */
-static void patchify(LfBackend *be, LfTensor out, LfTensor x)
+static void patchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
 {
     int64_t n_channels = x.shape[1], h = x.shape[2], w = x.shape[3];
 #pragma omp parallel for num_threads(be->n_threads) collapse(2)
@@ -83,16 +130,12 @@ static void patchify(LfBackend *be, LfTensor out, LfTensor x)
         for (int64_t y = 0; y < h; y++)
             for (int64_t c = 0; c < n_channels; c++) {
                 const float *from = lf_f32(x) + ((frame * n_channels + c) * h + y) * w;
-                float *to = lf_f32(out) + (frame * h + y) / 2 * (w / 2) * 4 * n_channels;
-                to += c * 4 + y % 2 * 2;
-                for (int64_t column = 0; column < w; column += 2, to += 4 * n_channels) {
-                    to[0] = from[column];
-                    to[1] = from[column + 1];
-                }
+                float *rows = lf_f32(out) + frame * h * w * n_channels;
+                split_line(rows + c * 4 + y % 2 * 2, from, line_of(x, order, y));
             }
 }
 
-static void unpatchify(LfBackend *be, LfTensor out, LfTensor x)
+static void unpatchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
 {
     int64_t n_channels = out.shape[1], h = out.shape[2], w = out.shape[3];
 #pragma omp parallel for num_threads(be->n_threads) collapse(2)
@@ -100,12 +143,9 @@ static void unpatchify(LfBackend *be, LfTensor out, LfTensor x)
         for (int64_t y = 0; y < h; y++)
             for (int64_t c = 0; c < n_channels; c++) {
                 float *to = lf_f32(out) + ((frame * n_channels + c) * h + y) * w;
-                const float *from = lf_f32(x) + (frame * h + y) / 2 * (w / 2) * 4 * n_channels;
-                from += y % 2 * 2 * n_channels + c;
-                for (int64_t column = 0; column < w; column += 2, from += 4 * n_channels) {
-                    to[column] = from[0];
-                    to[column + 1] = from[n_channels];
-                }
+                const float *rows = lf_f32(x) + frame * h * w * n_channels;
+                rows += y % 2 * 2 * n_channels + c;
+                join_line(to, rows, line_of(out, order, y), n_channels);
             }
 }
 

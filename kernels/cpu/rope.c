@@ -54,13 +54,15 @@ typedef struct {
     int64_t rows_stride, mean_stride;
 } Place;
 
-/* (cos, sin) of every pair at one token: those of its time, its row and its column. */
+/* (cos, sin) of every pair at one token: those of its time, its row and, where there are any, its
+ * column. */
 static void gather_turns(float *turns, const LfRope *rope, int frame, int token)
 {
-    int cols = (int) rope->col.shape[0];
+    int n_parts = lf_given(rope->col) ? 3 : 2;
+    int cols = n_parts == 3 ? (int) rope->col.shape[0] : 1;
     const LfTensor part[3] = {rope->time, rope->row, rope->col};
     const int index[3] = {frame, token / cols, token % cols};
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < n_parts; i++) {
         int64_t n = 2 * part[i].shape[1];
         memcpy(turns, lf_f32(part[i]) + index[i] * n, (size_t) n * sizeof *turns);
         turns += n;

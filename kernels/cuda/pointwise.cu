@@ -14,65 +14,77 @@ enum { THREADS = 256 };
 struct Patches {
     int64_t n_tokens; /* c·rows·cols */
     int n_channels, rows, cols;
+    const int32_t *order; /* [rows·cols]: the token of each patch of a frame; NULL: its number */
 };
 
 /* The first of the patch's four numbers in a channel of x; the others are one right, and a line
  * (2·cols) down. */
-__device__ inline int64_t patch_at(const Patches &p, int64_t token, int channel)
+__device__ inline int64_t patch_at(const Patches &p, int64_t patch, int channel)
 {
-    int64_t frame = token / (p.rows * p.cols);
-    int row = (int) (token / p.cols % p.rows), col = (int) (token % p.cols);
+    int64_t frame = patch / (p.rows * p.cols);
+    int row = (int) (patch / p.cols % p.rows), col = (int) (patch % p.cols);
     return ((frame * p.n_channels + channel) * 2 * p.rows + 2 * row) * 2 * p.cols + 2 * col;
 }
 
-/* A thread takes a channel of a token: channels lie side by side in the rows. */
+__device__ inline int64_t token_of(const Patches &p, int64_t patch)
+{
+    if (!p.order)
+        return patch;
+    int in_frame = (int) (patch % (p.rows * p.cols));
+    return patch - in_frame + p.order[in_frame];
+}
+
+/* A thread takes a channel of a patch: channels lie side by side in the rows. */
 __global__ void __launch_bounds__(THREADS)
     patchify_kernel(bf16 *out, const float *x, const Patches p)
 {
     int64_t i = (int64_t) blockIdx.x * THREADS + threadIdx.x;
     if (i >= p.n_tokens * p.n_channels)
         return;
-    const float *from = x + patch_at(p, i / p.n_channels, (int) (i % p.n_channels));
+    int64_t n = i / p.n_channels;
+    int channel = (int) (i % p.n_channels);
+    const float *from = x + patch_at(p, n, channel);
     Pack<bf16, 4> patch;
     for (int part = 0; part < 4; part++)
         patch.at[part] = from_float<bf16>(from[part / 2 * 2 * p.cols + part % 2]);
-    reinterpret_cast<Pack<bf16, 4> *>(out)[i] = patch;
+    reinterpret_cast<Pack<bf16, 4> *>(out)[token_of(p, n) * p.n_channels + channel] = patch;
 }
 
-/* A thread takes a patch of a channel, tokens side by side: so lie they in x. */
+/* A thread takes a patch of a channel, patches side by side: so lie they in the picture. */
 __global__ void __launch_bounds__(THREADS)
     unpatchify_kernel(float *out, const bf16 *x, const Patches p)
 {
     int64_t i = (int64_t) blockIdx.x * THREADS + threadIdx.x;
     if (i >= p.n_tokens * p.n_channels)
         return;
-    int64_t token = i % p.n_tokens;
+    int64_t n = i % p.n_tokens, token = token_of(p, n);
     int channel = (int) (i / p.n_tokens);
-    float *to = out + patch_at(p, token, channel);
+    float *to = out + patch_at(p, n, channel);
     for (int part = 0; part < 4; part++)
         to[part / 2 * 2 * p.cols + part % 2] =
             to_float(x[(token * 4 + part) * p.n_channels + channel]);
 }
 
-Patches patches_of(LfTensor x)
+Patches patches_of(LfTensor x, LfTensor order)
 {
     const int64_t *s = x.shape;
-    return {s[0] * (s[2] / 2) * (s[3] / 2), (int) s[1], (int) s[2] / 2, (int) s[3] / 2};
+    return {s[0] * (s[2] / 2) * (s[3] / 2), (int) s[1], (int) s[2] / 2, (int) s[3] / 2,
+            lf_i32(order)};
 }
 
-void patchify(LfBackend *be, LfTensor out, LfTensor x)
+void patchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
 {
     LfCuda *cuda = lf_cuda(be);
-    Patches p = patches_of(x);
+    Patches p = patches_of(x, order);
     patchify_kernel<<<blocks_for(p.n_tokens * p.n_channels, THREADS), THREADS, 0, cuda->stream>>>(
         (bf16 *) out.data, lf_f32(x), p);
     lf_cuda_launched(cuda, "patchify");
 }
 
-void unpatchify(LfBackend *be, LfTensor out, LfTensor x)
+void unpatchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
 {
     LfCuda *cuda = lf_cuda(be);
-    Patches p = patches_of(out);
+    Patches p = patches_of(out, order);
     unpatchify_kernel<<<blocks_for(p.n_tokens * p.n_channels, THREADS), THREADS, 0, cuda->stream>>>(
         lf_f32(out), (const bf16 *) x.data, p);
     lf_cuda_launched(cuda, "unpatchify");

@@ -484,7 +484,7 @@ void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *w
     job.head_dim = (int) d;
     job.frames = window->chunk;
     job.tokens = (int) tokens;
-    job.columns = (int) rope->col.shape[0];
+    job.columns = lf_given(rope->col) ? (int) rope->col.shape[0] : 1;
     job.eps = eps;
     launch(cuda, &job);
     lf_cuda_launched(cuda, "qkv_norm_rope");

@@ -433,12 +433,12 @@ static void make_latents(Machine *m, const Shape *s, Set *set)
 
 static void call_patchify(LfBackend *be, const Shape *s, const Set *t)
 {
-    lf_patchify(be, t->y, t->x);
+    lf_patchify(be, t->y, t->x, LF_NONE);
 }
 
 static void call_unpatchify(LfBackend *be, const Shape *s, const Set *t)
 {
-    lf_unpatchify(be, t->out, t->y);
+    lf_unpatchify(be, t->out, t->y, LF_NONE);
 }
 
 static void call_renoise(LfBackend *be, const Shape *s, const Set *t)

@@ -422,14 +422,22 @@ static void gelu_gate(LfBackend *be, LfTensor gate, LfTensor up)
     two(be, gate, a, up, a, lf_gelu_gate);
 }
 
-static void patchify(LfBackend *be, LfTensor y, LfTensor x)
+static void patchify(LfBackend *be, LfTensor y, LfTensor x, LfTensor order)
 {
-    two(be, y, device_of(be)->activation, x, LF_F32, lf_patchify);
+    Call call = begin(be);
+    LfTensor dy = out(&call, y, A), dx = in(&call, x, LF_F32), dorder = in(&call, order, LF_I32);
+    ready(&call);
+    lf_patchify(call.device, dy, dx, dorder);
+    finish(&call);
 }
 
-static void unpatchify(LfBackend *be, LfTensor y, LfTensor x)
+static void unpatchify(LfBackend *be, LfTensor y, LfTensor x, LfTensor order)
 {
-    two(be, y, LF_F32, x, device_of(be)->activation, lf_unpatchify);
+    Call call = begin(be);
+    LfTensor dy = out(&call, y, LF_F32), dx = in(&call, x, A), dorder = in(&call, order, LF_I32);
+    ready(&call);
+    lf_unpatchify(call.device, dy, dx, dorder);
+    finish(&call);
 }
 
 static void squash(LfBackend *be, LfTensor y, LfTensor x)

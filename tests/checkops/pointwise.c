@@ -127,10 +127,24 @@ static void round_input(LfBackend *be, LfTensor x)
     hold(x, LF_F32);
 }
 
+/* Each of 0 … n − 1 once, in any order. */
+static LfTensor random_order(int64_t n)
+{
+    LfTensor order = input(LF_I32, n);
+    let_change(order);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t other = random_size(i + 1) - 1;
+        lf_i32(order)[i] = lf_i32(order)[other];
+        lf_i32(order)[other] = (int32_t) i;
+    }
+    return order;
+}
+
 /* Both directions, from the definition; `first`: channels slowest in a row. */
 static void patch_case(LfBackend *be, int64_t frames, int64_t channels, int64_t h, int64_t w,
-                       bool first)
+                       bool first, bool ordered)
 {
+    LfTensor order = ordered ? random_order(h * w) : LF_NONE;
     LfTensor picture = first ? input(LF_F32, frames, channels, 2 * h, 2 * w)
                              : output(LF_F32, frames, channels, 2 * h, 2 * w);
     LfTensor rows = first ? output(LF_F32, frames * h * w, channels * 4)
@@ -144,7 +158,8 @@ static void patch_case(LfBackend *be, int64_t frames, int64_t channels, int64_t 
         for (int64_t c = 0; c < channels; c++)
             for (int64_t y = 0; y < 2 * h; y++)
                 for (int64_t x = 0; x < 2 * w; x++) {
-                    int64_t row = (f * h + y / 2) * w + x / 2, part = 2 * (y % 2) + x % 2;
+                    int64_t patch = y / 2 * w + x / 2, part = 2 * (y % 2) + x % 2;
+                    int64_t row = f * h * w + (ordered ? lf_i32(order)[patch] : patch);
                     int64_t pixel = ((f * channels + c) * 2 * h + y) * 2 * w + x;
                     if (first)
                         want[row * channels * 4 + c * 4 + part] = from[pixel];
@@ -152,18 +167,19 @@ static void patch_case(LfBackend *be, int64_t frames, int64_t channels, int64_t 
                         want[pixel] = from[row * channels * 4 + part * channels + c];
                 }
     if (first)
-        lf_patchify(be, rows, picture);
+        lf_patchify(be, rows, picture, order);
     else
-        lf_unpatchify(be, picture, rows);
+        lf_unpatchify(be, picture, rows, order);
     expect_close(first ? rows : picture, want, 0.0);
     settle(be);
 }
 
 static void patch_cases(LfBackend *be, bool first)
 {
-    for (int i = 0; i < 6; i++)
-        patch_case(be, random_odd(3), random_odd(17), random_odd(9), random_odd(9), first);
-    patch_case(be, 3, 16, 10, 16, first);
+    for (int i = 0; i < 12; i++)
+        patch_case(be, random_odd(3), random_odd(17), random_odd(9), random_odd(9), first, i % 2);
+    patch_case(be, 3, 16, 10, 16, first, false);
+    patch_case(be, 3, 16, 10, 16, first, true);
 }
 
 static void check_patchify(LfBackend *be)
@@ -180,7 +196,7 @@ static void bench_patchify(LfBackend *be)
 {
     LfTensor x = input(LF_F32, 3, 16, 60, 104), out = output(LF_F32, 3 * 30 * 52, 64);
     BENCH(be, "480x832 patchify", 0, 2.0 * (double) lf_tensor_size(x))
-    lf_patchify(be, out, x);
+    lf_patchify(be, out, x, LF_NONE);
     settle(be);
 }
 
@@ -188,7 +204,7 @@ static void bench_unpatchify(LfBackend *be)
 {
     LfTensor out = output(LF_F32, 3, 16, 60, 104), x = input(LF_F32, 3 * 30 * 52, 64);
     BENCH(be, "480x832 unpatchify", 0, 2.0 * (double) lf_tensor_size(x))
-    lf_unpatchify(be, out, x);
+    lf_unpatchify(be, out, x, LF_NONE);
     settle(be);
 }
 

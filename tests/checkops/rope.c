@@ -9,11 +9,17 @@
 
 /* ---- lf_qkv_norm_rope ---- */
 
-/* Angles are the caller's business: any (cos, sin). d/2 pairs are split in three. */
-static LfRope random_rope(const Geometry *g)
+/* Angles are the caller's business: any (cos, sin). d/2 pairs are split in three, or, with tokens
+ * in no order, in two. */
+static LfRope random_rope(const Geometry *g, bool ordered)
 {
     int pairs = g->head_dim / 2;
     int n_row = (int) random_size(pairs - 2), n_col = (int) random_size(pairs - n_row - 1);
+    if (!ordered)
+        return (LfRope){
+            .time = input(LF_F32, g->chunk, pairs - n_row - n_col, 2),
+            .row = input(LF_F32, tokens_of(g), n_row + n_col, 2),
+        };
     return (LfRope){
         .time = input(LF_F32, g->chunk, pairs - n_row - n_col, 2),
         .row = input(LF_F32, g->rows, n_row, 2),
@@ -21,9 +27,10 @@ static LfRope random_rope(const Geometry *g)
     };
 }
 
-static const float *turn_of(const LfRope *rope, int frame, int row, int col, int pair)
+static const float *turn_of(const LfRope *rope, const Geometry *g, int frame, int token, int pair)
 {
     int64_t n_time = rope->time.shape[1], n_row = rope->row.shape[1], n_col = rope->col.shape[1];
+    int row = lf_given(rope->col) ? token / g->cols : token, col = token % g->cols;
     if (pair < n_time)
         return lf_f32(rope->time) + (frame * n_time + pair) * 2;
     if (pair < n_time + n_row)
@@ -42,8 +49,7 @@ static void norm_rope_row(const Geometry *g, double *y, const float *x, const fl
     double factor = 1.0 / sqrt(squares / width + (double) EPS);
     for (int i = 0; i < width; i += 2) {
         double a = x[i] * factor * weight[i], b = x[i + 1] * factor * weight[i + 1];
-        const float *turn =
-            turn_of(rope, n / tokens_of(g), token / g->cols, token % g->cols, i % g->head_dim / 2);
+        const float *turn = turn_of(rope, g, n / tokens_of(g), token, i % g->head_dim / 2);
         y[i] = a * turn[0] - b * turn[1];
         y[i + 1] = a * turn[1] + b * turn[0];
     }
@@ -113,7 +119,7 @@ static double *part_of(const Geometry *g, LfTensor qkv, int part, LfTensor weigh
     return y;
 }
 
-static void qkv_case(LfBackend *be, const Geometry *g, bool pool)
+static void qkv_case(LfBackend *be, const Geometry *g, bool pool, bool ordered)
 {
     int width = g->heads * g->head_dim;
     LfWindow w = random_window(be, g);
@@ -121,7 +127,7 @@ static void qkv_case(LfBackend *be, const Geometry *g, bool pool)
     LfTensor k_weight = input(LF_F32, width);
     LfTensor q = output(LF_F32, g->heads, rows_of(g), g->head_dim);
     LfTensor q_pool = output(LF_F32, g->heads, query_blocks_of(g), g->head_dim);
-    LfRope rope = random_rope(g);
+    LfRope rope = random_rope(g, ordered);
     float *k_before = g_memdup2(w.k.data, lf_tensor_size(w.k));
     float *v_before = g_memdup2(w.v.data, lf_tensor_size(w.v));
     float *pool_before = g_memdup2(w.k_pool.data, lf_tensor_size(w.k_pool));
@@ -148,16 +154,20 @@ static void check_qkv_norm_rope(LfBackend *be)
 {
     for (int i = 0; i < 30; i++) {
         Geometry g = random_geometry();
-        qkv_case(be, &g, i % 3 != 0);
+        qkv_case(be, &g, i % 3 != 0, i % 4 != 0);
     }
-    for (size_t i = 0; i < G_N_ELEMENTS(demo_geometries); i++)
-        qkv_case(be, &demo_geometries[i], true);
+    for (size_t i = 0; i < G_N_ELEMENTS(demo_geometries); i++) {
+        qkv_case(be, &demo_geometries[i], true, true);
+        qkv_case(be, &demo_geometries[i], true, false);
+    }
     for (size_t i = 0; i < G_N_ELEMENTS(real_geometries); i++)
-        qkv_case(be, &real_geometries[i], true);
+        qkv_case(be, &real_geometries[i], true, true);
     if (device_of(be)) {
-        qkv_case(be, &device_geometries[1], true);
-        qkv_case(be, &(Geometry){12, 128, 32, 48, 1, 1, 128, 64}, true);
-        qkv_case(be, &(Geometry){12, 128, 30, 52, 0, 2, 128, 64}, true);
+        qkv_case(be, &device_geometries[1], true, true);
+        for (int ordered = 0; ordered < 2; ordered++) {
+            qkv_case(be, &(Geometry){12, 128, 32, 48, 1, 1, 128, 64}, true, ordered);
+            qkv_case(be, &(Geometry){12, 128, 30, 52, 0, 2, 128, 64}, true, ordered);
+        }
     }
 }
 
@@ -168,7 +178,7 @@ static void bench_qkv(LfBackend *be, const Geometry *g, const char *what)
     LfTensor qkv = input(LF_F32, rows_of(g), 3 * width), weight = input(LF_F32, width);
     LfTensor q = output(LF_F32, g->heads, rows_of(g), g->head_dim);
     LfTensor q_pool = output(LF_F32, g->heads, query_blocks_of(g), g->head_dim);
-    LfRope rope = random_rope(g);
+    LfRope rope = random_rope(g, true);
     BENCH(be, what, 0, 24.0 * rows_of(g) * width)
     {
         lf_qkv_norm_rope(be, q, q_pool, &w, qkv, weight, weight, &rope, g->query_block, EPS);

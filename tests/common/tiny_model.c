@@ -205,6 +205,11 @@ static char *config_text(const LfTinyModel *options)
     g_autofree char *cache = g_strdup_printf(
         "{\"window\": %d, \"sink\": %d, \"positions\": \"%s\"}", window,
         options->absolute ? 0 : LF_TINY_SINK, options->absolute ? "absolute" : "relative");
+    g_autofree char *sparse =
+        g_strdup_printf("{\"target\": 0.5, \"base\": 0.7, \"query_block\": 8, \"key_block\": 8, "
+                        "\"keep_frames\": 3, \"keep_sink\": 1, \"keep_near\": 1, \"horizon\": 21, "
+                        "\"token_order\": \"%s\"}",
+                        options->token_order ? options->token_order : "raster");
     const struct {
         const char *part, *value;
     } parts[] = {
@@ -215,8 +220,7 @@ static char *config_text(const LfTinyModel *options)
         {"video", video},
         {"schedule", "{\"steps\": [1000, 500], \"shift\": 5.0}"},
         {"cache", cache},
-        {"sparse", "{\"target\": 0.5, \"base\": 0.7, \"query_block\": 8, \"key_block\": 8, "
-                   "\"keep_frames\": 3, \"keep_sink\": 1, \"keep_near\": 1, \"horizon\": 21}"},
+        {"sparse", sparse},
     };
     GString *text = g_string_new("{");
     for (gsize i = 0; i < G_N_ELEMENTS(parts); i++)

@@ -25,10 +25,11 @@ enum {
 };
 
 typedef struct {
-    uint64_t seed;       /* of the weights */
-    const char *without; /* a part of model.json that is left out, with its file; or NULL */
-    int window;          /* latent frames; 0: LF_TINY_WINDOW, −1: unbounded */
-    gboolean absolute;   /* positions absolute and no sink */
+    uint64_t seed;           /* of the weights */
+    const char *without;     /* a part of model.json that is left out, with its file; or NULL */
+    int window;              /* latent frames; 0: LF_TINY_WINDOW, −1: unbounded */
+    gboolean absolute;       /* positions absolute and no sink */
+    const char *token_order; /* "2x2"; NULL: raster */
 } LfTinyModel;
 
 /* Writes a model into the directory `dir`, which is made when it is not there, or into a fresh

@@ -35,9 +35,9 @@ static const GOptionEntry entries[] = {
 static const char summary[] =
     "Scores the demo model by the pixels of its streams.\n\n"
     "A setting is one column: words joined by \"+\", of drawn, dense, sparse, uniform, all-frames, "
-    "keep=N,\nwindow=N, recache, cut and a target sparsity, as in sparse+uniform+0.9. \"drawn\" is "
-    "the world's own\nrenderer in place of the model: the most that can be reached. The default "
-    "is: dense\nsparse sparse+uniform.";
+    "keep=N,\nwindow=N, block=N, query-block=N, key-block=N, tile=HxW, one-map, recache, cut and a "
+    "target\nsparsity, as in sparse+uniform+0.9. \"drawn\" is the world's own renderer in place of "
+    "the model: the\nmost that can be reached. The default is: dense sparse sparse+uniform.";
 
 static LfModel *open_model(GError **error)
 {

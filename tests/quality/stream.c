@@ -12,6 +12,30 @@ struct Stream {
 
 /* ---- settings -------------------------------------------------------------------------------- */
 
+/* "name=N" with N from 1 on; `to` stays as it is when the word is another. */
+static gboolean take_number(const char *word, const char *name, int *to)
+{
+    const char *at = g_str_has_prefix(word, name) ? word + strlen(name) : "";
+    char *end;
+    gint64 number = g_ascii_strtoll(at + (*at == '='), &end, 10);
+    if (*at != '=' || end == at + 1 || *end || number < 1 || number > G_MAXINT)
+        return FALSE;
+    *to = (int) number;
+    return TRUE;
+}
+
+/* "tile=HxW" */
+static gboolean take_tile(const char *word, LfSessionOptions *o)
+{
+    g_auto(GStrv) sides = g_strsplit(word, "x", -1);
+    g_autofree char *width = NULL;
+    if (!g_str_has_prefix(word, "tile=") || g_strv_length(sides) != 2)
+        return FALSE;
+    width = g_strconcat("tile=", sides[1], NULL);
+    return take_number(sides[0], "tile", &o->tile_rows) &&
+           take_number(width, "tile", &o->tile_cols);
+}
+
 static gboolean take_word(Setting *s, const char *word)
 {
     LfSessionOptions *o = &s->options;
@@ -31,10 +55,15 @@ static gboolean take_word(Setting *s, const char *word)
         o->transition = LF_TRANSITION_RECACHE;
     else if (g_str_equal(word, "cut"))
         o->transition = LF_TRANSITION_CUT;
-    else if (g_str_has_prefix(word, "window="))
-        return (o->window = atoi(word + strlen("window="))) > 0;
-    else if (g_str_has_prefix(word, "keep="))
-        return (o->keep_frames = atoi(word + strlen("keep="))) > 0;
+    else if (g_str_equal(word, "one-map"))
+        o->one_map = TRUE;
+    else if (take_number(word, "block", &o->key_block))
+        o->query_block = o->key_block;
+    else if (take_number(word, "window", &o->window) ||
+             take_number(word, "keep", &o->keep_frames) ||
+             take_number(word, "key-block", &o->key_block) ||
+             take_number(word, "query-block", &o->query_block) || take_tile(word, o))
+        return TRUE;
     else if (end > word && *end == 0 && number > 0 && number < 1)
         o->sparsity = number;
     else
@@ -50,7 +79,8 @@ gboolean setting_parse(const char *text, Setting *s, GError **error)
         if (!take_word(s, *word)) {
             g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
                         "setting \"%s\": \"%s\" is none of drawn, dense, sparse, uniform, "
-                        "all-frames, keep=N, window=N, recache, cut, or a sparsity below 1",
+                        "all-frames, keep=N, window=N, block=N, query-block=N, key-block=N, "
+                        "tile=HxW, one-map, recache, cut, or a sparsity below 1",
                         text, *word);
             return FALSE;
         }

@@ -16,9 +16,10 @@ typedef struct {
 } Setting;
 
 /* Words joined by "+": "drawn"; "dense"; "sparse", and with it "uniform" (no growth), "all-frames"
- * (no choice among frames) or "keep=N" (past frames to choose among), a number (the target
- * sparsity); "window=N"; and how a new prompt comes in, "recache" or "cut", or else it continues.
- */
+ * (no choice among frames) or "keep=N" (past frames to choose among), "block=N" or, apart,
+ * "query-block=N" and "key-block=N" (tokens), "tile=HxW" (tokens in tiles), "one-map" (one
+ * selection for all steps of a chunk), a number (the target sparsity); "window=N"; and how a new
+ * prompt comes in, "recache" or "cut", or else it continues. */
 gboolean setting_parse(const char *text, Setting *setting, GError **error);
 void setting_clear(Setting *setting);
 

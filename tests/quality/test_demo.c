@@ -53,7 +53,10 @@ static void test_demo(void)
 
 static void test_settings(void)
 {
-    static const char *const bad[] = {"", "thick", "sparse+1.5", "window=0", "dense+", "0.5x"};
+    static const char *const bad[] = {
+        "",          "thick",   "sparse+1.5", "window=0",   "dense+",      "0.5x",
+        "window=6x", "block",   "block=",     "block=-4",   "key-block=0", "query-block=a",
+        "tile=2",    "tile=x8", "tile=2x",    "tile=2x8x8", "tile=0x8"};
     Setting s;
     for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
         GError *error = NULL;
@@ -73,6 +76,13 @@ static void test_settings(void)
     setting_clear(&s);
     g_assert_true(setting_parse("cut+dense", &s, NULL));
     g_assert_cmpint(s.options.transition, ==, LF_TRANSITION_CUT);
+    setting_clear(&s);
+    g_assert_true(setting_parse("sparse+block=16", &s, NULL));
+    g_assert_true(s.options.query_block == 16 && s.options.key_block == 16);
+    setting_clear(&s);
+    g_assert_true(setting_parse("sparse+query-block=40+key-block=80+tile=5x8+one-map", &s, NULL));
+    g_assert_true(s.options.query_block == 40 && s.options.key_block == 80 && s.options.one_map);
+    g_assert_true(s.options.tile_rows == 5 && s.options.tile_cols == 8);
     setting_clear(&s);
 }
 

@@ -297,6 +297,20 @@ int plain_window_frames(const PlainStream *stream, int chunk)
     return n;
 }
 
+/* Tile after tile, and in each token after token. */
+static void place_of(const LfGeometry *g, int token, int *row, int *col)
+{
+    int height = g->tile_rows ? g->tile_rows : 1, width = g->tile_rows ? g->tile_cols : g->cols;
+    int n = 0;
+    for (int top = 0; top < g->rows; top += height)
+        for (int left = 0; left < g->cols; left += width)
+            for (*row = top; *row < top + height; ++*row)
+                for (*col = left; *col < left + width; ++*col)
+                    if (n++ == token)
+                        return;
+    g_assert_not_reached();
+}
+
 /* The frame of all passes whose keys and values stand for the stream's `frame` when `pass` runs. */
 static int seen_as(const Run *r, int pass, int frame)
 {
@@ -312,7 +326,8 @@ static int seen_as(const Run *r, int pass, int frame)
 static void rotate(const Run *r, double *out, const double *x, double time, int token)
 {
     int pairs = r->head / 2, side = pairs / 3, n_time = pairs - 2 * side;
-    double row = token / r->s->geometry.cols, col = token % r->s->geometry.cols;
+    int row, col;
+    place_of(&r->s->geometry, token, &row, &col);
     for (int p = 0; p < pairs; p++) {
         double angle = time * pow(10000, -2.0 * p / (2 * n_time));
         if (p >= n_time + side)
@@ -584,7 +599,9 @@ static double *modulation(Run *r, int layer, const char *name, const double *e, 
 static int64_t latent_at(const Run *r, int frame, int channel, int token, int p, int q)
 {
     const LfGeometry *g = &r->s->geometry;
-    int y = 2 * (token / g->cols) + p, x = 2 * (token % g->cols) + q;
+    int row, col;
+    place_of(g, token, &row, &col);
+    int y = 2 * row + p, x = 2 * col + q;
     int64_t plane = (int64_t) frame * r->m->config.channels + channel;
     return (plane * g->latent_height + y) * g->latent_width + x;
 }

@@ -35,6 +35,7 @@ static void test_defaults(void)
     g_assert_false(c->cache.relative);
     g_assert_false(c->sparse.given);
     g_assert_cmpfloat(c->sparse.base, ==, 0.98);
+    g_assert_cmpint(c->sparse.tile_rows, ==, 0);
     lf_model_config_free(c);
 }
 
@@ -48,7 +49,7 @@ static void test_values(void)
                   " \"schedule\": {\"steps\": [1000, 1], \"shift\": 3},"
                   " \"cache\": {\"window\": 0, \"sink\": 3, "
                   "\"positions\": \"relative\"},"
-                  " \"sparse\": {}}",
+                  " \"sparse\": {\"token_order\": \"2x13\"}}",
                   -1, &error);
     g_assert_no_error(error);
     g_assert_cmpint(c->video.fps_n, ==, 24000);
@@ -57,6 +58,8 @@ static void test_values(void)
     g_assert_cmpfloat(c->schedule.shift, ==, 3.0);
     g_assert_true(c->cache.relative);
     g_assert_true(c->sparse.given);
+    g_assert_cmpint(c->sparse.tile_rows, ==, 2);
+    g_assert_cmpint(c->sparse.tile_cols, ==, 13);
     g_autofree char *inside = lf_model_config_path(c, c->transformer.file);
     g_autofree char *outside = lf_model_config_path(c, c->decoder.file);
     g_assert_true(g_str_has_prefix(inside, c->directory));
@@ -98,6 +101,14 @@ static const struct {
     {"{\"cache\": {\"positions\": \"both\"}}", "cache.positions"},
     {"{\"sparse\": {\"target\": 1}}", "sparse.target"},
     {"{\"sparse\": {\"keep_frames\": 2, \"keep_sink\": 1, \"keep_near\": 2}}", "keep_frames 2"},
+    {"{\"sparse\": {\"token_order\": 5}}", "sparse.token_order"},
+    {"{\"sparse\": {\"token_order\": \"\"}}", "sparse.token_order"},
+    {"{\"sparse\": {\"token_order\": \"columns\"}}", "sparse.token_order"},
+    {"{\"sparse\": {\"token_order\": \"8\"}}", "sparse.token_order"},
+    {"{\"sparse\": {\"token_order\": \"0x4\"}}", "sparse.token_order"},
+    {"{\"sparse\": {\"token_order\": \"2x-4\"}}", "sparse.token_order"},
+    {"{\"sparse\": {\"token_order\": \"2x4x\"}}", "sparse.token_order"},
+    {"{\"sparse\": {\"token_order\": \"8x8\"}}", "tiles of 8x8 tokens do not divide"},
     {"{\"transformer\": {\"dim\": 256}}", "transformer.file"},
     {"{\"transformer\": {\"file\": \"\"}}", "transformer.file"},
     {"{\"transformer\": {\"file\": \"a\", \"dim\": 256, \"heads\": 3}}", "3 heads"},

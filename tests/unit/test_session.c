@@ -160,6 +160,207 @@ static void test_keep_frames(void)
     lf_model_unref(model);
 }
 
+/* What attention was given, of the tiny model's frames of 16 tokens. */
+static struct {
+    LfOps ops;
+    const LfOps *own;
+    int query_block, key_block, query_blocks, key_blocks;
+} seen;
+
+static void seeing_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window,
+                             LfTensor table, int query_block)
+{
+    seen.query_block = query_block;
+    seen.key_block = window->key_block;
+    seen.query_blocks = (int) table.shape[1];
+    seen.key_blocks = (int) window->k_pool.shape[2];
+    seen.own->attention(be, out, q, window, table, query_block);
+}
+
+/* The model's blocks are of 8 tokens; those of 5 are partial at the end of a frame. */
+static void test_block_sizes(void)
+{
+    static const struct {
+        int query, key, is_query, is_key;
+    } cases[] = {{0, 0, 8, 8}, {8, 8, 8, 8}, {0, 4, 8, 4}, {16, 0, 16, 8}, {5, 3, 5, 3}};
+    LfModel *model = stream_model(NULL);
+    GByteArray *chunks[G_N_ELEMENTS(cases)];
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        LfSessionOptions o = {.seed = 5,
+                              .sparsity = 0.5,
+                              .uniform = TRUE,
+                              .query_block = cases[i].query,
+                              .key_block = cases[i].key};
+        LfSession *s = stream_session(model, &o, prompt);
+        lf_chunk_unref(stream_next(s));
+        seen.own = s->be->ops;
+        seen.ops = *s->be->ops;
+        seen.ops.attention = seeing_attention;
+        s->be->ops = &seen.ops;
+        chunks[i] = latents_of(stream_next(s));
+        s->be->ops = seen.own;
+        g_assert_cmpint(seen.query_block, ==, cases[i].is_query);
+        g_assert_cmpint(seen.key_block, ==, cases[i].is_key);
+        g_assert_cmpint(seen.query_blocks, ==, LF_TINY_CHUNK * ((15 / cases[i].is_query) + 1));
+        g_assert_cmpint(seen.key_blocks, ==, 15 / cases[i].is_key + 1);
+        g_assert_cmpint(s->attend.budget, ==, LF_TINY_CHUNK * seen.key_blocks);
+        g_assert_cmpint(stream_same(chunks[0], chunks[i]), ==, i < 2);
+        lf_session_free(s);
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++)
+        g_byte_array_unref(chunks[i]);
+    lf_model_unref(model);
+}
+
+/* ---- one map for all steps ---- */
+
+enum { PASSES = LF_TINY_STEPS + 1 };
+
+/* The tables of the chunk at work, as attention got them. */
+static struct {
+    LfOps ops;
+    const LfOps *own;
+    int selections, attentions;
+    GBytes *tables[PASSES * LF_TINY_LAYERS]; /* in the order of the calls */
+} maps;
+
+static void counting_select(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
+                            const LfSelection *selection)
+{
+    maps.selections++;
+    maps.own->select_blocks(be, table, q_pool, window, selection);
+}
+
+static void keeping_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window,
+                              LfTensor table, int query_block)
+{
+    g_assert_cmpint(maps.attentions, <, (int) G_N_ELEMENTS(maps.tables));
+    maps.tables[maps.attentions++] = g_bytes_new(table.data, lf_tensor_size(table));
+    maps.own->attention(be, out, q, window, table, query_block);
+}
+
+/* The stream's second chunk, which is sparse. `tables` are the caller's. */
+static void map_chunk(LfModel *model, gboolean one_map, GBytes **tables)
+{
+    LfSessionOptions o = {
+        .seed = 5, .sparsity = 0.5, .uniform = TRUE, .key_block = 4, .one_map = one_map};
+    LfSession *s = stream_session(model, &o, prompt);
+    lf_chunk_unref(stream_next(s));
+    maps.own = s->be->ops;
+    maps.ops = *s->be->ops;
+    maps.ops.select_blocks = counting_select;
+    maps.ops.attention = keeping_attention;
+    maps.selections = maps.attentions = 0;
+    s->be->ops = &maps.ops;
+    lf_chunk_unref(stream_next(s));
+    s->be->ops = maps.own;
+    memcpy(tables, maps.tables, sizeof maps.tables);
+    lf_session_free(s);
+}
+
+/* The first step's tables are what it selects without a map, too; the later steps take them,
+ * selecting nothing, and the clean pass does not. Its last layer attends to nothing. */
+static void test_one_map(void)
+{
+    enum { L = LF_TINY_LAYERS, STEPS = LF_TINY_STEPS, CLEAN = STEPS * L };
+    LfModel *model = stream_model(NULL);
+    GBytes *own[PASSES * L], *one[PASSES * L];
+    map_chunk(model, FALSE, own);
+    g_assert_cmpint(maps.selections, ==, PASSES * L - 1);
+    g_assert_cmpint(maps.attentions, ==, PASSES * L - 1);
+    map_chunk(model, TRUE, one);
+    g_assert_cmpint(maps.selections, ==, L + L - 1);
+    g_assert_cmpint(maps.attentions, ==, PASSES * L - 1);
+    for (int layer = 0; layer < L; layer++) {
+        g_assert_true(g_bytes_equal(own[layer], one[layer]));
+        for (int step = 1; step < STEPS; step++) {
+            g_assert_true(g_bytes_equal(one[layer], one[step * L + layer]));
+            g_assert_false(g_bytes_equal(own[layer], own[step * L + layer]));
+        }
+    }
+    g_assert_false(g_bytes_equal(one[0], one[CLEAN]));
+    for (int i = 0; i < PASSES * L - 1; i++) {
+        g_bytes_unref(own[i]);
+        g_bytes_unref(one[i]);
+    }
+    lf_model_unref(model);
+}
+
+/* ---- token order ---- */
+
+static double latent_error(const GByteArray *a, const GByteArray *b)
+{
+    const float *x = (const float *) (const void *) a->data;
+    const float *y = (const float *) (const void *) b->data;
+    double error = 0, size = 0;
+    g_assert_cmpuint(a->len, ==, b->len);
+    for (guint i = 0; i < a->len / sizeof *x; i++) {
+        error += (x[i] - y[i]) * (x[i] - y[i]);
+        size += x[i] * x[i];
+    }
+    return sqrt(error / size);
+}
+
+/* The latents of the next n chunks. */
+static GByteArray *latents_run(LfModel *model, const LfSessionOptions *options, int n)
+{
+    LfSession *s = stream_session(model, options, prompt);
+    GByteArray *all = g_byte_array_new();
+    for (int i = 0; i < n; i++) {
+        GByteArray *chunk = latents_of(stream_next(s));
+        g_byte_array_append(all, chunk->data, chunk->len);
+        g_byte_array_unref(chunk);
+    }
+    lf_session_free(s);
+    return all;
+}
+
+/* Dense attention does not depend on the order of tokens, but for rounding; sparse attention does,
+ * unless the blocks hold the same tokens: two tiles of 2×2 side by side are two rows of four. The
+ * window rolls after three chunks, and the sink turns. */
+static void test_tiles(void)
+{
+    enum { CHUNKS = 5 };
+    LfModel *model = stream_model(NULL);
+    const LfSessionOptions dense = {.seed = 5, .attention = LF_ATTENTION_DENSE};
+    const LfSessionOptions sparse = {.seed = 5, .sparsity = 0.5};
+    const int sizes[][2] = {{2, 2}, {2, 1}, {1, 2}, {4, 4}, {4, 1}, {4, 2}};
+    g_autoptr(GByteArray) dense_rows = latents_run(model, &dense, CHUNKS);
+    g_autoptr(GByteArray) sparse_rows = latents_run(model, &sparse, CHUNKS);
+    for (guint i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        LfSessionOptions d = dense, s = sparse;
+        d.tile_rows = s.tile_rows = sizes[i][0];
+        d.tile_cols = s.tile_cols = sizes[i][1];
+        gboolean same_blocks = sizes[i][0] <= 2 || sizes[i][1] == 4;
+        g_autoptr(GByteArray) dense_tiles = latents_run(model, &d, CHUNKS);
+        g_autoptr(GByteArray) sparse_tiles = latents_run(model, &s, CHUNKS);
+        double dense_error = latent_error(dense_rows, dense_tiles);
+        double sparse_error = latent_error(sparse_rows, sparse_tiles);
+        g_test_message("tiles of %dx%d: %.1e dense, %.1e sparse", sizes[i][0], sizes[i][1],
+                       dense_error, sparse_error);
+        g_assert_cmpfloat(dense_error, <, 1e-5);
+        g_assert_true(same_blocks ? sparse_error < 1e-5 : sparse_error > 1e-3);
+    }
+    lf_model_unref(model);
+}
+
+/* A model's own order, and what a session puts in its place. */
+static void test_model_tiles(void)
+{
+    LfModel *rows = stream_model(NULL), *tiles = stream_model(&(LfTinyModel){.token_order = "4x2"});
+    LfSessionOptions usual = {.seed = 5}, tiled = {.seed = 5, .tile_rows = 4, .tile_cols = 2};
+    LfSessionOptions none = {.seed = 5, .tile_rows = -1, .tile_cols = -1};
+    g_autoptr(GByteArray) by_option = latents_run(rows, &tiled, 3);
+    g_autoptr(GByteArray) by_model = latents_run(tiles, &usual, 3);
+    stream_assert_same(by_option, by_model);
+    g_autoptr(GByteArray) of_rows = latents_run(rows, &usual, 3);
+    g_autoptr(GByteArray) of_none = latents_run(tiles, &none, 3);
+    stream_assert_same(of_rows, of_none);
+    g_assert_false(stream_same(of_rows, by_model));
+    lf_model_unref(rows);
+    lf_model_unref(tiles);
+}
+
 /* Asked for while the stream runs: what is planned follows, the growth with its base. */
 static void test_set_attention(void)
 {
@@ -219,7 +420,9 @@ static void test_geometries(void)
         {.no_decoder = TRUE, .window = 12, .keep_frames = -1},
         {.no_decoder = TRUE, .window = -1, .keep_frames = -1},
         {.no_decoder = TRUE, .uniform = TRUE, .sparsity = 0.875},
-        {.no_decoder = TRUE, .window = 3, .sink = -1}};
+        {.no_decoder = TRUE, .window = 3, .sink = -1},
+        {.no_decoder = TRUE, .one_map = TRUE, .key_block = 3},
+        {.no_decoder = TRUE, .one_map = TRUE, .window = -1}};
     for (guint i = 0; i < G_N_ELEMENTS(options); i++)
         for (guint m = 0; m < G_N_ELEMENTS(models); m++) {
             LfSessionOptions o = options[i];
@@ -316,10 +519,11 @@ static void *counting_alloc(LfBackend *be, size_t size)
 }
 
 /* After the first chunk, and with the same number of chunks alive, nothing grows. */
-static void test_no_allocation(void)
+static void test_no_allocation(gconstpointer one_map)
 {
     LfModel *model = stream_model(NULL);
-    LfSession *s = stream_session(model, NULL, prompt);
+    LfSessionOptions o = {.one_map = GPOINTER_TO_INT(one_map)};
+    LfSession *s = stream_session(model, &o, prompt);
     backend_alloc = s->be->alloc;
     s->be->alloc = counting_alloc;
     n_allocations = 0;
@@ -517,12 +721,18 @@ int main(int argc, char **argv)
     g_test_add_func("/session/prompt-errors", test_prompt_errors);
     g_test_add_func("/session/dense-and-sparse", test_dense_and_sparse);
     g_test_add_func("/session/keep-frames", test_keep_frames);
+    g_test_add_func("/session/block-sizes", test_block_sizes);
+    g_test_add_func("/session/one-map", test_one_map);
+    g_test_add_func("/session/tiles", test_tiles);
+    g_test_add_func("/session/tiles/model", test_model_tiles);
     g_test_add_func("/session/set-attention", test_set_attention);
     g_test_add_func("/session/geometries", test_geometries);
     g_test_add_func("/session/threads", test_threads);
     g_test_add_func("/session/thread-counts", test_thread_counts);
     g_test_add_func("/session/changes-from-another-thread", test_changes_from_another_thread);
-    g_test_add_func("/session/no-allocation", test_no_allocation);
+    g_test_add_data_func("/session/no-allocation", GINT_TO_POINTER(FALSE), test_no_allocation);
+    g_test_add_data_func("/session/no-allocation/one-map", GINT_TO_POINTER(TRUE),
+                         test_no_allocation);
     g_test_add_func("/session/memory-and-flops", test_memory_and_flops);
     g_test_add_func("/session/flops-by-hand", test_flops_by_hand);
     g_test_add_func("/session/noise", test_noise);

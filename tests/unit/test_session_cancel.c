@@ -68,9 +68,9 @@ static void hook_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weig
         ask(TEXT);
 }
 
-static void hook_patchify(LfBackend *be, LfTensor out, LfTensor x)
+static void hook_patchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
 {
-    hook.ops.patchify(be, out, x);
+    hook.ops.patchify(be, out, x, order);
     int call = hook.patchify_calls++ - hook.n_parts;
     ask(call < 0 ? RECACHE : STEP_1 + (Stage) call);
 }

@@ -32,6 +32,13 @@ static void test_bad_options(void)
         {{.sink = G_MAXINT}, LF_ERROR_CONFIG, "sink"},
         {{.keep_frames = -2}, LF_ERROR_CONFIG, "keep_frames -2"},
         {{.keep_frames = 1}, LF_ERROR_CONFIG, "the 2 frames"},
+        {{.query_block = -1}, LF_ERROR_CONFIG, "query_block -1"},
+        {{.key_block = 4097}, LF_ERROR_CONFIG, "key_block 4097: choose 1 to 4096"},
+        {{.tile_rows = 3, .tile_cols = 2}, LF_ERROR_CONFIG, "3x2 tokens do not divide"},
+        {{.tile_rows = 2, .tile_cols = 8}, LF_ERROR_CONFIG, "frames of 4x4: choose divisors"},
+        {{.tile_rows = 2}, LF_ERROR_CONFIG, "tiles of 2x0 tokens: choose rows and columns"},
+        {{.tile_rows = -1, .tile_cols = 2}, LF_ERROR_CONFIG, "tiles of -1x2"},
+        {{.tile_rows = -2, .tile_cols = -2}, LF_ERROR_CONFIG, "tiles of -2x-2"},
         {{.width = 8192, .height = 8192, .window = G_MAXINT}, LF_ERROR_MEMORY, "memory"},
     };
     LfModel *model = stream_model(NULL);

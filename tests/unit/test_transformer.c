@@ -180,7 +180,7 @@ static LfTransformerConfig draw_config(void)
                                  .channels = g_test_rand_int_range(1, 6)};
 }
 
-enum { RELATIVE = 1, SPARSE = 2, BOUNDED = 4, ANEW = 8 };
+enum { RELATIVE = 1, SPARSE = 2, BOUNDED = 4, ANEW = 8, TILED = 16 };
 
 static void draw_budgets(PlainStream *s)
 {
@@ -200,6 +200,12 @@ static PlainStream draw_stream(const LfTransformerConfig *c, int flags)
     int chunk = g_test_rand_int_range(1, 4);
     s.geometry =
         lf_geometry(16 * g_test_rand_int_range(2, 5), 16 * g_test_rand_int_range(2, 4), chunk);
+    if (flags & TILED) {
+        int tiles = g_test_rand_int_range(2, 4);
+        s.geometry = lf_geometry(32 * tiles, 64, chunk);
+        s.geometry.tile_rows = 2;
+        s.geometry.tile_cols = g_test_rand_bit() ? 2 : tiles;
+    }
     s.sink = g_test_rand_int_range(0, 4);
     if (flags & BOUNDED)
         s.window = chunk + s.sink + g_test_rand_int_range(0, 2 * chunk + 2);
@@ -567,6 +573,8 @@ int main(int argc, char **argv)
         {"/transformer/relative/unbounded-sparse", RELATIVE | SPARSE},
         {"/transformer/relative/window", RELATIVE | BOUNDED},
         {"/transformer/relative/sparse", RELATIVE | BOUNDED | SPARSE},
+        {"/transformer/tiles/window", RELATIVE | BOUNDED | TILED},
+        {"/transformer/tiles/sparse", RELATIVE | BOUNDED | SPARSE | TILED},
         {"/transformer/recache/absolute/unbounded", ANEW},
         {"/transformer/recache/absolute/window", BOUNDED | ANEW},
         {"/transformer/recache/relative/unbounded", RELATIVE | ANEW},
