@@ -13,7 +13,7 @@
  * nothing extra. Tiles of k and of v follow each other through a ring of buffers in shared memory,
  * filled by cp.async.
  */
-#include "device.cuh"
+#include "mma.cuh"
 
 #include <math.h>
 
@@ -154,44 +154,11 @@ __global__ void __launch_bounds__(32 * PLAIN_WARPS) plain_kernel(const Job job)
 
 /* ---- tensor cores: instructions ---------------------------------------------------------- */
 
-__device__ inline unsigned shared_address(const void *p)
-{
-    return (unsigned) __cvta_generic_to_shared(p);
-}
-
 /* 16 bytes to shared memory, in the background; zeros where there is nothing to copy. */
 __device__ inline void copy_16(unsigned to, const bf16 *from, bool has)
 {
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
                  "r"(has ? 16 : 0)
-                 : "memory");
-}
-
-__device__ inline void end_of_copies()
-{
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-
-/* Until all but the last `n` groups of copies have come. */
-template <int n> __device__ inline void await_copies()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
-}
-
-/* Four 8×8 matrices, whose rows are at the addresses that lanes 8i … 8i + 7 give. */
-__device__ inline void load_matrices(unsigned (&r)[4], unsigned address)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(address)
-                 : "memory");
-}
-
-__device__ inline void load_transposed(unsigned (&r)[4], unsigned address)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(address)
                  : "memory");
 }
 
@@ -338,7 +305,7 @@ __device__ inline void scores(float (&s)[M][KEYS / 8][4], unsigned q, unsigned k
         }
         copies.start(c);
     }
-    end_of_copies();
+    copies_commit();
 }
 
 /* Keys that are not there: no weight. */
@@ -454,7 +421,7 @@ __device__ inline void add_values(State<D, M> &state, const float (&s)[M][KEYS /
                 copies.start(j * (D / 64) + n / 4);
         }
     }
-    end_of_copies();
+    copies_commit();
 }
 
 /* Eight numbers of a row, as T, from where they were gathered. */
@@ -563,11 +530,11 @@ __device__ inline void attend(State<D, M> &state, Shared<D, M, RING> &shared, co
         };
         for (int step = 0; step < RING - 1; step++) {
             copies_for(2 * from + step, step).start_all();
-            end_of_copies();
+            copies_commit();
         }
         int buffer = 0, behind = RING - 1; /* this step's, the one before's */
         auto begin_step = [&](int step) {
-            await_copies<RING - 2>();
+            copies_wait<RING - 2>();
             __syncthreads();
             Copies<D> copies = copies_for(step + RING - 1, behind);
             behind = buffer;
@@ -590,7 +557,7 @@ __device__ inline void attend(State<D, M> &state, Shared<D, M, RING> &shared, co
             follow_largest<D, M>(state, s, scale);
             add_values<D, M>(state, s, shared_address(shared.ring[behind]), scale, copies);
         }
-        await_copies<0>();
+        copies_wait<0>();
     }
 }
 

@@ -15,7 +15,7 @@
  * Bound: 4·queries·keys·d FLOP a head on the tensor cores when dense; when sparse also the second
  * level cache, which gives every tile its own 4·keys·d bytes.
  */
-#include "device.cuh"
+#include "hopper.cuh"
 
 #include <math.h>
 
@@ -161,43 +161,7 @@ __device__ inline uint32_t uniform(uint32_t x)
     return __shfl_sync(0xffffffffu, x, 0);
 }
 
-/* ---- barriers and copies, by addresses in shared memory ---- */
-
-__device__ inline uint32_t shared_address(const void *p)
-{
-    return (uint32_t) __cvta_generic_to_shared(p);
-}
-
-__device__ inline void barrier_init(uint32_t barrier, int arrivals)
-{
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
-}
-
-__device__ inline void barrier_arrive(uint32_t barrier)
-{
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-
-__device__ inline void barrier_expect(uint32_t barrier, uint32_t bytes)
-{
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
-                 : "memory");
-}
-
-__device__ inline void barrier_wait(uint32_t barrier, uint32_t phase)
-{
-    uint32_t done;
-    do {
-        asm volatile("{\n"
-                     ".reg .pred done;\n"
-                     "mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2;\n"
-                     "selp.u32 %0, 1, 0, done;\n"
-                     "}\n"
-                     : "=r"(done)
-                     : "r"(barrier), "r"(phase)
-                     : "memory");
-    } while (!done);
-}
+/* ---- where things are, by addresses in shared memory ---- */
 
 /* The place of step `count` of all steps of a thread block. Whoever reads waits for the phase of
  * that place; whoever fills it for the phase before, which a fresh barrier counts as over. */
@@ -269,29 +233,6 @@ __device__ inline uint32_t load_word(uint32_t from)
     return x;
 }
 
-__device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t barrier, int channel,
-                                 int row, int head)
-{
-    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
-                 "[%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
-                 "l"(map), "r"(barrier), "r"(channel), "r"(row), "r"(head)
-                 : "memory");
-}
-
-__device__ inline void copy_rows(uint32_t to, const CUtensorMap *map, uint32_t barrier, int channel,
-                                 int row, int head, int slot)
-{
-    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
-                 "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
-                 "l"(map), "r"(barrier), "r"(channel), "r"(row), "r"(head), "r"(slot)
-                 : "memory");
-}
-
-__device__ inline void prefetch_map(const CUtensorMap *map)
-{
-    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
-
 /* ---- products ---- */
 
 /* The lower half of what tells wgmma of a tile in shared memory, which lies there in rows of 128
@@ -302,22 +243,6 @@ __device__ inline uint32_t descriptor(uint32_t address, uint32_t slab)
     return address >> 4 | slab >> 4 << 16;
 }
 #define UPPER "0x40000040" /* swizzle of 128 bytes; 1024 bytes from group to group */
-
-__device__ inline void products_fence()
-{
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-
-__device__ inline void products_commit()
-{
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-
-/* All but the last n groups are done. */
-template <int n> __device__ inline void products_wait()
-{
-    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(n) : "memory");
-}
 
 /* Values that products write: no use of them may move above this. */
 template <int n> __device__ __forceinline__ void pin(float (&x)[n])
@@ -658,8 +583,8 @@ __device__ void copy_queries(const Plan &plan, const CUtensorMap *map, const Bar
             barrier_wait(barriers.query_empty(group), phase);
             barrier_expect(full, S::QUERY_SIZE / S::GROUPS);
             for (int slab = 0; slab < S::SLABS; slab++)
-                copy_rows(barriers.base + (slab * S::ROWS + group * 64) * 128, map, full,
-                          slab * SLAB, rows.first + group * 64, rows.head);
+                copy_box(barriers.base + (slab * S::ROWS + group * 64) * 128, map, full,
+                         slab * SLAB, rows.first + group * 64, rows.head);
         }
     }
 }
@@ -671,8 +596,8 @@ __device__ inline void copy_step(uint32_t to, const CUtensorMap *map, uint32_t b
     barrier_expect(barrier, S::STEP_SIZE);
     for (int i = 0; i < S::BOXES; i++, box += sizeof(Box))
         for (int slab = 0; slab < S::SLABS; slab++)
-            copy_rows(to + (slab * S::KEYS + i * S::BOX) * 128, map, barrier, slab * SLAB,
-                      load_word(box), head, load_word(box + 4));
+            copy_box(to + (slab * S::KEYS + i * S::BOX) * 128, map, barrier, slab * SLAB,
+                     load_word(box), head, load_word(box + 4));
 }
 
 /* What `valid` says of a step whose boxes begin at `box`. */
@@ -853,7 +778,7 @@ __device__ __forceinline__ void attend_steps(Consumer<S> &c, int n_steps, uint32
     uint32_t stage = stage_of<S>(c.count), q = query_descriptor(c), k = key_descriptor(c, stage);
     barrier_wait(c.barriers.query_full(c.group), query_phase);
     barrier_wait(c.barriers.key_full(stage), phase_of<S>(c.count));
-    products_fence();
+    products_begin();
     multiply_keys<S>(c.scores, q, k);
     products_commit();
     products_wait<0>();
@@ -871,20 +796,20 @@ __device__ __forceinline__ void attend_steps(Consumer<S> &c, int n_steps, uint32
         barrier_wait(c.barriers.key_full(stage), phase_of<S>(c.count));
         barrier_wait(c.barriers.value_full(value_stage), phase_of<S>(c.count - 1));
         turn_wait<S>(c.group);
-        products_fence();
+        products_begin();
         multiply_keys<S>(c.scores, q, k);
         products_commit();
         multiply_values<S, 0, SOON>(c.sums, c.weights, v);
         turn_pass<S>(c.group);
         products_wait<1>();
         bool shrinks = take_scores(c, shrink, step == n_steps - 1);
-        products_fence();
+        products_begin();
         multiply_values<S, SOON, LATER>(c.sums, c.weights, v + after(shrink[0]));
 #pragma unroll
         for (int i = 0; i < PARTS; i++) {
             weigh(c.scores, i, c.norm, c.plan.scale);
             if (i == PARTS / 3) {
-                products_fence();
+                products_begin();
                 multiply_values<S, LATER, PARTS>(c.sums, c.weights, v + after(c.scores[8 * i + 7]));
             }
         }
@@ -900,7 +825,7 @@ __device__ __forceinline__ void attend_steps(Consumer<S> &c, int n_steps, uint32
     stage = stage_of<S>(c.count - 1);
     uint32_t v = value_descriptor(c, stage);
     barrier_wait(c.barriers.value_full(stage), phase_of<S>(c.count - 1));
-    products_fence();
+    products_begin();
     multiply_values<S, 0, PARTS>(c.sums, c.weights, v);
 }
 
@@ -956,7 +881,7 @@ __global__ void __launch_bounds__(S::THREADS, S::RESIDENT)
             barrier_init(barriers.boxes_full(i), 32);
             barrier_init(barriers.boxes_empty(i), 1);
         }
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        barriers_ready();
     }
     if (threadIdx.x == WARPGROUP) {
         prefetch_map(&q_map);

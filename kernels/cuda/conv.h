@@ -80,6 +80,20 @@ bool lf_cuda_conv_sm90(LfCuda *cuda, const LfConvolution *c);
 /* conv_narrow_sm90.cu: the same for narrow ones. lf_cuda_conv_sm90 calls it. */
 bool lf_cuda_conv_narrow_sm90(LfCuda *cuda, const LfConvolution *c);
 
+/* A map of [f, h, w, n] in F16 for boxes of 64 channels. `step` 2: of every second pixel of every
+ * second line of a picture twice as large. */
+static inline bool lf_cuda_conv_map(LfCuda *cuda, CUtensorMap *map, const void *data, int n,
+                                    int frames, int h, int w, int step, int box_columns,
+                                    int box_rows)
+{
+    uint64_t pixel = (uint64_t) n * sizeof(__half), line = pixel * w * step;
+    const uint64_t shape[] = {(uint64_t) n, (uint64_t) w, (uint64_t) h, (uint64_t) frames};
+    const uint64_t strides[] = {pixel * step, line * step, line * step * h};
+    const uint32_t box[] = {LF_CONV_CHUNK, (uint32_t) box_columns, (uint32_t) box_rows, 1};
+    return lf_cuda_tensor_map(cuda, map, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, (void *) data, 4, shape,
+                              strides, box);
+}
+
 /* picture.cu: the decoder's other entries, squash and rgb8. lf_cuda_conv_init calls it. */
 void lf_cuda_picture_init(LfCuda *cuda);
 

@@ -15,7 +15,7 @@
  * narrow one 45 µs a picture.
  */
 #include "conv.h"
-#include "device.cuh"
+#include "mma.cuh"
 
 enum {
     SIDE = 16,         /* of a block's square of pixels */
@@ -34,44 +34,12 @@ enum {
 
 /* ---- instructions ---- */
 
-static __device__ uint32_t shared_address(const void *p)
-{
-    return (uint32_t) __cvta_generic_to_shared(p);
-}
-
 /* 16 bytes, or zeros where not `inside`. */
 static __device__ void copy_async(uint32_t to, const void *from, bool inside)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
                  "r"(inside ? 16 : 0)
                  : "memory");
-}
-
-static __device__ void commit_copies()
-{
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-
-template <int PENDING> static __device__ void await_copies()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
-}
-
-static __device__ void load_matrices(uint32_t m[4], uint32_t from)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-                 : "r"(from)
-                 : "memory");
-}
-
-/* sums [16, 8] += a [16, 16] · b [16, 8] */
-static __device__ void multiply(float sums[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
-{
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 /* ---- copies ---- */
@@ -152,7 +120,7 @@ static __device__ void add_tap(float sums[4][8][4], uint32_t tile, uint32_t weig
             load_matrices(a, tile + at * PIXEL_BYTES + swizzled(at, 2 * k + lane / 16) * 16);
 #pragma unroll
             for (int n = 0; n < 8; n++)
-                multiply(sums[m][n], a, b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]);
+                multiply_f16(sums[m][n], a, b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]);
         }
     }
 }
@@ -282,7 +250,7 @@ static __global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
         if (step < n_steps)
             copy_weights(stages + step * WEIGHT_BYTES, weights, l, step / n_taps * CHUNK,
                          step % n_taps, OUTS);
-        commit_copies();
+        copies_commit();
     }
 
     float sums[4][8][4] = {};
@@ -290,7 +258,7 @@ static __global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
     int origin = warp * 4 * MARGIN + lane % 16 + shift;
     int tap = 0, chunk = 0;
     for (int step = 0; step < n_steps; step++) {
-        await_copies<STAGES - 2>();
+        copies_wait<STAGES - 2>();
         __syncthreads(); /* this step's copies are there, and what was read before may be replaced
                           */
         int ahead = step + STAGES - 1;
@@ -300,7 +268,7 @@ static __global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
         if (chunk + 1 < n_chunks && tap < n_taps - 1)
             copy_slice(tiles + (chunk + 1) % 2 * TILE_BYTES, c, at, (chunk + 1) * CHUNK, tap,
                        per_thread);
-        commit_copies();
+        copies_commit();
         add_tap(sums, tiles + chunk % 2 * TILE_BYTES, stages + step % STAGES * WEIGHT_BYTES,
                 origin + tap / l.side * MARGIN + tap % l.side, (l.n_in - chunk * CHUNK + 15) / 16);
         if (++tap == n_taps) {
@@ -308,7 +276,7 @@ static __global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
             chunk++;
         }
     }
-    await_copies<0>();
+    copies_wait<0>();
     __syncthreads();
     if (!c.f32 && l.n_out % 8 == 0)
         write_pieces(c, sums, at, filter, first, shared);
@@ -358,7 +326,7 @@ static __device__ void add_narrow(float sums[3][4][4], uint32_t tile, uint32_t w
             load_matrices(a, tile + at * PIXEL_BYTES + swizzled(at, 2 * k + lane / 16) * 16);
 #pragma unroll
             for (int n = 0; n < 4; n++)
-                multiply(sums[m][n], a, b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]);
+                multiply_f16(sums[m][n], a, b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]);
         }
     }
 }
@@ -387,13 +355,13 @@ static __global__ void __launch_bounds__(NARROW_THREADS) conv_narrow(LfConvoluti
     float sums[3][4][4] = {};
     int n_chunks = (c.layout.n_in + CHUNK - 1) / CHUNK;
     copy_narrow(stages, c, at, 0);
-    commit_copies();
+    copies_commit();
     for (int chunk = 0; chunk < n_chunks; chunk++) {
         uint32_t stage = stages + chunk % 2 * NARROW_STAGE;
         if (chunk + 1 < n_chunks)
             copy_narrow(stages + (chunk + 1) % 2 * NARROW_STAGE, c, at, (chunk + 1) * CHUNK);
-        commit_copies();
-        await_copies<1>();
+        copies_commit();
+        copies_wait<1>();
         __syncthreads();
         add_narrow(sums, stage, stage + NARROW_PIXELS * PIXEL_BYTES,
                    (c.layout.n_in - chunk * CHUNK + 15) / 16);

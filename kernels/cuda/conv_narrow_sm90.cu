@@ -13,6 +13,7 @@
  */
 #include "conv.h"
 #include "hopper.cuh"
+#include "mma.cuh"
 
 enum {
     SIDE = 16,
@@ -42,23 +43,6 @@ typedef struct {
 } Plan;
 
 /* ---- instructions ---- */
-
-static __device__ void load_matrices(uint32_t m[4], uint32_t from)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-                 : "r"(from)
-                 : "memory");
-}
-
-/* sums [16, 8] += a [16, 16] · b [16, 8] */
-static __device__ void multiply(float sums[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
-{
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 
 static __device__ void consumers_barrier()
 {
@@ -91,7 +75,7 @@ static __device__ void add_chunk(float sums[ROUNDS][4][4], uint32_t pixels, uint
             load_matrices(a, piece_at(pixels, block * 16 + lane % 16, 2 * k + lane / 16));
 #pragma unroll
             for (int n = 0; n < 4; n++)
-                multiply(sums[i][n], a, b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]);
+                multiply_f16(sums[i][n], a, b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]);
         }
     }
 }
@@ -157,8 +141,8 @@ static __device__ void produce(const LfConvolution &c, const Plan &p, uint32_t b
         int y = tile / p.columns % p.rows * SIDE - 1, x = tile % p.columns * SIDE - 1;
         for (int chunk = 0; chunk < c.layout.n_chunks; chunk++) {
             uint32_t full = base + BARRIERS_AT + ring.slot * 16;
-            await(full + 8, ring.phase ^ 1);
-            expect_bytes(full, BOX_BYTES);
+            barrier_wait(full + 8, ring.phase ^ 1);
+            barrier_expect(full, BOX_BYTES);
             copy_box(base + ring.slot * SLOT, &p.x, full, chunk * CHANNELS, x, y, frame);
             ring.advance();
         }
@@ -175,12 +159,12 @@ static __device__ void consume(const LfConvolution &c, const Plan &p, uint32_t b
         float sums[ROUNDS][4][4] = {};
         for (int chunk = 0; chunk < c.layout.n_chunks; chunk++) {
             uint32_t full = base + BARRIERS_AT + ring.slot * 16;
-            await(full, ring.phase);
+            barrier_wait(full, ring.phase);
             add_chunk(sums, base + ring.slot * SLOT,
                       base + WEIGHTS_AT + chunk * N_PARTS * PIXEL_BYTES);
             __syncwarp();
             if (threadIdx.x % 32 == 0)
-                arrive(full + 8);
+                barrier_arrive(full + 8);
             ring.advance();
         }
         /* The parts of the tile before were read before the barrier of this one, by all. */
@@ -203,7 +187,7 @@ static __global__ void __launch_bounds__(THREADS + 32, 1)
             barrier_init(base + BARRIERS_AT + i * 16, 1);
             barrier_init(base + BARRIERS_AT + i * 16 + 8, WARPS);
         }
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        barriers_ready();
     }
     int n_pieces = c.layout.n_chunks * N_PARTS * PIXEL_BYTES / 16;
     for (int i = threadIdx.x; i < n_pieces; i += THREADS + 32)
@@ -221,7 +205,7 @@ bool lf_cuda_conv_narrow_sm90(LfCuda *cuda, const LfConvolution *c)
 {
     Plan p = {};
     if (c->past || c->layout.n_chunks > MAX_CHUNKS ||
-        !lf_conv_map(cuda, &p.x, c->x, c->n_x, c->frames, c->h, c->w, 1, MARGIN, MARGIN))
+        !lf_cuda_conv_map(cuda, &p.x, c->x, c->n_x, c->frames, c->h, c->w, 1, MARGIN, MARGIN))
         return false;
     p.columns = (c->w + SIDE - 1) / SIDE;
     p.rows = (c->h + SIDE - 1) / SIDE;

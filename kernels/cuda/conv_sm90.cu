@@ -275,18 +275,18 @@ template <int HIGH> struct Producer {
 
     __device__ void give_pixels(const CUtensorMap *map, const Task &t, int channel)
     {
-        await(memory.pixels_empty(pixels.slot), pixels.phase ^ 1);
+        barrier_wait(memory.pixels_empty(pixels.slot), pixels.phase ^ 1);
         uint32_t full = memory.pixels_full(pixels.slot);
-        expect_bytes(full, Sizes<HIGH>::BOX_BYTES);
+        barrier_expect(full, Sizes<HIGH>::BOX_BYTES);
         copy_box(memory.pixels(pixels.slot), map, full, channel, t.x - 1, t.y - 1, t.frame);
         pixels.advance();
     }
 
     __device__ void give_weights(const __half *tile)
     {
-        await(memory.weights_empty(weights.slot), weights.phase ^ 1);
+        barrier_wait(memory.weights_empty(weights.slot), weights.phase ^ 1);
         uint32_t full = memory.weights_full(weights.slot);
-        expect_bytes(full, WEIGHT_SLOT);
+        barrier_expect(full, WEIGHT_SLOT);
         copy_bytes(memory.weights(weights.slot), tile, WEIGHT_SLOT, full);
         weights.advance();
     }
@@ -332,7 +332,7 @@ template <int HIGH> struct Consumer {
     __device__ void release(uint32_t empty)
     {
         if (first_lane && empty)
-            arrive(empty);
+            barrier_arrive(empty);
     }
 
     /* Slots that are there for the other consumer are passed by. */
@@ -340,7 +340,7 @@ template <int HIGH> struct Consumer {
     {
         if (both && index == 1)
             pixels.advance();
-        await(memory.pixels_full(pixels.slot), pixels.phase);
+        barrier_wait(memory.pixels_full(pixels.slot), pixels.phase);
         int slot = pixels.slot;
         pixels.advance();
         if (both && index == 0)
@@ -353,7 +353,7 @@ template <int HIGH> struct Consumer {
         bool both = p.n_pairs;
         if (both && index == 1)
             weights.advance();
-        await(memory.weights_full(weights.slot), weights.phase);
+        barrier_wait(memory.weights_full(weights.slot), weights.phase);
         int slot = weights.slot;
         weights.advance();
         if (both && index == 0)
@@ -367,14 +367,14 @@ template <int HIGH> struct Consumer {
                              bool first)
     {
         int slot = take_weights();
-        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+        products_begin();
         uint64_t a = matrix_at(memory.weights(slot), 1024);
         uint64_t b = matrix_at(memory.pixels(pixel_slot) + (row * ROW + column) * PIXEL_BYTES,
                                ROW * PIXEL_BYTES);
 #pragma unroll
         for (int k = 0; k < CHANNELS / 16; k++)
             multiply(sums, a + k * 2, b + k * 2, !first || k > 0);
-        asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+        products_commit();
         return slot;
     }
 
@@ -383,7 +383,7 @@ template <int HIGH> struct Consumer {
     __device__ void last_tap(float (&sums)[4 * HIGH], int pixel_slot, int row, int column)
     {
         int slot = begin_tap(sums, pixel_slot, row, column, false);
-        asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+        products_wait<0>();
         release(read_weights);
         release(memory.weights_empty(slot));
         release(memory.pixels_empty(pixel_slot));
@@ -399,7 +399,7 @@ template <int HIGH> struct Consumer {
             int pixel_slot = take_pixels(!p.n_pairs), row = top, column = left;
             for (int tap = 0; tap < n_taps - 1; tap++) {
                 int slot = begin_tap(sums, pixel_slot, row, column, chunk == 0 && tap == 0);
-                asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory"); /* the tap before */
+                products_wait<1>(); /* the tap before */
                 release(read_weights);
                 read_weights = memory.weights_empty(slot);
                 if (++column == left + l.side) {
@@ -421,7 +421,7 @@ template <int HIGH> struct Consumer {
             Ring<PIXEL_SLOTS> other = pixels;
             if (index == 0)
                 other.advance();
-            await(memory.pixels_full(other.slot), other.phase);
+            barrier_wait(memory.pixels_full(other.slot), other.phase);
             release(memory.pixels_empty(other.slot));
         }
         last_tap(sums, take_pixels(true), 1, 1);
@@ -443,7 +443,7 @@ template <int HIGH> struct Consumer {
 #pragma unroll
         for (int strip = 0; strip < HIGH / STRIP; strip++) {
             if (leader)
-                await_writes<STRIPS - 1>();
+                await_reads<STRIPS - 1>();
             group_barrier(index);
             uint32_t to = memory.strip(index, strip % STRIPS);
 #pragma unroll
@@ -487,7 +487,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
             barrier_init(memory.weights_full(i), 1);
             barrier_init(memory.weights_empty(i), WARPS * (p.n_pairs ? 1 : CONSUMERS));
         }
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        barriers_ready();
     }
     __syncthreads();
     if (warp == CONSUMERS * WARPS) {
@@ -508,7 +508,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
             consumer.write(sums, task);
         }
         if (consumer.leader)
-            await_writes<0>();
+            await_reads<0>();
     }
 }
 
@@ -518,15 +518,16 @@ template <int HIGH> static bool maps_of(LfCuda *cuda, Plan *p, const LfConvoluti
 {
     const LfConvLayout *l = &c->layout;
     int f = c->frames, h = c->h, w = c->w, step = l->n_filters == 4 ? 2 : 1;
-    bool made = lf_conv_map(cuda, &p->x, c->x, c->n_x, f, h, w, 1, ROW, HIGH + 2);
+    bool made = lf_cuda_conv_map(cuda, &p->x, c->x, c->n_x, f, h, w, 1, ROW, HIGH + 2);
     if (c->past)
-        made &= lf_conv_map(cuda, &p->past, c->past, c->n_past, f, h, w, 1, ROW, HIGH + 2);
+        made &= lf_cuda_conv_map(cuda, &p->past, c->past, c->n_past, f, h, w, 1, ROW, HIGH + 2);
     if (c->residual)
-        made &= lf_conv_map(cuda, &p->residual, c->residual, l->n_out, f, h, w, 1, ROW, HIGH + 2);
+        made &=
+            lf_cuda_conv_map(cuda, &p->residual, c->residual, l->n_out, f, h, w, 1, ROW, HIGH + 2);
     for (int i = 0; i < l->n_filters; i++) {
         int64_t first = ((int64_t) (i / 2) * step * w + i % 2) * l->n_out;
-        made &= lf_conv_map(cuda, &p->out[i], (const __half *) c->out + first, l->n_out, f, h, w,
-                            step, WIDE, Sizes<HIGH>::STRIP);
+        made &= lf_cuda_conv_map(cuda, &p->out[i], (const __half *) c->out + first, l->n_out, f, h,
+                                 w, step, WIDE, Sizes<HIGH>::STRIP);
     }
     return made;
 }

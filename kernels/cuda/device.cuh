@@ -45,6 +45,13 @@ template <typename T, int N> struct alignas(sizeof(T) * N) Pack {
     T at[N];
 };
 
+/* ---- shared memory, as instructions name it ---- */
+
+__device__ inline uint32_t shared_address(const void *p)
+{
+    return (uint32_t) __cvta_generic_to_shared(p);
+}
+
 /* ---- sums over threads ---- */
 
 __device__ inline float warp_sum(float x)

@@ -1,35 +1,41 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Hopper's bulk copy engine and its barriers in shared memory, for the convolutions. Addresses of
- * shared memory are 32-bit.
+ * Hopper's own instructions: barriers in shared memory, the bulk copy engine, groups of wgmma.
+ * Addresses of shared memory are 32-bit.
  */
 #ifndef LF_KERNELS_CUDA_HOPPER_CUH
 #define LF_KERNELS_CUDA_HOPPER_CUH
 
 #include "device.cuh"
 
-static __device__ inline uint32_t shared_address(const void *p)
+/* ---- barriers: a phase ends with its last arrival and its last byte ---- */
+
+static __device__ inline void barrier_init(uint32_t barrier, uint32_t arrivals)
 {
-    return (uint32_t) __cvta_generic_to_shared(p);
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals)
+                 : "memory");
 }
 
-static __device__ inline void barrier_init(uint32_t barrier, uint32_t count)
+/* After the last barrier_init, before other threads or the copy engine see the barriers. */
+static __device__ inline void barriers_ready()
 {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
-static __device__ inline void expect_bytes(uint32_t barrier, uint32_t bytes)
+static __device__ inline void barrier_arrive(uint32_t barrier)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+/* Arrives, and makes the phase wait for so many bytes. */
+static __device__ inline void barrier_expect(uint32_t barrier, uint32_t bytes)
 {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
                  : "memory");
 }
 
-static __device__ inline void arrive(uint32_t barrier)
-{
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-
-static __device__ inline void await(uint32_t barrier, uint32_t phase)
+/* Until the phase is over. */
+static __device__ inline void barrier_wait(uint32_t barrier, uint32_t phase)
 {
     asm volatile("{\n.reg .pred done;\n"
                  "again:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
@@ -38,13 +44,39 @@ static __device__ inline void await(uint32_t barrier, uint32_t phase)
                  : "memory");
 }
 
-/* A box of pixels with margins: 64 channels from `channel`, its corner at (y, x). */
-static __device__ inline void copy_box(uint32_t to, const CUtensorMap *map, uint32_t barrier,
-                                       int channel, int x, int y, int frame)
+/* ---- the copy engine: boxes of a tensor map, whose corner is given fastest dimension first ----
+ */
+
+static __device__ inline void prefetch_map(const CUtensorMap *map)
+{
+    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
+/* To shared memory; outside the tensor there are zeros. */
+static __device__ inline void copy_box(uint32_t to, const CUtensorMap *map, uint32_t barrier, int a,
+                                       int b)
+{
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+                 " [%0], [%1, {%3, %4}], [%2];" ::"r"(to),
+                 "l"(map), "r"(barrier), "r"(a), "r"(b)
+                 : "memory");
+}
+
+static __device__ inline void copy_box(uint32_t to, const CUtensorMap *map, uint32_t barrier, int a,
+                                       int b, int c)
+{
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+                 " [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
+                 "l"(map), "r"(barrier), "r"(a), "r"(b), "r"(c)
+                 : "memory");
+}
+
+static __device__ inline void copy_box(uint32_t to, const CUtensorMap *map, uint32_t barrier, int a,
+                                       int b, int c, int d)
 {
     asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
                  " [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
-                 "l"(map), "r"(barrier), "r"(channel), "r"(x), "r"(y), "r"(frame)
+                 "l"(map), "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d)
                  : "memory");
 }
 
@@ -57,21 +89,57 @@ static __device__ inline void copy_bytes(uint32_t to, const void *from, uint32_t
                  : "memory");
 }
 
-static __device__ inline void write_box(const CUtensorMap *map, uint32_t from, int channel, int x,
-                                        int y, int frame)
+/* From shared memory, clipped at the tensor's edges. */
+static __device__ inline void write_box(const CUtensorMap *map, uint32_t from, int a, int b)
 {
-    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group"
-                 " [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),
-                 "r"(from), "r"(channel), "r"(x), "r"(y), "r"(frame)
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group"
+                 " [%0, {%2, %3}], [%1];" ::"l"(map),
+                 "r"(from), "r"(a), "r"(b)
                  : "memory");
     asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 
-/* Until all but the last `PENDING` boxes of this thread have been read from shared memory. */
-template <int PENDING> static __device__ inline void await_writes()
+static __device__ inline void write_box(const CUtensorMap *map, uint32_t from, int a, int b, int c,
+                                        int d)
+{
+    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group"
+                 " [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),
+                 "r"(from), "r"(a), "r"(b), "r"(c), "r"(d)
+                 : "memory");
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+/* Until all but the last `PENDING` boxes of this thread have been read from shared memory; until
+ * all are where they belong. */
+template <int PENDING> static __device__ inline void await_reads()
 {
     asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
 }
+
+static __device__ inline void await_writes()
+{
+    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+
+/* ---- wgmma: products in groups, of which each ends as a whole ---- */
+
+static __device__ inline void products_begin()
+{
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
+static __device__ inline void products_commit()
+{
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+/* Until all but the last `PENDING` groups have ended. */
+template <int PENDING> static __device__ inline void products_wait()
+{
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+
+/* ---- rings ---- */
 
 /* The next slot of a ring, and which time around it is. */
 template <int SLOTS> struct Ring {
@@ -86,18 +154,5 @@ template <int SLOTS> struct Ring {
         }
     }
 };
-
-/* A map of [f, h, w, n] in F16 for boxes of 64 channels. `step` 2: of every second pixel of every
- * second line of a picture twice as large. */
-static inline bool lf_conv_map(LfCuda *cuda, CUtensorMap *map, const void *data, int n, int frames,
-                               int h, int w, int step, int box_columns, int box_rows)
-{
-    uint64_t pixel = (uint64_t) n * sizeof(__half), line = pixel * w * step;
-    const uint64_t shape[] = {(uint64_t) n, (uint64_t) w, (uint64_t) h, (uint64_t) frames};
-    const uint64_t strides[] = {pixel * step, line * step, line * step * h};
-    const uint32_t box[] = {64, (uint32_t) box_columns, (uint32_t) box_rows, 1};
-    return lf_cuda_tensor_map(cuda, map, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, (void *) data, 4, shape,
-                              strides, box);
-}
 
 #endif

@@ -20,7 +20,8 @@
  * results: without it the E4M3 product of 8960←1536 took 91 µs of 109. A second group that starts
  * some stages behind the first gained nothing.
  */
-#include "device.cuh"
+#include "hopper.cuh"
+#include "mma.cuh"
 
 enum {
     ROWS = 128,        /* of a tile */
@@ -73,11 +74,6 @@ template <int COLUMNS> struct Around {
 
 /* ---- the machine's instructions ---- */
 
-__device__ static uint32_t shared_address(const void *pointer)
-{
-    return (uint32_t) __cvta_generic_to_shared(pointer);
-}
-
 __device__ static uint32_t cluster_rank()
 {
     uint32_t rank;
@@ -90,19 +86,8 @@ __device__ static void cluster_meet()
     asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
 }
 
-__device__ static void barrier_init(uint32_t barrier, uint32_t count)
-{
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
-}
-
-__device__ static void barrier_expect(uint32_t barrier, uint32_t bytes)
-{
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
-                 : "memory");
-}
-
 /* Arrives at the same barrier of block `rank` of the cluster. */
-__device__ static void barrier_arrive(uint32_t barrier, uint32_t rank)
+__device__ static void barrier_arrive_at(uint32_t barrier, uint32_t rank)
 {
     asm volatile("{\n\t.reg .b32 there;\n\t"
                  "mapa.shared::cluster.u32 there, %0, %1;\n\t"
@@ -111,37 +96,12 @@ __device__ static void barrier_arrive(uint32_t barrier, uint32_t rank)
                  : "memory");
 }
 
-__device__ static void barrier_wait(uint32_t barrier, uint32_t phase)
-{
-    asm volatile("{\n\t.reg .pred done;\n"
-                 "again:\n\t"
-                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n\t"
-                 "@!done bra again;\n\t}" ::"r"(barrier),
-                 "r"(phase)
-                 : "memory");
-}
-
-/* Until the kernel before has ended and its results are there. */
-__device__ static void predecessor_wait()
-{
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-}
-
 __device__ static void group_meet(int group)
 {
     asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 }
 
-/* A box of a matrix into shared memory; into that of both blocks of the pair. */
-__device__ static void fetch(uint32_t dst, const CUtensorMap *map, int column, int row,
-                             uint32_t barrier)
-{
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-                 " [%0], [%1, {%2, %3}], [%4];" ::"r"(dst),
-                 "l"(map), "r"(column), "r"(row), "r"(barrier)
-                 : "memory");
-}
-
+/* As copy_box, into the shared memory of both blocks of the pair. */
 __device__ static void fetch_for_both(uint32_t dst, const CUtensorMap *map, int column, int row,
                                       uint32_t barrier)
 {
@@ -151,47 +111,10 @@ __device__ static void fetch_for_both(uint32_t dst, const CUtensorMap *map, int 
                  : "memory");
 }
 
-/* A box of shared memory into a matrix: clipped at its edges. What ordinary instructions have
- * written has to be ordered before it (sheet_written). The same thread waits until no more than
- * PENDING boxes are still to be read. */
-__device__ static void send(const CUtensorMap *map, int column, int row, uint32_t src)
-{
-    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];\n\t"
-                 "cp.async.bulk.commit_group;" ::"l"(map),
-                 "r"(column), "r"(row), "r"(src)
-                 : "memory");
-}
-
-template <int PENDING> __device__ static void sent_wait()
-{
-    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
-}
-
-__device__ static void all_sent_wait()
-{
-    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
-}
-
 /* How the tensor cores find rows of 128 swizzled bytes, eight of which make 1024. */
 __device__ static uint64_t descriptor(uint32_t address)
 {
     return (uint64_t) (address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
-}
-
-__device__ static void products_begin()
-{
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-
-__device__ static void products_commit()
-{
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-
-/* Until no more than PENDING committed groups are unfinished. */
-template <int PENDING> __device__ static void products_wait()
-{
-    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
 
 /* The sums' names in the instruction, and the registers that they are. */
@@ -273,19 +196,6 @@ __host__ __device__ static int pairs_of(const Job &job)
            job.tiles_down % 2 * ((job.tiles_across + 1) / 2);
 }
 
-/* A place in the ring, and how often it has come round (one bit). */
-template <int STAGES> struct Place {
-    int stage;
-    uint32_t phase;
-    __device__ void next()
-    {
-        if (++stage == STAGES) {
-            stage = 0;
-            phase ^= 1;
-        }
-    }
-};
-
 /* ---- fetching ---- */
 
 template <int ELEMENT, int COLUMNS>
@@ -294,22 +204,22 @@ __device__ static void fetch_all(const CUtensorMap *x_map, const CUtensorMap *we
 {
     constexpr int STAGES = stages_for(COLUMNS), STEP = STAGE_ROW / ELEMENT, HALF = COLUMNS / 2;
     int rank = cluster_rank(), n_pairs = pairs_of(job);
-    Place<STAGES> place = {0, 1}; /* the ring is empty: phase 1 is the one before the first */
+    Ring<STAGES> place = {0, 1}; /* the ring is empty: phase 1 is the one before the first */
     for (int index = blockIdx.x / 2; index < n_pairs; index += gridDim.x / 2) {
         Tile tile = tile_at(job, index, rank);
         int row = tile.row * ROWS, column = tile.column * COLUMNS;
-        for (int at = 0; at < job.n_in; at += STEP, place.next()) {
-            uint32_t x = ring + place.stage * stage_size(COLUMNS);
-            uint32_t weight = x + ROWS * STAGE_ROW, ready = full + 8 * place.stage;
-            barrier_wait(empty + 8 * place.stage, place.phase);
+        for (int at = 0; at < job.n_in; at += STEP, place.advance()) {
+            uint32_t x = ring + place.slot * stage_size(COLUMNS);
+            uint32_t weight = x + ROWS * STAGE_ROW, ready = full + 8 * place.slot;
+            barrier_wait(empty + 8 * place.slot, place.phase);
             barrier_expect(ready, stage_size(COLUMNS));
-            fetch(x, x_map, at, row, ready);
+            copy_box(x, x_map, ready, at, row);
             if (tile.shared) {
                 fetch_for_both(weight + rank * HALF * STAGE_ROW, weight_map, at,
                                column + rank * HALF, ready);
             } else {
-                fetch(weight, weight_map, at, column, ready);
-                fetch(weight + HALF * STAGE_ROW, weight_map, at, column + HALF, ready);
+                copy_box(weight, weight_map, ready, at, column);
+                copy_box(weight + HALF * STAGE_ROW, weight_map, ready, at, column + HALF);
             }
         }
     }
@@ -318,17 +228,17 @@ __device__ static void fetch_all(const CUtensorMap *x_map, const CUtensorMap *we
 /* ---- multiplying ---- */
 
 /* The ring as those see it who multiply. */
-template <int COLUMNS> struct Ring {
+template <int COLUMNS> struct Stages {
     uint32_t memory, full, empty;
-    Place<stages_for(COLUMNS)> place;
+    Ring<stages_for(COLUMNS)> place;
 
     /* Both blocks of the pair fetch into the stage before this place: each is told that it is free.
      */
     __device__ void give_back()
     {
-        int before = place.stage == 0 ? stages_for(COLUMNS) - 1 : place.stage - 1;
+        int before = place.slot == 0 ? stages_for(COLUMNS) - 1 : place.slot - 1;
         if (threadIdx.x % 32 < 2)
-            barrier_arrive(empty + 8 * before, threadIdx.x % 32);
+            barrier_arrive_at(empty + 8 * before, threadIdx.x % 32);
     }
 };
 
@@ -336,14 +246,14 @@ template <int COLUMNS> struct Ring {
  * one stage later. */
 template <int ELEMENT, int COLUMNS>
 __device__ __forceinline__ static void multiply_stages(float (&sums)[COLUMNS / 2], int first,
-                                                       int end, Ring<COLUMNS> &ring, int group)
+                                                       int end, Stages<COLUMNS> &ring, int group)
 {
 #pragma unroll 1
     for (int k = first; k < end; k++) {
-        uint32_t base = ring.memory + ring.place.stage * stage_size(COLUMNS);
+        uint32_t base = ring.memory + ring.place.slot * stage_size(COLUMNS);
         uint64_t a = descriptor(base + group * 64 * STAGE_ROW);
         uint64_t b = descriptor(base + ROWS * STAGE_ROW);
-        barrier_wait(ring.full + 8 * ring.place.stage, ring.place.phase);
+        barrier_wait(ring.full + 8 * ring.place.slot, ring.place.phase);
         products_begin();
 #pragma unroll
         for (int i = 0; i < STAGE_ROW / 32; i++) /* descriptors count 16 bytes */
@@ -352,7 +262,7 @@ __device__ __forceinline__ static void multiply_stages(float (&sums)[COLUMNS / 2
         products_wait<1>();
         if (k > 0)
             ring.give_back();
-        ring.place.next();
+        ring.place.advance();
     }
 }
 
@@ -405,14 +315,6 @@ __device__ static void matrices_store(uint32_t at, const uint32_t (&w)[4])
                  : "memory");
 }
 
-__device__ static void matrices_load(uint32_t (&w)[4], uint32_t at)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3])
-                 : "r"(at)
-                 : "memory");
-}
-
 /* A warp's sheet: 16 rows of 8 units of 16 bytes, swizzled as the copy engine has it, so that
  * neither the tensor cores' order of results nor that of memory meets a bank twice. */
 __device__ static uint32_t unit_of(uint32_t sheet, int row, int unit)
@@ -449,7 +351,7 @@ typedef struct {
 template <int COLUMNS> __device__ static uint32_t free_sheet(const Part &part, int i)
 {
     if (threadIdx.x % 32 == 0)
-        sent_wait<sheets_for(COLUMNS) - 1>();
+        await_reads<sheets_for(COLUMNS) - 1>();
     __syncwarp();
     return part.sheets + i % sheets_for(COLUMNS) * SHEET;
 }
@@ -461,7 +363,7 @@ __device__ static void send_sheet(const CUtensorMap *out_map, const Part &part, 
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
     __syncwarp();
     if (threadIdx.x % 32 == 0)
-        send(out_map, part.column + at, part.row, sheet);
+        write_box(out_map, sheet, part.column + at, part.row);
 }
 
 /* How a warp's lanes share `BYTES` of 16 rows, 64 or 128: pass by pass, 16 bytes each. */
@@ -528,7 +430,7 @@ __device__ __forceinline__ static void store_bf16(const float (&sums)[COLUMNS / 
     for (int pair = 0; pair < WIDTH / 16; pair++) {
         uint32_t w[4];
         if (ADD)
-            matrices_load(w, mine ^ pair << 5);
+            load_matrices(w, mine ^ pair << 5);
 #pragma unroll
         for (int i = 0; i < 4;
              i++) { /* eight columns, then eight; of each, upper rows, then lower */
@@ -664,8 +566,8 @@ template <Ending ENDING> __device__ static void load_rows(Part &part, const Job 
 }
 
 template <int ELEMENT, int COLUMNS, Ending ENDING>
-__device__ static void multiply_all(const CUtensorMap *out_map, const Job &job, Ring<COLUMNS> ring,
-                                    Around<COLUMNS> *around, int group)
+__device__ static void multiply_all(const CUtensorMap *out_map, const Job &job,
+                                    Stages<COLUMNS> ring, Around<COLUMNS> *around, int group)
 {
     constexpr int STAGES = stages_for(COLUMNS), STEP = STAGE_ROW / ELEMENT;
     constexpr bool ADD = ENDING == ADD_BF16;
@@ -707,7 +609,7 @@ __device__ static void multiply_all(const CUtensorMap *out_map, const Job &job, 
             store<ELEMENT, COLUMNS, ENDING, false>(sums, x, out_map, job, part, around->column);
     }
     if (threadIdx.x % 32 == 0)
-        all_sent_wait();
+        await_writes();
 }
 
 template <int ELEMENT, int COLUMNS, Ending ENDING>
@@ -719,20 +621,20 @@ static __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
     constexpr int STAGES = stages_for(COLUMNS);
     extern __shared__ __align__(1024) uint8_t memory[];
     Around<COLUMNS> *around = (Around<COLUMNS> *) (memory + STAGES * stage_size(COLUMNS));
-    Ring<COLUMNS> ring = {shared_address(memory),
-                          shared_address(around->full),
-                          shared_address(around->empty),
-                          {0, 0}};
+    Stages<COLUMNS> ring = {shared_address(memory),
+                            shared_address(around->full),
+                            shared_address(around->empty),
+                            {0, 0}};
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {
             barrier_init(ring.full + 8 * i, 1);
             barrier_init(ring.empty + 8 * i, 16); /* the warps of both blocks that multiply */
         }
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        barriers_ready();
     }
     __syncthreads();
     cluster_meet();
-    predecessor_wait();
+    wait_for_earlier();
     if (threadIdx.x < 128) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         if (threadIdx.x == 0)
@@ -819,23 +721,12 @@ static void launch(LfCuda *cuda, const Maps &maps, const Job &job)
 {
     size_t size = stages_for(COLUMNS) * stage_size(COLUMNS) + sizeof(Around<COLUMNS>);
     auto kernel = product<ELEMENT, COLUMNS, ENDING>;
-    cudaLaunchAttribute early =
-        {}; /* the kernel itself waits for the one before: predecessor_wait */
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    cudaLaunchConfig_t config = {};
-    config.gridDim = dim3((unsigned) (2 * MIN(pairs_of(job), cuda->n_multiprocessors / 2)));
-    config.blockDim = dim3(THREADS);
-    config.dynamicSmemBytes = size;
-    config.stream = cuda->stream;
-    config.attrs = &early;
-    config.numAttrs = 1;
+    unsigned n_blocks = 2 * MIN(pairs_of(job), cuda->n_multiprocessors / 2);
     if (lf_cuda_check(
             cuda,
             cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int) size),
             "linear"))
-        lf_cuda_check(cuda, cudaLaunchKernelEx(&config, kernel, maps.x, maps.weight, maps.out, job),
-                      "linear");
+        launch_early(cuda, kernel, n_blocks, THREADS, size, maps.x, maps.weight, maps.out, job);
 }
 
 static void launch_one(LfCuda *cuda, const Maps &maps, const Job &job, int columns, bool low,

@@ -7,7 +7,7 @@
  * A block of threads takes one block of tokens of q or of k, so that its mean stays inside, or some
  * rows of v; a warp takes a token at a time. The plain version takes any width, a pair at a time.
  */
-#include "device.cuh"
+#include "mma.cuh"
 
 namespace {
 
@@ -302,7 +302,7 @@ template <int EACH> __device__ inline void fetch_row(uint4 (&to)[EACH][32], cons
                              (unsigned) __cvta_generic_to_shared(&to[i][lane])),
                          "l"(x + 256 * i + 8 * lane)
                          : "memory");
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    copies_commit();
 }
 
 template <int EACH, int SPLIT, int DEPTH>
@@ -343,7 +343,7 @@ __device__ inline void rotate_block(const Job &job, Shared<EACH, SPLIT, DEPTH> &
         }
         for (x += teams; x >= job.columns; x -= job.columns)
             y++;
-        asm volatile("cp.async.wait_group %0;" ::"n"(DEPTH - 1) : "memory");
+        copies_wait<DEPTH - 1>();
         Row<EACH> row;
 #pragma unroll
         for (int i = 0; i < EACH; i++)

@@ -13,7 +13,7 @@
  * warp then has a query. The plain version has one query, any number of channels, and its scores in
  * memory.
  */
-#include "device.cuh"
+#include "mma.cuh"
 
 namespace {
 
@@ -262,7 +262,7 @@ __device__ inline void fetch(Tile<KEYS_EACH> &tile,
                                      &tile.k[i * (THREADS / LANES) + threadIdx.x / LANES][piece])),
                              "l"(rows[i] + channel)
                              : "memory");
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    copies_commit();
 }
 
 /* sums += the thread's keys · q, `n` channels. */
@@ -303,7 +303,7 @@ __device__ inline void score(const Job &job, Tile<KEYS_EACH> *tiles, const Share
         fetch(tiles[i], rows, i * PIECE, job.d);
     float sums[KEYS_EACH][QUERIES] = {};
     for (int channel = 0, i = 0; channel < job.d; channel += PIECE, i++) {
-        asm volatile("cp.async.wait_group %0;" ::"n"(DEPTH - 2) : "memory");
+        copies_wait<DEPTH - 2>();
         __syncthreads(); /* and all are done with the tile before */
         fetch(tiles[(i + DEPTH - 1) % DEPTH], rows, channel + (DEPTH - 1) * PIECE, job.d);
         add_products<KEYS_EACH>(sums, tiles[i % DEPTH], shared.q + channel, job.d, job.d - channel);
