@@ -102,8 +102,7 @@ def random_object(rng, crowded):
     hard = rng.random() < .35       # the motions that take longest to learn come more often
     return {'shape': rng.choice(SHAPE), 'colour': rng.choice(COLOUR),
             'size': rng.choice(SIZE[:2] if crowded else SIZE),
-            'motion': rng.choice(['spin', 'spin', 'pulse', 'orbit', 'bounce'] if hard else
-                                 list(MOTION) + ['left', 'right', 'spin']),
+            'motion': rng.choice(['spin', 'spin', 'pulse', 'orbit', 'bounce'] if hard else MOTION),
             'speed': rng.choice(['slow', 'normal', 'normal', 'normal', 'fast'])}
 
 

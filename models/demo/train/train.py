@@ -213,7 +213,6 @@ class Generator(torch.nn.Module):
 
 OBJECT_WEIGHT = 3.5
 OWN_PAST = .35        # of the steps see the model's own past
-TARGETS = .8, .93     # of sparse steps: from less than what ships to more than anybody should want
 
 
 def loss_weights(mask, sigma, rolled):
@@ -247,8 +246,7 @@ def flow_loss(model, data, first, last, sparse, own_past=False, plain=False):
     s, noise = sigma[..., None, None, None], torch.randn_like(z)
     shares = None
     if sparse:
-        target = random.uniform(*TARGETS)
-        shares = [growth(g, target) for g in ((0, 1, 2, 3) if not rolled else (0, 3, 5, 20))]
+        shares = [growth(g) for g in range(4)] if not rolled else [.0, .75, .8, growth(20)]
     with autocast():
         context = model.text(ids.flatten(0, 1)).view(BATCH, 2, ids.shape[-1], -1)
         text, past = model.video.text(context), z
@@ -287,7 +285,7 @@ def stage_teacher(folder, seconds, data, tokenizer, sparse_share=.5):
     model.compile()
     matrices = [p for name, p in model.named_parameters()
                 if p.ndim == 2 and 'blocks' in name and 'pos_embedding' not in name]
-    optimiser, rate = Optimiser(model, matrices, adam_share=.72), 1e-3 if resumed else 2e-3
+    optimiser, rate = Optimiser(model, matrices, adam_share=.72), 1.4e-3 if resumed else 2e-3
     stage, losses = Stage('teacher', seconds), []
     while stage.running():
         f = stage.fraction
