@@ -27,8 +27,8 @@ static const struct {
 } weights[] = {
     {"decoder.safetensors", "ae8008ad1fbbe2d08be4a86ddca8da6ddc7a78709cf07c0ccd99d3f935ce4a4e"},
     {"text_encoder.safetensors",
-     "8124bd79307e77d57b252ac4706e0f27b7d28392ddb9afa7bb1ca72c3c51a646"},
-    {"transformer.safetensors", "0fb0552e1074f06ccb5667b73c38dbe3a64496f2efa665a1401add5949944852"},
+     "3a69ab8819799dc4fe09183fa0c5a358b4100367efee446a497a5e2c5b7704c3"},
+    {"transformer.safetensors", "f886e719dd36dc6016045cee51ab2fb8d568334178a38fb4409955187948082e"},
 };
 
 typedef struct {
