@@ -175,11 +175,13 @@ static void product_c(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *w
 
 /* ---- with oneDNN's sgemm ----
  *
- * Each thread has a region of the output and goes through it by tiles: a product that ends in the
- * second-level cache, and is finished there. oneDNN chooses its own vectors (ONEDNN_MAX_CPU_ISA).
+ * The output is cut into tiles: a product that ends in the second-level cache, and is finished
+ * there. Each thread has a run of them, one below the other in a column of tiles, then the next
+ * column's. The order of sgemm's sums depends on the shape of a product (AVX2), so tiles are the
+ * same for any number of threads. oneDNN chooses its own vectors (ONEDNN_MAX_CPU_ISA).
  */
 
-#define TILE_ROWS    512
+#define TILE_ROWS    256
 #define TILE_COLUMNS 384
 #define PANEL_FLOATS (1 << 20) /* of weights made from bf16: stays in the last-level cache */
 
@@ -189,22 +191,33 @@ typedef struct {
 } Kernels;
 
 typedef struct {
-    LfBackend *be;
     const Kernels *kernels;
     const LfFinish *finish;
     const LfCpuWeight *weight;
+    LfBackend *be;
     const float *x;
     float *out;
     int64_t n_rows;
+    int64_t down, across; /* tiles */
+    int64_t width;        /* columns of a tile, but for the last ones */
 } Product;
 
 typedef struct {
     int64_t first, end;
 } Range;
 
-static Range share(int64_t n, int part, int n_parts)
+static Range share(int64_t n, int64_t part, int64_t n_parts)
 {
     return (Range){n * part / n_parts, n * (part + 1) / n_parts};
+}
+
+/* Two tiles or more across, for small products, too, are to be shared out. */
+static int64_t tile_width(const LfCpuWeight *w)
+{
+    int64_t width = CLAMP((w->base.out / 2 + 63) / 64 * 64, 64, TILE_COLUMNS);
+    if (w->type == LF_BF16)
+        width = MIN(width, MAX(PANEL_FLOATS / w->base.in / 64 * 64, 64));
+    return width;
 }
 
 /* sgemm hands products with a vector to a gemv that multiplies what stands in the output by zero,
@@ -215,74 +228,79 @@ static void clear_rows(float *product, int64_t n_rows, int64_t n, int64_t stride
         memset(product, 0, (size_t) n * sizeof *product);
 }
 
+/* The weights of a column of tiles: [in, columns], rows `stride` apart. */
+typedef struct {
+    Range columns;
+    const float *data;
+    int64_t stride;
+} Panel;
+
+static Panel panel_of(const Product *p, int64_t column, float *scratch)
+{
+    const LfCpuWeight *w = p->weight;
+    int64_t first = column * p->width, end = MIN(first + p->width, w->base.out);
+    if (w->type != LF_BF16)
+        return (Panel){{first, end}, (const float *) w->data + first, w->base.out};
+    p->kernels->transpose_bf16(scratch, (const uint16_t *) w->data + first * w->base.in,
+                               end - first, w->base.in);
+    return (Panel){{first, end}, scratch, end - first};
+}
+
 /* out tile = x [rows, in] · panel [in, columns], finished. `spare` holds a tile. */
-static void multiply_tile(const Product *p, Range rows, Range columns, const float *panel,
-                          int64_t panel_width, float *spare)
+static void multiply_tile(const Product *p, Range rows, const Panel *panel, float *spare)
 {
     int64_t n_in = p->weight->base.in, n_out = p->weight->base.out;
-    int64_t width = columns.end - columns.first;
-    float *out = p->out + rows.first * n_out + columns.first;
+    int64_t first = panel->columns.first, width = panel->columns.end - first;
+    float *out = p->out + rows.first * n_out + first;
     float *product = p->finish->accumulate ? spare : out;
     int64_t stride = p->finish->accumulate ? width : n_out;
     if (rows.end - rows.first == 1 || width == 1)
         clear_rows(product, rows.end - rows.first, width, stride);
     if (dnnl_sgemm('N', 'N', rows.end - rows.first, width, n_in, 1.0f, p->x + rows.first * n_in,
-                   n_in, panel, panel_width, 0.0f, product, stride) != dnnl_success)
+                   n_in, panel->data, panel->stride, 0.0f, product, stride) != dnnl_success)
         lf_cpu_lacks(p->be, (size_t) (width * n_in) * sizeof(float));
     for (int64_t row = rows.first; row < rows.end; row++, out += n_out, product += stride)
-        p->kernels->finish_row(out, product, columns.first, width, p->finish);
+        p->kernels->finish_row(out, product, first, width, p->finish);
 }
 
-/* The tiles of some columns, one below the other. */
-static void multiply_columns(const Product *p, Range rows, Range columns, float *scratch)
+static void multiply_tiles(const Product *p, Range tiles, int thread)
 {
-    const LfCpuWeight *w = p->weight;
-    const float *panel = (const float *) w->data + columns.first;
-    int64_t panel_width = w->base.out;
-    if (w->type == LF_BF16) {
-        panel_width = columns.end - columns.first;
-        p->kernels->transpose_bf16(scratch, (const uint16_t *) w->data + columns.first * w->base.in,
-                                   panel_width, w->base.in);
-        panel = scratch;
-        scratch += panel_width * w->base.in;
-    }
-    for (int64_t row = rows.first; row < rows.end; row += TILE_ROWS)
-        multiply_tile(p, (Range){row, MIN(row + TILE_ROWS, rows.end)}, columns, panel, panel_width,
-                      scratch);
-}
-
-static void multiply_region(const Product *p, Range rows, Range columns, int thread)
-{
-    int64_t n_in = p->weight->base.in, width = TILE_COLUMNS;
-    if (p->weight->type == LF_BF16)
-        width = CLAMP(PANEL_FLOATS / n_in / 64 * 64, 64, TILE_COLUMNS);
-    int64_t panel = p->weight->type == LF_BF16 ? width * n_in : 0;
-    int64_t spare = p->finish->accumulate ? TILE_ROWS * width : 0;
-    size_t size = (size_t) (panel + spare) * sizeof(float);
+    int64_t panel_size = p->weight->type == LF_BF16 ? p->width * p->weight->base.in : 0;
+    int64_t spare_size = p->finish->accumulate ? TILE_ROWS * p->width : 0;
+    size_t size = (size_t) (panel_size + spare_size) * sizeof(float);
     float *scratch = lf_cpu_scratch(p->be, thread, size);
     if (size > 0 && !scratch)
         return;
-    for (int64_t first = columns.first; first < columns.end; first += width)
-        multiply_columns(p, rows, (Range){first, MIN(first + width, columns.end)}, scratch);
+    Panel panel = {.data = NULL};
+    for (int64_t tile = tiles.first; tile < tiles.end; tile++) {
+        if (tile == tiles.first || tile % p->down == 0)
+            panel = panel_of(p, tile / p->down, scratch);
+        multiply_tile(p, share(p->n_rows, tile % p->down, p->down), &panel, scratch + panel_size);
+    }
 }
 
-/* Columns are shared out first, as each of them has weights of its own; rows when the columns of a
- * thread would be fewer than 64. */
 static void product_simd(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,
                          const LfFinish *finish, const Kernels *kernels)
 {
-    Product p = {be,        kernels,     finish,    (const LfCpuWeight *) weight,
-                 lf_f32(x), lf_f32(out), x.shape[0]};
-    int across = (int) CLAMP(weight->out / 64, 1, be->n_threads), down = be->n_threads / across;
+    Product p = {.be = be,
+                 .kernels = kernels,
+                 .finish = finish,
+                 .weight = (const LfCpuWeight *) weight,
+                 .x = lf_f32(x),
+                 .out = lf_f32(out),
+                 .n_rows = x.shape[0]};
+    p.width = tile_width(p.weight);
+    p.across = (weight->out + p.width - 1) / p.width;
+    p.down = (p.n_rows + TILE_ROWS - 1) / TILE_ROWS;
+    int64_t n_parts = MIN(p.across * p.down, be->n_threads);
 #pragma omp parallel num_threads(be->n_threads)
     {
         /* A region of one thread does not count as parallel: sgemm would start a team of its own in
          * it, as large as the machine. The limit ends with the region. */
         omp_set_num_threads(1);
 #pragma omp for
-        for (int part = 0; part < across * down; part++)
-            multiply_region(&p, share(p.n_rows, part / across, down),
-                            share(weight->out, part % across, across), lf_cpu_thread());
+        for (int64_t part = 0; part < n_parts; part++)
+            multiply_tiles(&p, share(p.across * p.down, part, n_parts), lf_cpu_thread());
     }
 }
 
