@@ -177,12 +177,29 @@ INLINE __m256i vec_first(int n)
 
 INLINE Vec vec_load_n(const float *p, int n)
 {
-    return _mm256_maskload_ps(p, vec_first(n));
+    return n >= LANES ? vec_load(p) : _mm256_maskload_ps(p, vec_first(n));
 }
 
+/* Not by a masked store, which takes AMD's cores dozens of steps. */
 INLINE void vec_store_n(float *p, Vec x, int n)
 {
-    _mm256_maskstore_ps(p, vec_first(n), x);
+    if (n >= LANES) {
+        vec_store(p, x);
+        return;
+    }
+    __m128 rest = _mm256_castps256_ps128(x);
+    if (n & 4) {
+        _mm_storeu_ps(p, rest);
+        rest = _mm256_extractf128_ps(x, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *) p, rest);
+        rest = _mm_movehl_ps(rest, rest);
+        p += 2;
+    }
+    if (n & 1)
+        _mm_store_ss(p, rest);
 }
 
 INLINE Vec vec_fma(Vec a, Vec b, Vec c)
