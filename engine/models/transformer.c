@@ -41,9 +41,10 @@ void lf_transformer_text(const LfTransformer *t, LfBackend *be, LfArena *scratch
     size_t mark = scratch->used;
     int d = t->config.dim, real = lf_given(context) ? (int) context.shape[0] : 0;
     int padding = t->config.text_len - real, rows = real + (padding > 0);
+    LfType reads = lf_weight_input(t->layers[0].cross.k);                /* of v's too */
     LfTensor x = padded_context(t, be, scratch, context, rows);          /* [rows, E] */
     LfTensor hidden = lf_arena_tensor(scratch, be->activation, rows, d); /* [rows, D] */
-    LfTensor text = lf_arena_tensor(scratch, be->activation, rows, d);   /* [rows, D] */
+    LfTensor text = lf_arena_rows(scratch, reads, rows, d);              /* [rows, D] */
     lf_linear(be, hidden, x, w->text_in, w->text_in_bias, LF_ACT_GELU_TANH);
     lf_linear(be, text, hidden, w->text_out, w->text_out_bias, LF_ACT_NONE);
     for (int i = 0; i < t->config.layers; i++) {

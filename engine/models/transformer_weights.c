@@ -42,8 +42,7 @@ static void bind_outer(const LfTransformerConfig *c, LfBinding bindings[N_OUTER]
     memcpy(bindings, table, sizeof table);
 }
 
-/* In FP8 where that is the backend's precision: all products of a block but those that make the
- * text's keys and values, once a prompt. */
+/* All ten products of a block, q, k and v as one: in FP8 where that is the backend's precision. */
 static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER])
 {
     int64_t d = c->dim, f = c->ffn;
@@ -59,8 +58,8 @@ static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER]
         VECTOR("norm3.weight", cross.norm, d),
         VECTOR("norm3.bias", cross.norm_bias, d),
         LINEAR_LOW("cross_attn.q", cross.q, d, d),
-        LINEAR("cross_attn.k", cross.k, d, d),
-        LINEAR("cross_attn.v", cross.v, d, d),
+        LINEAR_LOW("cross_attn.k", cross.k, d, d),
+        LINEAR_LOW("cross_attn.v", cross.v, d, d),
         VECTOR("cross_attn.norm_q.weight", cross.norm_q, d),
         VECTOR("cross_attn.norm_k.weight", cross.norm_k, d),
         LINEAR_LOW("cross_attn.o", cross.o, d, d),

@@ -323,6 +323,51 @@ static void test_memory(void)
     lf_model_unref(model);
 }
 
+/* ---- values
+ * --------------------------------------------------------------------------------------- */
+
+static double largest_of(LfBackend *be, LfTensor t)
+{
+    int64_t n = lf_tensor_count(t);
+    g_autofree float *numbers = g_new(float, n);
+    double largest = 0;
+    lf_download_floats(be, numbers, t);
+    for (int64_t i = 0; i < n; i++) {
+        g_assert_true(isfinite(numbers[i]));
+        largest = fmax(largest, fabs((double) numbers[i]));
+    }
+    return largest;
+}
+
+/* What the scale of attention's FP8 output rests on: no value of a window that is full, nor of the
+ * text, exceeds its layer's bound. */
+static void test_value_bounds(void)
+{
+    if (!both_have_device(LF_PRECISION_FP8))
+        return;
+    LfModel *model = both_model(NULL, "cuda", LF_PRECISION_FP8);
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 8, .window = 6}, prompt);
+    int layers = lf_transformer_config(model->transformer)->layers;
+    g_autofree float *bounds = g_new(float, layers);
+    g_autofree float *text_bounds = g_new(float, layers);
+    run_chunks(s, 4);
+    lf_download_floats(s->be, bounds, s->modulations[0].v_peaks);
+    lf_download_floats(s->be, text_bounds, s->text.v_peaks);
+    for (int i = 0; i < layers; i++) {
+        double largest = largest_of(s->be, lf_kv_cache_window(s->cache, i).v);
+        double text =
+            largest_of(s->be, lf_tensor_slice(lf_tensor_at(s->text.v, i), 0, s->text.rows));
+        g_test_message("layer %d: values up to %.3g of %.3g, text's %.3g of %.3g", i, largest,
+                       (double) bounds[i], text, (double) text_bounds[i]);
+        g_assert_cmpfloat(largest, >, 0);
+        g_assert_cmpfloat(largest, <=, bounds[i]);
+        g_assert_cmpfloat(text, >, 0);
+        g_assert_cmpfloat(text, <=, text_bounds[i]);
+    }
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
 /* ---- errors
  * --------------------------------------------------------------------------------------- */
 
@@ -373,6 +418,7 @@ int main(int argc, char **argv)
     g_test_add_func("/device/many-streams", test_many_streams);
     g_test_add_func("/device/disturbed", test_disturbed);
     g_test_add_func("/device/memory", test_memory);
+    g_test_add_func("/device/value-bounds", test_value_bounds);
     g_test_add_func("/device/errors", test_errors);
     return g_test_run();
 }
