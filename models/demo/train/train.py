@@ -9,6 +9,8 @@ import math
 import os
 import queue
 import random
+import re
+import shutil
 import sys
 import threading
 
@@ -38,6 +40,22 @@ class Folder:
 
     def has(self, name):
         return os.path.exists(self(name))
+
+    def keep(self, name):
+        """A copy of the model as it is now, in a folder of its own."""
+        os.makedirs(self(name), exist_ok=True)
+        for part in ('model.json', 'transformer.safetensors', 'text_encoder.safetensors', 'decoder.safetensors',
+                     'spiece.model'):
+            shutil.copy(self(part), os.path.join(self(name), part))
+
+
+def save_config(folder, tokenizer):
+    """What the shipped model.json says, for this tokenizer: its size depends on the captions."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'model.json')) as shipped:
+        text, replaced = re.subn(r'"vocab": \d+', f'"vocab": {tokenizer.size}', shipped.read())
+    assert replaced == 1
+    with open(folder('model.json'), 'w') as file:
+        file.write(text)
 
 
 # ---- stage 1: autoencoder --------------------------------------------------------------------
@@ -478,7 +496,7 @@ def stage_pictures(folder, _, autoencoder, tokenizer):
 
 
 def main(path, *stages):
-    defaults = {'autoencoder': 420, 'decoder': 120, 'teacher': 1800, 'pictures': 0}
+    defaults = {'autoencoder': 340, 'decoder': 90, 'dense': 450, 'teacher': 520, 'pictures': 0}
     chosen = {name: float(seconds) for name, seconds in (s.split('=') for s in stages)} or defaults
     if PROCESSES > 1 and 'student' in chosen:
         sys.exit('the stage "student" runs on one GPU: start it without torchrun')
@@ -491,6 +509,8 @@ def main(path, *stages):
         train_tokenizer(folder('spiece.model'))
     meet()
     tokenizer = Tokenizer(folder('spiece.model'))
+    if RANK == 0:
+        save_config(folder, tokenizer)
     if 'autoencoder' in chosen:
         stage_autoencoder(folder, chosen['autoencoder'])
     if 'decoder' in chosen:
@@ -502,6 +522,8 @@ def main(path, *stages):
         log('clips', tuple(data.z.shape), 'deviation %.3f' % data.z[:256].float().std().item())
     if 'dense' in chosen:
         stage_teacher(folder, chosen['dense'], data, tokenizer, sparse_share=0)
+        if RANK == 0:
+            folder.keep('dense')
         meet()
     if 'teacher' in chosen:
         stage_teacher(folder, chosen['teacher'], data, tokenizer)
