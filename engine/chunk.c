@@ -120,11 +120,11 @@ gboolean lf_chunk_wait(const LfChunk *chunk, GError **error)
 {
     LfBackend *be = chunk->pool->be;
     LfChunk *learnt = (LfChunk *) chunk;
-    if (!lf_given(chunk->rgb) || g_atomic_int_get(&chunk->waited))
+    if (!lf_is_set(chunk->rgb) || g_atomic_int_get(&chunk->waited))
         return TRUE;
-    if (!be->await(be, chunk->decode_end, error))
+    if (!be->event_sync(be, chunk->decode_end, error))
         return FALSE;
-    learnt->info.decode_time = be->between(be, chunk->decode_begin, chunk->decode_end);
+    learnt->info.decode_time = be->event_elapsed(be, chunk->decode_begin, chunk->decode_end);
     g_atomic_int_set(&learnt->waited, 1);
     return TRUE;
 }
@@ -142,8 +142,7 @@ const float *lf_chunk_latents(const LfChunk *chunk, int *n_channels, int *height
     return chunk->latents.data;
 }
 
-/* ---- pixels -----------------------------------------------------------------------------------
- */
+/* ---- pixels ---------------------------------------------------------------------------------- */
 
 /* Bytes of a line of each plane; 0 where the format has no such plane. False: no such format. */
 static gboolean line_sizes(const LfPicture *p, int sizes[3])
@@ -198,9 +197,9 @@ static gboolean check_picture(const LfChunkInfo *info, const LfPicture *p, GErro
 gboolean lf_chunk_read(const LfChunk *chunk, int index, const LfPicture *picture, GError **error)
 {
     const LfChunkInfo *info = &chunk->info;
-    if (index < 0 || index >= info->n_frames || !lf_given(chunk->rgb)) {
+    if (index < 0 || index >= info->n_frames || !lf_is_set(chunk->rgb)) {
         g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "frame %d of a chunk that has %d pictures",
-                    index, lf_given(chunk->rgb) ? info->n_frames : 0);
+                    index, lf_is_set(chunk->rgb) ? info->n_frames : 0);
         return FALSE;
     }
     if (!check_picture(info, picture, error) || !lf_chunk_wait(chunk, error))

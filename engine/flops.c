@@ -31,7 +31,7 @@ static void count_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWin
 {
     double frames = (double) window->slots.shape[0], tokens = (double) window->k.shape[2];
     double blocks = (double) window->k_pool.shape[2];
-    double keys = lf_given(table) ? (double) table.shape[2] * tokens / blocks : frames * tokens;
+    double keys = lf_is_set(table) ? (double) table.shape[2] * tokens / blocks : frames * tokens;
     count(be, 2 * elements(q) * keys);
 }
 
@@ -43,7 +43,7 @@ static void count_select(LfBackend *be, LfTensor table, LfTensor q_pool, const L
 }
 
 static void count_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
-                                  LfTensor v_peak, int heads, float last_logit)
+                                  LfTensor v_amax, int heads, float last_logit)
 {
     count(be, 2 * elements(q) * (double) k.shape[0]);
 }

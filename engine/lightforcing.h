@@ -28,7 +28,7 @@
 
 G_BEGIN_DECLS
 
-/* ---- model -------------------------------------------------------------------------------- */
+/* ---- model ----------------------------------------------------------------------------------- */
 
 typedef struct LfModel LfModel;
 
@@ -89,7 +89,7 @@ const char *lf_model_name(const LfModel *model);        /* the directory's or th
 const char *lf_model_description(const LfModel *model); /* its parts and widths, for people */
 const char *lf_model_device(const LfModel *model);      /* the backend's description */
 
-/* ---- session ------------------------------------------------------------------------------ */
+/* ---- session --------------------------------------------------------------------------------- */
 
 typedef struct LfSession LfSession;
 
@@ -169,7 +169,7 @@ void lf_session_resume(LfSession *session);
  * lf_session_next. */
 void lf_session_restart(LfSession *session, uint64_t seed);
 
-/* ---- chunks ------------------------------------------------------------------------------- */
+/* ---- chunks ---------------------------------------------------------------------------------- */
 
 typedef struct LfChunk LfChunk;
 
@@ -206,7 +206,7 @@ void lf_chunk_unref(LfChunk *chunk); /* also after the session was freed */
 const LfChunkInfo *lf_chunk_info(const LfChunk *chunk);
 
 /* Waits until the chunk's frames can be read. lf_chunk_read does, too. Thread-safety: any thread.
- */
+ * */
 gboolean lf_chunk_wait(const LfChunk *chunk, GError **error);
 
 /* Frame `index` (0 … n_frames − 1) into `picture`, which has the chunk's size.

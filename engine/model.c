@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "model.h"
 
-/* ---- where models are ---------------------------------------------------------------------- */
+/* ---- where models are ------------------------------------------------------------------------ */
 
 static char *demo_below(const char *data_dir)
 {
@@ -27,7 +27,7 @@ char *lf_model_default_location(void)
     return path;
 }
 
-/* ---- the numbers alone --------------------------------------------------------------------- */
+/* ---- the numbers alone ----------------------------------------------------------------------- */
 
 void lf_model_fill_info(const LfModelConfig *c, LfModelInfo *info)
 {
@@ -184,12 +184,12 @@ static gboolean encode_on(const LfModel *m, LfBackend *be, const int32_t *ids, i
     LfArena plan = lf_arena_plan(), arena = {0};
     int dim = lf_model_text_dim(m);
     LfTensor tokens = lf_arena_tensor(&plan, LF_I32, n),
-             text = lf_arena_tensor(&plan, be->activation, n, dim);
+             text = lf_arena_tensor(&plan, be->activation_type, n, dim);
     lf_text_encoder_forward(m->text_encoder, lf_backend_plan(be), &plan, text, tokens, NULL);
     if (!lf_arena_init(&arena, be, plan.peak, error))
         return FALSE;
     tokens = lf_arena_tensor(&arena, LF_I32, n);
-    text = lf_arena_tensor(&arena, be->activation, n, dim);
+    text = lf_arena_tensor(&arena, be->activation_type, n, dim);
     be->upload(be, tokens.data, ids, lf_tensor_size(tokens));
     lf_text_encoder_forward(m->text_encoder, be, &arena, text, tokens, NULL);
     lf_download_floats(be, out, text);

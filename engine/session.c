@@ -33,17 +33,17 @@ static gboolean finish(LfSession *s, bool done, GError **error)
     return well && done;
 }
 
-static void note(LfSession *s, LfMoment moment)
+static void note(LfSession *s, LfChunkEvent moment)
 {
-    s->be->note(s->be, s->events[moment]);
+    s->be->event_record(s->be, s->events[moment]);
 }
 
-static void read_wishes(LfSession *s)
+static void read_request(LfSession *s)
 {
     int32_t *ids = s->now.ids;
     g_mutex_lock(&s->lock);
-    memcpy(ids, s->wishes.ids, (size_t) s->wishes.n_ids * sizeof *ids);
-    s->now = s->wishes;
+    memcpy(ids, s->request.ids, (size_t) s->request.n_ids * sizeof *ids);
+    s->now = s->request;
     g_mutex_unlock(&s->lock);
     s->now.ids = ids;
 }
@@ -87,7 +87,7 @@ static gboolean begin(LfSession *s, LfChunk *chunk, GError **error)
     const LfGeometry *g = &s->geometry;
     if (lf_is_cancelled(&s->cancelled))
         return finish(s, false, error);
-    read_wishes(s);
+    read_request(s);
     if (s->now.prompt_id == 0) {
         g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
                     "no prompt: call lf_session_set_prompt before the first chunk");
@@ -174,20 +174,20 @@ static void draw_all(LfSession *s)
 static bool decode(LfSession *s, LfChunk *chunk)
 {
     LfBackend *be = s->decoding;
-    if (!lf_given(chunk->rgb))
+    if (!lf_is_set(chunk->rgb))
         return true;
     if (be != s->be)
-        s->be->follow(s->be, s->decoded);
+        s->be->wait_event(s->be, s->decoded);
     s->be->copy(s->be, s->clean.data, s->x.data, lf_tensor_size(s->x));
     note(s, LF_COPIED);
-    be->follow(be, s->events[LF_COPIED]);
-    be->note(be, chunk->decode_begin);
+    be->wait_event(be, s->events[LF_COPIED]);
+    be->event_record(be, chunk->decode_begin);
     if (scene_index(s) == 0)
         lf_decoder_state_reset(be, &s->decoder);
     bool done = lf_decoder_tiny_forward(s->model->decoder, be, s->decode_scratch, chunk->rgb,
                                         s->clean, &s->decoder, &s->cancelled);
-    be->note(be, chunk->decode_end);
-    be->note(be, s->decoded);
+    be->event_record(be, chunk->decode_end);
+    be->event_record(be, s->decoded);
     return done;
 }
 
@@ -203,11 +203,11 @@ static gboolean fetch(LfSession *s, LfChunk *chunk, bool encoded, bool done, GEr
     LfEvent **at = s->events;
     info->transfer_time = 1000 * (g_get_monotonic_time() - start);
     if (encoded)
-        info->encode_time = s->be->between(s->be, at[LF_STARTED], at[LF_ENCODED]);
+        info->encode_time = s->be->event_elapsed(s->be, at[LF_STARTED], at[LF_ENCODED]);
     if (s->transition == LF_TRANSITION_RECACHE)
-        info->recache_time = s->be->between(s->be, at[LF_ENCODED], at[LF_RECACHED]);
-    info->denoise_time = s->be->between(s->be, at[LF_RECACHED], at[LF_DENOISED]);
-    info->clean_time = s->be->between(s->be, at[LF_DENOISED], at[LF_CLEANED]);
+        info->recache_time = s->be->event_elapsed(s->be, at[LF_ENCODED], at[LF_RECACHED]);
+    info->denoise_time = s->be->event_elapsed(s->be, at[LF_RECACHED], at[LF_DENOISED]);
+    info->clean_time = s->be->event_elapsed(s->be, at[LF_DENOISED], at[LF_CLEANED]);
     return well;
 }
 
@@ -269,9 +269,9 @@ gboolean lf_session_set_prompt(LfSession *s, const char *prompt, GError **error)
     if (n < 0)
         return FALSE;
     g_mutex_lock(&s->lock);
-    memcpy(s->wishes.ids, ids, (size_t) n * sizeof *ids);
-    s->wishes.n_ids = n;
-    s->wishes.prompt_id++;
+    memcpy(s->request.ids, ids, (size_t) n * sizeof *ids);
+    s->request.n_ids = n;
+    s->request.prompt_id++;
     g_mutex_unlock(&s->lock);
     return TRUE;
 }
@@ -289,8 +289,8 @@ gboolean lf_session_set_context(LfSession *s, const float *context, int rows, in
         lf_upload_floats(s->be, lf_tensor_slice(s->context, 0, rows), context);
     s->n_context = rows;
     g_mutex_lock(&s->lock);
-    s->wishes.n_ids = 0;
-    s->wishes.prompt_id++;
+    s->request.n_ids = 0;
+    s->request.prompt_id++;
     g_mutex_unlock(&s->lock);
     return s->be->sync(s->be, error);
 }
@@ -298,15 +298,15 @@ gboolean lf_session_set_context(LfSession *s, const float *context, int rows, in
 void lf_session_set_attention(LfSession *s, LfAttention attention, double sparsity)
 {
     g_mutex_lock(&s->lock);
-    s->wishes.attention = attention;
-    s->wishes.sparsity = CLAMP(sparsity, 0, LF_MAX_SPARSITY);
+    s->request.attention = attention;
+    s->request.sparsity = CLAMP(sparsity, 0, LF_MAX_SPARSITY);
     g_mutex_unlock(&s->lock);
 }
 
 void lf_session_set_transition(LfSession *s, LfTransition transition)
 {
     g_mutex_lock(&s->lock);
-    s->wishes.transition = CLAMP(transition, LF_TRANSITION_CONTINUE, LF_TRANSITION_CUT);
+    s->request.transition = CLAMP(transition, LF_TRANSITION_CONTINUE, LF_TRANSITION_CUT);
     g_mutex_unlock(&s->lock);
 }
 

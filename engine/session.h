@@ -17,7 +17,7 @@ typedef struct {
     LfAttention attention;
     double sparsity; /* 0: the model's */
     LfTransition transition;
-} LfWishes;
+} LfRequest;
 
 /* A chunk's moments on `be`. */
 typedef enum {
@@ -27,8 +27,8 @@ typedef enum {
     LF_DENOISED,
     LF_CLEANED,
     LF_COPIED, /* latents are where the decoder reads them */
-    LF_N_MOMENTS
-} LfMoment;
+    LF_N_CHUNK_EVENTS
+} LfChunkEvent;
 
 /* What has to be the same for recorded work to be another chunk's, too. */
 typedef struct {
@@ -87,18 +87,18 @@ struct LfSession {
     LfModulation modulations[LF_MAX_STEPS + 1]; /* of each step, and of the clean pass */
     LfDecoderState decoder;
     LfSessionGraphs graphs;
-    LfEvent *events[LF_N_MOMENTS];
+    LfEvent *events[LF_N_CHUNK_EVENTS];
     LfEvent *decoded; /* the last chunk, on `decoding` */
 
     int cancelled; /* atomic */
     GMutex lock;
-    LfWishes wishes; /* guarded by lock */
-    LfWishes now;    /* those of the chunk at work */
+    LfRequest request; /* guarded by lock */
+    LfRequest now;     /* those of the chunk at work */
 };
 
 /* session_plan.c: the planned share of skipped key blocks of chunk `index` of a scene; how the
  * chunk that `cache` has begun attends at such a share. */
-double lf_session_sparsity(const LfSession *session, const LfWishes *wishes, uint64_t index);
+double lf_session_sparsity(const LfSession *session, const LfRequest *request, uint64_t index);
 LfAttend lf_session_attend(const LfSession *session, const LfKvCache *cache, double sparsity);
 
 /* Room in `arena` for what the steps of a chunk that attends so take from its first: LfAttend.map.

@@ -25,7 +25,7 @@ static bool denoise(LfSession *s)
     attend.map = lf_session_map(s, &s->scratch, &attend);
     for (int step = 0; step < s->n_steps && (done = forward(s, s->velocity, step, &attend));
          step++) {
-        attend.mapped = lf_given(attend.map);
+        attend.mapped = lf_is_set(attend.map);
         lf_denoise(s->be, s->x, s->x, s->velocity, s->steps[step].sigma);
         if (step + 1 < s->n_steps)
             lf_renoise(s->be, s->x, s->x, lf_tensor_at(s->noise, step + 1),
@@ -61,9 +61,9 @@ static bool same_key(const LfGraphKey *a, const LfGraphKey *b)
 
 static LfGraph *record(LfSession *s, bool (*passes)(LfSession *))
 {
-    s->be->record(s->be);
+    s->be->capture_begin(s->be);
     bool done = passes(s);
-    LfGraph *graph = s->be->recorded(s->be);
+    LfGraph *graph = s->be->capture_end(s->be);
     if (done)
         return graph;
     s->be->graph_free(s->be, graph);
@@ -76,14 +76,14 @@ static bool replay(LfSession *s, LfGraph **graph, bool (*passes)(LfSession *))
         return false;
     if (!*graph && !(*graph = record(s, passes)))
         return passes(s);
-    s->be->replay(s->be, *graph);
+    s->be->graph_launch(s->be, *graph);
     return true;
 }
 
 void lf_session_forget_graphs(LfSession *s)
 {
     LfSessionGraphs *g = &s->graphs;
-    if (s->be && s->be->record) {
+    if (s->be && s->be->capture_begin) {
         s->be->graph_free(s->be, g->denoise);
         s->be->graph_free(s->be, g->clean);
     }
@@ -94,7 +94,7 @@ void lf_session_forget_graphs(LfSession *s)
 static bool can_replay(LfSession *s)
 {
     LfGraphKey key = key_of(s);
-    if (!s->be->record || s->window == 0)
+    if (!s->be->capture_begin || s->window == 0)
         return false;
     if (same_key(&key, &s->graphs.key))
         return true;

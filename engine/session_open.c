@@ -120,9 +120,9 @@ static gboolean take_options(LfSession *s, const LfSessionOptions *o, GError **e
     s->has_text = !o->no_text;
     s->has_pixels = !o->no_decoder;
     s->seed = o->seed;
-    s->wishes.attention = o->attention;
-    s->wishes.sparsity = o->sparsity;
-    s->wishes.transition = o->transition;
+    s->request.attention = o->attention;
+    s->request.sparsity = o->sparsity;
+    s->request.transition = o->transition;
     s->n_steps = c->schedule.n_steps;
     for (int i = 0; i < s->n_steps; i++)
         s->steps[i] = lf_step(c->schedule.steps[i], c->schedule.shift);
@@ -166,7 +166,8 @@ static void take_state(LfSession *s, LfArena *arena)
     s->noise = take_noise(s, arena);
     s->clean = take_latents(s, arena);
     s->ids = lf_arena_tensor(arena, LF_I32, text_len);
-    s->context = lf_arena_tensor(arena, s->be->activation, text_len, lf_model_text_dim(s->model));
+    s->context =
+        lf_arena_tensor(arena, s->be->activation_type, text_len, lf_model_text_dim(s->model));
     s->text = lf_text_state(t, arena);
     for (int i = 0; i <= s->n_steps; i++)
         s->modulations[i] = lf_modulation(t, arena);
@@ -194,7 +195,7 @@ static gboolean open_backends(LfSession *s, GError **error)
         return FALSE;
     s->decode_scratch = s->decoding == s->be ? &s->scratch : &s->own_decode_scratch;
     s->pool = lf_chunk_pool_new(s->model, s->decoding, &s->geometry, s->has_pixels);
-    for (int i = 0; i < LF_N_MOMENTS; i++)
+    for (int i = 0; i < LF_N_CHUNK_EVENTS; i++)
         if (!(s->events[i] = take_event(s->be, error)))
             return FALSE;
     s->decoded = take_event(s->decoding, error);
@@ -206,7 +207,7 @@ static void close_backends(LfSession *s)
 {
     if (!s->be)
         return;
-    for (int i = 0; i < LF_N_MOMENTS; i++)
+    for (int i = 0; i < LF_N_CHUNK_EVENTS; i++)
         s->be->event_free(s->be, s->events[i]);
     if (s->decoding)
         s->decoding->event_free(s->decoding, s->decoded);
@@ -222,7 +223,7 @@ static gboolean allocate(LfSession *s, GError **error)
     LfArena plan = lf_arena_plan();
     LfKvCacheConfig config = lf_session_cache_config(s);
     int text_len = lf_model_text_len(s->model);
-    s->wishes.ids = g_new0(int32_t, text_len);
+    s->request.ids = g_new0(int32_t, text_len);
     s->now.ids = g_new0(int32_t, text_len);
     if (!open_backends(s, error))
         return FALSE;
@@ -306,7 +307,7 @@ void lf_session_free(LfSession *s)
     close_backends(s);
     lf_model_unref(s->model);
     g_mutex_clear(&s->lock);
-    g_free(s->wishes.ids);
+    g_free(s->request.ids);
     g_free(s->now.ids);
     g_free(s->host_noise);
     g_free(s);

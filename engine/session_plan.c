@@ -8,18 +8,17 @@
 
 #include "flops.h"
 
-/* ---- attention --------------------------------------------------------------------------------
- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 /* The model's growth, with both its shares moved so that the target is the one asked for. */
-double lf_session_sparsity(const LfSession *s, const LfWishes *wishes, uint64_t index)
+double lf_session_sparsity(const LfSession *s, const LfRequest *request, uint64_t index)
 {
     const LfModelConfig *c = s->model->config;
-    gboolean sparse = wishes->attention == LF_ATTENTION_SPARSE ||
-                      (wishes->attention == LF_ATTENTION_AUTO && c->sparse.given);
+    gboolean sparse = request->attention == LF_ATTENTION_SPARSE ||
+                      (request->attention == LF_ATTENTION_AUTO && c->sparse.given);
     if (!sparse || index == 0)
         return 0;
-    double target = wishes->sparsity > 0 ? wishes->sparsity : c->sparse.target;
+    double target = request->sparsity > 0 ? request->sparsity : c->sparse.target;
     LfGrowth growth = {.target = target,
                        .base =
                            CLAMP(c->sparse.base + target - c->sparse.target, 0, LF_MAX_SPARSITY),
@@ -53,8 +52,7 @@ LfTensor lf_session_map(const LfSession *s, LfArena *arena, const LfAttend *atte
                            attend->budget);
 }
 
-/* ---- memory and work --------------------------------------------------------------------------
- */
+/* ---- memory and work ------------------------------------------------------------------------- */
 
 LfKvCache *lf_session_planned_cache(const LfSession *s, uint64_t index, GError **error)
 {
@@ -85,7 +83,7 @@ static void run_passes(const LfSession *s, LfBackend *be, LfArena *arena, LfKvCa
     LfAttend steps = *attend;
     size_t mark = arena->used;
     steps.map = lf_session_map(s, arena, attend);
-    for (int i = 0; i < s->n_steps; i++, steps.mapped = lf_given(steps.map))
+    for (int i = 0; i < s->n_steps; i++, steps.mapped = lf_is_set(steps.map))
         lf_transformer_forward(t, be, arena, s->velocity, s->x, &s->modulations[i], text, cache,
                                &steps, NULL);
     lf_arena_release(arena, mark);
@@ -173,7 +171,7 @@ LfFlops lf_session_flops(LfSession *s)
     if (!cache)
         return flops;
     g_mutex_lock(&s->lock);
-    double sparsity = lf_session_sparsity(s, &s->wishes, index);
+    double sparsity = lf_session_sparsity(s, &s->request, index);
     g_mutex_unlock(&s->lock);
     LfAttend attend = lf_session_attend(s, cache, sparsity);
     text.rows = s->encoded ? s->text.rows : text.rows;

@@ -32,7 +32,7 @@ struct GstLightForcingGenerator {
     gboolean restarting, sized, flushing, stopping, has_failed;
 };
 
-/* ---- prompts, frames, finished chunks ------------------------------------------------------- */
+/* ---- prompts, frames, finished chunks -------------------------------------------------------- */
 
 GstLightForcingPrompt *gst_light_forcing_prompt_new(const char *text)
 {
@@ -73,7 +73,7 @@ static void finished_free(gpointer data)
     g_free(finished);
 }
 
-/* ---- the worker ----------------------------------------------------------------------------- */
+/* ---- the worker ------------------------------------------------------------------------------ */
 
 static gboolean report_loading(const char *part, double done, gpointer data)
 {
@@ -267,7 +267,7 @@ static gpointer run(gpointer data)
     return NULL;
 }
 
-/* ---- from outside --------------------------------------------------------------------------- */
+/* ---- from outside ---------------------------------------------------------------------------- */
 
 GstLightForcingGenerator *gst_light_forcing_generator_new(
     GstLightForcingModel *model, const LfSessionOptions *session,

@@ -31,7 +31,7 @@
  * Since: 0.1
  */
 #include "messages.h"
-#include "src.h"
+#include "gstlightforcingsrc-private.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -54,7 +54,7 @@ GST_ELEMENT_REGISTER_DEFINE(lightforcingsrc, "lightforcingsrc", GST_RANK_NONE,
 static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE(
     "src", GST_PAD_SRC, GST_PAD_ALWAYS, GST_STATIC_CAPS(GST_LIGHT_FORCING_CAPS));
 
-/* ---- properties ----------------------------------------------------------------------------- */
+/* ---- properties ------------------------------------------------------------------------------ */
 
 static char *read_prompt(const char *path, GError **error)
 {
@@ -152,7 +152,7 @@ static void gst_light_forcing_src_get_property(GObject *object, guint id, GValue
         G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, pspec);
 }
 
-/* ---- restart -------------------------------------------------------------------------------- */
+/* ---- restart --------------------------------------------------------------------------------- */
 
 /* 63 bits, so that the property can name it. */
 static guint64 seed_or_random(gint64 seed)
@@ -171,7 +171,7 @@ static void gst_light_forcing_src_restart(GstLightForcingSrc *self, gint64 seed)
     GST_OBJECT_UNLOCK(self);
 }
 
-/* ---- NULL to READY and back: which model ---------------------------------------------------- */
+/* ---- NULL to READY and back: which model ----------------------------------------------------- */
 
 static void post_no_model(GstLightForcingSrc *self)
 {
@@ -264,7 +264,7 @@ static GstStateChangeReturn gst_light_forcing_src_change_state(GstElement *eleme
     return result;
 }
 
-/* ---- READY to PAUSED and back: the stream --------------------------------------------------- */
+/* ---- READY to PAUSED and back: the stream ---------------------------------------------------- */
 
 static GstLightForcingGenerator *new_generator(GstLightForcingSrc *self)
 {
@@ -335,7 +335,7 @@ static gboolean gst_light_forcing_src_unlock_stop(GstBaseSrc *base)
     return TRUE;
 }
 
-/* ---- caps and memory ------------------------------------------------------------------------ */
+/* ---- caps and memory ------------------------------------------------------------------------- */
 
 /* The size is fixed while a stream lasts: the model's memory of it is made for that. */
 static GstCaps *gst_light_forcing_src_get_caps(GstBaseSrc *base, GstCaps *filter)
@@ -441,7 +441,7 @@ static gboolean gst_light_forcing_src_decide_allocation(GstBaseSrc *base, GstQue
     return GST_BASE_SRC_CLASS(gst_light_forcing_src_parent_class)->decide_allocation(base, query);
 }
 
-/* ---- queries and events --------------------------------------------------------------------- */
+/* ---- queries and events ---------------------------------------------------------------------- */
 
 static gboolean answer_duration(GstLightForcingSrc *self, GstQuery *query)
 {
@@ -522,7 +522,7 @@ static gboolean gst_light_forcing_src_event(GstBaseSrc *base, GstEvent *event)
     return GST_BASE_SRC_CLASS(gst_light_forcing_src_parent_class)->event(base, event);
 }
 
-/* ---- type ----------------------------------------------------------------------------------- */
+/* ---- type ------------------------------------------------------------------------------------ */
 
 static void gst_light_forcing_src_finalize(GObject *object)
 {

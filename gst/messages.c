@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "messages.h"
 
-/* ---- errors and warnings -------------------------------------------------------------------- */
+/* ---- errors and warnings --------------------------------------------------------------------- */
 
 typedef struct {
     GQuark domain;
@@ -71,7 +71,7 @@ void gst_light_forcing_post_problem(GstElement *element, GstMessageType type, co
                              g_strdup(error->message), __FILE__, GST_FUNCTION, __LINE__);
 }
 
-/* ---- progress ------------------------------------------------------------------------------- */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 void gst_light_forcing_post_progress(GstElement *element, GstProgressType type, const char *text,
                                      gint percent)
@@ -83,7 +83,7 @@ void gst_light_forcing_post_progress(GstElement *element, GstProgressType type, 
     gst_element_post_message(element, message);
 }
 
-/* ---- what leaves, what is generated --------------------------------------------------------- */
+/* ---- what leaves, what is generated ---------------------------------------------------------- */
 
 /* The engine tells of none in a stream's first chunk, and begins a new stream at a restart. */
 static GstLightForcingTransition transition_of(const LfChunkInfo *chunk)
@@ -128,7 +128,7 @@ void gst_light_forcing_post_chunk(GstElement *element, const LfChunkInfo *info, 
     gst_element_post_message(element, gst_message_new_element(GST_OBJECT(element), structure));
 }
 
-/* ---- underruns ------------------------------------------------------------------------------ */
+/* ---- underruns ------------------------------------------------------------------------------- */
 
 void gst_light_forcing_post_qos(GstBaseSrc *src, GstClockTime due, GstClockTime lost,
                                 guint64 n_frames, guint64 n_missed)

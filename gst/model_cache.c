@@ -86,7 +86,7 @@ const char *gst_light_forcing_model_location(const GstLightForcingModel *claim)
     return claim->location;
 }
 
-/* ---- loading -------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 typedef struct {
     GstLightForcingModel *claim;

@@ -4,7 +4,7 @@
  * a buffer, stamped and announced.
  */
 #include "messages.h"
-#include "src.h"
+#include "gstlightforcingsrc-private.h"
 
 #define GST_CAT_DEFAULT gst_light_forcing_src_debug
 
@@ -61,7 +61,7 @@ void gst_light_forcing_src_reset_playback(GstLightForcingSrc *self)
     g_clear_pointer(&self->shown_chunk, lf_chunk_unref);
 }
 
-/* ---- underruns ------------------------------------------------------------------------------ */
+/* ---- underruns ------------------------------------------------------------------------------- */
 
 /* Frames are in time again, or have been late for long enough to say so. */
 static void end_episode(GstLightForcingSrc *self)
@@ -107,7 +107,7 @@ static void shift(GstLightForcingSrc *self, GstClockTime by)
     GST_OBJECT_UNLOCK(self);
 }
 
-/* ---- the next frame, at its time ------------------------------------------------------------ */
+/* ---- the next frame, at its time ------------------------------------------------------------- */
 
 typedef struct {
     GstLightForcingFrame frame;
@@ -209,7 +209,7 @@ static GstFlowReturn take_frame(GstLightForcingSrc *self, const Playback *playba
     return flow;
 }
 
-/* ---- into a buffer -------------------------------------------------------------------------- */
+/* ---- into a buffer --------------------------------------------------------------------------- */
 
 static gboolean write_picture(GstLightForcingSrc *self, const Playback *playback,
                               const GstLightForcingFrame *frame, GstBuffer *buffer)
@@ -258,7 +258,7 @@ static void stamp(GstLightForcingSrc *self, const Playback *playback, const Take
         GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DISCONT);
 }
 
-/* ---- what goes with it ---------------------------------------------------------------------- */
+/* ---- what goes with it ----------------------------------------------------------------------- */
 
 /* GstBaseSrc keeps such events until right before the next buffer, after the segment; pushed from
  * here they would come too early. Not by gst_element_send_event, which takes the state lock. */
@@ -305,7 +305,7 @@ static void announce(GstLightForcingSrc *self, const Playback *playback,
     GST_OBJECT_UNLOCK(self);
 }
 
-/* ---- create --------------------------------------------------------------------------------- */
+/* ---- create ---------------------------------------------------------------------------------- */
 
 /* The frame leaves: only now is it taken out of the queue. */
 static void advance(GstLightForcingSrc *self, const Playback *playback, const Taken *taken,

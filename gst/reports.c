@@ -3,7 +3,7 @@
  * What the worker tells, on its thread.
  */
 #include "messages.h"
-#include "src.h"
+#include "gstlightforcingsrc-private.h"
 
 #define GST_CAT_DEFAULT gst_light_forcing_src_debug
 

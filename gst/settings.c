@@ -25,7 +25,7 @@
 #define ALWAYS  (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_PLAYING)
 #define STOPPED (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)
 
-/* ---- descriptions --------------------------------------------------------------------------- */
+/* ---- descriptions ---------------------------------------------------------------------------- */
 
 static void install_prompt(GObjectClass *klass)
 {
@@ -369,7 +369,7 @@ void gst_light_forcing_settings_install(GObjectClass *klass)
     install_reports(klass);
 }
 
-/* ---- values --------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 void gst_light_forcing_settings_init(GstLightForcingSettings *s)
 {
@@ -560,7 +560,7 @@ gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *s, guint 
     return FALSE;
 }
 
-/* ---- in the engine's terms ------------------------------------------------------------------ */
+/* ---- in the engine's terms ------------------------------------------------------------------- */
 
 /* Lives as long as the program. */
 static const char *backend_name(const GstLightForcingSettings *s)

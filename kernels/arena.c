@@ -29,7 +29,7 @@ void lf_arena_clear(LfArena *arena)
     *arena = (LfArena){0};
 }
 
-LfTensor lf_arena_take(LfArena *arena, LfType type, const int64_t *shape)
+LfTensor lf_arena_alloc(LfArena *arena, LfType type, const int64_t *shape)
 {
     LfTensor t = lf_tensor_view(NULL, type, shape);
     size_t size = (lf_tensor_size(t) + LF_ARENA_ALIGNMENT - 1) / LF_ARENA_ALIGNMENT;

@@ -34,8 +34,8 @@ void lf_arena_clear(LfArena *arena);
  * a real arena for more than was planned is a mistake of ours and returns a tensor without data
  * after a g_critical. Dimensions end at the first 0. */
 #define lf_arena_tensor(arena, type, ...)                                                          \
-    lf_arena_take((arena), (type), (const int64_t[LF_MAX_DIMS + 1]){__VA_ARGS__})
-LfTensor lf_arena_take(LfArena *arena, LfType type, const int64_t *shape);
+    lf_arena_alloc((arena), (type), (const int64_t[LF_MAX_DIMS + 1]){__VA_ARGS__})
+LfTensor lf_arena_alloc(LfArena *arena, LfType type, const int64_t *shape);
 
 /* An activation [rows, width] of a type that a linear may want (lf_weight_input). F8_E4M3 has
  * `scales` F32 [2, rows]: for each row the factor that its numbers are to be multiplied by, and the

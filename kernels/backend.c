@@ -34,7 +34,7 @@ void lf_download_floats(LfBackend *be, float *values, LfTensor src)
     lf_to_float(values, narrow, src.type, lf_tensor_count(src));
 }
 
-/* ---- the plan: every operation is a prototype's worth of nothing ---- */
+/* ---- the plan: every operation is a prototype's worth of nothing ----------------------------- */
 
 static void *plan_alloc(LfBackend *be, size_t size)
 {
@@ -65,7 +65,7 @@ static LfWeight *plan_weight_new(LfBackend *be, LfWeightKind kind, LfTensor sour
     weight->kind = kind;
     weight->out = source.shape[0];
     weight->in = source.shape[1];
-    weight->input = be->activation;
+    weight->input = be->activation_type;
     return weight;
 }
 
@@ -87,12 +87,12 @@ static void plan_event(LfBackend *be, LfEvent *event)
 {
 }
 
-static bool plan_await(LfBackend *be, LfEvent *event, GError **error)
+static bool plan_event_sync(LfBackend *be, LfEvent *event, GError **error)
 {
     return true;
 }
 
-static int64_t plan_between(LfBackend *be, LfEvent *from, LfEvent *to)
+static int64_t plan_event_elapsed(LfBackend *be, LfEvent *from, LfEvent *to)
 {
     return 0;
 }
@@ -136,7 +136,7 @@ static void plan_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWind
 }
 
 static void plan_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
-                                 LfTensor v_peak, int heads, float last_logit)
+                                 LfTensor v_amax, int heads, float last_logit)
 {
 }
 
@@ -196,7 +196,7 @@ static const LfOps plan_ops = {
     .select_blocks = plan_select_blocks,
     .attention = plan_attention,
     .cross_attention = plan_cross_attention,
-    .peak = plan_two,
+    .amax = plan_two,
     .text_attention = plan_text_attention,
     .position_bias = plan_position_bias,
     .embedding = plan_embedding,
@@ -206,7 +206,7 @@ static const LfOps plan_ops = {
     .denoise = plan_mix,
     .renoise = plan_mix,
     .noise = plan_noise,
-    .squash = plan_two,
+    .tanh_clamp = plan_two,
     .conv3x3 = plan_conv3x3,
     .conv3x3_up2 = plan_conv3x3_up2,
     .rgb8 = plan_two,
@@ -216,18 +216,19 @@ static const LfOps plan_ops = {
 #define PLAN(ACTIVATION, PICTURE, PRECISION)                                                       \
     {                                                                                              \
         .ops = &plan_ops, .name = "plan", .description = "no machine: shapes only",                \
-        .n_threads = 1, .precision = PRECISION, .activation = ACTIVATION, .picture = PICTURE,      \
-        .alloc = plan_alloc, .free = plan_free, .upload = plan_move, .download = plan_move,        \
-        .copy = plan_move, .clear = plan_clear, .sync = plan_sync, .event_new = plan_event_new,    \
-        .event_free = plan_event, .note = plan_event, .await = plan_await, .follow = plan_event,   \
-        .between = plan_between, .close = plan_close                                               \
+        .n_threads = 1, .precision = PRECISION, .activation_type = ACTIVATION,                     \
+        .decoder_type = PICTURE, .alloc = plan_alloc, .free = plan_free, .upload = plan_move,      \
+        .download = plan_move, .copy = plan_move, .clear = plan_clear, .sync = plan_sync,          \
+        .event_new = plan_event_new, .event_free = plan_event, .event_record = plan_event,         \
+        .event_sync = plan_event_sync, .wait_event = plan_event,                                   \
+        .event_elapsed = plan_event_elapsed, .close = plan_close                                   \
     }
 
 LfBackend *lf_backend_plan(const LfBackend *like)
 {
     static LfBackend f32 = PLAN(LF_F32, LF_F32, LF_PRECISION_FP32);
     static LfBackend bf16 = PLAN(LF_BF16, LF_F16, LF_PRECISION_BF16);
-    return like && like->activation == LF_BF16 ? &bf16 : &f32;
+    return like && like->activation_type == LF_BF16 ? &bf16 : &f32;
 }
 
 bool lf_backend_is_plan(const LfBackend *be)

@@ -5,32 +5,35 @@
  * One backend is one stream of work. A model opens one to prepare its weights; every session opens
  * its own and may read the weights of the model's (weights are immutable once prepared).
  *
- * Thread-safety: one thread at a time for each backend, lf_pixels() excepted.
+ * Thread-safety: one thread at a time for each backend, except for lf_pixels, free, event_free,
+ * event_sync, event_elapsed and close: chunks use these on any thread.
  */
 #ifndef LF_KERNELS_BACKEND_H
 #define LF_KERNELS_BACKEND_H
 
 #include "error.h"
+#include "log.h"
 #include "precision.h"
 #include "tensor.h"
 
 typedef struct LfBackend LfBackend;
 typedef struct LfOps LfOps;
-typedef struct LfGraph LfGraph; /* recorded work */
+typedef struct LfGraph LfGraph; /* captured operations, see capture_begin */
 typedef struct LfEvent LfEvent;
 
 struct LfBackend {
-    const LfOps *ops;      /* every entry callable; see ops.h */
-    const char *name;      /* "cpu", "cuda", "plan" */
-    char description[128]; /* for people: "AMD EPYC, 2 threads, AVX-512" */
-    int n_threads;         /* threads that one operation may use; 1 for a device */
-    LfPrecision precision; /* never AUTO */
-    LfType activation;     /* of the transformers' activations, keys and values: F32, BF16 */
-    LfType picture;        /* of the decoder's activations: F32, F16 */
-    bool asynchronous;     /* operations may return before they have ended */
+    const LfOps *ops;       /* every entry callable; see ops.h */
+    const char *name;       /* "cpu", "cuda", "plan" */
+    char description[128];  /* for people: "AMD EPYC, 2 threads, AVX-512" */
+    int n_threads;          /* threads that one operation may use; 1 for a device */
+    LfPrecision precision;  /* never AUTO */
+    LfType activation_type; /* of the transformers' activations, keys and values: F32, BF16 */
+    LfType decoder_type;    /* of the decoder's activations: F32, F16 */
+    bool asynchronous;      /* operations may return before they have ended */
+    LfLog log;              /* of whoever opened it; set before the first operation */
 
     /* Memory that the operations can reach, aligned to 256 bytes. NULL when there is not as much.
-     */
+     * */
     void *(*alloc)(LfBackend *be, size_t size);
     void (*free)(LfBackend *be, void *memory);
     /* Host to backend, backend to host, within the backend. In order with the operations;
@@ -42,34 +45,38 @@ struct LfBackend {
     /* Waits for everything; false and an error when any operation since the last call failed. */
     bool (*sync)(LfBackend *be, GError **error);
 
-    /* A moment in the work of one of the machine's backends: that at which all has ended that was
-     * called on it before `note`. `await` lets the caller wait for it (any thread), and is false
-     * with an error when the device has failed; `follow` lets all that is called on `be` from here
-     * on wait, and nobody else; `between` is the time from one moment to another in nanoseconds,
-     * both of which have come. event_new is NULL when there is no memory. */
+    /* An event completes when everything that was queued on a backend before event_record has
+     * completed (a cudaEvent). Any backend of the same device may use it.
+     *   event_new      NULL when there is no memory.
+     *   event_sync     Blocks the caller until `event` has completed. False and an error when any
+     *                  operation of `be` has failed since the last sync, as for `sync`. Any thread.
+     *   wait_event     What is queued on `be` from here on waits for `event`; the caller does not.
+     *   event_elapsed  Nanoseconds from one completed event to another. Any thread.
+     * event_free may be called from any thread, too. */
     LfEvent *(*event_new)(LfBackend *be);
     void (*event_free)(LfBackend *be, LfEvent *event); /* NULL is fine */
-    void (*note)(LfBackend *be, LfEvent *event);
-    bool (*await)(LfBackend *be, LfEvent *event, GError **error);
-    void (*follow)(LfBackend *be, LfEvent *event);
-    int64_t (*between)(LfBackend *be, LfEvent *from, LfEvent *to);
+    void (*event_record)(LfBackend *be, LfEvent *event);
+    bool (*event_sync)(LfBackend *be, LfEvent *event, GError **error);
+    void (*wait_event)(LfBackend *be, LfEvent *event);
+    int64_t (*event_elapsed)(LfBackend *be, LfEvent *from, LfEvent *to);
 
-    /* What is called between record and recorded is kept and not run; replay runs it, at a fraction
-     * of the cost of calling it. Addresses and numbers are those of the recording. No upload,
-     * download, sync or event between. NULL where a backend gains nothing by it: then all four
-     * are. recorded returns NULL when there is no recording: others in the process have spoilt it,
-     * and the same is to be called instead, or something failed, which is latched. */
-    void (*record)(LfBackend *be);
-    LfGraph *(*recorded)(LfBackend *be);
-    void (*replay)(LfBackend *be, LfGraph *graph);
+    /* Between capture_begin and capture_end operations are captured into a graph and not run;
+     * graph_launch runs the graph at a fraction of the cost of the calls. Kernel arguments,
+     * pointers and scalars, are frozen at capture. No upload, download, sync or event in between.
+     * capture_end returns NULL, and latches nothing, when there is no graph: something else in the
+     * process has invalidated the capture, or there was no memory for the graph. The caller then
+     * runs the operations themselves. All four are NULL on a backend that gains nothing by it. */
+    void (*capture_begin)(LfBackend *be);
+    LfGraph *(*capture_end)(LfBackend *be);
+    void (*graph_launch)(LfBackend *be, LfGraph *graph);
     void (*graph_free)(LfBackend *be, LfGraph *graph); /* NULL is fine */
 
     void (*close)(LfBackend *be);
 };
 
 /* The CPU. n_threads 0: one for each core that this process may run on. Plain C operations first,
- * then the fastest versions that this machine has (AVX2, AVX-512). `LF_CPU=c|avx2|avx512` in the
- * environment limits that, for tests and bug reports. */
+ * then the fastest versions that this machine has (AVX2, AVX-512). `LIGHTFORCING_CPU=c|avx2|avx512` in
+ * the environment limits that, for tests and bug reports. */
 LfBackend *lf_backend_open_cpu(int n_threads, GError **error);
 
 /* CUDA device number `device`, through a module of its own (kernels/cuda), which is opened when it

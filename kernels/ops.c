@@ -50,12 +50,12 @@ static bool has_shape(LfTensor t, LfType type, int n_dims, const int64_t *shape)
     has_shape((t), (type), sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                     \
               (const int64_t[]){__VA_ARGS__})
 /* An activation, a picture's activation. */
-#define A_SHAPE(t, ...) SHAPE_OF(t, be->activation, __VA_ARGS__)
-#define P_SHAPE(t, ...) SHAPE_OF(t, be->picture, __VA_ARGS__)
+#define A_SHAPE(t, ...) SHAPE_OF(t, be->activation_type, __VA_ARGS__)
+#define P_SHAPE(t, ...) SHAPE_OF(t, be->decoder_type, __VA_ARGS__)
 #define SHAPE(t, type, ...)                                                                        \
     has_shape((t), LF_##type, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                  \
               (const int64_t[]){__VA_ARGS__})
-#define SHAPE_OR_NONE(t, type, ...) (!lf_given(t) || SHAPE(t, type, __VA_ARGS__))
+#define SHAPE_OR_NONE(t, type, ...) (!lf_is_set(t) || SHAPE(t, type, __VA_ARGS__))
 #define SAME(a, b)                  has_shape((a), (b).type, (b).n_dims, (b).shape)
 
 /* Rows that a linear reads: of the backend's type, or FP8 with scales (which a plan has no memory
@@ -77,7 +77,7 @@ static int64_t blocks(int64_t tokens, int64_t block)
     return (tokens + block - 1) / block;
 }
 
-/* ---- weights ---- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 static bool weight_shape(LfWeightKind kind, LfTensor t)
 {
@@ -129,7 +129,7 @@ float lf_weight_norm(const LfWeight *weight)
     return weight->norm;
 }
 
-/* ---- linear ---- */
+/* ---- linear ---------------------------------------------------------------------------------- */
 
 void lf_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
                LfActivation activation)
@@ -150,7 +150,7 @@ void lf_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *w
     be->ops->linear_residual(be, x, y, weight, bias, gate);
 }
 
-/* ---- norms ---- */
+/* ---- norms ----------------------------------------------------------------------------------- */
 
 void lf_layer_norm_modulate(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, LfTensor shift,
                             float eps)
@@ -177,7 +177,7 @@ void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float
     be->ops->rms_norm(be, out, x, weight, eps);
 }
 
-/* ---- self attention ---- */
+/* ---- self attention -------------------------------------------------------------------------- */
 
 /* k and v [S, H, T, d] and as many frames as the chunk needs. */
 static bool window_holds(const LfBackend *be, const LfWindow *w)
@@ -214,7 +214,7 @@ void lf_qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow
     REQUIRE(A_SHAPE(q, heads, chunk * tokens, head), q, window->k);
     REQUIRE(SHAPE(q_weight, F32, heads * head) && SAME(k_weight, q_weight), q_weight, k_weight);
     REQUIRE(rope_holds(rope, chunk, tokens, head), rope->time, rope->row, rope->col, window->k);
-    REQUIRE(query_block >= 1 || !lf_given(q_pool), q_pool);
+    REQUIRE(query_block >= 1 || !lf_is_set(q_pool), q_pool);
     REQUIRE(SHAPE_OR_NONE(q_pool, F32, heads, chunk * blocks(tokens, query_block), head), q_pool,
             q);
     be->ops->qkv_norm_rope(be, q, q_pool, window, qkv, q_weight, k_weight, rope, query_block, eps);
@@ -222,7 +222,7 @@ void lf_qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow
 
 void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
 {
-    REQUIRE(x.type == be->activation || x.type == LF_F32, x);
+    REQUIRE(x.type == be->activation_type || x.type == LF_F32, x);
     REQUIRE(SHAPE_OF(x, x.type, x.shape[0], x.shape[1], x.shape[2]) && SAME(out, x), out, x);
     REQUIRE(SHAPE(turn, F32, turn.shape[0], 2) && 2 * turn.shape[0] <= x.shape[2], turn, x);
     be->ops->rope_shift(be, out, x, turn);
@@ -248,10 +248,10 @@ void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWi
 }
 
 /* Attention's output: rows in F8_E4M3 need to know how large they can get. */
-static bool attended(LfBackend *be, LfTensor out, int64_t rows, int64_t width, LfTensor v_peak)
+static bool attended(LfBackend *be, LfTensor out, int64_t rows, int64_t width, LfTensor v_amax)
 {
-    return rows_hold(be, out, rows, width) && SHAPE_OR_NONE(v_peak, F32, 1) &&
-           (out.type != LF_F8_E4M3 || lf_given(v_peak));
+    return rows_hold(be, out, rows, width) && SHAPE_OR_NONE(v_amax, F32, 1) &&
+           (out.type != LF_F8_E4M3 || lf_is_set(v_amax));
 }
 
 void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
@@ -261,30 +261,30 @@ void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *windo
     int64_t heads = window->k.shape[1], tokens = window->k.shape[2], head = window->k.shape[3];
     int64_t chunk = window->chunk;
     REQUIRE(A_SHAPE(q, heads, chunk * tokens, head), q, window->k);
-    REQUIRE(attended(be, out, chunk * tokens, heads * head, window->v_peak), out, q,
-            window->v_peak);
-    REQUIRE(!lf_given(table) || (query_block >= 1 && window->key_block >= 1), table);
+    REQUIRE(attended(be, out, chunk * tokens, heads * head, window->v_amax), out, q,
+            window->v_amax);
+    REQUIRE(!lf_is_set(table) || (query_block >= 1 && window->key_block >= 1), table);
     REQUIRE(SHAPE_OR_NONE(table, I32, heads, chunk * blocks(tokens, query_block), table.shape[2]),
             table, q);
     be->ops->attention(be, out, q, window, table, query_block);
 }
 
-/* ---- text ---- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
-                        LfTensor v_peak, int heads, float last_logit)
+                        LfTensor v_amax, int heads, float last_logit)
 {
     REQUIRE(A_SHAPE(q, q.shape[0], q.shape[1]), q);
-    REQUIRE(attended(be, out, q.shape[0], q.shape[1], v_peak), out, q, v_peak);
+    REQUIRE(attended(be, out, q.shape[0], q.shape[1], v_amax), out, q, v_amax);
     REQUIRE(A_SHAPE(k, k.shape[0], q.shape[1]) && SAME(v, k), k, v, q);
     REQUIRE(heads >= 1 && q.shape[1] % heads == 0, q);
-    be->ops->cross_attention(be, out, q, k, v, v_peak, heads, last_logit);
+    be->ops->cross_attention(be, out, q, k, v, v_amax, heads, last_logit);
 }
 
-void lf_peak(LfBackend *be, LfTensor out, LfTensor x)
+void lf_amax(LfBackend *be, LfTensor out, LfTensor x)
 {
-    REQUIRE(SHAPE(out, F32, 1) && x.type == be->activation, out, x);
-    be->ops->peak(be, out, x);
+    REQUIRE(SHAPE(out, F32, 1) && x.type == be->activation_type, out, x);
+    be->ops->amax(be, out, x);
 }
 
 void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
@@ -320,7 +320,7 @@ void lf_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up)
     be->ops->gelu_gate(be, gate, up);
 }
 
-/* ---- latents ---- */
+/* ---- latents --------------------------------------------------------------------------------- */
 
 /* x is [frames, channels, h, w] of whole patches, rows their [N, 4·channels]. */
 static bool patches_hold(const LfBackend *be, LfTensor rows, LfTensor x, LfTensor order)
@@ -356,18 +356,18 @@ void lf_renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, float 
 
 void lf_noise(LfBackend *be, LfTensor out, uint64_t seed, uint32_t chunk, uint32_t step)
 {
-    REQUIRE(out.type == LF_F32 && lf_given(out), out);
+    REQUIRE(out.type == LF_F32 && lf_is_set(out), out);
     be->ops->noise(be, out, seed, chunk, step);
 }
 
-/* ---- decoder ---- */
+/* ---- decoder --------------------------------------------------------------------------------- */
 
-void lf_squash(LfBackend *be, LfTensor out, LfTensor x)
+void lf_tanh_clamp(LfBackend *be, LfTensor out, LfTensor x)
 {
     const int64_t *s = x.shape;
     REQUIRE(SHAPE(x, F32, s[0], s[1], s[2], s[3]), x);
     REQUIRE(P_SHAPE(out, s[0], s[2], s[3], s[1]), out, x);
-    be->ops->squash(be, out, x);
+    be->ops->tanh_clamp(be, out, x);
 }
 
 void lf_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
@@ -376,12 +376,12 @@ void lf_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const Lf
     const int64_t *s = x.shape;
     REQUIRE(weight->kind == LF_WEIGHT_CONV3X3, out, x);
     REQUIRE(P_SHAPE(x, s[0], s[1], s[2], s[3]), x);
-    REQUIRE(!lf_given(past) || P_SHAPE(past, s[0], s[1], s[2], past.shape[3]), past, x);
+    REQUIRE(!lf_is_set(past) || P_SHAPE(past, s[0], s[1], s[2], past.shape[3]), past, x);
     REQUIRE(s[3] + past.shape[3] == weight->in, x, past);
-    REQUIRE(out.type == be->picture || out.type == LF_F32, out);
+    REQUIRE(out.type == be->decoder_type || out.type == LF_F32, out);
     REQUIRE(SHAPE_OF(out, out.type, s[0], s[1], s[2], weight->out), out, x);
     REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, out);
-    REQUIRE(!lf_given(residual) || SAME(residual, out), residual, out);
+    REQUIRE(!lf_is_set(residual) || SAME(residual, out), residual, out);
     be->ops->conv3x3(be, out, x, past, weight, bias, residual, relu);
 }
 

@@ -20,12 +20,12 @@
 #include "picture.h"
 #include "tensor.h"
 
-/* ---- weights ------------------------------------------------------------------------------ */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 /* What a weight is for: it decides how a backend packs, converts or quantises it, once, at load. */
 typedef enum {
     LF_WEIGHT_LINEAR,     /* [out, in] for lf_linear, lf_linear_residual */
-    LF_WEIGHT_LINEAR_LOW, /* the same, of a transformer's block: FP8 where the backend's precision
+    LF_WEIGHT_LINEAR_FP8, /* the same, of a transformer's block: FP8 where the backend's precision
                              is */
     LF_WEIGHT_CONV3X3,    /* [out, in, 3, 3] for lf_conv3x3 */
     LF_WEIGHT_CONV_UP2,   /* [out, in, 3, 3] for lf_conv3x3_up2 */
@@ -49,7 +49,7 @@ LfType lf_weight_input(const LfWeight *weight); /* of a linear: the type that x 
 float lf_weight_norm(const LfWeight *weight); /* of a linear that reads F8_E4M3: no row's Euclidean
                                                  norm is larger; known after a sync */
 
-/* ---- linear: out = x·Wᵀ -------------------------------------------------------------------- */
+/* ---- linear: out = x·Wᵀ ---------------------------------------------------------------------- */
 
 typedef enum { LF_ACT_NONE, LF_ACT_GELU_TANH, LF_ACT_SILU } LfActivation;
 
@@ -64,10 +64,10 @@ void lf_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, 
 void lf_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight,
                         LfTensor bias, LfTensor gate);
 
-/* ---- norms -------------------------------------------------------------------------------- */
+/* ---- norms ----------------------------------------------------------------------------------- */
 
 /* out R [N, D] = LN(x A) ⊙ (1 + scale [D]) + shift [D]; LN has no affine of its own. Bound: bytes.
- */
+ * */
 void lf_layer_norm_modulate(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, LfTensor shift,
                             float eps);
 
@@ -78,7 +78,7 @@ void lf_layer_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, LfT
 /* out A [N, D] = x A / sqrt(mean(x²) + eps) ⊙ weight [D]. out may be x. */
 void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float eps);
 
-/* ---- self attention over the window -------------------------------------------------------- */
+/* ---- self attention over the window ---------------------------------------------------------- */
 
 /* Rotary position embedding in its three separable parts, as (cos, sin) of each pair's angle:
  * pair p of a head turns by time[f] for p < n_time, then row[y], then col[x]. Pairs are
@@ -96,7 +96,7 @@ typedef struct {
     LfTensor k, v;   /* A [S, H, T, d]; keys are normed and rotated */
     LfTensor k_pool; /* F32 [S, H, nk, d]: means of the keys of each block */
     LfTensor slots;  /* I32 [frames]: the slot of each frame of the window, oldest first */
-    LfTensor v_peak; /* F32 [1] or LF_NONE: no value of v is larger, whatever its sign */
+    LfTensor v_amax; /* F32 [1] or LF_NONE: no value of v is larger, whatever its sign */
     int chunk;       /* c: how many of `slots`, at the end, are the tail */
     int key_block;   /* Bk */
 } LfWindow;
@@ -135,20 +135,20 @@ void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWi
 /* out R [N, D] = softmax(q A [H, N, d]·kᵀ/√d)·v over the key blocks in `table` (as lf_select_blocks
  * writes it; the query block of row n is that of its frame), or over the whole window for LF_NONE.
  * Exact softmax, sums in F32. As F8_E4M3, all rows have the same scale: the outputs are means of
- * v, so window->v_peak, which is wanted then, bounds them. Bound: 4·N·keys·D FLOP. */
+ * v, so window->v_amax, which is wanted then, bounds them. Bound: 4·N·keys·D FLOP. */
 void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
                   int query_block);
 
-/* ---- text --------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 /* out R [N, D] = softmax(q·kᵀ/√d + bias)·v with q A [N, D], k, v A [L, D], `heads` heads; bias is
  * `last_logit` on the last key and 0 on the others: a last row that stands for m equal rows has
- * last_logit = ln m. v_peak F32 [1] or LF_NONE: as in LfWindow. */
+ * last_logit = ln m. v_amax F32 [1] or LF_NONE: as in LfWindow. */
 void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
-                        LfTensor v_peak, int heads, float last_logit);
+                        LfTensor v_amax, int heads, float last_logit);
 
 /* out F32 [1] = the largest |x|, x A of any shape. Bound: bytes. */
-void lf_peak(LfBackend *be, LfTensor out, LfTensor x);
+void lf_amax(LfBackend *be, LfTensor out, LfTensor x);
 
 /* out A [L, E] = softmax(q·kᵀ + bias F32 [heads, L, L])·v, q, k, v A [L, E]; not scaled (umT5). */
 void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
@@ -164,7 +164,7 @@ void lf_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor i
 /* gate A [n, m] = gelu_tanh(gate) ⊙ up A [n, m], in place. */
 void lf_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up);
 
-/* ---- latents ------------------------------------------------------------------------------ */
+/* ---- latents --------------------------------------------------------------------------------- */
 
 /* Latents x, v, noise are F32 on every backend.
  * out A [N, C·4] = 2×2 patches of x F32 [c, C, h, w]; column = channel·4 + 2·(row in patch) +
@@ -188,10 +188,10 @@ void lf_renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, float 
  * u = (word + 0.5)/2³², r = √(−2 ln u₀), the pair is (r cos 2πu₁, r sin 2πu₁). */
 void lf_noise(LfBackend *be, LfTensor out, uint64_t seed, uint32_t chunk, uint32_t step);
 
-/* ---- decoder: channels last ---------------------------------------------------------------- */
+/* ---- decoder: channels last ------------------------------------------------------------------ */
 
 /* out P [f, h, w, C] = 3·tanh(x/3), x F32 [f, C, h, w] (channels first): TAEHV's entry. */
-void lf_squash(LfBackend *be, LfTensor out, LfTensor x);
+void lf_tanh_clamp(LfBackend *be, LfTensor out, LfTensor x);
 
 /* out P or F32 [f, h, w, O] = act(conv3×3(x P [f, h, w, I], padding 1) + conv3×3(past [f, h, w,
  * I']) + bias [O] + residual [f, h, w, O]); `past` (P), bias and residual (out's type) may be
@@ -214,7 +214,7 @@ void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x);
  * returns. */
 void lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb);
 
-/* ---- the table ---------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 struct LfOps {
     __typeof__(lf_weight_new) *weight_new;
@@ -229,7 +229,7 @@ struct LfOps {
     __typeof__(lf_select_blocks) *select_blocks;
     __typeof__(lf_attention) *attention;
     __typeof__(lf_cross_attention) *cross_attention;
-    __typeof__(lf_peak) *peak;
+    __typeof__(lf_amax) *amax;
     __typeof__(lf_text_attention) *text_attention;
     __typeof__(lf_position_bias) *position_bias;
     __typeof__(lf_embedding) *embedding;
@@ -239,7 +239,7 @@ struct LfOps {
     __typeof__(lf_denoise) *denoise;
     __typeof__(lf_renoise) *renoise;
     __typeof__(lf_noise) *noise;
-    __typeof__(lf_squash) *squash;
+    __typeof__(lf_tanh_clamp) *tanh_clamp;
     __typeof__(lf_conv3x3) *conv3x3;
     __typeof__(lf_conv3x3_up2) *conv3x3_up2;
     __typeof__(lf_rgb8) *rgb8;

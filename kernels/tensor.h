@@ -54,7 +54,7 @@ int64_t lf_tensor_count(LfTensor t);
 size_t lf_tensor_size(LfTensor t);
 
 /* True for anything but LF_NONE (a plan's tensors have shapes but no data). */
-static inline bool lf_given(LfTensor t)
+static inline bool lf_is_set(LfTensor t)
 {
     return t.n_dims > 0;
 }

@@ -18,7 +18,7 @@ struct LfWeight {
 /* Both kinds of linear. */
 static inline bool lf_weight_is_linear(LfWeightKind kind)
 {
-    return kind == LF_WEIGHT_LINEAR || kind == LF_WEIGHT_LINEAR_LOW;
+    return kind == LF_WEIGHT_LINEAR || kind == LF_WEIGHT_LINEAR_FP8;
 }
 
 #endif

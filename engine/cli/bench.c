@@ -44,8 +44,7 @@ static double now_ms(void)
     return 1e-3 * (double) g_get_monotonic_time();
 }
 
-/* ---- from chunks to a result ------------------------------------------------------------------
- */
+/* ---- from chunks to a result ----------------------------------------------------------------- */
 
 static int by_size(gconstpointer a, gconstpointer b)
 {
@@ -125,8 +124,7 @@ static void conclude(const Bench *b, const Run *run, BenchResult *result)
         1e3 * (result->gflop_transformer + result->gflop_decoder) / result->times.chunk;
 }
 
-/* ---- running ----------------------------------------------------------------------------------
- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 /* A model without an encoder gets as much text as it takes, of no meaning. */
 static gboolean give_text(LfSession *session, LfModel *model, const char *prompt, GError **error)
@@ -280,7 +278,7 @@ static int bench(const Options *o, Run *runs, int n_runs)
     GError *error = NULL;
     Bench b = {.n_results = n_runs};
     b.n_threads = o->threads > 0 ? o->threads : (int) g_get_num_processors();
-    /* Before a backend is open: see kernels/cpu/patience.c. */
+    /* Before a backend is open: see kernels/cpu/spin.c. */
     b.peak_gflops = 1e-9 * lf_cpu_peak_flops(b.n_threads);
     LfModel *model = open_model(o, &error);
     if (!model)
@@ -304,8 +302,7 @@ static int bench(const Options *o, Run *runs, int n_runs)
     return done ? CLI_DONE : cli_failed("bench", error);
 }
 
-/* ---- options ----------------------------------------------------------------------------------
- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 static int run(const Options *o)
 {

@@ -51,12 +51,12 @@ static int64_t best_time(Product *p, LfBackend *be)
 {
     int64_t best = G_MAXINT64;
     for (int i = 0; i < ROUNDS; i++) {
-        be->note(be, p->begin);
+        be->event_record(be, p->begin);
         lf_linear(be, p->out, p->x, p->weight, LF_NONE, LF_ACT_NONE);
-        be->note(be, p->end);
+        be->event_record(be, p->end);
         if (!be->sync(be, NULL))
             return 0;
-        best = MIN(best, be->between(be, p->begin, p->end));
+        best = MIN(best, be->event_elapsed(be, p->begin, p->end));
     }
     return best;
 }

@@ -19,8 +19,7 @@ static const char *precision_of(const Bench *b)
     return cli_precision_name(b->model->backend->precision);
 }
 
-/* ---- for people -------------------------------------------------------------------------------
- */
+/* ---- for people ------------------------------------------------------------------------------ */
 
 static void print_head(const Bench *b)
 {
@@ -86,8 +85,7 @@ void bench_print(const Bench *b)
 #undef ROW
 }
 
-/* ---- for programs -----------------------------------------------------------------------------
- */
+/* ---- for programs ---------------------------------------------------------------------------- */
 
 static void add_text(JsonBuilder *json, const char *name, const char *value)
 {

@@ -24,8 +24,7 @@ typedef struct {
     GPtrArray *missing; /* messages */
 } Info;
 
-/* ---- one file ---------------------------------------------------------------------------------
- */
+/* ---- one file -------------------------------------------------------------------------------- */
 
 static void print_tensors(const LfTensorFile *file)
 {
@@ -65,8 +64,7 @@ static void miss(Info *info, const char *part, const char *message)
     g_ptr_array_add(info->missing, g_strdup_printf("%s: %s", part, message));
 }
 
-/* ---- what is in it ----------------------------------------------------------------------------
- */
+/* ---- what is in it --------------------------------------------------------------------------- */
 
 static gboolean check_transformer(LfTransformerConfig *c, LfTensorFile *file,
                                   LfWeightSource *source, GError **error)
@@ -122,8 +120,7 @@ static void check_part(Info *info, Part part, LfModelConfig *c, LfTensorFile *fi
     lf_weight_source_free(source);
 }
 
-/* ---- a file alone -----------------------------------------------------------------------------
- */
+/* ---- a file alone ---------------------------------------------------------------------------- */
 
 static gboolean print_lone_file(Info *info, const char *path, GError **error)
 {
@@ -144,8 +141,7 @@ static gboolean print_lone_file(Info *info, const char *path, GError **error)
     return TRUE;
 }
 
-/* ---- a model ----------------------------------------------------------------------------------
- */
+/* ---- a model --------------------------------------------------------------------------------- */
 
 static void print_part(Info *info, LfModelConfig *c, Part part, const char *name)
 {

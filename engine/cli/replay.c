@@ -56,8 +56,7 @@ static gboolean refuse(GError **error, const char *format, ...)
     return FALSE;
 }
 
-/* ---- input ------------------------------------------------------------------------------------
- */
+/* ---- input ----------------------------------------------------------------------------------- */
 
 static gboolean find_tensors(Replay *r, GError **error)
 {
@@ -120,8 +119,7 @@ static void give_noise(float *out, int64_t count, uint64_t chunk, int step, gpoi
     memcpy(out, (const uint8_t *) r->noise->data + place * size, size);
 }
 
-/* ---- text -------------------------------------------------------------------------------------
- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void *allocate(int64_t count, size_t size, GError **error)
 {
@@ -177,8 +175,7 @@ static gboolean give_context(Replay *r, GError **error)
     return lf_session_set_context(r->session, context, (int) shape[0], text_dim, error);
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------
- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static gboolean read_frames(Replay *r, const LfChunk *chunk, GError **error)
 {
@@ -296,8 +293,7 @@ static void replay_clear(Replay *r)
     g_free(r->frames);
 }
 
-/* ---- options ----------------------------------------------------------------------------------
- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 static int run(const Options *o)
 {

@@ -16,7 +16,7 @@ typedef struct {
     size_t size;
 } Bytes;
 
-/* ---- protocol buffer ----------------------------------------------------------------------- */
+/* ---- protocol buffer ------------------------------------------------------------------------- */
 
 static gboolean take_varint(Bytes *bytes, uint64_t *value)
 {
@@ -56,7 +56,7 @@ static gboolean take_field(Bytes *bytes, uint64_t *number, Bytes *content)
     return TRUE;
 }
 
-/* ---- the trie ------------------------------------------------------------------------------ */
+/* ---- the trie -------------------------------------------------------------------------------- */
 
 /* The library keeps this many matches of one position, and counts on there not being more. */
 #define MAX_MATCHES 32
@@ -81,7 +81,7 @@ static uint32_t unit_at(const Trie *trie, uint32_t index)
 }
 
 /* The node of unit `index`, reached as a child of one with `matches`; false when it leads astray.
- */
+ * */
 static gboolean enter(const Trie *trie, uint32_t index, uint8_t matches, Node *node)
 {
     uint32_t unit = unit_at(trie, index);

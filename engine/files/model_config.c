@@ -113,7 +113,7 @@ void lf_model_config_free(LfModelConfig *config)
     g_free(config);
 }
 
-/* ---- values -------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static gboolean is_number(JsonNode *node, gboolean whole)
 {
@@ -253,7 +253,7 @@ static gboolean read_field(LfModelConfig *config, const Field *field, JsonNode *
     }
 }
 
-/* ---- parts --------------------------------------------------------------------------------- */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 static gboolean is_part(const char *part)
 {
@@ -295,7 +295,7 @@ static gboolean read_part(LfModelConfig *config, const char *part, JsonNode *nod
     return TRUE;
 }
 
-/* ---- contradictions ------------------------------------------------------------------------ */
+/* ---- contradictions -------------------------------------------------------------------------- */
 
 /* A head's channels turn in pairs: d/6 (rounded down) for rows and as many for columns, the rest
  * for time, so each third needs one pair. */
@@ -367,7 +367,7 @@ gboolean lf_model_config_check(const LfModelConfig *config, GError **error)
     return TRUE;
 }
 
-/* ---- reading ------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static JsonNode *load(const char *path, GError **error)
 {

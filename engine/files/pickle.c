@@ -57,7 +57,7 @@ LfPickleValue *lf_pickle_value(LfPickle *pickle, LfPickleKind kind)
     return value;
 }
 
-/* ---- reading -------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* The next n bytes of the pickle, or NULL at its end. */
 static const uint8_t *take(LfPickle *pickle, uint64_t n)
@@ -95,7 +95,7 @@ static gboolean take_line(LfPickle *pickle, char *line)
     return TRUE;
 }
 
-/* ---- stack ---------------------------------------------------------------------------------- */
+/* ---- stack ----------------------------------------------------------------------------------- */
 
 static void push(LfPickle *pickle, LfPickleValue *value)
 {
@@ -146,7 +146,7 @@ static void move_items(LfPickle *pickle, LfPickleValue *to, guint height)
     g_ptr_array_set_size(pickle->stack, (gint) height);
 }
 
-/* ---- operations ----------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 static void push_number(LfPickle *pickle, int64_t number)
 {

@@ -48,7 +48,7 @@ static gboolean contains(const gunichar *set, gunichar c)
     return c && *set == c;
 }
 
-/* ---- Windows-1252 --------------------------------------------------------------------------- */
+/* ---- Windows-1252 ---------------------------------------------------------------------------- */
 
 /* Bytes 0x80…0x9F; its holes stand for themselves, as web browsers read them. */
 static const gunichar windows_1252[32] = {
@@ -67,7 +67,7 @@ static uint8_t misread_byte(gunichar c)
     return 0;
 }
 
-/* ---- UTF-8 that was read as Windows-1252 ---------------------------------------------------- */
+/* ---- UTF-8 that was read as Windows-1252 ----------------------------------------------------- */
 
 /* What may well follow a letter: quotes that close, dashes, an ellipsis, a bullet; then marks, a
  * fixed space, and the letters among the misread bytes ("KŘÍŽ"). */
@@ -115,7 +115,7 @@ static void repair_misread(GArray *out, Span in)
     }
 }
 
-/* ---- HTML ----------------------------------------------------------------------------------- */
+/* ---- HTML ------------------------------------------------------------------------------------ */
 
 /* The value of the name in.chars[0…n), its ';' included, or NULL. */
 static const char *find_entity(Span in, size_t n)
@@ -257,7 +257,7 @@ static void unescape_strictly(GArray *out, Span in)
     unescape(out, in, unescape_one_strictly);
 }
 
-/* ---- single characters ---------------------------------------------------------------------- */
+/* ---- single characters ----------------------------------------------------------------------- */
 
 static gboolean is_control(gunichar c)
 {
@@ -319,7 +319,7 @@ static void compose(GArray *out, Span in)
     put_utf8(out, composed ? composed : "");
 }
 
-/* ---- the whole ------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 typedef void (*Pass)(GArray *out, Span in);
 

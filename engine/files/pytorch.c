@@ -82,7 +82,7 @@ typedef struct {
     guint visits;
 } Reading;
 
-/* ---- hooks of the pickle's machine ---------------------------------------------------------- */
+/* ---- hooks of the pickle's machine ----------------------------------------------------------- */
 
 static LfPickleValue *object_value(LfPickle *pickle, const Object *object)
 {
@@ -219,7 +219,7 @@ static LfPickleValue *call(LfPickle *pickle, const LfPickleValue *callable,
     return lf_pickle_fail(pickle, "a call with arguments that it cannot have");
 }
 
-/* ---- tensors -------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static gboolean is_contiguous(const Object *tensor)
 {
@@ -320,7 +320,7 @@ static gboolean flatten(Reading *in, const LfPickleValue *dict, GString *name, i
     return TRUE;
 }
 
-/* ---- reading -------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* The entry <root>/data.pkl; its root is the name that the archive had when it was written. */
 static const LfZipEntry *find_pickle(Reading *in, GError **error)

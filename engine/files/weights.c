@@ -34,13 +34,13 @@ static void parts_clear(Parts *parts)
         g_free(parts->parts[i].name);
 }
 
-/* ---- finding ------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 /* Whether the file's shape is the one wanted, in the binding's reading of it. */
 static gboolean fits(const Parts *parts, const LfFileTensor *t, const int64_t *shape)
 {
     int first = 0, n = parts->n_dims;
-    if (parts->binding->kind == LF_BIND_LINEAR || parts->binding->kind == LF_BIND_LINEAR_LOW) {
+    if (parts->binding->kind == LF_BIND_LINEAR || parts->binding->kind == LF_BIND_LINEAR_FP8) {
         int64_t columns = 1;
         for (int i = 1; i < t->n_dims; i++)
             columns *= t->shape[i];
@@ -136,7 +136,7 @@ static gboolean find_parts(LfWeightSource *source, const char *prefix, const LfB
     return TRUE;
 }
 
-/* ---- bringing together --------------------------------------------------------------------- */
+/* ---- bringing together ----------------------------------------------------------------------- */
 
 /* The type that the parts have in common once they are together. */
 static LfType common_type(const Parts *parts)
@@ -200,7 +200,7 @@ static gboolean lies_together(const Parts *parts)
            (uintptr_t) part->data % lf_type_size(part->tensor->type) == 0;
 }
 
-/* ---- binding ------------------------------------------------------------------------------- */
+/* ---- binding --------------------------------------------------------------------------------- */
 
 static LfWeightKind weight_kind(LfBindKind kind)
 {
@@ -211,8 +211,8 @@ static LfWeightKind weight_kind(LfBindKind kind)
         return LF_WEIGHT_CONV_UP2;
     case LF_BIND_EMBEDDING:
         return LF_WEIGHT_EMBEDDING;
-    case LF_BIND_LINEAR_LOW:
-        return LF_WEIGHT_LINEAR_LOW;
+    case LF_BIND_LINEAR_FP8:
+        return LF_WEIGHT_LINEAR_FP8;
     default:
         return LF_WEIGHT_LINEAR;
     }
@@ -271,7 +271,7 @@ static gboolean bind_vector(LfBackend *be, LfWeightSource *source, const Parts *
 {
     int64_t shape[LF_MAX_DIMS + 1] = {0};
     memcpy(shape, parts->binding->shape, sizeof parts->binding->shape);
-    *field = lf_arena_take(arena, LF_F32, shape);
+    *field = lf_arena_alloc(arena, LF_F32, shape);
     if (!field->data) /* a plan */
         return TRUE;
     g_autofree float *values = read_floats(source, parts, error);
@@ -348,7 +348,7 @@ size_t lf_weights_vector_size(const LfBinding *bindings, size_t n_bindings)
         int64_t shape[LF_MAX_DIMS + 1] = {0};
         memcpy(shape, bindings[i].shape, sizeof bindings[i].shape);
         if (bindings[i].kind == LF_BIND_VECTOR)
-            lf_arena_take(&plan, LF_F32, shape);
+            lf_arena_alloc(&plan, LF_F32, shape);
     }
     return plan.used;
 }

@@ -46,7 +46,7 @@ size_t lf_weight_source_memory(const LfWeightSource *source);
 typedef enum {
     LF_BIND_LINEAR,     /* field LfWeight *, shape [out, in] (further dimensions of the file are
                            flattened into `in`) */
-    LF_BIND_LINEAR_LOW, /* the same, of a transformer's block: FP8 where the precision is */
+    LF_BIND_LINEAR_FP8, /* the same, of a transformer's block: FP8 where the precision is */
     LF_BIND_CONV3X3,    /* field LfWeight *, [out, in, 3, 3] */
     LF_BIND_CONV_UP2,   /* field LfWeight *, [out, in, 3, 3] */
     LF_BIND_EMBEDDING,  /* field LfWeight *, [rows, width] */

@@ -47,7 +47,7 @@ struct LfDecoderTiny {
 static const int rates[N_STAGES] = {1, 2, 2};
 static const char prefix[] = "decoder.";
 
-/* ---- weights ------------------------------------------------------------------------------ */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 static LfBinding *add(LfDecoderTiny *d, LfBindKind kind, const void *field, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
@@ -93,7 +93,7 @@ static void list_weights(LfDecoderTiny *d)
     add_conv(d, "22", &d->last, &d->last_bias, 3, d->widths[N_STAGES]);
 }
 
-/* ---- growing and doubling in one ---- */
+/* ---- growing and doubling in one ------------------------------------------------------------- */
 
 /* Rows that the file has for growing in time. A random source has no shapes of its own: there it
  * is what is needed. */
@@ -167,7 +167,7 @@ static bool load_steps(LfDecoderTiny *d, LfWeightSource *source, GError **error)
     return true;
 }
 
-/* ---- the object ---- */
+/* ---- the object ------------------------------------------------------------------------------ */
 
 LfDecoderTiny *lf_decoder_tiny_new(LfBackend *be, const LfDecoderConfig *config,
                                    LfWeightSource *source, GError **error)
@@ -207,7 +207,7 @@ size_t lf_decoder_tiny_memory(const LfDecoderTiny *d)
     return memory;
 }
 
-/* ---- state -------------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 LfDecoderState lf_decoder_state(const LfDecoderTiny *d, const LfGeometry *geometry, LfArena *arena)
 {
@@ -215,7 +215,7 @@ LfDecoderState lf_decoder_state(const LfDecoderTiny *d, const LfGeometry *geomet
     for (int i = 0; i < N_BLOCKS; i++) {
         int stage = i / BLOCKS_OF_STAGE;
         state.past[i] =
-            lf_arena_tensor(arena, d->backend->picture, geometry->latent_height << stage,
+            lf_arena_tensor(arena, d->backend->decoder_type, geometry->latent_height << stage,
                             geometry->latent_width << stage, d->widths[stage]);
     }
     return state;
@@ -227,7 +227,7 @@ void lf_decoder_state_reset(LfBackend *be, LfDecoderState *state)
         be->clear(be, state->past[i].data, lf_tensor_size(state->past[i]));
 }
 
-/* ---- forward ------------------------------------------------------------------------------ */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 /* What one decoding needs everywhere. */
 typedef struct {
@@ -328,16 +328,16 @@ static bool pictures(Run *run, LfTensor rgb, LfTensor x)
     return done;
 }
 
-/* x [1 + n, h, w, C] = relu(conv(squash(latents))) after room for the past. */
+/* x [1 + n, h, w, C] = relu(conv(tanh_clamp(latents))) after room for the past. */
 static LfTensor enter(Run *run, LfTensor latents)
 {
     const LfDecoderTiny *d = run->d;
     int64_t n = latents.shape[0], h = latents.shape[2], w = latents.shape[3];
-    LfType type = run->be->picture;
+    LfType type = run->be->decoder_type;
     LfTensor x = lf_arena_tensor(run->scratch, type, 1 + n, h, w, d->widths[0]);
     size_t mark = run->scratch->used;
     LfTensor z = lf_arena_tensor(run->scratch, type, n, h, w, d->channels);
-    lf_squash(run->be, z, latents);
+    lf_tanh_clamp(run->be, z, latents);
     lf_conv3x3(run->be, lf_tensor_slice(x, 1, n), z, LF_NONE, d->first, d->first_bias, LF_NONE,
                true);
     lf_arena_release(run->scratch, mark);
@@ -348,7 +348,7 @@ static LfDecoderState next_state(const LfDecoderState *state, LfArena *scratch)
 {
     LfDecoderState next;
     for (int i = 0; i < N_BLOCKS; i++)
-        next.past[i] = lf_arena_take(scratch, state->past[i].type, state->past[i].shape);
+        next.past[i] = lf_arena_alloc(scratch, state->past[i].type, state->past[i].shape);
     return next;
 }
 

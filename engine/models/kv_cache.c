@@ -44,13 +44,13 @@ static bool planned(const LfKvCache *cache)
     return lf_backend_is_plan(cache->be);
 }
 
-/* ---- memory --------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static Frames take_frames(const LfKvCache *cache, LfArena *arena, int slots)
 {
     const LfKvCacheConfig *c = &cache->config;
     int tokens = c->geometry.frame_tokens;
-    LfType type = cache->be->activation;
+    LfType type = cache->be->activation_type;
     return (Frames){
         .k = lf_arena_tensor(arena, type, slots, c->heads, tokens, c->head_dim),
         .v = lf_arena_tensor(arena, type, slots, c->heads, tokens, c->head_dim),
@@ -73,7 +73,7 @@ static bool grow_layer(LfKvCache *cache, Frames *layer, int slots, GError **erro
         return false;
     Frames larger = take_frames(cache, &memory, slots);
     larger.memory = memory;
-    if (lf_given(layer->k)) {
+    if (lf_is_set(layer->k)) {
         LfBackend *be = cache->be;
         be->copy(be, larger.k.data, layer->k.data, lf_tensor_size(layer->k));
         be->copy(be, larger.v.data, layer->v.data, lf_tensor_size(layer->v));
@@ -141,14 +141,14 @@ static void take_fixed(LfKvCache *cache, LfArena *arena)
     }
     cache->turn = lf_arena_tensor(arena, LF_F32, pairs.time, 2);
     for (int i = 0; cache->sinks && i < c->layers; i++) {
-        cache->sinks[i].k = lf_arena_tensor(arena, cache->be->activation, c->sink, c->heads,
+        cache->sinks[i].k = lf_arena_tensor(arena, cache->be->activation_type, c->sink, c->heads,
                                             g->frame_tokens, c->head_dim);
         cache->sinks[i].k_pool =
             lf_arena_tensor(arena, LF_F32, c->sink, c->heads, cache->key_blocks, c->head_dim);
     }
 }
 
-/* ---- positions ------------------------------------------------------------------------------ */
+/* ---- positions ------------------------------------------------------------------------------- */
 
 /* `table` [n, pairs, 2], or [pairs, 2] for one position. */
 static void write_positions(LfKvCache *cache, LfTensor table, uint64_t first)
@@ -245,7 +245,7 @@ static void turn_sink(LfKvCache *cache)
     }
 }
 
-/* ---- the chunk ------------------------------------------------------------------------------ */
+/* ---- the chunk ------------------------------------------------------------------------------- */
 
 /* Copies those of the `written` frames from `first` on that are the sink's, while they have their
  * own numbers. */
@@ -338,7 +338,7 @@ bool lf_kv_cache_begin(LfKvCache *cache, uint64_t index, GError **error)
     return true;
 }
 
-/* ---- the past anew -------------------------------------------------------------------------- */
+/* ---- the past anew --------------------------------------------------------------------------- */
 
 /* Frames of the window that are made anew: a sink that is all that is left of its time is not. */
 static int renewed(const LfKvCache *cache)
@@ -400,7 +400,7 @@ LfRope lf_kv_cache_part_rope(const LfKvCache *cache, const LfKvPart *part)
     return rope;
 }
 
-/* ---- forgetting ----------------------------------------------------------------------------- */
+/* ---- forgetting ------------------------------------------------------------------------------ */
 
 void lf_kv_cache_reset(LfKvCache *cache)
 {
@@ -409,7 +409,7 @@ void lf_kv_cache_reset(LfKvCache *cache)
     cache->frames = 0;
 }
 
-/* ---- asked ---------------------------------------------------------------------------------- */
+/* ---- asked ----------------------------------------------------------------------------------- */
 
 LfWindow lf_kv_cache_window(const LfKvCache *cache, int layer)
 {
@@ -455,7 +455,7 @@ size_t lf_kv_cache_memory(const LfKvCache *cache)
     return size;
 }
 
-/* ---- made and freed ------------------------------------------------------------------------- */
+/* ---- made and freed -------------------------------------------------------------------------- */
 
 static bool check_config(const LfKvCacheConfig *c, GError **error)
 {

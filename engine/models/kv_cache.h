@@ -62,13 +62,13 @@ int lf_kv_cache_past(const LfKvCache *cache);   /* of these, before the chunk */
 const LfRope *lf_kv_cache_rope(const LfKvCache *cache);
 
 /* The tokens of the patches of a frame, for lf_patchify and its way back; LF_NONE in raster order.
- */
+ * */
 LfTensor lf_kv_cache_order(const LfKvCache *cache);
 
 /* After the clean pass: the chunk becomes past. */
 void lf_kv_cache_commit(LfKvCache *cache);
 
-/* ---- the past anew, for a new text --------------------------------------------------------- */
+/* ---- the past anew, for a new text ----------------------------------------------------------- */
 
 /* In place of beginning chunk `index`, which is the next one or was begun (what it wrote is then
  * lost) and is to be begun afterwards: the window is that which the chunk before left, and the

@@ -142,7 +142,7 @@ size_t lf_text_encoder_memory(const LfTextEncoder *t)
     return lf_layered_memory(&weights);
 }
 
-/* ---- positions ------------------------------------------------------------------------------ */
+/* ---- positions ------------------------------------------------------------------------------- */
 
 /* Half of the buckets for keys after the query, half for the others. Of each half one half for the
  * nearest distances, one each, the rest growing with the logarithm up to `max_distance`. */
@@ -182,10 +182,10 @@ static void attend(const Forward *f, const Layer *l)
     LfBackend *be = f->be;
     size_t mark = f->scratch->used;
     int64_t n = f->x.shape[0], a = lf_weight_out(l->q);
-    LfTensor q = lf_arena_tensor(f->scratch, be->activation, n, a); /* [n, A] */
-    LfTensor k = lf_arena_tensor(f->scratch, be->activation, n, a); /* [n, A] */
-    LfTensor v = lf_arena_tensor(f->scratch, be->activation, n, a); /* [n, A] */
-    LfTensor y = lf_arena_tensor(f->scratch, be->activation, n, a); /* [n, A] */
+    LfTensor q = lf_arena_tensor(f->scratch, be->activation_type, n, a); /* [n, A] */
+    LfTensor k = lf_arena_tensor(f->scratch, be->activation_type, n, a); /* [n, A] */
+    LfTensor v = lf_arena_tensor(f->scratch, be->activation_type, n, a); /* [n, A] */
+    LfTensor y = lf_arena_tensor(f->scratch, be->activation_type, n, a); /* [n, A] */
     lf_rms_norm(be, f->norm, f->x, l->attention_norm, EPSILON);
     lf_linear(be, q, f->norm, l->q, LF_NONE, LF_ACT_NONE);
     lf_linear(be, k, f->norm, l->k, LF_NONE, LF_ACT_NONE);
@@ -201,8 +201,8 @@ static void feed_forward(const Forward *f, const Layer *l)
     LfBackend *be = f->be;
     size_t mark = f->scratch->used;
     int64_t n = f->x.shape[0], width = lf_weight_out(l->gate);
-    LfTensor gate = lf_arena_tensor(f->scratch, be->activation, n, width); /* [n, F] */
-    LfTensor up = lf_arena_tensor(f->scratch, be->activation, n, width);   /* [n, F] */
+    LfTensor gate = lf_arena_tensor(f->scratch, be->activation_type, n, width); /* [n, F] */
+    LfTensor up = lf_arena_tensor(f->scratch, be->activation_type, n, width);   /* [n, F] */
     lf_rms_norm(be, f->norm, f->x, l->ffn_norm, EPSILON);
     lf_linear(be, gate, f->norm, l->gate, LF_NONE, LF_ACT_NONE);
     lf_linear(be, up, f->norm, l->up, LF_NONE, LF_ACT_NONE);
@@ -220,7 +220,7 @@ bool lf_text_encoder_forward(const LfTextEncoder *t, LfBackend *be, LfArena *scr
         .be = be,
         .scratch = scratch,
         .x = out,
-        .norm = lf_arena_tensor(scratch, be->activation, n, t->config.dim),
+        .norm = lf_arena_tensor(scratch, be->activation_type, n, t->config.dim),
         .buckets = offset_buckets(t, be, scratch, n),
         .bias = lf_arena_tensor(scratch, LF_F32, t->config.heads, n, n),
     };

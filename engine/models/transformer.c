@@ -7,15 +7,15 @@
 
 #define EPSILON 1e-6f
 
-/* ---- once a prompt -------------------------------------------------------------------------- */
+/* ---- once a prompt --------------------------------------------------------------------------- */
 
 LfTextState lf_text_state(const LfTransformer *t, LfArena *arena)
 {
     const LfTransformerConfig *c = &t->config;
     return (LfTextState){
-        .k = lf_arena_tensor(arena, t->be->activation, c->layers, c->text_len, c->dim),
-        .v = lf_arena_tensor(arena, t->be->activation, c->layers, c->text_len, c->dim),
-        .v_peaks = lf_value_peaks(t, arena),
+        .k = lf_arena_tensor(arena, t->be->activation_type, c->layers, c->text_len, c->dim),
+        .v = lf_arena_tensor(arena, t->be->activation_type, c->layers, c->text_len, c->dim),
+        .v_amax = lf_value_amax(t, arena),
     };
 }
 
@@ -23,8 +23,8 @@ LfTextState lf_text_state(const LfTransformer *t, LfArena *arena)
 static LfTensor padded_context(const LfTransformer *t, LfBackend *be, LfArena *scratch,
                                LfTensor context, int rows)
 {
-    int64_t width = t->config.text_dim, real = lf_given(context) ? context.shape[0] : 0;
-    LfTensor padded = lf_arena_tensor(scratch, be->activation, rows, width);
+    int64_t width = t->config.text_dim, real = lf_is_set(context) ? context.shape[0] : 0;
+    LfTensor padded = lf_arena_tensor(scratch, be->activation_type, rows, width);
     if (real > 0)
         be->copy(be, padded.data, context.data, lf_tensor_size(context));
     if (real < rows) {
@@ -39,12 +39,12 @@ void lf_transformer_text(const LfTransformer *t, LfBackend *be, LfArena *scratch
 {
     const LfTransformerOuter *w = &t->outer;
     size_t mark = scratch->used;
-    int d = t->config.dim, real = lf_given(context) ? (int) context.shape[0] : 0;
+    int d = t->config.dim, real = lf_is_set(context) ? (int) context.shape[0] : 0;
     int padding = t->config.text_len - real, rows = real + (padding > 0);
-    LfType reads = lf_weight_input(t->layers[0].cross.k);                /* of v's too */
-    LfTensor x = padded_context(t, be, scratch, context, rows);          /* [rows, E] */
-    LfTensor hidden = lf_arena_tensor(scratch, be->activation, rows, d); /* [rows, D] */
-    LfTensor text = lf_arena_rows(scratch, reads, rows, d);              /* [rows, D] */
+    LfType reads = lf_weight_input(t->layers[0].cross.k);                     /* of v's too */
+    LfTensor x = padded_context(t, be, scratch, context, rows);               /* [rows, E] */
+    LfTensor hidden = lf_arena_tensor(scratch, be->activation_type, rows, d); /* [rows, D] */
+    LfTensor text = lf_arena_rows(scratch, reads, rows, d);                   /* [rows, D] */
     lf_linear(be, hidden, x, w->text_in, w->text_in_bias, LF_ACT_GELU_TANH);
     lf_linear(be, text, hidden, w->text_out, w->text_out_bias, LF_ACT_NONE);
     for (int i = 0; i < t->config.layers; i++) {
@@ -54,29 +54,29 @@ void lf_transformer_text(const LfTransformer *t, LfBackend *be, LfArena *scratch
         lf_linear(be, k, text, l->cross.k, l->cross.k_bias, LF_ACT_NONE);
         lf_rms_norm(be, k, k, l->cross.norm_k, EPSILON);
         lf_linear(be, v, text, l->cross.v, l->cross.v_bias, LF_ACT_NONE);
-        if (lf_given(state->v_peaks))
-            lf_peak(be, lf_tensor_slice(state->v_peaks, i, 1), v);
+        if (lf_is_set(state->v_amax))
+            lf_amax(be, lf_tensor_slice(state->v_amax, i, 1), v);
     }
     state->rows = rows;
     state->last_logit = padding > 0 ? logf((float) padding) : 0;
     lf_arena_release(scratch, mark);
 }
 
-/* ---- once a timestep ------------------------------------------------------------------------ */
+/* ---- once a timestep ------------------------------------------------------------------------- */
 
 LfModulation lf_modulation(const LfTransformer *t, LfArena *arena)
 {
     return (LfModulation){
         .blocks = lf_arena_tensor(arena, LF_F32, t->config.layers, 6, t->config.dim),
         .head = lf_arena_tensor(arena, LF_F32, 2, t->config.dim),
-        .v_peaks = lf_value_peaks(t, arena),
+        .v_amax = lf_value_amax(t, arena),
     };
 }
 
 /* [rows, freq_dim], all rows alike: cos(t·ω_i), then sin(t·ω_i), ω_i = 10000^(−i/n). */
 static LfTensor sinusoids(LfBackend *be, LfArena *scratch, int rows, int freq_dim, float timestep)
 {
-    LfTensor out = lf_arena_tensor(scratch, be->activation, rows, freq_dim);
+    LfTensor out = lf_arena_tensor(scratch, be->activation_type, rows, freq_dim);
     g_autofree float *values = g_new(float, lf_tensor_count(out));
     int n = freq_dim / 2;
     for (int r = 0; r < rows; r++)
@@ -98,8 +98,9 @@ void lf_transformer_modulate(const LfTransformer *t, LfBackend *be, LfArena *scr
     size_t mark = scratch->used;
     int layers = t->config.layers, d = t->config.dim, rows = MAX(layers, 2);
     LfTensor x = sinusoids(be, scratch, rows, t->config.freq_dim, timestep);
-    LfTensor hidden = lf_arena_tensor(scratch, be->activation, rows, d); /* [rows, D] */
-    LfTensor time = lf_arena_tensor(scratch, be->activation, rows, d);   /* [rows, D] = silu(e) */
+    LfTensor hidden = lf_arena_tensor(scratch, be->activation_type, rows, d); /* [rows, D] */
+    LfTensor time =
+        lf_arena_tensor(scratch, be->activation_type, rows, d); /* [rows, D] = silu(e) */
     lf_linear(be, hidden, x, w->time_in, w->time_in_bias, LF_ACT_SILU);
     lf_linear(be, time, hidden, w->time_out, w->time_out_bias, LF_ACT_SILU);
 
@@ -116,7 +117,7 @@ void lf_transformer_modulate(const LfTransformer *t, LfBackend *be, LfArena *scr
     lf_arena_release(scratch, mark);
 }
 
-/* ---- a chunk: N = c·T rows ------------------------------------------------------------------ */
+/* ---- a chunk: N = c·T rows ------------------------------------------------------------------- */
 
 /* What every part of a forward reads. */
 typedef struct {
@@ -133,7 +134,7 @@ typedef struct {
 /* [N, width] in the backend's type. */
 static LfTensor rows(const Forward *f, int64_t width)
 {
-    return lf_arena_tensor(f->scratch, f->be->activation, f->x.shape[0], width);
+    return lf_arena_tensor(f->scratch, f->be->activation_type, f->x.shape[0], width);
 }
 
 /* [N, columns of `reader`] in the type that it reads. */
@@ -143,9 +144,9 @@ static LfTensor rows_for(const Forward *f, const LfWeight *reader)
 }
 
 /* Of layer `layer`; LF_NONE where there are none. */
-static LfTensor peak_of(LfTensor peaks, int layer)
+static LfTensor amax_of(LfTensor amax, int layer)
 {
-    return lf_given(peaks) ? lf_tensor_slice(peaks, layer, 1) : LF_NONE;
+    return lf_is_set(amax) ? lf_tensor_slice(amax, layer, 1) : LF_NONE;
 }
 
 /* Query, key and value of the window's tail; the latter two go to the cache. */
@@ -169,7 +170,7 @@ static void attend(const Forward *f, int layer, LfTensor m, LfWindow window, LfT
     const LfTransformerLayer *l = &f->t->layers[layer];
     size_t mark = f->scratch->used;
     LfTensor y = rows_for(f, l->self.o); /* [N, D] */
-    window.v_peak = peak_of(f->modulation->v_peaks, layer);
+    window.v_amax = amax_of(f->modulation->v_amax, layer);
     lf_attention(f->be, y, q, &window, table, f->attend->query_block);
     lf_linear_residual(f->be, f->x, y, l->self.o, l->self.o_bias, lf_tensor_at(m, 2));
     lf_arena_release(f->scratch, mark);
@@ -184,20 +185,20 @@ static void self_attention(const Forward *f, int layer, LfTensor m, bool store)
     LfWindow window = lf_kv_cache_window(f->cache, layer);
     size_t mark = f->scratch->used;
     LfTensor q =
-        lf_arena_tensor(f->scratch, f->be->activation, c->heads, f->x.shape[0], c->head_dim);
+        lf_arena_tensor(f->scratch, f->be->activation_type, c->heads, f->x.shape[0], c->head_dim);
     LfTensor pool = LF_NONE, table = LF_NONE;
     if (how->budget > 0 && !store) {
         int blocks = lf_frame_blocks(c->geometry.frame_tokens, how->query_block);
         blocks *= c->geometry.chunk; /* c·nq */
         if (!how->mapped)
             pool = lf_arena_tensor(f->scratch, LF_F32, c->heads, blocks, c->head_dim);
-        if (lf_given(how->map))
+        if (lf_is_set(how->map))
             table = lf_tensor_at(how->map, layer);
         else
             table = lf_arena_tensor(f->scratch, LF_I32, c->heads, blocks, how->budget);
     }
     project(f, l, m, &window, lf_kv_cache_rope(f->cache), q, pool);
-    if (lf_given(pool))
+    if (lf_is_set(pool))
         lf_select_blocks(f->be, table, pool, &window, &how->selection);
     if (!store)
         attend(f, layer, m, window, q, table);
@@ -217,7 +218,7 @@ static void cross_attention(const Forward *f, int layer)
     lf_layer_norm(f->be, norm, f->x, l->cross.norm, l->cross.norm_bias, EPSILON);
     lf_linear(f->be, q, norm, l->cross.q, l->cross.q_bias, LF_ACT_NONE);
     lf_rms_norm(f->be, q, q, l->cross.norm_q, EPSILON);
-    lf_cross_attention(f->be, y, q, k, v, peak_of(f->text->v_peaks, layer), f->t->config.heads,
+    lf_cross_attention(f->be, y, q, k, v, amax_of(f->text->v_amax, layer), f->t->config.heads,
                        f->text->last_logit);
     lf_linear_residual(f->be, f->x, y, l->cross.o, l->cross.o_bias, LF_NONE);
     lf_arena_release(f->scratch, mark);
@@ -268,20 +269,20 @@ bool lf_transformer_forward(const LfTransformer *t, LfBackend *be, LfArena *scra
     size_t mark = scratch->used;
     int tokens = lf_kv_cache_config(cache)->geometry.chunk_tokens;
     Forward f = {t, be, scratch, modulation, text, cache, attend, LF_NONE};
-    f.x = lf_arena_tensor(scratch, be->activation, tokens, t->config.dim);
+    f.x = lf_arena_tensor(scratch, be->activation_type, tokens, t->config.dim);
     embed(&f, x);
     int layer = 0;
     for (; layer < t->config.layers && !lf_is_cancelled(cancelled); layer++) {
         LfTensor m = lf_tensor_at(modulation->blocks, layer); /* [6, D] */
         /* Nothing reads what comes after the last layer's keys when the output is not wanted. */
-        bool store = layer == t->config.layers - 1 && !lf_given(velocity);
+        bool store = layer == t->config.layers - 1 && !lf_is_set(velocity);
         self_attention(&f, layer, m, store);
         if (!store) {
             cross_attention(&f, layer);
             feed_forward(&f, layer, m);
         }
     }
-    if (layer == t->config.layers && lf_given(velocity))
+    if (layer == t->config.layers && lf_is_set(velocity))
         head(&f, velocity, modulation->head);
     lf_arena_release(scratch, mark);
     return layer == t->config.layers;
@@ -362,8 +363,8 @@ bool lf_transformer_recache(const LfTransformer *t, LfBackend *be, LfArena *scra
     size_t mark = scratch->used;
     int rows = lf_kv_cache_renewed(cache) * lf_kv_cache_config(cache)->geometry.frame_tokens;
     Recache r = {.f = {t, be, scratch, modulation, text, cache, &dense, LF_NONE}};
-    r.x = lf_arena_tensor(scratch, be->activation, rows, t->config.dim);
-    r.q = lf_arena_tensor(scratch, be->activation, rows, t->config.dim);
+    r.x = lf_arena_tensor(scratch, be->activation_type, rows, t->config.dim);
+    r.q = lf_arena_tensor(scratch, be->activation_type, rows, t->config.dim);
     embed_past(&r, past);
     int layer = 0;
     for (; layer < t->config.layers && !lf_is_cancelled(cancelled); layer++) {

@@ -24,7 +24,7 @@ const LfTransformerConfig *lf_transformer_config(const LfTransformer *transforme
  * padding are all equal, so one stands for them all, with a logit of ln(their number). */
 typedef struct {
     LfTensor k, v;    /* [layers, text_len, D], activations; `rows` of them are valid */
-    LfTensor v_peaks; /* F32 [layers]: the largest |v|; LF_NONE unless outputs are in FP8 */
+    LfTensor v_amax;  /* F32 [layers]: the largest |v|; LF_NONE unless outputs are in FP8 */
     int rows;         /* real rows, and one for the padding unless there is none */
     float last_logit; /* ln(padding rows), 0 when there is none */
 } LfTextState;
@@ -36,16 +36,16 @@ void lf_transformer_text(const LfTransformer *transformer, LfBackend *be, LfAren
 
 /* The modulation of every layer at one timestep: computed once a session. */
 typedef struct {
-    LfTensor blocks;  /* F32 [layers, 6, D]: shift, scale, gate of the attention, then of the FFN */
-    LfTensor head;    /* F32 [2, D]: shift, scale */
-    LfTensor v_peaks; /* F32 [layers]: no |v| in the window is larger; LF_NONE unless outputs of
+    LfTensor blocks; /* F32 [layers, 6, D]: shift, scale, gate of the attention, then of the FFN */
+    LfTensor head;   /* F32 [2, D]: shift, scale */
+    LfTensor v_amax; /* F32 [layers]: no |v| in the window is larger; LF_NONE unless outputs of
                          attention are in FP8 */
 } LfModulation;
 
 LfModulation lf_modulation(const LfTransformer *transformer, LfArena *arena);
 void lf_transformer_modulate(const LfTransformer *transformer, LfBackend *be, LfArena *scratch,
                              LfModulation *modulation, float timestep);
-/* Fills the v_peaks of all n modulations, under which the window's values are made, with what none
+/* Fills the v_amax of all n modulations, under which the window's values are made, with what none
  * of these can exceed. Waits for the backend, once a session. */
 void lf_transformer_bound_values(const LfTransformer *transformer, LfBackend *be,
                                  LfModulation *modulations, int n);

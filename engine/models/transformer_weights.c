@@ -21,8 +21,8 @@ enum { N_OUTER = 15, N_LAYER = 23 };
 /* Weight and bias. */
 #define LINEAR(NAME, FIELD, OUT, IN)                                                               \
     MATRIX(NAME ".weight", FIELD, LINEAR, OUT, IN), VECTOR(NAME ".bias", FIELD##_bias, OUT)
-#define LINEAR_LOW(NAME, FIELD, OUT, IN)                                                           \
-    MATRIX(NAME ".weight", FIELD, LINEAR_LOW, OUT, IN), VECTOR(NAME ".bias", FIELD##_bias, OUT)
+#define LINEAR_FP8(NAME, FIELD, OUT, IN)                                                           \
+    MATRIX(NAME ".weight", FIELD, LINEAR_FP8, OUT, IN), VECTOR(NAME ".bias", FIELD##_bias, OUT)
 
 static void bind_outer(const LfTransformerConfig *c, LfBinding bindings[N_OUTER])
 {
@@ -49,22 +49,22 @@ static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER]
 #define AT(FIELD) offsetof(LfTransformerLayer, FIELD)
     const LfBinding table[N_LAYER] = {
         VECTOR("modulation", modulation, 6, d),
-        MATRIX("self_attn.q.weight|self_attn.k.weight|self_attn.v.weight", self.qkv, LINEAR_LOW,
+        MATRIX("self_attn.q.weight|self_attn.k.weight|self_attn.v.weight", self.qkv, LINEAR_FP8,
                3 * d, d),
         VECTOR("self_attn.q.bias|self_attn.k.bias|self_attn.v.bias", self.qkv_bias, 3 * d),
         VECTOR("self_attn.norm_q.weight", self.norm_q, d),
         VECTOR("self_attn.norm_k.weight", self.norm_k, d),
-        LINEAR_LOW("self_attn.o", self.o, d, d),
+        LINEAR_FP8("self_attn.o", self.o, d, d),
         VECTOR("norm3.weight", cross.norm, d),
         VECTOR("norm3.bias", cross.norm_bias, d),
-        LINEAR_LOW("cross_attn.q", cross.q, d, d),
-        LINEAR_LOW("cross_attn.k", cross.k, d, d),
-        LINEAR_LOW("cross_attn.v", cross.v, d, d),
+        LINEAR_FP8("cross_attn.q", cross.q, d, d),
+        LINEAR_FP8("cross_attn.k", cross.k, d, d),
+        LINEAR_FP8("cross_attn.v", cross.v, d, d),
         VECTOR("cross_attn.norm_q.weight", cross.norm_q, d),
         VECTOR("cross_attn.norm_k.weight", cross.norm_k, d),
-        LINEAR_LOW("cross_attn.o", cross.o, d, d),
-        LINEAR_LOW("ffn.0", ffn.up, f, d),
-        LINEAR_LOW("ffn.2", ffn.down, d, f),
+        LINEAR_FP8("cross_attn.o", cross.o, d, d),
+        LINEAR_FP8("ffn.0", ffn.up, f, d),
+        LINEAR_FP8("ffn.2", ffn.down, d, f),
     };
 #undef AT
     memcpy(bindings, table, sizeof table);

@@ -42,6 +42,6 @@ struct LfTransformer {
 
 /* value_peaks.c: F32 [layers] for what bounds attention's outputs; LF_NONE where these are not in
  * FP8. */
-LfTensor lf_value_peaks(const LfTransformer *t, LfArena *arena);
+LfTensor lf_value_amax(const LfTransformer *t, LfArena *arena);
 
 #endif

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-/* ---- plain ---------------------------------------------------------------------------------- */
+/* ---- plain ----------------------------------------------------------------------------------- */
 
 static size_t attend_scratch_c(const LfAttend *a)
 {
@@ -61,7 +61,7 @@ static void attend_c(const LfAttend *a, void *scratch)
 
 const LfAttendKernel lf_attend_c = {16, attend_scratch_c, attend_c};
 
-/* ---- the operation ------------------------------------------------------------------------- */
+/* ---- the operation --------------------------------------------------------------------------- */
 
 static void list_frames(LfKeys *keys, const LfWindow *window, int head)
 {
@@ -94,7 +94,7 @@ typedef struct {
 /* Rows [*first, *first + count) of the chunk are task `index` of a head. */
 static int task_rows(const Job *job, int index, int *first)
 {
-    if (!lf_given(job->table)) {
+    if (!lf_is_set(job->table)) {
         *first = index * job->query_block;
         return lf_block_tokens((int) job->q.shape[1], job->query_block, index);
     }
@@ -108,7 +108,7 @@ static void attend_task(const Job *job, LfBackend *be, const LfAttendKernel *ker
 {
     int64_t n = job->q.shape[1], d = job->q.shape[2], width = job->out.shape[1];
     int first, count = task_rows(job, index, &first);
-    bool sparse = lf_given(job->table);
+    bool sparse = lf_is_set(job->table);
     int n_keys = sparse ? (int) job->table.shape[2] : lf_window_frames(job->window);
     LfAttend a = {
         .q = lf_f32(job->q) + (head * n + first) * d,
@@ -141,7 +141,7 @@ static void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *w
 {
     Job job = {.out = out, .q = q, .table = table, .window = window, .query_block = kernel->group};
     int heads = (int) q.shape[0], tasks = lf_blocks((int) q.shape[1], kernel->group);
-    if (lf_given(table)) {
+    if (lf_is_set(table)) {
         job.query_block = query_block;
         job.per_frame = lf_blocks(lf_window_tokens(window), query_block);
         tasks = window->chunk * job.per_frame;
@@ -151,17 +151,17 @@ static void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *w
         attend_task(&job, be, kernel, i / tasks, i % tasks);
 }
 
-#define ATTENTION(level)                                                                           \
-    static void attention_##level(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, \
-                                  LfTensor table, int query_block)                                 \
+#define ATTENTION(isa)                                                                             \
+    static void attention_##isa(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window,   \
+                                LfTensor table, int query_block)                                   \
     {                                                                                              \
-        attention(be, out, q, window, table, query_block, &lf_attend_##level);                     \
+        attention(be, out, q, window, table, query_block, &lf_attend_##isa);                       \
     }
 
 ATTENTION(c)
 LF_ON_X86(ATTENTION(avx2) ATTENTION(avx512))
 
-void lf_cpu_attention_init(LfOps *ops, LfCpuLevel level)
+void lf_cpu_attention_init(LfOps *ops, LfCpuIsa isa)
 {
-    LF_SET_LEVELS(ops->attention, attention, level);
+    LF_SET_VERSIONS(ops->attention, attention, isa);
 }

@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-/* ---- plain C ---- */
+/* ---- plain C --------------------------------------------------------------------------------- */
 
 /* One pixel's sums [out] += x [in] · w [in, out]. */
 static void add_tap(float *sums, const float *x, const float *w, int64_t n_in, int64_t n_out)
@@ -60,11 +60,11 @@ static void conv3x3_c(LfBackend *be, LfTensor out, LfTensor x, LfTensor past,
         for (int64_t column = 0; column < w; column++) {
             int64_t frame = line / h, y = line % h - 1, pixel = (line * w + column) * n_out;
             float *sums = lf_f32(out) + pixel;
-            begin_sums(sums, lf_f32(bias), lf_given(residual) ? lf_f32(residual) + pixel : NULL,
+            begin_sums(sums, lf_f32(bias), lf_is_set(residual) ? lf_f32(residual) + pixel : NULL,
                        n_out);
             add_filter(sums, lf_tensor_at(x, frame), filter, weight->in * n_out, 3, y, column - 1,
                        n_out);
-            if (lf_given(past))
+            if (lf_is_set(past))
                 add_filter(sums, lf_tensor_at(past, frame), filter + n_x * n_out,
                            weight->in * n_out, 3, y, column - 1, n_out);
             if (relu)
@@ -218,7 +218,7 @@ static void conv3x3_simd(LfBackend *be, const LfConvolve *kernel, LfTensor out, 
                          LfTensor past, const LfWeight *weight, LfTensor bias, LfTensor residual,
                          bool relu)
 {
-    bool narrow = lf_cpu_conv_narrow(weight->out, ((LfCpu *) be)->level);
+    bool narrow = lf_cpu_conv_narrow(weight->out, ((LfCpu *) be)->isa);
     convolve(&(Convolution){
         .be = be,
         .kernel = kernel,
@@ -262,25 +262,24 @@ static void conv3x3_up2_simd(LfBackend *be, const LfConvolve *kernel, LfTensor o
     });
 }
 
-/* ---- the table ---- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
-#define OPERATIONS(level)                                                                          \
-    static void conv3x3_##level(LfBackend *be, LfTensor out, LfTensor x, LfTensor past,            \
-                                const LfWeight *weight, LfTensor bias, LfTensor residual,          \
-                                bool relu)                                                         \
+#define OPERATIONS(isa)                                                                            \
+    static void conv3x3_##isa(LfBackend *be, LfTensor out, LfTensor x, LfTensor past,              \
+                              const LfWeight *weight, LfTensor bias, LfTensor residual, bool relu) \
     {                                                                                              \
-        conv3x3_simd(be, &lf_convolve_##level, out, x, past, weight, bias, residual, relu);        \
+        conv3x3_simd(be, &lf_convolve_##isa, out, x, past, weight, bias, residual, relu);          \
     }                                                                                              \
-    static void conv3x3_up2_##level(LfBackend *be, LfTensor out, LfTensor x,                       \
-                                    const LfWeight *weight, bool relu)                             \
+    static void conv3x3_up2_##isa(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, \
+                                  bool relu)                                                       \
     {                                                                                              \
-        conv3x3_up2_simd(be, &lf_convolve_##level, out, x, weight, relu);                          \
+        conv3x3_up2_simd(be, &lf_convolve_##isa, out, x, weight, relu);                            \
     }
 
 LF_ON_X86(OPERATIONS(avx2) OPERATIONS(avx512))
 
-void lf_cpu_conv_init(LfOps *ops, LfCpuLevel level)
+void lf_cpu_conv_init(LfOps *ops, LfCpuIsa isa)
 {
-    LF_SET_LEVELS(ops->conv3x3, conv3x3, level);
-    LF_SET_LEVELS(ops->conv3x3_up2, conv3x3_up2, level);
+    LF_SET_VERSIONS(ops->conv3x3, conv3x3, isa);
+    LF_SET_VERSIONS(ops->conv3x3_up2, conv3x3_up2, isa);
 }

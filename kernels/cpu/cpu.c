@@ -14,11 +14,11 @@
 
 #define ALIGNMENT 256
 
-static const char *const level_names[] = {"plain C", "AVX2", "AVX-512"};
+static const char *const isa_names[] = {"plain C", "AVX2", "AVX-512"};
 
-/* ---- the machine ---- */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
-static LfCpuLevel machine_level(void)
+static LfCpuIsa machine_isa(void)
 {
 #if defined __x86_64__
     __builtin_cpu_init();
@@ -32,22 +32,23 @@ static LfCpuLevel machine_level(void)
     return LF_CPU_C;
 }
 
-/* What the machine has, or less if LF_CPU says so. False and an error for a word it is not. */
-static bool wanted_level(LfCpuLevel *level, GError **error)
+/* What the machine has, or less if LIGHTFORCING_CPU says so. False and an error for a word it is
+ * not. */
+static bool chosen_isa(LfCpuIsa *isa, GError **error)
 {
     static const char *const words[] = {"c", "avx2", "avx512"};
-    const char *word = g_getenv("LF_CPU");
-    *level = machine_level();
+    const char *word = g_getenv("LIGHTFORCING_CPU");
+    *isa = machine_isa();
     if (!word || !*word)
         return true;
     for (int i = 0; i < (int) G_N_ELEMENTS(words); i++) {
         if (g_str_equal(word, words[i])) {
-            *level = MIN(*level, (LfCpuLevel) i);
+            *isa = MIN(*isa, (LfCpuIsa) i);
             return true;
         }
     }
     g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                "LF_CPU=%s in the environment: use c, avx2 or avx512", word);
+                "LIGHTFORCING_CPU=%s in the environment: use c, avx2 or avx512", word);
     return false;
 }
 
@@ -76,7 +77,7 @@ static void machine_name(char name[49])
 #endif
 }
 
-/* ---- memory ---- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void *cpu_alloc(LfBackend *be, size_t size)
 {
@@ -114,21 +115,21 @@ static void cpu_event_free(LfBackend *be, LfEvent *event)
     g_free(event);
 }
 
-static void cpu_note(LfBackend *be, LfEvent *event)
+static void cpu_event_record(LfBackend *be, LfEvent *event)
 {
     event->time = 1000 * g_get_monotonic_time();
 }
 
-static bool cpu_await(LfBackend *be, LfEvent *event, GError **error)
+static bool cpu_event_sync(LfBackend *be, LfEvent *event, GError **error)
 {
     return true;
 }
 
-static void cpu_follow(LfBackend *be, LfEvent *event)
+static void cpu_wait_event(LfBackend *be, LfEvent *event)
 {
 }
 
-static int64_t cpu_between(LfBackend *be, LfEvent *from, LfEvent *to)
+static int64_t cpu_event_elapsed(LfBackend *be, LfEvent *from, LfEvent *to)
 {
     return to->time - from->time;
 }
@@ -166,27 +167,27 @@ static bool cpu_sync(LfBackend *be, GError **error)
     return missing == 0;
 }
 
-/* ---- open and close ---- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
-static void fill_table(LfOps *ops, LfCpuLevel level)
+static void fill_table(LfOps *ops, LfCpuIsa isa)
 {
-    lf_cpu_linear_init(ops, level);
-    lf_cpu_norm_init(ops, level);
-    lf_cpu_rope_init(ops, level);
-    lf_cpu_select_init(ops, level);
-    lf_cpu_attention_init(ops, level);
-    lf_cpu_text_init(ops, level);
-    lf_cpu_conv_init(ops, level);
-    lf_cpu_pointwise_init(ops, level);
-    lf_cpu_noise_init(ops, level);
-    lf_cpu_pixels_init(ops, level);
+    lf_cpu_linear_init(ops, isa);
+    lf_cpu_norm_init(ops, isa);
+    lf_cpu_rope_init(ops, isa);
+    lf_cpu_select_init(ops, isa);
+    lf_cpu_attention_init(ops, isa);
+    lf_cpu_text_init(ops, isa);
+    lf_cpu_conv_init(ops, isa);
+    lf_cpu_pointwise_init(ops, isa);
+    lf_cpu_noise_init(ops, isa);
+    lf_cpu_pixels_init(ops, isa);
 }
 
 static void cpu_close(LfBackend *be)
 {
     LfCpu *cpu = (LfCpu *) be;
-    if (cpu->patient)
-        lf_cpu_patience_end();
+    if (cpu->guards_spin)
+        lf_cpu_spin_end();
     for (int i = 0; i < be->n_threads; i++)
         free(cpu->scratch[i].memory);
     g_free(cpu->scratch);
@@ -195,18 +196,18 @@ static void cpu_close(LfBackend *be)
 
 LfBackend *lf_backend_open_cpu(int n_threads, GError **error)
 {
-    LfCpuLevel level;
-    if (!wanted_level(&level, error))
+    LfCpuIsa isa;
+    if (!chosen_isa(&isa, error))
         return NULL;
     LfCpu *cpu = g_new0(LfCpu, 1);
-    cpu->level = level;
+    cpu->isa = isa;
     cpu->base = (LfBackend){
         .ops = &cpu->ops,
         .name = "cpu",
         .n_threads = n_threads > 0 ? n_threads : usable_cores(),
         .precision = LF_PRECISION_FP32,
-        .activation = LF_F32,
-        .picture = LF_F32,
+        .activation_type = LF_F32,
+        .decoder_type = LF_F32,
         .alloc = cpu_alloc,
         .free = cpu_free,
         .upload = cpu_move,
@@ -216,20 +217,20 @@ LfBackend *lf_backend_open_cpu(int n_threads, GError **error)
         .sync = cpu_sync,
         .event_new = cpu_event_new,
         .event_free = cpu_event_free,
-        .note = cpu_note,
-        .await = cpu_await,
-        .follow = cpu_follow,
-        .between = cpu_between,
+        .event_record = cpu_event_record,
+        .event_sync = cpu_event_sync,
+        .wait_event = cpu_wait_event,
+        .event_elapsed = cpu_event_elapsed,
         .close = cpu_close,
     };
     char name[49];
     machine_name(name);
     g_snprintf(cpu->base.description, sizeof cpu->base.description, "%s, %d thread%s, %s", name,
-               cpu->base.n_threads, cpu->base.n_threads == 1 ? "" : "s", level_names[level]);
+               cpu->base.n_threads, cpu->base.n_threads == 1 ? "" : "s", isa_names[isa]);
     cpu->scratch = g_malloc0_n((gsize) cpu->base.n_threads, sizeof *cpu->scratch);
-    fill_table(&cpu->ops, level);
-    cpu->patient = cpu->base.n_threads > 1 && cpu->base.n_threads == usable_cores();
-    if (cpu->patient)
-        lf_cpu_patience_begin();
+    fill_table(&cpu->ops, isa);
+    cpu->guards_spin = cpu->base.n_threads > 1 && cpu->base.n_threads == usable_cores();
+    if (cpu->guards_spin)
+        lf_cpu_spin_begin();
     return &cpu->base;
 }

@@ -9,19 +9,19 @@
 #include "kernels/ops.h"
 #include "kernels/weight.h"
 
-typedef enum { LF_CPU_C, LF_CPU_AVX2, LF_CPU_AVX512 } LfCpuLevel; /* each includes those before */
+typedef enum { LF_CPU_C, LF_CPU_AVX2, LF_CPU_AVX512 } LfCpuIsa; /* each includes those before */
 
 typedef struct {
     LfBackend base;
     LfOps ops;
-    LfCpuLevel level;
+    LfCpuIsa isa;
     /* Scratch of one thread: grows to the most that was asked for. */
     struct {
         void *memory;
         size_t size;
     } * scratch;
     size_t missing; /* bytes that a request for scratch did not get since the last sync; 0: none */
-    bool patient;   /* see patience.c */
+    bool guards_spin; /* see spin.c */
 } LfCpu;
 
 /* At least `size` bytes for thread `thread` of the running operation, aligned to 64, contents
@@ -35,8 +35,8 @@ void lf_cpu_lacks(LfBackend *be, size_t size);
 int lf_cpu_thread(void);
 
 /* Between these, threads that wait for each other leave their core soon. Any thread. */
-void lf_cpu_patience_begin(void);
-void lf_cpu_patience_end(void);
+void lf_cpu_spin_begin(void);
+void lf_cpu_spin_end(void);
 
 /* A weight of the CPU: `data` is packed by kind, see linear.c and conv.c. */
 typedef struct {
@@ -48,25 +48,25 @@ typedef struct {
 /* entry = function_c, _avx2 or _avx512. Code between LF_ON_X86's parentheses is for x86 only. */
 #if defined __x86_64__
 #define LF_ON_X86(...) __VA_ARGS__
-#define LF_SET_LEVELS(entry, function, level)                                                      \
-    ((entry) = (level) >= LF_CPU_AVX512 ? function##_avx512                                        \
-               : (level) >= LF_CPU_AVX2 ? function##_avx2                                          \
-                                        : function##_c)
+#define LF_SET_VERSIONS(entry, function, isa)                                                      \
+    ((entry) = (isa) >= LF_CPU_AVX512 ? function##_avx512                                          \
+               : (isa) >= LF_CPU_AVX2 ? function##_avx2                                            \
+                                      : function##_c)
 #else
 #define LF_ON_X86(...)
-#define LF_SET_LEVELS(entry, function, level) ((entry) = function##_c)
+#define LF_SET_VERSIONS(entry, function, isa) ((entry) = function##_c)
 #endif
 
-/* One for each file beside this one; each sets its entries to the best version at `level`. */
-void lf_cpu_linear_init(LfOps *ops, LfCpuLevel level);
-void lf_cpu_norm_init(LfOps *ops, LfCpuLevel level);
-void lf_cpu_rope_init(LfOps *ops, LfCpuLevel level);
-void lf_cpu_attention_init(LfOps *ops, LfCpuLevel level);
-void lf_cpu_select_init(LfOps *ops, LfCpuLevel level);
-void lf_cpu_text_init(LfOps *ops, LfCpuLevel level);
-void lf_cpu_conv_init(LfOps *ops, LfCpuLevel level);
-void lf_cpu_pointwise_init(LfOps *ops, LfCpuLevel level);
-void lf_cpu_noise_init(LfOps *ops, LfCpuLevel level);
-void lf_cpu_pixels_init(LfOps *ops, LfCpuLevel level);
+/* One for each file beside this one; each sets its entries to the best version at `isa`. */
+void lf_cpu_linear_init(LfOps *ops, LfCpuIsa isa);
+void lf_cpu_norm_init(LfOps *ops, LfCpuIsa isa);
+void lf_cpu_rope_init(LfOps *ops, LfCpuIsa isa);
+void lf_cpu_attention_init(LfOps *ops, LfCpuIsa isa);
+void lf_cpu_select_init(LfOps *ops, LfCpuIsa isa);
+void lf_cpu_text_init(LfOps *ops, LfCpuIsa isa);
+void lf_cpu_conv_init(LfOps *ops, LfCpuIsa isa);
+void lf_cpu_pointwise_init(LfOps *ops, LfCpuIsa isa);
+void lf_cpu_noise_init(LfOps *ops, LfCpuIsa isa);
+void lf_cpu_pixels_init(LfOps *ops, LfCpuIsa isa);
 
 #endif

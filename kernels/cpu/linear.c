@@ -57,14 +57,14 @@ static void pack_conv(LfBackend *be, float *dst, LfWeightKind kind, LfTensor sou
     if (!plain)
         return;
     lf_to_float(plain, source.data, source.type, n);
-    lf_cpu_pack_conv(dst, plain, kind, source.shape[0], source.shape[1], ((LfCpu *) be)->level);
+    lf_cpu_pack_conv(dst, plain, kind, source.shape[0], source.shape[1], ((LfCpu *) be)->isa);
 }
 
 static size_t packed_size(LfBackend *be, LfWeightKind kind, LfTensor source)
 {
     if (lf_weight_is_linear(kind))
         return (size_t) lf_tensor_count(source) * sizeof(float);
-    return lf_cpu_conv_size(kind, source.shape[0], source.shape[1], ((LfCpu *) be)->level);
+    return lf_cpu_conv_size(kind, source.shape[0], source.shape[1], ((LfCpu *) be)->isa);
 }
 
 /* The source as float, in the order of its kind. */
@@ -72,7 +72,7 @@ static void pack(LfBackend *be, float *dst, LfWeightKind kind, LfTensor source)
 {
     if (!lf_weight_is_linear(kind))
         pack_conv(be, dst, kind, source);
-    else if (((LfCpu *) be)->level == LF_CPU_C)
+    else if (((LfCpu *) be)->isa == LF_CPU_C)
         lf_to_float(dst, source.data, source.type, lf_tensor_count(source));
     else
         transpose(be, dst, source);
@@ -115,7 +115,7 @@ static LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, G
     return NULL;
 }
 
-/* ---- plain C ---- */
+/* ---- plain C --------------------------------------------------------------------------------- */
 
 static float activated(float x, LfActivation activation)
 {
@@ -175,7 +175,7 @@ static void product_c(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *w
 
 /* ---- with oneDNN's sgemm ----
  *
- * The output is cut into tiles: a product that ends in the second-level cache, and is finished
+ * The output is cut into tiles: a product that ends in the second-isa cache, and is finished
  * there. Each thread has a run of them, one below the other in a column of tiles, then the next
  * column's. The order of sgemm's sums depends on the shape of a product (AVX2), so tiles are the
  * same for any number of threads. oneDNN chooses its own vectors (ONEDNN_MAX_CPU_ISA).
@@ -183,7 +183,7 @@ static void product_c(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *w
 
 #define TILE_ROWS    256
 #define TILE_COLUMNS 384
-#define PANEL_FLOATS (1 << 20) /* of weights made from bf16: stays in the last-level cache */
+#define PANEL_FLOATS (1 << 20) /* of weights made from bf16: stays in the last-isa cache */
 
 typedef struct {
     LfFinishRow *finish_row;
@@ -304,27 +304,27 @@ static void product_simd(LfBackend *be, LfTensor out, LfTensor x, const LfWeight
     }
 }
 
-/* ---- the table ---- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
-#define PRODUCT(level)                                                                             \
-    static void product_##level(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,   \
-                                const LfFinish *finish)                                            \
+#define PRODUCT(isa)                                                                               \
+    static void product_##isa(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,     \
+                              const LfFinish *finish)                                              \
     {                                                                                              \
-        static const Kernels kernels = {lf_finish_row_##level, lf_transpose_bf16_##level};         \
+        static const Kernels kernels = {lf_finish_row_##isa, lf_transpose_bf16_##isa};             \
         product_simd(be, out, x, weight, finish, &kernels);                                        \
     }
 
-#define OPERATIONS(level)                                                                          \
-    static void linear_##level(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,    \
-                               LfTensor bias, LfActivation activation)                             \
+#define OPERATIONS(isa)                                                                            \
+    static void linear_##isa(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,      \
+                             LfTensor bias, LfActivation activation)                               \
     {                                                                                              \
-        product_##level(be, out, x, weight,                                                        \
-                        &(LfFinish){.bias = lf_f32(bias), .activation = activation});              \
+        product_##isa(be, out, x, weight,                                                          \
+                      &(LfFinish){.bias = lf_f32(bias), .activation = activation});                \
     }                                                                                              \
-    static void linear_residual_##level(LfBackend *be, LfTensor x, LfTensor y,                     \
-                                        const LfWeight *weight, LfTensor bias, LfTensor gate)      \
+    static void linear_residual_##isa(LfBackend *be, LfTensor x, LfTensor y,                       \
+                                      const LfWeight *weight, LfTensor bias, LfTensor gate)        \
     {                                                                                              \
-        product_##level(                                                                           \
+        product_##isa(                                                                             \
             be, x, y, weight,                                                                      \
             &(LfFinish){.bias = lf_f32(bias), .gate = lf_f32(gate), .accumulate = true});          \
     }
@@ -332,10 +332,10 @@ static void product_simd(LfBackend *be, LfTensor out, LfTensor x, const LfWeight
 OPERATIONS(c)
 LF_ON_X86(PRODUCT(avx2) OPERATIONS(avx2) PRODUCT(avx512) OPERATIONS(avx512))
 
-void lf_cpu_linear_init(LfOps *ops, LfCpuLevel level)
+void lf_cpu_linear_init(LfOps *ops, LfCpuIsa isa)
 {
     ops->weight_new = weight_new;
     ops->weight_free = weight_free;
-    LF_SET_LEVELS(ops->linear, linear, level);
-    LF_SET_LEVELS(ops->linear_residual, linear_residual, level);
+    LF_SET_VERSIONS(ops->linear, linear, isa);
+    LF_SET_VERSIONS(ops->linear_residual, linear_residual, isa);
 }

@@ -48,7 +48,7 @@ static void plain_noise(LfBackend *be, LfTensor out, uint64_t seed, uint32_t chu
     }
 }
 
-void lf_cpu_noise_init(LfOps *ops, LfCpuLevel level)
+void lf_cpu_noise_init(LfOps *ops, LfCpuIsa isa)
 {
     ops->noise = plain_noise;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Norms over the last dimension. Bound by bytes: each row is read once from memory and twice more
- * from the first-level cache.
+ * from the first-isa cache.
  */
 #include "cpu.h"
 #include "simd/dense.h"
@@ -31,34 +31,34 @@ static void norm_rows(LfBackend *be, LfNormRow *norm_row, LfTensor out, LfTensor
         norm_row(lf_f32(out) + row * n, lf_f32(x) + row * n, n, &norm);
 }
 
-/* ---- the table ---- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
-#define OPERATIONS(level)                                                                          \
-    static void layer_norm_modulate_##level(LfBackend *be, LfTensor out, LfTensor x,               \
-                                            LfTensor scale, LfTensor shift, float eps)             \
+#define OPERATIONS(isa)                                                                            \
+    static void layer_norm_modulate_##isa(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, \
+                                          LfTensor shift, float eps)                               \
     {                                                                                              \
         LfNorm norm = {lf_f32(scale), lf_f32(shift), 1.0f, eps, true};                             \
-        norm_rows(be, lf_norm_row_##level, out, x, norm);                                          \
+        norm_rows(be, lf_norm_row_##isa, out, x, norm);                                            \
     }                                                                                              \
-    static void layer_norm_##level(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight,       \
-                                   LfTensor bias, float eps)                                       \
+    static void layer_norm_##isa(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight,         \
+                                 LfTensor bias, float eps)                                         \
     {                                                                                              \
         LfNorm norm = {lf_f32(weight), lf_f32(bias), 0.0f, eps, true};                             \
-        norm_rows(be, lf_norm_row_##level, out, x, norm);                                          \
+        norm_rows(be, lf_norm_row_##isa, out, x, norm);                                            \
     }                                                                                              \
-    static void rms_norm_##level(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight,         \
-                                 float eps)                                                        \
+    static void rms_norm_##isa(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight,           \
+                               float eps)                                                          \
     {                                                                                              \
         LfNorm norm = {lf_f32(weight), NULL, 0.0f, eps, false};                                    \
-        norm_rows(be, lf_norm_row_##level, out, x, norm);                                          \
+        norm_rows(be, lf_norm_row_##isa, out, x, norm);                                            \
     }
 
 OPERATIONS(c)
 LF_ON_X86(OPERATIONS(avx2) OPERATIONS(avx512))
 
-void lf_cpu_norm_init(LfOps *ops, LfCpuLevel level)
+void lf_cpu_norm_init(LfOps *ops, LfCpuIsa isa)
 {
-    LF_SET_LEVELS(ops->layer_norm_modulate, layer_norm_modulate, level);
-    LF_SET_LEVELS(ops->layer_norm, layer_norm, level);
-    LF_SET_LEVELS(ops->rms_norm, rms_norm, level);
+    LF_SET_VERSIONS(ops->layer_norm_modulate, layer_norm_modulate, isa);
+    LF_SET_VERSIONS(ops->layer_norm, layer_norm, isa);
+    LF_SET_VERSIONS(ops->rms_norm, rms_norm, isa);
 }

@@ -13,17 +13,17 @@ typedef struct {
     int64_t n_in, n_out;
 } Layout;
 
-bool lf_cpu_conv_narrow(int64_t n_out, LfCpuLevel level)
+bool lf_cpu_conv_narrow(int64_t n_out, LfCpuIsa isa)
 {
-    return level != LF_CPU_C && 3 * n_out <= 16;
+    return isa != LF_CPU_C && 3 * n_out <= 16;
 }
 
-static Layout layout_of(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuLevel level)
+static Layout layout_of(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuIsa isa)
 {
-    int lanes = level == LF_CPU_AVX512 ? 16 : level == LF_CPU_AVX2 ? 8 : 1;
+    int lanes = isa == LF_CPU_AVX512 ? 16 : isa == LF_CPU_AVX2 ? 8 : 1;
     if (kind == LF_WEIGHT_CONV_UP2)
         return (Layout){4, 2, 2, lanes, n_in, n_out};
-    if (lf_cpu_conv_narrow(n_out, level))
+    if (lf_cpu_conv_narrow(n_out, isa))
         return (Layout){1, 3, 1, lanes, n_in, 3 * n_out};
     return (Layout){1, 3, 3, lanes, n_in, n_out};
 }
@@ -35,9 +35,9 @@ static int64_t filter_size(const Layout *l)
     return l->n_rows * l->n_columns * l->n_in * padded;
 }
 
-size_t lf_cpu_conv_size(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuLevel level)
+size_t lf_cpu_conv_size(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuIsa isa)
 {
-    Layout l = layout_of(kind, n_out, n_in, level);
+    Layout l = layout_of(kind, n_out, n_in, isa);
     return (size_t) (l.n_filters * filter_size(&l)) * sizeof(float);
 }
 
@@ -78,10 +78,10 @@ static void add_up2(float *dst, const Layout *l, int ky, int kx, int64_t in, int
 }
 
 void lf_cpu_pack_conv(float *dst, const float *src, LfWeightKind kind, int64_t n_out, int64_t n_in,
-                      LfCpuLevel level)
+                      LfCpuIsa isa)
 {
-    Layout l = layout_of(kind, n_out, n_in, level);
-    memset(dst, 0, lf_cpu_conv_size(kind, n_out, n_in, level));
+    Layout l = layout_of(kind, n_out, n_in, isa);
+    memset(dst, 0, lf_cpu_conv_size(kind, n_out, n_in, isa));
     for (int64_t i = 0; i < n_out * n_in * 9; i++) {
         int64_t out = i / 9 / n_in, in = i / 9 % n_in;
         int ky = (int) (i % 9 / 3), kx = (int) (i % 3);

@@ -102,10 +102,10 @@ static void convert(const LfYuvLines *lines, const LfPicture *picture, LfTensor 
         packed(picture, lf_u8(rgb));
 }
 
-/* ---- the table ---- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
-#define OPERATIONS(level, lines)                                                                   \
-    static void pixels_##level(LfBackend *be, const LfPicture *picture, LfTensor rgb)              \
+#define OPERATIONS(isa, lines)                                                                     \
+    static void pixels_##isa(LfBackend *be, const LfPicture *picture, LfTensor rgb)                \
     {                                                                                              \
         convert(&lines, picture, rgb);                                                             \
     }
@@ -113,7 +113,7 @@ static void convert(const LfYuvLines *lines, const LfPicture *picture, LfTensor 
 OPERATIONS(c, yuv_lines_c)
 LF_ON_X86(OPERATIONS(avx2, lf_yuv_lines_avx2) OPERATIONS(avx512, lf_yuv_lines_avx512))
 
-void lf_cpu_pixels_init(LfOps *ops, LfCpuLevel level)
+void lf_cpu_pixels_init(LfOps *ops, LfCpuIsa isa)
 {
-    LF_SET_LEVELS(ops->pixels, pixels, level);
+    LF_SET_VERSIONS(ops->pixels, pixels, isa);
 }

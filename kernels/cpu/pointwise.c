@@ -43,7 +43,7 @@ static void embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTens
     }
 }
 
-/* A thread takes this many numbers at a time: little enough for its first-level cache. */
+/* A thread takes this many numbers at a time: little enough for its first-isa cache. */
 #define PIECE 4096
 
 static void lf_gelu_gate_c(float *gate, const float *up, int64_t n)
@@ -63,7 +63,7 @@ static void gelu_gate(LfBackend *be, LfGeluGate *kernel, LfTensor gate, LfTensor
         kernel(lf_f32(gate) + i, lf_f32(up) + i, MIN(PIECE, n - i));
 }
 
-static void peak(LfBackend *be, LfTensor out, LfTensor x)
+static void amax(LfBackend *be, LfTensor out, LfTensor x)
 {
     float largest = 0.0f;
     for (int64_t i = 0; i < lf_tensor_count(x); i++)
@@ -71,7 +71,7 @@ static void peak(LfBackend *be, LfTensor out, LfTensor x)
     lf_f32(out)[0] = largest;
 }
 
-/* ---- patches ---- */
+/* ---- patches --------------------------------------------------------------------------------- */
 
 /* The patches of a line of pixels: those of a channel of one frame. */
 typedef struct {
@@ -149,7 +149,7 @@ static void unpatchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
             }
 }
 
-/* ---- steps ---- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* out = a·x + b·y */
 static void mix(LfTensor out, LfTensor x, float a, LfTensor y, float b)
@@ -171,7 +171,7 @@ static void renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, fl
     mix(out, x0, 1.0f - sigma, noise, sigma);
 }
 
-/* ---- decoder ---- */
+/* ---- decoder --------------------------------------------------------------------------------- */
 
 static void lf_squash_pixels_c(float *out, const float *x, int64_t stride, int64_t n_channels,
                                int64_t n_pixels)
@@ -181,7 +181,7 @@ static void lf_squash_pixels_c(float *out, const float *x, int64_t stride, int64
             out[p * n_channels + c] = 3.0f * tanhf(x[c * stride + p] / 3.0f);
 }
 
-static void squash(LfBackend *be, LfSquashPixels *kernel, LfTensor out, LfTensor x)
+static void tanh_clamp(LfBackend *be, LfSquashPixels *kernel, LfTensor out, LfTensor x)
 {
     int64_t n_channels = x.shape[1], h = x.shape[2], w = x.shape[3];
 #pragma omp parallel for num_threads(be->n_threads) collapse(2)
@@ -207,35 +207,35 @@ static void rgb8(LfBackend *be, LfBytes *kernel, LfTensor out, LfTensor x)
         kernel(lf_u8(out) + i, lf_f32(x) + i, MIN(PIECE, n - i));
 }
 
-/* ---- the table ---- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
-#define OPERATIONS(level)                                                                          \
-    static void gelu_gate_##level(LfBackend *be, LfTensor gate, LfTensor up)                       \
+#define OPERATIONS(isa)                                                                            \
+    static void gelu_gate_##isa(LfBackend *be, LfTensor gate, LfTensor up)                         \
     {                                                                                              \
-        gelu_gate(be, lf_gelu_gate_##level, gate, up);                                             \
+        gelu_gate(be, lf_gelu_gate_##isa, gate, up);                                               \
     }                                                                                              \
-    static void squash_##level(LfBackend *be, LfTensor out, LfTensor x)                            \
+    static void tanh_clamp_##isa(LfBackend *be, LfTensor out, LfTensor x)                          \
     {                                                                                              \
-        squash(be, lf_squash_pixels_##level, out, x);                                              \
+        tanh_clamp(be, lf_squash_pixels_##isa, out, x);                                            \
     }                                                                                              \
-    static void rgb8_##level(LfBackend *be, LfTensor out, LfTensor x)                              \
+    static void rgb8_##isa(LfBackend *be, LfTensor out, LfTensor x)                                \
     {                                                                                              \
-        rgb8(be, lf_bytes_##level, out, x);                                                        \
+        rgb8(be, lf_bytes_##isa, out, x);                                                          \
     }
 
 OPERATIONS(c)
 LF_ON_X86(OPERATIONS(avx2) OPERATIONS(avx512))
 
-void lf_cpu_pointwise_init(LfOps *ops, LfCpuLevel level)
+void lf_cpu_pointwise_init(LfOps *ops, LfCpuIsa isa)
 {
     ops->embedding = embedding;
     ops->position_bias = position_bias;
-    ops->peak = peak;
+    ops->amax = amax;
     ops->patchify = patchify;
     ops->unpatchify = unpatchify;
     ops->denoise = denoise;
     ops->renoise = renoise;
-    LF_SET_LEVELS(ops->gelu_gate, gelu_gate, level);
-    LF_SET_LEVELS(ops->squash, squash, level);
-    LF_SET_LEVELS(ops->rgb8, rgb8, level);
+    LF_SET_VERSIONS(ops->gelu_gate, gelu_gate, isa);
+    LF_SET_VERSIONS(ops->tanh_clamp, tanh_clamp, isa);
+    LF_SET_VERSIONS(ops->rgb8, rgb8, isa);
 }

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- one row, plain ------------------------------------------------------------------------ */
+/* ---- one row, plain -------------------------------------------------------------------------- */
 
 static float rms_factor(const float *x, int n, float eps)
 {
@@ -37,7 +37,7 @@ static void lf_rotate_row_c(const LfRotate *rotate, float *out, int64_t head_str
     }
 }
 
-/* ---- one block of one frame ---------------------------------------------------------------- */
+/* ---- one block of one frame ------------------------------------------------------------------ */
 
 typedef struct {
     LfRotate rotate;
@@ -58,7 +58,7 @@ typedef struct {
  * column. */
 static void gather_turns(float *turns, const LfRope *rope, int frame, int token)
 {
-    int n_parts = lf_given(rope->col) ? 3 : 2;
+    int n_parts = lf_is_set(rope->col) ? 3 : 2;
     int cols = n_parts == 3 ? (int) rope->col.shape[0] : 1;
     const LfTensor part[3] = {rope->time, rope->row, rope->col};
     const int index[3] = {frame, token / cols, token % cols};
@@ -99,7 +99,7 @@ static void copy_block(const Block *block, const Place *place)
                    block->x + t * block->stride + h * d, (size_t) d * sizeof(float));
 }
 
-/* ---- the operation ------------------------------------------------------------------------- */
+/* ---- the operation --------------------------------------------------------------------------- */
 
 typedef struct {
     LfTensor q, q_pool;
@@ -129,7 +129,7 @@ static void run_queries(const Job *job, int index, float *sums, float *turns)
     int64_t d = block.rotate.head_dim, n = job->q.shape[1];
     int64_t row = (int64_t) block.frame * lf_window_tokens(job->window) + block.first;
     Place place = {.rows = lf_f32(job->q) + row * d, .rows_stride = n * d};
-    if (lf_given(job->q_pool)) {
+    if (lf_is_set(job->q_pool)) {
         place.mean = lf_f32(job->q_pool) + index * d;
         place.mean_stride = job->q_pool.shape[1] * d;
     }
@@ -160,7 +160,7 @@ static void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWi
                           int query_block, float eps, LfRotateRow *rotate_row)
 {
     int heads = (int) q.shape[0], d = (int) q.shape[2], tokens = lf_window_tokens(window);
-    if (!lf_given(q_pool))
+    if (!lf_is_set(q_pool))
         query_block = window->key_block; /* only how the work is cut */
     Job job = {
         .q = q,
@@ -189,19 +189,19 @@ static void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWi
     }
 }
 
-#define QKV_NORM_ROPE(level)                                                                       \
-    static void qkv_norm_rope_##level(                                                             \
+#define QKV_NORM_ROPE(isa)                                                                         \
+    static void qkv_norm_rope_##isa(                                                               \
         LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window, LfTensor qkv,          \
         LfTensor q_weight, LfTensor k_weight, const LfRope *rope, int query_block, float eps)      \
     {                                                                                              \
         qkv_norm_rope(be, q, q_pool, window, qkv, q_weight, k_weight, rope, query_block, eps,      \
-                      lf_rotate_row_##level);                                                      \
+                      lf_rotate_row_##isa);                                                        \
     }
 
 QKV_NORM_ROPE(c)
 LF_ON_X86(QKV_NORM_ROPE(avx2) QKV_NORM_ROPE(avx512))
 
-/* ---- keys to another frame number ----------------------------------------------------------- */
+/* ---- keys to another frame number ------------------------------------------------------------ */
 
 static void rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
 {
@@ -221,8 +221,8 @@ static void rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
     }
 }
 
-void lf_cpu_rope_init(LfOps *ops, LfCpuLevel level)
+void lf_cpu_rope_init(LfOps *ops, LfCpuIsa isa)
 {
-    LF_SET_LEVELS(ops->qkv_norm_rope, qkv_norm_rope, level);
+    LF_SET_VERSIONS(ops->qkv_norm_rope, qkv_norm_rope, isa);
     ops->rope_shift = rope_shift;
 }

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-/* ---- plain ---------------------------------------------------------------------------------- */
+/* ---- plain ----------------------------------------------------------------------------------- */
 
 static float dot(const float *a, const float *b, int n)
 {
@@ -86,7 +86,7 @@ static void select_c(const LfSelect *s, void *scratch)
 
 static const LfSelectKernel lf_select_c = {1, select_scratch_c, select_c};
 
-/* ---- the operation ------------------------------------------------------------------------- */
+/* ---- the operation --------------------------------------------------------------------------- */
 
 /* The part of the past that competes: all but the sink and the near frames, unless all stay. */
 static void set_frames(LfSelect *s, const LfWindow *window, const LfSelection *selection)
@@ -128,17 +128,17 @@ static void select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const 
     }
 }
 
-#define SELECT_BLOCKS(level)                                                                       \
-    static void select_blocks_##level(LfBackend *be, LfTensor table, LfTensor q_pool,              \
-                                      const LfWindow *window, const LfSelection *selection)        \
+#define SELECT_BLOCKS(isa)                                                                         \
+    static void select_blocks_##isa(LfBackend *be, LfTensor table, LfTensor q_pool,                \
+                                    const LfWindow *window, const LfSelection *selection)          \
     {                                                                                              \
-        select_blocks(be, table, q_pool, window, selection, &lf_select_##level);                   \
+        select_blocks(be, table, q_pool, window, selection, &lf_select_##isa);                     \
     }
 
 SELECT_BLOCKS(c)
 LF_ON_X86(SELECT_BLOCKS(avx2) SELECT_BLOCKS(avx512))
 
-void lf_cpu_select_init(LfOps *ops, LfCpuLevel level)
+void lf_cpu_select_init(LfOps *ops, LfCpuIsa isa)
 {
-    LF_SET_LEVELS(ops->select_blocks, select_blocks, level);
+    LF_SET_VERSIONS(ops->select_blocks, select_blocks, isa);
 }

@@ -67,23 +67,23 @@ static void text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, 
     attend_heads(be, &shape, k, v, heads, kernel);
 }
 
-#define TEXT(level)                                                                                \
-    static void cross_attention_##level(LfBackend *be, LfTensor out, LfTensor q, LfTensor k,       \
-                                        LfTensor v, LfTensor v_peak, int heads, float last_logit)  \
+#define TEXT(isa)                                                                                  \
+    static void cross_attention_##isa(LfBackend *be, LfTensor out, LfTensor q, LfTensor k,         \
+                                      LfTensor v, LfTensor v_amax, int heads, float last_logit)    \
     {                                                                                              \
-        cross_attention(be, out, q, k, v, heads, last_logit, &lf_attend_##level);                  \
+        cross_attention(be, out, q, k, v, heads, last_logit, &lf_attend_##isa);                    \
     }                                                                                              \
-    static void text_attention_##level(LfBackend *be, LfTensor out, LfTensor q, LfTensor k,        \
-                                       LfTensor v, LfTensor bias)                                  \
+    static void text_attention_##isa(LfBackend *be, LfTensor out, LfTensor q, LfTensor k,          \
+                                     LfTensor v, LfTensor bias)                                    \
     {                                                                                              \
-        text_attention(be, out, q, k, v, bias, &lf_attend_##level);                                \
+        text_attention(be, out, q, k, v, bias, &lf_attend_##isa);                                  \
     }
 
 TEXT(c)
 LF_ON_X86(TEXT(avx2) TEXT(avx512))
 
-void lf_cpu_text_init(LfOps *ops, LfCpuLevel level)
+void lf_cpu_text_init(LfOps *ops, LfCpuIsa isa)
 {
-    LF_SET_LEVELS(ops->cross_attention, cross_attention, level);
-    LF_SET_LEVELS(ops->text_attention, text_attention, level);
+    LF_SET_VERSIONS(ops->cross_attention, cross_attention, isa);
+    LF_SET_VERSIONS(ops->text_attention, text_attention, isa);
 }

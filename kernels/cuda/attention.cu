@@ -23,7 +23,7 @@ constexpr float LOG2_E = 1.4426950408889634f;
 /* Below all scores, and unlike −∞ it can be subtracted from itself. */
 constexpr float LOWEST = -1e30f;
 
-/* ---- the queries of one thread block ----------------------------------------------------- */
+/* ---- the queries of one thread block --------------------------------------------------------- */
 
 /* Attention, and how its queries are cut. */
 struct Job {
@@ -71,7 +71,7 @@ __device__ inline Run run_of(const Job &job, const int32_t *table, int index)
     return {job.a.slots ? job.a.slots[frame] : frame, block * job.a.key_block};
 }
 
-/* ---- plain: a warp a query, 32 keys at a time -------------------------------------------- */
+/* ---- plain: a warp a query, 32 keys at a time ------------------------------------------------ */
 
 enum { PLAIN_WARPS = 4 };
 
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(32 * PLAIN_WARPS) plain_kernel(const Job job)
         write_low_scale(a.scales, query, a.n_queries, a.peak, a.heads * d);
 }
 
-/* ---- tensor cores: instructions ---------------------------------------------------------- */
+/* ---- tensor cores: instructions -------------------------------------------------------------- */
 
 /* 16 bytes to shared memory, in the background; zeros where there is nothing to copy. */
 __device__ inline void copy_16(unsigned to, const bf16 *from, bool has)
@@ -192,7 +192,7 @@ __device__ inline unsigned pack(float low, float high)
     return *reinterpret_cast<unsigned *>(&both);
 }
 
-/* ---- tensor cores: rows in shared memory ------------------------------------------------- */
+/* ---- tensor cores: rows in shared memory ----------------------------------------------------- */
 
 enum { WARPS = 4, GROUP = 16, KEYS = WARPS * GROUP, LISTED = 64, MOST_PARTS = 8 };
 
@@ -237,7 +237,7 @@ template <int D> struct Copies {
     }
 };
 
-/* ---- tensor cores: one tile -------------------------------------------------------------- */
+/* ---- tensor cores: one tile ------------------------------------------------------------------ */
 
 /* Where a run's first row lies in the cache, in units of 16 bytes, and how many keys follow it in
  * the frame. */
@@ -561,7 +561,7 @@ __device__ inline void attend(State<D, M> &state, Shared<D, M, RING> &shared, co
     }
 }
 
-/* ---- tensor cores: the last ones in parts ------------------------------------------------ */
+/* ---- tensor cores: the last ones in parts ---------------------------------------------------- */
 
 /* Thread blocks that run at once are a wave. Where the tiles of queries are no multiple of that,
  * those beyond the last full wave are cut into parts of their keys, so that all multiprocessors end
@@ -640,7 +640,7 @@ __device__ inline void join(State<D, M> &state, const Parts &parts, int index, f
     });
 }
 
-/* ---- tensor cores: the kernel ------------------------------------------------------------ */
+/* ---- tensor cores: the kernel ---------------------------------------------------------------- */
 
 template <int D, int M, int RING>
 __global__ void __launch_bounds__(32 * WARPS, M == 1 ? 3 : 2)
@@ -693,7 +693,7 @@ __global__ void __launch_bounds__(32 * WARPS, M == 1 ? 3 : 2)
     }
 }
 
-/* ---- launching --------------------------------------------------------------------------- */
+/* ---- launching ------------------------------------------------------------------------------- */
 
 int divide_up(int n, int by)
 {
@@ -830,16 +830,16 @@ void launch(LfCuda *cuda, const LfCudaAttention *a)
         launch_mma<128, 2, 3>(cuda, job);
 }
 
-/* ---- the operations ---------------------------------------------------------------------- */
+/* ---- the operations -------------------------------------------------------------------------- */
 
 /* Where results go, and in which type. */
-void set_out(LfCudaAttention *a, LfTensor out, LfTensor v_peak)
+void set_out(LfCudaAttention *a, LfTensor out, LfTensor v_amax)
 {
     a->out_row = out.shape[1];
     if (out.type == LF_F8_E4M3) {
         a->low_out = (fp8 *) out.data;
         a->scales = out.scales;
-        a->peak = lf_f32(v_peak);
+        a->peak = lf_f32(v_amax);
     } else {
         a->out = (bf16 *) out.data;
     }
@@ -854,7 +854,7 @@ void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, 
     a.q = (const bf16 *) q.data;
     a.k = (const bf16 *) window->k.data;
     a.v = (const bf16 *) window->v.data;
-    set_out(&a, out, window->v_peak);
+    set_out(&a, out, window->v_amax);
     a.heads = (int) cache[1];
     a.head_dim = (int) cache[3];
     a.n_queries = (int) q.shape[1];
@@ -866,7 +866,7 @@ void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, 
     a.k_head = cache[2] * cache[3];
     a.k_frame = cache[1] * a.k_head;
     a.slots = lf_i32(window->slots);
-    if (lf_given(table)) {
+    if (lf_is_set(table)) {
         a.table = lf_i32(table);
         a.budget = (int) table.shape[2];
         a.query_block = query_block;
@@ -878,7 +878,7 @@ void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, 
 }
 
 void cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
-                     LfTensor v_peak, int heads, float last_logit)
+                     LfTensor v_amax, int heads, float last_logit)
 {
     LfCuda *cuda = lf_cuda(be);
     int64_t width = q.shape[1];
@@ -886,7 +886,7 @@ void cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTens
     a.q = (const bf16 *) q.data;
     a.k = (const bf16 *) k.data;
     a.v = (const bf16 *) v.data;
-    set_out(&a, out, v_peak);
+    set_out(&a, out, v_amax);
     a.heads = heads;
     a.head_dim = (int) width / heads;
     a.n_queries = a.frame_queries = (int) q.shape[0];

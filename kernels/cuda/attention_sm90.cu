@@ -89,7 +89,7 @@ struct Plan {
     float last_logit;                    /* before scaling */
 };
 
-/* ---- work ---- */
+/* ---- work ------------------------------------------------------------------------------------ */
 
 /* The first of the n_split·steps units of split work that piece `piece` holds. No piece is longer
  * than a tile, so it reaches into two at most. */
@@ -161,7 +161,7 @@ __device__ inline uint32_t uniform(uint32_t x)
     return __shfl_sync(0xffffffffu, x, 0);
 }
 
-/* ---- where things are, by addresses in shared memory ---- */
+/* ---- where things are, by addresses in shared memory ----------------------------------------- */
 
 /* The place of step `count` of all steps of a thread block. Whoever reads waits for the phase of
  * that place; whoever fills it for the phase before, which a fresh barrier counts as over. */
@@ -233,7 +233,7 @@ __device__ inline uint32_t load_word(uint32_t from)
     return x;
 }
 
-/* ---- products ---- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 /* The lower half of what tells wgmma of a tile in shared memory, which lies there in rows of 128
  * swizzled bytes, groups of 8 rows one behind the other; `slab` is the distance to the next 64
@@ -326,7 +326,7 @@ __device__ __forceinline__ void multiply_values(float (&sums)[S::HEAD_DIM / 2],
     products_commit();
 }
 
-/* ---- softmax ---- */
+/* ---- softmax --------------------------------------------------------------------------------- */
 
 __device__ inline float exp2_fast(float x)
 {
@@ -442,7 +442,7 @@ template <int n> __device__ __forceinline__ void shrink_sums(float (&sums)[n], f
         sums[i] *= shrink[i / 2 % 2];
 }
 
-/* ---- results ---- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 /* Four lanes hold two columns each of the same row, of four groups of eight columns: afterwards
  * each holds one group whole. */
@@ -535,7 +535,7 @@ __device__ __forceinline__ void write_part(const Plan &plan, const float (&sums)
     }
 }
 
-/* ---- the producers ---- */
+/* ---- the producers --------------------------------------------------------------------------- */
 
 /* Box `index` of a tile whose row of the table is `list`. A box that is not there lies below the
  * frame: the copy engine fills it with zeros and reads nothing. */
@@ -676,7 +676,7 @@ __device__ void produce(const Plan &plan, const CUtensorMap *q_map, const CUtens
         write_scales(plan);
 }
 
-/* ---- the consumers ---- */
+/* ---- the consumers --------------------------------------------------------------------------- */
 
 /* The warpgroups issue their products in turns, so that one's softmax falls into the other's. */
 template <class S> __device__ inline void turn_wait(int group)
@@ -900,7 +900,7 @@ __global__ void __launch_bounds__(S::THREADS, S::RESIDENT)
     }
 }
 
-/* ---- pieces together ---- */
+/* ---- pieces together ------------------------------------------------------------------------- */
 
 /* A lane's columns of a row, times `by`. */
 template <typename T, int COLUMNS>
@@ -950,9 +950,9 @@ template <class S> __global__ void join_parts(const __grid_constant__ Plan plan)
         put_columns(plan.low_out + to, sums, 1.0f / (total * low_scale(plan.peak)));
 }
 
-/* ---- launching ---- */
+/* ---- launching ------------------------------------------------------------------------------- */
 
-int round_up(int n, int d)
+int divide_up(int n, int d)
 {
     return (n + d - 1) / d;
 }
@@ -966,7 +966,7 @@ template <class S> int share_out(Plan *plan, int tiles, int places)
     int rest = tiles % places, units = rest * plan->steps, pieces = units < places ? units : places;
     plan->n_whole = tiles;
     plan->n_split = plan->pieces = 0;
-    if (!rest || round_up(units, pieces) + OVERHEAD >= plan->steps ||
+    if (!rest || divide_up(units, pieces) + OVERHEAD >= plan->steps ||
         2 * pieces * PART > LF_CUDA_WORKSPACE)
         return tiles < places ? tiles : places;
     plan->n_whole = tiles - rest;
@@ -1009,12 +1009,12 @@ template <class S> Plan make_plan(LfCuda *cuda, const LfCudaAttention *a, int *n
     plan.table = a->table;
     plan.frame_queries = S::SPARSE ? a->frame_queries : a->n_queries;
     plan.query_block = S::SPARSE ? a->query_block : S::ROWS;
-    plan.tiles_per_frame = round_up(plan.frame_queries, plan.query_block);
+    plan.tiles_per_frame = divide_up(plan.frame_queries, plan.query_block);
     plan.tiles_per_head = a->n_queries / plan.frame_queries * plan.tiles_per_frame;
     plan.frame_keys = a->frame_keys;
-    plan.boxes_per_frame = round_up(a->frame_keys, S::BOX);
+    plan.boxes_per_frame = divide_up(a->frame_keys, S::BOX);
     plan.n_boxes = S::SPARSE ? a->budget : a->n_frames * plan.boxes_per_frame;
-    plan.steps = round_up(plan.n_boxes, S::BOXES);
+    plan.steps = divide_up(plan.n_boxes, S::BOXES);
     plan.scale = a->scale * log2_e;
     plan.last_logit = a->last_logit / a->scale;
     *n_blocks =
@@ -1057,7 +1057,7 @@ bool aligned(const LfCudaAttention *a)
 /* Keys of a step that waste the fewest at the end of a frame; the longer step where they tie. */
 bool longer_steps(int frame_keys)
 {
-    return round_up(frame_keys, 192) * 192 <= round_up(frame_keys, 176) * 176;
+    return divide_up(frame_keys, 192) * 192 <= divide_up(frame_keys, 176) * 176;
 }
 
 bool launch_dense(LfCuda *cuda, const LfCudaAttention *a)

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-/* ---- weights ---- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 static LfConvLayout layout_of(LfWeightKind kind, int64_t n_out, int64_t n_in)
 {
@@ -106,7 +106,7 @@ LfWeight *lf_cuda_conv_weight_new(LfCuda *cuda, LfWeightKind kind, LfTensor sour
     return NULL;
 }
 
-/* ---- plain ---- */
+/* ---- plain ----------------------------------------------------------------------------------- */
 
 enum { PLAIN_THREADS = 128 };
 
@@ -155,7 +155,7 @@ static __global__ void __launch_bounds__(PLAIN_THREADS) conv_plain(LfConvolution
         ((__half *) c.out)[index] = __float2half_rn(sum);
 }
 
-/* ---- the table ---- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 /* Whether everything can be read and written in pieces of 16 bytes. */
 static bool in_pieces(const LfConvolution *c)

@@ -94,7 +94,7 @@ static inline bool lf_cuda_conv_map(LfCuda *cuda, CUtensorMap *map, const void *
                               strides, box);
 }
 
-/* picture.cu: the decoder's other entries, squash and rgb8. lf_cuda_conv_init calls it. */
+/* picture.cu: the decoder's other entries, tanh_clamp and rgb8. lf_cuda_conv_init calls it. */
 void lf_cuda_picture_init(LfCuda *cuda);
 
 #endif

@@ -32,7 +32,7 @@ enum {
     SHARED = 2 * TILE_BYTES + STAGES * WEIGHT_BYTES
 };
 
-/* ---- instructions ---- */
+/* ---- instructions ---------------------------------------------------------------------------- */
 
 /* 16 bytes, or zeros where not `inside`. */
 static __device__ void copy_async(uint32_t to, const void *from, bool inside)
@@ -42,7 +42,7 @@ static __device__ void copy_async(uint32_t to, const void *from, bool inside)
                  : "memory");
 }
 
-/* ---- copies ---- */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 /* Where a piece stands in its row of shared memory: eight rows beside each other meet all banks. */
 static __device__ int swizzled(int row, int piece)
@@ -96,7 +96,7 @@ static __device__ void copy_weights(uint32_t stage, const __half *filter, const 
     }
 }
 
-/* ---- the product ---- */
+/* ---- the product ----------------------------------------------------------------------------- */
 
 /* sums of 4 rows of 16 pixels × 64 channels += the pixels under one tap · its weights. `pixel`:
  * this lane's of the first row. */
@@ -125,7 +125,7 @@ static __device__ void add_tap(float sums[4][8][4], uint32_t tile, uint32_t weig
     }
 }
 
-/* ---- writing ---- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Where a pixel of the block goes, as a pixel of out, or −1 outside. */
 static __device__ int64_t out_pixel(const LfConvolution &c, const Place &at, int filter, int row,
@@ -224,7 +224,7 @@ static __device__ void write_pieces(const LfConvolution &c, const float sums[4][
     }
 }
 
-/* ---- 64 channels and more ---- */
+/* ---- 64 channels and more -------------------------------------------------------------------- */
 
 /* Blocks: for each square of pixels of each frame, all filters and groups of channels. */
 static __global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
@@ -284,7 +284,7 @@ static __global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
         write_numbers(c, sums, at, filter, first);
 }
 
-/* ---- narrow ---- */
+/* ---- narrow ---------------------------------------------------------------------------------- */
 
 enum {
     NARROW_WARPS = 7, /* × 3 × 16 pixels: all with their margins, and 12 more */
@@ -381,7 +381,7 @@ static __global__ void __launch_bounds__(NARROW_THREADS) conv_narrow(LfConvoluti
     add_up_parts(c, at, parts);
 }
 
-/* ---- launching ---- */
+/* ---- launching ------------------------------------------------------------------------------- */
 
 void lf_cuda_conv_mma(LfCuda *cuda, const LfConvolution *c)
 {

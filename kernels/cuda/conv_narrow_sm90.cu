@@ -42,7 +42,7 @@ typedef struct {
     int columns, rows, n_tiles;
 } Plan;
 
-/* ---- instructions ---- */
+/* ---- instructions ---------------------------------------------------------------------------- */
 
 static __device__ void consumers_barrier()
 {
@@ -55,7 +55,7 @@ static __device__ uint32_t piece_at(uint32_t rows, int row, int piece)
     return rows + row * PIXEL_BYTES + (piece ^ (row & 7)) * 16;
 }
 
-/* ---- the work ---- */
+/* ---- the work -------------------------------------------------------------------------------- */
 
 /* sums of this warp's blocks += pixels · weights */
 static __device__ void add_chunk(float sums[ROUNDS][4][4], uint32_t pixels, uint32_t weights)
@@ -131,7 +131,7 @@ static __device__ void write_pixel(const LfConvolution &c, const float *parts, i
     }
 }
 
-/* ---- the kernel ---- */
+/* ---- the kernel ------------------------------------------------------------------------------ */
 
 static __device__ void produce(const LfConvolution &c, const Plan &p, uint32_t base)
 {
@@ -199,7 +199,7 @@ static __global__ void __launch_bounds__(THREADS + 32, 1)
         produce(c, p, base);
 }
 
-/* ---- launching ---- */
+/* ---- launching ------------------------------------------------------------------------------- */
 
 bool lf_cuda_conv_narrow_sm90(LfCuda *cuda, const LfConvolution *c)
 {

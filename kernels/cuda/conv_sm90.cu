@@ -59,7 +59,7 @@ typedef struct {
     int columns, rows; /* of tiles */
 } Plan;
 
-/* ---- instructions ---- */
+/* ---- instructions ---------------------------------------------------------------------------- */
 
 static __device__ void group_barrier(int group)
 {
@@ -198,7 +198,7 @@ static __device__ void multiply(float (&d)[64], uint64_t a, uint64_t b, bool add
                  : "l"(a), "l"(b), "r"((int) add));
 }
 
-/* ---- shared memory ---- */
+/* ---- shared memory --------------------------------------------------------------------------- */
 
 /* Shared memory, as addresses. */
 template <int HIGH> struct Memory {
@@ -235,7 +235,7 @@ template <int HIGH> struct Memory {
     }
 };
 
-/* ---- items ---- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 /* What one consumer makes: channels [64·group, …) of one filter for one tile. */
 typedef struct {
@@ -264,7 +264,7 @@ static __device__ Task task_of(const LfConvolution &c, const Plan &p, int item, 
     return t;
 }
 
-/* ---- the producer: one thread ---- */
+/* ---- the producer: one thread ---------------------------------------------------------------- */
 
 template <int HIGH> struct Producer {
     const LfConvolution &c;
@@ -316,7 +316,7 @@ template <int HIGH> struct Producer {
     }
 };
 
-/* ---- a consumer: four warps ---- */
+/* ---- a consumer: four warps ------------------------------------------------------------------ */
 
 template <int HIGH> struct Consumer {
     const LfConvolution &c;
@@ -469,7 +469,7 @@ template <int HIGH> struct Consumer {
     }
 };
 
-/* ---- the kernel ---- */
+/* ---- the kernel ------------------------------------------------------------------------------ */
 
 template <int HIGH>
 static __global__ void __launch_bounds__(THREADS, 1)
@@ -512,7 +512,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
     }
 }
 
-/* ---- launching ---- */
+/* ---- launching ------------------------------------------------------------------------------- */
 
 template <int HIGH> static bool maps_of(LfCuda *cuda, Plan *p, const LfConvolution *c)
 {

@@ -7,7 +7,7 @@
 
 #include "machine.h"
 
-/* ---- numbers in memory ↔ float ---- */
+/* ---- numbers in memory ↔ float --------------------------------------------------------------- */
 
 __device__ inline float to_float(float x)
 {
@@ -45,14 +45,14 @@ template <typename T, int N> struct alignas(sizeof(T) * N) Pack {
     T at[N];
 };
 
-/* ---- shared memory, as instructions name it ---- */
+/* ---- shared memory, as instructions name it -------------------------------------------------- */
 
 __device__ inline uint32_t shared_address(const void *p)
 {
     return (uint32_t) __cvta_generic_to_shared(p);
 }
 
-/* ---- sums over threads ---- */
+/* ---- sums over threads ----------------------------------------------------------------------- */
 
 __device__ inline float warp_sum(float x)
 {
@@ -68,7 +68,7 @@ __device__ inline float warp_max(float x)
     return x;
 }
 
-/* ---- E4M3 rows of an attention's output, which are means of values and have one scale ---- */
+/* ---- E4M3 rows of an attention's output, which are means of values and have one scale -------- */
 
 __device__ inline float low_scale(const float *peak)
 {
@@ -89,7 +89,7 @@ __device__ inline uint32_t pack_low(float first, float second)
     return __nv_cvt_float2_to_fp8x2(make_float2(first, second), __NV_SATFINITE, __NV_E4M3);
 }
 
-/* ---- functions ---- */
+/* ---- functions ------------------------------------------------------------------------------- */
 
 /* tanh form, as the models were trained with it. */
 __device__ inline float gelu_tanh(float x)
@@ -103,7 +103,7 @@ __device__ inline float silu(float x)
     return x / (1.0f + __expf(-x));
 }
 
-/* ---- launching ---- */
+/* ---- launching ------------------------------------------------------------------------------- */
 
 static inline unsigned blocks_for(int64_t n, int per_block)
 {

@@ -8,7 +8,7 @@
 
 #include "device.cuh"
 
-/* ---- barriers: a phase ends with its last arrival and its last byte ---- */
+/* ---- barriers: a phase ends with its last arrival and its last byte -------------------------- */
 
 static __device__ inline void barrier_init(uint32_t barrier, uint32_t arrivals)
 {
@@ -44,8 +44,7 @@ static __device__ inline void barrier_wait(uint32_t barrier, uint32_t phase)
                  : "memory");
 }
 
-/* ---- the copy engine: boxes of a tensor map, whose corner is given fastest dimension first ----
- */
+/* ---- the copy engine: boxes of a tensor map, whose corner is given fastest dimension first ---- */
 
 static __device__ inline void prefetch_map(const CUtensorMap *map)
 {
@@ -121,7 +120,7 @@ static __device__ inline void await_writes()
     asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
 
-/* ---- wgmma: products in groups, of which each ends as a whole ---- */
+/* ---- wgmma: products in groups, of which each ends as a whole -------------------------------- */
 
 static __device__ inline void products_begin()
 {
@@ -139,7 +138,7 @@ template <int PENDING> static __device__ inline void products_wait()
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
 
-/* ---- rings ---- */
+/* ---- rings ----------------------------------------------------------------------------------- */
 
 /* The next slot of a ring, and which time around it is. */
 template <int SLOTS> struct Ring {

@@ -22,7 +22,7 @@ enum {
     SUMS_SIZE = LF_CUDA_WORKSPACE - BLAS_WORKSPACE
 };
 
-/* ---- what lasts from call to call ---- */
+/* ---- what lasts from call to call ------------------------------------------------------------ */
 
 /* One shape of product and how cuBLASLt computes it best. */
 typedef struct {
@@ -102,7 +102,7 @@ void lf_cuda_linear_close(LfCuda *cuda)
     cuda->products = NULL;
 }
 
-/* ---- weights ---- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 static bool stages_ready(LfCuda *cuda)
 {
@@ -277,7 +277,7 @@ static LfType stored_type(LfCuda *cuda, LfWeightKind kind, LfType source)
 {
     if (kind == LF_WEIGHT_EMBEDDING)
         return travel_type(source);
-    bool low = kind == LF_WEIGHT_LINEAR_LOW && cuda->base.precision == LF_PRECISION_FP8;
+    bool low = kind == LF_WEIGHT_LINEAR_FP8 && cuda->base.precision == LF_PRECISION_FP8;
     return low ? LF_F8_E4M3 : LF_BF16;
 }
 
@@ -331,7 +331,7 @@ static LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, G
     return NULL;
 }
 
-/* ---- raw products: sums [rows, O], F32 or BF16, without the scales of E4M3 ---- */
+/* ---- raw products: sums [rows, O], F32 or BF16, without the scales of E4M3 ------------------- */
 
 static bool aligned(const void *pointer)
 {
@@ -496,7 +496,7 @@ static void multiply(LfCuda *cuda, void *sums, LfType type, LfTensor x, const Lf
         multiply_plain(cuda, sums, (const bf16 *) x.data, (const bf16 *) w->data, &shape, add);
 }
 
-/* ---- what comes after the sums ---- */
+/* ---- what comes after the sums --------------------------------------------------------------- */
 
 typedef struct {
     const float *sums;          /* [rows, O] */
@@ -572,10 +572,10 @@ template <typename Out> static void finish(LfCuda *cuda, Out *out, const Finish 
     lf_cuda_launched(cuda, "linear");
 }
 
-/* ---- the operations ---- */
+/* ---- the operations -------------------------------------------------------------------------- */
 
 /* How many rows of sums are made at once: as many each time, in whole tiles of 128 where they are.
- */
+ * */
 static int64_t rows_at_once(int64_t n_rows, int64_t n_out)
 {
     int64_t most = SUMS_SIZE / (n_out * (int64_t) sizeof(float));

@@ -72,7 +72,7 @@ template <int COLUMNS> struct Around {
     uint64_t full[stages_for(COLUMNS)], empty[stages_for(COLUMNS)];
 };
 
-/* ---- the machine's instructions ---- */
+/* ---- the machine's instructions -------------------------------------------------------------- */
 
 __device__ static uint32_t cluster_rank()
 {
@@ -164,7 +164,7 @@ __device__ static void multiply(float (&d)[112], uint64_t a, uint64_t b, int add
         MULTIPLY("m64n224k32.f32.e4m3.e4m3", NAMES_112, SUMS_112, 112, 113, 114, "");
 }
 
-/* ---- which tile comes when ---- */
+/* ---- which tile comes when ------------------------------------------------------------------- */
 
 typedef struct {
     int row, column; /* of this block's tile */
@@ -196,7 +196,7 @@ __host__ __device__ static int pairs_of(const Job &job)
            job.tiles_down % 2 * ((job.tiles_across + 1) / 2);
 }
 
-/* ---- fetching ---- */
+/* ---- fetching -------------------------------------------------------------------------------- */
 
 template <int ELEMENT, int COLUMNS>
 __device__ static void fetch_all(const CUtensorMap *x_map, const CUtensorMap *weight_map,
@@ -225,7 +225,7 @@ __device__ static void fetch_all(const CUtensorMap *x_map, const CUtensorMap *we
     }
 }
 
-/* ---- multiplying ---- */
+/* ---- multiplying ----------------------------------------------------------------------------- */
 
 /* The ring as those see it who multiply. */
 template <int COLUMNS> struct Stages {
@@ -233,7 +233,7 @@ template <int COLUMNS> struct Stages {
     Ring<stages_for(COLUMNS)> place;
 
     /* Both blocks of the pair fetch into the stage before this place: each is told that it is free.
-     */
+     * */
     __device__ void give_back()
     {
         int before = place.slot == 0 ? stages_for(COLUMNS) - 1 : place.slot - 1;
@@ -266,7 +266,7 @@ __device__ __forceinline__ static void multiply_stages(float (&sums)[COLUMNS / 2
     }
 }
 
-/* ---- what the sums become ---- */
+/* ---- what the sums become -------------------------------------------------------------------- */
 
 /* gelu with the special function unit's tanh, which is right to 2⁻¹¹. */
 __device__ static float gelu_fast(float x)
@@ -648,7 +648,7 @@ static __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
     cluster_meet(); /* nobody leaves whom others still write to */
 }
 
-/* ---- launching ---- */
+/* ---- launching ------------------------------------------------------------------------------- */
 
 static Job job_of(const LfCudaProduct *p, int columns)
 {

@@ -12,8 +12,7 @@ extern "C" {
 
 #include <string.h>
 
-/* ---- failures ---------------------------------------------------------------------------------
- */
+/* ---- failures -------------------------------------------------------------------------------- */
 
 /* Is this the recording of work that somebody else's call has spoilt? Then all calls fail, and the
  * work can be done without a recording. */
@@ -51,8 +50,7 @@ bool lf_cuda_check(LfCuda *cuda, cudaError_t status, const char *operation)
     return false;
 }
 
-/* ---- the current device ------------------------------------------------------------------------
- */
+/* ---- the current device ---------------------------------------------------------------------- */
 
 /* Others may have made another device or context current on a thread of theirs meanwhile. */
 LfCuda *lf_cuda(LfBackend *be)
@@ -62,8 +60,7 @@ LfCuda *lf_cuda(LfBackend *be)
     return cuda;
 }
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 void *lf_cuda_alloc(LfCuda *cuda, size_t size)
 {
@@ -119,8 +116,7 @@ static void clear(LfBackend *be, void *dst, size_t size)
     lf_cuda_check(cuda, cudaMemsetAsync(dst, 0, size, cuda->stream), "clear");
 }
 
-/* ---- waiting -----------------------------------------------------------------------------------
- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 /* The failure latched, if any, as an error that says what to do. */
 static bool tell_failure(LfCuda *cuda, GError **error)
@@ -173,13 +169,13 @@ static void event_free(LfBackend *be, LfEvent *e)
     g_free(e);
 }
 
-static void note(LfBackend *be, LfEvent *e)
+static void event_record(LfBackend *be, LfEvent *e)
 {
     LfCuda *cuda = lf_cuda(be);
     lf_cuda_check(cuda, cudaEventRecord(e->event, cuda->stream), "event");
 }
 
-static bool await(LfBackend *be, LfEvent *e, GError **error)
+static bool event_sync(LfBackend *be, LfEvent *e, GError **error)
 {
     LfCuda *cuda = lf_cuda(be);
     if (lf_cuda_check(cuda, cudaEventSynchronize(e->event), "work"))
@@ -187,13 +183,13 @@ static bool await(LfBackend *be, LfEvent *e, GError **error)
     return tell_failure(cuda, error);
 }
 
-static void follow(LfBackend *be, LfEvent *e)
+static void wait_event(LfBackend *be, LfEvent *e)
 {
     LfCuda *cuda = lf_cuda(be);
     lf_cuda_check(cuda, cudaStreamWaitEvent(cuda->stream, e->event, 0), "event");
 }
 
-static int64_t between(LfBackend *be, LfEvent *from, LfEvent *to)
+static int64_t event_elapsed(LfBackend *be, LfEvent *from, LfEvent *to)
 {
     float ms = 0;
     LfCuda *cuda = lf_cuda(be);
@@ -201,8 +197,7 @@ static int64_t between(LfBackend *be, LfEvent *from, LfEvent *to)
     return (int64_t) (1e6 * (double) ms);
 }
 
-/* ---- graphs ------------------------------------------------------------------------------------
- */
+/* ---- graphs ---------------------------------------------------------------------------------- */
 
 struct LfGraph {
     cudaGraphExec_t exec;
@@ -210,14 +205,14 @@ struct LfGraph {
 
 /* Calls of other threads, a decoder's for example, are none of the recording's business, but for
  * one kind: whoever waits for the whole device spoils it. */
-static void record(LfBackend *be)
+static void capture_begin(LfBackend *be)
 {
     LfCuda *cuda = lf_cuda(be);
     cuda->recording = lf_cuda_check(
         cuda, cudaStreamBeginCapture(cuda->stream, cudaStreamCaptureModeThreadLocal), "recording");
 }
 
-static LfGraph *recorded(LfBackend *be)
+static LfGraph *capture_end(LfBackend *be)
 {
     LfCuda *cuda = lf_cuda(be);
     cudaGraph_t graph = NULL;
@@ -239,7 +234,7 @@ static LfGraph *recorded(LfBackend *be)
     return g;
 }
 
-static void replay(LfBackend *be, LfGraph *graph)
+static void graph_launch(LfBackend *be, LfGraph *graph)
 {
     LfCuda *cuda = lf_cuda(be);
     lf_cuda_check(cuda, cudaGraphLaunch(graph->exec, cuda->stream), "replay");
@@ -253,8 +248,7 @@ static void graph_free(LfBackend *be, LfGraph *graph)
     g_free(graph);
 }
 
-/* ---- tensor maps -------------------------------------------------------------------------------
- */
+/* ---- tensor maps ----------------------------------------------------------------------------- */
 
 typedef CUresult (*EncodeTensorMap)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
                                     const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
@@ -290,8 +284,7 @@ bool lf_cuda_tensor_map(LfCuda *cuda, CUtensorMap *map, CUtensorMapDataType type
     return status == CUDA_SUCCESS;
 }
 
-/* ---- cuBLASLt ----------------------------------------------------------------------------------
- */
+/* ---- cuBLASLt -------------------------------------------------------------------------------- */
 
 /* One for each device, of the whole process and for good: giving one back waits for the whole
  * device, which would spoil what others record. Any number of threads may use it. NULL when it
@@ -311,14 +304,13 @@ static cublasLtHandle_t blas_of(int device)
     return made;
 }
 
-/* ---- open and close ----------------------------------------------------------------------------
- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
-/* Less than `best` if LF_CUDA says so. False and an error for a word it is not. */
+/* Less than `best` if LIGHTFORCING_CUDA says so. False and an error for a word it is not. */
 static bool limit_level(LfCudaLevel *level, GError **error)
 {
     static const char *const words[] = {"plain", "sm80", "sm90"};
-    const char *word = g_getenv("LF_CUDA");
+    const char *word = g_getenv("LIGHTFORCING_CUDA");
     if (!word || !*word)
         return true;
     for (int i = 0; i < (int) G_N_ELEMENTS(words); i++)
@@ -327,7 +319,7 @@ static bool limit_level(LfCudaLevel *level, GError **error)
             return true;
         }
     g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                "LF_CUDA=%s in the environment: use plain, sm80 or sm90", word);
+                "LIGHTFORCING_CUDA=%s in the environment: use plain, sm80 or sm90", word);
     return false;
 }
 
@@ -445,8 +437,8 @@ static LfCuda *new_backend(int device, LfPrecision precision, const cudaDevicePr
     be->name = "cuda";
     be->n_threads = 1;
     be->precision = precision;
-    be->activation = LF_BF16;
-    be->picture = LF_F16;
+    be->activation_type = LF_BF16;
+    be->decoder_type = LF_F16;
     be->asynchronous = true;
     be->alloc = machine_alloc;
     be->free = machine_free;
@@ -457,13 +449,13 @@ static LfCuda *new_backend(int device, LfPrecision precision, const cudaDevicePr
     be->sync = synchronise;
     be->event_new = event_new;
     be->event_free = event_free;
-    be->note = note;
-    be->await = await;
-    be->follow = follow;
-    be->between = between;
-    be->record = record;
-    be->recorded = recorded;
-    be->replay = replay;
+    be->event_record = event_record;
+    be->event_sync = event_sync;
+    be->wait_event = wait_event;
+    be->event_elapsed = event_elapsed;
+    be->capture_begin = capture_begin;
+    be->capture_end = capture_end;
+    be->graph_launch = graph_launch;
     be->graph_free = graph_free;
     be->close = close;
     g_snprintf(be->description, sizeof be->description, "%s, %s", properties->name,

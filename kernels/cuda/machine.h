@@ -25,8 +25,8 @@ extern "C" {
 typedef __nv_bfloat16 bf16;
 typedef __nv_fp8_e4m3 fp8;
 
-/* What the chip can do. LF_CUDA=plain|sm80|sm90 in the environment limits it, for tests and bug
- * reports: plain kernels alone, or those for every chip from sm_80 on. */
+/* What the chip can do. LIGHTFORCING_CUDA=plain|sm80|sm90 in the environment limits it, for tests
+ * and bug reports: plain kernels alone, or those for every chip from sm_80 on. */
 typedef enum { LF_CUDA_PLAIN, LF_CUDA_SM80, LF_CUDA_SM90 } LfCudaLevel;
 
 enum {
@@ -91,7 +91,7 @@ void lf_cuda_pixels_init(LfCuda *cuda);
 void lf_cuda_linear_close(LfCuda *cuda);
 void lf_cuda_pixels_close(LfCuda *cuda);
 
-/* ---- attention, shared by its versions ---- */
+/* ---- attention, shared by its versions ------------------------------------------------------- */
 
 /* One softmax(q·kᵀ·scale)·v for all heads, wherever its rows lie (strides in elements).
  * Keys come in `n_frames` frames of `frame_keys` rows; frame i lies at slot slots[i] (device), or

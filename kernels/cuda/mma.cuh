@@ -8,7 +8,7 @@
 
 #include "device.cuh"
 
-/* ---- copies, in groups that end in their order ---- */
+/* ---- copies, in groups that end in their order ----------------------------------------------- */
 
 static __device__ inline void copies_commit()
 {
@@ -40,7 +40,7 @@ static __device__ inline void load_transposed(uint32_t (&m)[4], uint32_t from)
                  : "memory");
 }
 
-/* ---- products: sums [16, 8] += a [16, 16] · b [16, 8], F16 ---- */
+/* ---- products: sums [16, 8] += a [16, 16] · b [16, 8], F16 ----------------------------------- */
 
 static __device__ inline void multiply_f16(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0,
                                            uint32_t b1)

@@ -227,7 +227,7 @@ __global__ void __launch_bounds__(32 * WARPS, PIECES <= 6 ? 9 : 8) norm_rows(con
         }
 }
 
-/* ---- any row ---- */
+/* ---- any row --------------------------------------------------------------------------------- */
 
 enum { THREADS = 256 };
 
@@ -283,7 +283,7 @@ template <typename Out> __global__ void __launch_bounds__(THREADS) norm_rows_pla
         out[i] = from_float<Out>(normed_at(n, x, i, mean, factor) / scale);
 }
 
-/* ---- launching ---- */
+/* ---- launching ------------------------------------------------------------------------------- */
 
 bool aligned(const void *memory)
 {

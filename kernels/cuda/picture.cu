@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The decoder's ends: squash, 3·tanh(x/3) of latents [f, C, h, w] into [f, h, w, C], and rgb8,
+ * The decoder's ends: tanh_clamp, 3·tanh(x/3) of latents [f, C, h, w] into [f, h, w, C], and rgb8,
  * trunc(255·clamp(x, 0, 1)). Both are bound by bytes.
  */
 #include "conv.h"
@@ -10,7 +10,7 @@ enum { THREADS = 256, RUN = 8 /* colours of a thread */ };
 
 /* A thread takes one latent, in the order of x. */
 static __global__ void __launch_bounds__(THREADS)
-    squash_latents(__half *out, const float *x, int n_channels, int64_t area, int64_t count)
+    tanh_clamp_latents(__half *out, const float *x, int n_channels, int64_t area, int64_t count)
 {
     int64_t index = (int64_t) blockIdx.x * THREADS + threadIdx.x;
     if (index >= count)
@@ -21,14 +21,14 @@ static __global__ void __launch_bounds__(THREADS)
         __float2half_rn(3.0f * tanhf(x[index] / 3.0f));
 }
 
-static void squash(LfBackend *be, LfTensor out, LfTensor x)
+static void tanh_clamp(LfBackend *be, LfTensor out, LfTensor x)
 {
     LfCuda *cuda = lf_cuda(be);
     int64_t count = lf_tensor_count(x);
-    squash_latents<<<blocks_for(count, THREADS), THREADS, 0, cuda->stream>>>(
+    tanh_clamp_latents<<<blocks_for(count, THREADS), THREADS, 0, cuda->stream>>>(
         (__half *) out.data, (const float *) x.data, (int) x.shape[1], x.shape[2] * x.shape[3],
         count);
-    lf_cuda_launched(cuda, "squash");
+    lf_cuda_launched(cuda, "tanh_clamp");
 }
 
 /* NaN becomes 0. */
@@ -67,6 +67,6 @@ static void rgb8(LfBackend *be, LfTensor out, LfTensor x)
 
 void lf_cuda_picture_init(LfCuda *cuda)
 {
-    cuda->ops.squash = squash;
+    cuda->ops.tanh_clamp = tanh_clamp;
     cuda->ops.rgb8 = rgb8;
 }

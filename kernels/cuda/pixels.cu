@@ -17,7 +17,7 @@ struct LfCudaPixels {
     size_t size;
 };
 
-/* ---- conversion ---- */
+/* ---- conversion ------------------------------------------------------------------------------ */
 
 /* Shares of the colours in Y, as ratios to `one`. */
 typedef struct {
@@ -87,7 +87,7 @@ static __global__ void to_packed(uint8_t *out, const uint8_t *rgb, int64_t count
         out[3] = 255;
 }
 
-/* ---- layout of the block that comes over ---- */
+/* ---- layout of the block that comes over ----------------------------------------------------- */
 
 typedef struct {
     int n_planes;
@@ -113,7 +113,7 @@ static Block block_of(const LfPicture *p)
     return b;
 }
 
-/* ---- the way over ---- */
+/* ---- the way over ---------------------------------------------------------------------------- */
 
 static bool reserve(LfCuda *cuda, LfCudaPixels *s, size_t size)
 {
@@ -182,7 +182,7 @@ static void pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb)
     g_mutex_unlock(&s->lock);
 }
 
-/* ---- the table ---- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 void lf_cuda_pixels_init(LfCuda *cuda)
 {

@@ -9,7 +9,7 @@ namespace {
 
 enum { THREADS = 256 };
 
-/* ---- patches: x [c, C, 2·rows, 2·cols], the token's row of 4·C ---- */
+/* ---- patches: x [c, C, 2·rows, 2·cols], the token's row of 4·C ------------------------------- */
 
 struct Patches {
     int64_t n_tokens; /* c·rows·cols */
@@ -90,10 +90,10 @@ void unpatchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
     lf_cuda_launched(cuda, "unpatchify");
 }
 
-/* ---- the largest ---- */
+/* ---- the largest ----------------------------------------------------------------------------- */
 
 /* As bits, which order as the numbers do, none being negative. */
-__global__ void __launch_bounds__(THREADS) peak_kernel(unsigned *out, const bf16 *x, int64_t n)
+__global__ void __launch_bounds__(THREADS) amax_kernel(unsigned *out, const bf16 *x, int64_t n)
 {
     float largest = 0.0f;
     for (int64_t i = (int64_t) blockIdx.x * THREADS + threadIdx.x; i < n;
@@ -104,18 +104,18 @@ __global__ void __launch_bounds__(THREADS) peak_kernel(unsigned *out, const bf16
         atomicMax(out, __float_as_uint(largest));
 }
 
-void peak(LfBackend *be, LfTensor out, LfTensor x)
+void amax(LfBackend *be, LfTensor out, LfTensor x)
 {
     LfCuda *cuda = lf_cuda(be);
     int64_t n = lf_tensor_count(x);
     unsigned n_blocks = blocks_for(n, THREADS);
-    lf_cuda_check(cuda, cudaMemsetAsync(out.data, 0, sizeof(float), cuda->stream), "peak");
-    peak_kernel<<<MIN(n_blocks, 512), THREADS, 0, cuda->stream>>>((unsigned *) out.data,
+    lf_cuda_check(cuda, cudaMemsetAsync(out.data, 0, sizeof(float), cuda->stream), "amax");
+    amax_kernel<<<MIN(n_blocks, 512), THREADS, 0, cuda->stream>>>((unsigned *) out.data,
                                                                   (const bf16 *) x.data, n);
-    lf_cuda_launched(cuda, "peak");
+    lf_cuda_launched(cuda, "amax");
 }
 
-/* ---- steps ---- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* out = a·x + b·y; out may be either. */
 __global__ void __launch_bounds__(THREADS)
@@ -151,7 +151,7 @@ void lf_cuda_pointwise_init(LfCuda *cuda)
 {
     cuda->ops.patchify = patchify;
     cuda->ops.unpatchify = unpatchify;
-    cuda->ops.peak = peak;
+    cuda->ops.amax = amax;
     cuda->ops.denoise = denoise;
     cuda->ops.renoise = renoise;
 }

@@ -72,7 +72,7 @@ __device__ inline float2 turned(float a, float b, float2 turn)
     return make_float2(a * turn.x - b * turn.y, a * turn.y + b * turn.x);
 }
 
-/* ---- plain ------------------------------------------------------------------------------- */
+/* ---- plain ----------------------------------------------------------------------------------- */
 
 enum { PLAIN_THREADS = 128 };
 
@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(PLAIN_THREADS) plain_kernel(const Job job)
         plain_copy(job, (index - n_q - n_k) / job.tokens, (index - n_q - n_k) % job.tokens);
 }
 
-/* ---- eight channels a thread ------------------------------------------------------------- */
+/* ---- eight channels a thread ----------------------------------------------------------------- */
 
 /* D = SPLIT·EACH·256: SPLIT warps share a row. A lane has channels 256·i + 8·lane … + 7 of its
  * warp's part, i < EACH: the same four pairs of all its heads. Rows come up to DEPTH − 1 ahead into
@@ -209,7 +209,7 @@ template <int SPLIT> __device__ inline float sum_of_parts(float sum, bool odd)
 }
 
 /* A lane's four pairs of a head: where their turns lie, and which index of the token chooses one.
- */
+ * */
 struct Turns {
     const float2 *at[4];
     int stride[4], kind[4];
@@ -398,7 +398,7 @@ __global__ void __launch_bounds__(32 * WARPS, 1) fast_kernel(const Job job)
         copy_rows<EACH, SPLIT>(job, (index - n) * V_ROWS);
 }
 
-/* ---- the operation ----------------------------------------------------------------------- */
+/* ---- the operation --------------------------------------------------------------------------- */
 
 bool is_aligned(const void *p)
 {
@@ -453,7 +453,7 @@ void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *w
     LfCuda *cuda = lf_cuda(be);
     const int64_t *cache = window->k.shape; /* [S, H, T, d] */
     int64_t heads = cache[1], tokens = cache[2], d = cache[3];
-    if (!lf_given(q_pool))
+    if (!lf_is_set(q_pool))
         query_block = 64; /* only how the work is cut */
     int query_blocks = (int) blocks_for(tokens, query_block),
         key_blocks = (int) window->k_pool.shape[2];
@@ -484,13 +484,13 @@ void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *w
     job.head_dim = (int) d;
     job.frames = window->chunk;
     job.tokens = (int) tokens;
-    job.columns = lf_given(rope->col) ? (int) rope->col.shape[0] : 1;
+    job.columns = lf_is_set(rope->col) ? (int) rope->col.shape[0] : 1;
     job.eps = eps;
     launch(cuda, &job);
     lf_cuda_launched(cuda, "qkv_norm_rope");
 }
 
-/* ---- keys to another frame number -------------------------------------------------------- */
+/* ---- keys to another frame number ------------------------------------------------------------ */
 
 enum { SHIFT_THREADS = 256 };
 

@@ -28,7 +28,7 @@ struct Job {
     int first_free, n_free, n_keep; /* the past frames that compete, and how many of them stay */
 };
 
-/* ---- the best ---------------------------------------------------------------------------- */
+/* ---- the best -------------------------------------------------------------------------------- */
 
 /* Integers that compare as the floats do; 0 is left free: it stands for what may not be chosen. The
  * two zeros are equal. */
@@ -104,7 +104,7 @@ __device__ inline void keep_best(const Keys &keys, int n, int n_keep, Stays stay
     });
 }
 
-/* ---- one query, by one warp -------------------------------------------------------------- */
+/* ---- one query, by one warp ------------------------------------------------------------------ */
 
 /* frames [n_free]: does it stay? From scores [frames·blocks]. */
 __device__ inline void select_frames(const Job &job, const uint32_t *scores, uint32_t *frames)
@@ -169,7 +169,7 @@ __device__ inline void select(const Job &job, uint32_t *scores, uint32_t *frames
     }
 }
 
-/* ---- plain ------------------------------------------------------------------------------- */
+/* ---- plain ----------------------------------------------------------------------------------- */
 
 enum { PLAIN_THREADS = 128 };
 
@@ -193,7 +193,7 @@ __global__ void __launch_bounds__(PLAIN_THREADS) plain_kernel(const Job job, int
         select<0>(job, scores, scores + n, job.table + query * job.budget);
 }
 
-/* ---- several queries a block ------------------------------------------------------------- */
+/* ---- several queries a block ----------------------------------------------------------------- */
 
 /* Means of keys come in tiles of `rows` key blocks and PIECE channels, up to DEPTH − 1 ahead. The
  * rows in shared memory are 16 bytes longer, so that eight threads' rows lie in different banks. A
@@ -349,7 +349,7 @@ __global__ void __launch_bounds__(THREADS, 1) fast_kernel(const Job job)
         select<0>(job, scores, frames, row);
 }
 
-/* ---- the operation ----------------------------------------------------------------------- */
+/* ---- the operation --------------------------------------------------------------------------- */
 
 /* False where the chip has less shared memory than that. The kernel's limit is the chip's own,
  * never what this call needs: other threads launch the same kernel with other sizes, and graphs

@@ -14,7 +14,7 @@
 
 namespace {
 
-/* ---- attention, any head ---- */
+/* ---- attention, any head --------------------------------------------------------------------- */
 
 enum { WARPS = 4, EACH = 4, QUERIES = WARPS * EACH, KEYS = 32, MOST_CHANNELS = 256 };
 
@@ -319,7 +319,7 @@ void text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTenso
     lf_cuda_launched(cuda, "text_attention");
 }
 
-/* ---- position bias: out[h, i, j] = table[buckets[j − i + L − 1], h] ---- */
+/* ---- position bias: out[h, i, j] = table[buckets[j − i + L − 1], h] -------------------------- */
 
 enum { THREADS = 256 };
 
@@ -342,7 +342,7 @@ void position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buckets
     lf_cuda_launched(cuda, "position_bias");
 }
 
-/* ---- embedding ---- */
+/* ---- embedding ------------------------------------------------------------------------------- */
 
 /* A block for each id. */
 template <typename T>
@@ -378,7 +378,7 @@ void embedding(LfBackend *be, LfTensor out, const LfWeight *weight, LfTensor ids
         lf_cuda_fail(cuda, "embedding", "a table of this type was not converted when it was made");
 }
 
-/* ---- the gate: gelu_tanh(gate) ⊙ up, eight numbers a thread where they lie so ---- */
+/* ---- the gate: gelu_tanh(gate) ⊙ up, eight numbers a thread where they lie so ---------------- */
 
 template <int N>
 __global__ void __launch_bounds__(THREADS) gelu_gate_kernel(bf16 *gate, const bf16 *up, int64_t n)

@@ -16,7 +16,7 @@ typedef struct {
 } LfCudaWeight;
 
 /* conv.cu: LF_WEIGHT_CONV3X3 and LF_WEIGHT_CONV_UP2, allocated with g_new0; `data` alone is owned.
- */
+ * */
 LfWeight *lf_cuda_conv_weight_new(LfCuda *cuda, LfWeightKind kind, LfTensor source, GError **error);
 
 #endif

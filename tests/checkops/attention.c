@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the reference ---- */
+/* ---- the reference --------------------------------------------------------------------------- */
 
 /* out [d] = softmax(q·kᵀ/√d)·v over the keys of the blocks in `row`, or of the window for NULL. */
 static void reference_row(const Geometry *g, const LfWindow *window, int head, const float *q,
@@ -48,14 +48,14 @@ static double *reference_attention(const Geometry *g, const LfWindow *window, Lf
     for (int h = 0; h < g->heads; h++)
         for (int i = 0; i < n; i++) {
             int64_t block = (int64_t) h * query_blocks_of(g) + query_block_of(g, i);
-            const int32_t *row = lf_given(table) ? lf_i32(table) + block * budget : NULL;
+            const int32_t *row = lf_is_set(table) ? lf_i32(table) + block * budget : NULL;
             reference_row(g, window, h, lf_f32(q) + ((int64_t) h * n + i) * d, row, budget,
                           out + ((int64_t) i * g->heads + h) * d);
         }
     return out;
 }
 
-/* ---- cases ---- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 /* `budget` blocks of the window for each query block, at random, ascending. */
 static LfTensor random_table(const Geometry *g, int budget)
@@ -106,7 +106,7 @@ static void attention_case(LfBackend *be, const Geometry *g, int budget, float s
     double *want = reference_attention(g, &w, q, table);
     bool low = is_low(be) && random_size(3) > 1;
     if (low) {
-        w.v_peak = peak_over(w.v);
+        w.v_amax = amax_over(w.v);
         out = hold_rows(out);
     }
     lf_attention(be, out, q, &w, table, budget ? g->query_block : 0);
@@ -175,7 +175,7 @@ static void check_attention(LfBackend *be)
         device_cases(be, &device_geometries[i]);
 }
 
-/* ---- benchmark ---- */
+/* ---- benchmark ------------------------------------------------------------------------------- */
 
 /* Pairs of query and key that the table asks for, all heads. */
 static double pairs_of(const Geometry *g, LfTensor table)

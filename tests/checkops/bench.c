@@ -13,7 +13,7 @@
 #include <time.h>
 
 /* One thread alone is timed by the time that it ran, which tells the truth on a busy machine, too.
- */
+ * */
 static double now(int n_threads)
 {
     struct timespec time;
@@ -21,7 +21,7 @@ static double now(int n_threads)
     return (double) time.tv_sec + 1e-9 * (double) time.tv_nsec;
 }
 
-/* ---- the machine's peaks ---- */
+/* ---- the machine's peaks --------------------------------------------------------------------- */
 
 double peak_bytes(int n_threads)
 {
@@ -46,7 +46,7 @@ double peak_bytes(int n_threads)
     return best;
 }
 
-/* ---- one operation ---- */
+/* ---- one operation --------------------------------------------------------------------------- */
 
 static double peak_of(Bench *b)
 {

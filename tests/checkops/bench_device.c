@@ -57,7 +57,7 @@ struct Machine {
     double peak_bytes, peak_flops, peak_low;
 };
 
-/* ---- tensors ---- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static void *take(Machine *m, size_t size)
 {
@@ -146,11 +146,11 @@ static LfWeight *weight(Machine *m, LfWeightKind kind, LfTensor source)
 
 static LfWeight *linear_weight(Machine *m, bool low, int64_t n_out, int64_t n_in)
 {
-    return weight(m, low ? LF_WEIGHT_LINEAR_LOW : LF_WEIGHT_LINEAR,
+    return weight(m, low ? LF_WEIGHT_LINEAR_FP8 : LF_WEIGHT_LINEAR,
                   lf_tensor(NULL, LF_BF16, n_out, n_in));
 }
 
-/* ---- time ---- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static int by_size(const void *a, const void *b)
 {
@@ -163,18 +163,18 @@ static LfGraph *record_sets(Machine *m, const Shape *s, const Set *sets, int n_s
     for (int i = 0; i < n_sets; i++) /* what is made at the first call is made now */
         s->call(m->be, s, &sets[i]);
     m->be->sync(m->be, NULL);
-    if (!m->be->record)
+    if (!m->be->capture_begin)
         return NULL;
-    m->be->record(m->be);
+    m->be->capture_begin(m->be);
     for (int i = 0; i < n_sets; i++)
         s->call(m->be, s, &sets[i]);
-    return m->be->recorded(m->be);
+    return m->be->capture_end(m->be);
 }
 
 static void run_sets(Machine *m, const Shape *s, const Set *sets, int n_sets, LfGraph *graph)
 {
     if (graph)
-        m->be->replay(m->be, graph);
+        m->be->graph_launch(m->be, graph);
     for (int i = 0; i < n_sets && !graph; i++)
         s->call(m->be, s, &sets[i]);
 }
@@ -186,12 +186,12 @@ static double time_of(Machine *m, const Shape *s, const Set *sets, int n_sets, d
     int64_t times[REPLAYS];
     LfGraph *graph = record_sets(m, s, sets, n_sets);
     for (int i = -2; i < REPLAYS; i++) {
-        m->be->note(m->be, m->from);
+        m->be->event_record(m->be, m->from);
         run_sets(m, s, sets, n_sets, graph);
-        m->be->note(m->be, m->to);
-        m->be->await(m->be, m->to, NULL);
+        m->be->event_record(m->be, m->to);
+        m->be->event_sync(m->be, m->to, NULL);
         if (i >= 0)
-            times[i] = m->be->between(m->be, m->from, m->to);
+            times[i] = m->be->event_elapsed(m->be, m->from, m->to);
     }
     m->be->sync(m->be, &error);
     g_assert_no_error(error);
@@ -231,7 +231,7 @@ static double time_shape(Machine *m, const Shape *s, double *best)
     return time;
 }
 
-/* ---- products: rows, in, out ---- */
+/* ---- products: rows, in, out ----------------------------------------------------------------- */
 
 static void make_linear(Machine *m, const Shape *s, Set *set)
 {
@@ -252,7 +252,7 @@ static void call_residual(LfBackend *be, const Shape *s, const Set *t)
     lf_linear_residual(be, t->out, t->x, t->weight, t->a, t->a);
 }
 
-/* ---- norms: rows, width ---- */
+/* ---- norms: rows, width ---------------------------------------------------------------------- */
 
 static void make_norm(Machine *m, const Shape *s, Set *set)
 {
@@ -277,7 +277,7 @@ static void call_rms_norm(LfBackend *be, const Shape *s, const Set *t)
     lf_rms_norm(be, t->out, t->x, t->a, 1e-6f);
 }
 
-/* ---- self attention: rows and columns of a frame, past frames, budget ---- */
+/* ---- self attention: rows and columns of a frame, past frames, budget ------------------------ */
 
 enum { HEADS = 12, HEAD_DIM = 128, CHUNK = 3, QUERY_BLOCK = 128, KEY_BLOCK = 64 };
 
@@ -319,7 +319,7 @@ static void make_attention(Machine *m, const Shape *s, Set *set)
     set->window = random_frames(m, s);
     set->x = tensor(m, LF_BF16, HEADS, CHUNK * tokens, HEAD_DIM);
     set->out = rows(m, s->grows, CHUNK * tokens, HEADS * HEAD_DIM);
-    set->window.v_peak = tensor(m, LF_F32, 1);
+    set->window.v_amax = tensor(m, LF_F32, 1);
     if (s->size[3])
         set->y = random_blocks(m, HEADS * CHUNK * blocks(tokens, QUERY_BLOCK),
                                frames * blocks(tokens, KEY_BLOCK), s->size[3]);
@@ -376,7 +376,7 @@ static void call_shift(LfBackend *be, const Shape *s, const Set *t)
     lf_rope_shift(be, t->out, t->x, t->a);
 }
 
-/* ---- text: queries, keys, heads, head dimension ---- */
+/* ---- text: queries, keys, heads, head dimension ---------------------------------------------- */
 
 static void make_cross(Machine *m, const Shape *s, Set *set)
 {
@@ -419,7 +419,7 @@ static void call_gate(LfBackend *be, const Shape *s, const Set *t)
     lf_gelu_gate(be, t->out, t->x);
 }
 
-/* ---- latents: frames, channels, height, width ---- */
+/* ---- latents: frames, channels, height, width ------------------------------------------------ */
 
 static void make_latents(Machine *m, const Shape *s, Set *set)
 {
@@ -451,12 +451,12 @@ static void call_noise(LfBackend *be, const Shape *s, const Set *t)
     lf_noise(be, t->out, 1, 2, 3);
 }
 
-static void call_squash(LfBackend *be, const Shape *s, const Set *t)
+static void call_tanh_clamp(LfBackend *be, const Shape *s, const Set *t)
 {
-    lf_squash(be, t->past, t->x);
+    lf_tanh_clamp(be, t->past, t->x);
 }
 
-/* ---- the decoder: frames, height, width, channels in, of the past, out ---- */
+/* ---- the decoder: frames, height, width, channels in, of the past, out ----------------------- */
 
 static void make_conv(Machine *m, const Shape *s, Set *set)
 {
@@ -505,7 +505,7 @@ static void call_rgb(LfBackend *be, const Shape *s, const Set *t)
     lf_rgb8(be, t->out, t->x);
 }
 
-/* ---- all of them ---- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 #define LINEAR(what, n, in, out, ...)                                                              \
     {                                                                                              \
@@ -623,11 +623,11 @@ static const Shape shapes[] = {
     LATENTS("unpatchify", "3x16x64x96", call_unpatchify, 6.0),
     LATENTS("renoise", "3x16x64x96", call_renoise, 12.0),
     LATENTS("noise", "3x16x64x96", call_noise, 4.0),
-    LATENTS("squash", "3x16x64x96", call_squash, 6.0),
+    LATENTS("tanh_clamp", "3x16x64x96", call_tanh_clamp, 6.0),
     {"rgb8", "1x512x768", make_rgb, call_rgb, {1, 512, 768}, .bytes = 9.0 * 512 * 768},
 };
 
-/* ---- pictures: into the host's memory, by the host's clock ---- */
+/* ---- pictures: into the host's memory, by the host's clock ----------------------------------- */
 
 static void bench_pixels(Machine *m)
 {
@@ -670,7 +670,7 @@ static void bench_pixels(Machine *m)
     g_ptr_array_set_size(m->memory, 0);
 }
 
-/* ---- the device's peaks ---- */
+/* ---- the device's peaks ---------------------------------------------------------------------- */
 
 static void make_copy(Machine *m, const Shape *s, Set *set)
 {

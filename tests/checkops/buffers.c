@@ -26,7 +26,7 @@ static int n_buffers;
 static double *doubles[MOST];
 static int n_doubles;
 
-/* ---- random numbers ---- */
+/* ---- random numbers -------------------------------------------------------------------------- */
 
 /* SplitMix64, seeded by the test program's seed: filling tensors through GRand would take most of
  * the time of a test. */
@@ -68,7 +68,7 @@ double random_normal(void)
     return sum;
 }
 
-/* ---- buffers ---- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 /* In tests it starts anywhere that the type allows, as a slice of an arena's tensor may; in
  * benchmarks where an arena would. */
@@ -127,7 +127,7 @@ void let_change(LfTensor t)
     g_clear_pointer(&buffer_of(t)->original, g_free);
 }
 
-/* ---- on a device ---- */
+/* ---- on a device ----------------------------------------------------------------------------- */
 
 enum { CHUNK = 1 << 14 }; /* numbers that a thread converts at once */
 
@@ -151,12 +151,12 @@ void widen(float *dst, const void *src, LfType type, int64_t n)
 
 LfType activation_of(LfBackend *be)
 {
-    return device_of(be) ? device_of(be)->activation : LF_F32;
+    return device_of(be) ? device_of(be)->activation_type : LF_F32;
 }
 
 LfType picture_of(LfBackend *be)
 {
-    return device_of(be) ? device_of(be)->picture : LF_F32;
+    return device_of(be) ? device_of(be)->decoder_type : LF_F32;
 }
 
 bool is_low(LfBackend *be)
@@ -225,7 +225,7 @@ LfTensor hold_rows(LfTensor t)
     return t;
 }
 
-LfTensor peak_over(LfTensor t)
+LfTensor amax_over(LfTensor t)
 {
     LfTensor peak = input(LF_F32, 1);
     float largest = 0.0f;
@@ -276,7 +276,7 @@ void settle(LfBackend *be)
     n_buffers = n_doubles = 0;
 }
 
-/* ---- references ---- */
+/* ---- references ------------------------------------------------------------------------------ */
 
 double *reference(int64_t n)
 {

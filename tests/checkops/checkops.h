@@ -34,7 +34,7 @@ extern const CheckOp linear_ops[], norm_ops[], rope_ops[], select_ops[], attenti
     text_ops[], conv_ops[], pointwise_ops[], noise_ops[],
     pixels_ops[]; /* each ends with a nameless one */
 
-/* ---- sizes and numbers, from the seed that the test program prints (--seed sets it) ---- */
+/* ---- sizes and numbers, from the seed that the test program prints (--seed sets it) ---------- */
 
 int64_t random_size(int64_t most); /* 1 … most */
 int64_t random_odd(int64_t most);  /* the odd ones of these */
@@ -90,9 +90,9 @@ LfTensor hold_rows(LfTensor t);
 /* As hold() said; from now on `usual` where it has not. */
 LfType held_as(LfTensor t, LfType usual);
 /* F32 [1]: what no finite number of t exceeds, not always by little. */
-LfTensor peak_over(LfTensor t);
+LfTensor amax_over(LfTensor t);
 /* The tolerance, or what the type in which a device keeps the tensor allows for, if that is more.
- */
+ * */
 double allowed(LfTensor t, double tolerance);
 /* lf_from_float and lf_to_float on all cores, for types that these take. */
 void narrow(void *dst, LfType type, const float *src, int64_t n);
@@ -105,7 +105,7 @@ float round_to_e4m3(float x);
 #define activations(be, ...) hold(input(LF_F32, __VA_ARGS__), activation_of(be))
 #define pictures(be, ...)    hold(input(LF_F32, __VA_ARGS__), picture_of(be))
 
-/* ---- time ---- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 typedef struct {
     LfBackend *be;
@@ -126,7 +126,7 @@ bool bench_continues(Bench *bench);
 double bench_time(void); /* seconds; of the BENCH that ended last */
 
 /* Times all operations whose name begins with `name` on CUDA device 0; the program's exit status.
- */
+ * */
 int bench_device(const char *name);
 
 /* Bytes read and written a second by `n_threads` threads that copy memory, measured now. */

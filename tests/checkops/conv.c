@@ -124,7 +124,7 @@ static void check_conv3x3(LfBackend *be)
     any_conv(be, 1, 96, 832, 64, 0, 3);
 }
 
-/* ---- with upsampling ---- */
+/* ---- with upsampling ------------------------------------------------------------------------- */
 
 static double *upsampled(LfTensor x)
 {
@@ -174,7 +174,7 @@ static void check_conv3x3_up2(LfBackend *be)
     up2_case(be, 1, 120, 208, 64, 64);
 }
 
-/* ---- benchmarks: the demo's decoder on one chunk, then TAEHV at 480×832 ---- */
+/* ---- benchmarks: the demo's decoder on one chunk, then TAEHV at 480×832 ---------------------- */
 
 static double conv_flops(Shape s)
 {

@@ -21,7 +21,7 @@ typedef struct {
     LfWeight *real;
 } MirrorWeight;
 
-/* ---- one call ---- */
+/* ---- one call -------------------------------------------------------------------------------- */
 
 /* A host tensor and its copy on the device: margin, data, scales of F8_E4M3, margin. */
 typedef struct {
@@ -43,7 +43,7 @@ typedef struct {
 static Call begin(LfBackend *be)
 {
     Call c = {.device = ((Mirror *) be)->device};
-    c.recording = c.device->record && random_size(3) == 1;
+    c.recording = c.device->capture_begin && random_size(3) == 1;
     return c;
 }
 
@@ -136,7 +136,7 @@ static void send(Call *call, Copy *c)
 /* `t` on the device: in the type in which the test says that it is held, else in `usual`. */
 static LfTensor bring(Call *call, LfTensor t, LfType usual, bool written)
 {
-    if (!lf_given(t))
+    if (!lf_is_set(t))
         return LF_NONE;
     for (int i = 0; i < call->n_copies; i++)
         if (call->copies[i].host.data == t.data) {
@@ -167,7 +167,7 @@ static void ready(Call *call)
 {
     g_assert_true(call->device->sync(call->device, NULL));
     if (call->recording)
-        call->device->record(call->device);
+        call->device->capture_begin(call->device);
 }
 
 static void expect_same(const Copy *c, const uint8_t *after, size_t from, size_t to)
@@ -198,9 +198,9 @@ static void finish(Call *call)
     GError *error = NULL;
     LfGraph *graph = NULL;
     if (call->recording) {
-        graph = device->recorded(device);
+        graph = device->capture_end(device);
         if (graph)
-            device->replay(device, graph);
+            device->graph_launch(device, graph);
     }
     device->sync(device, &error);
     g_assert_no_error(error);
@@ -210,7 +210,7 @@ static void finish(Call *call)
         receive(call, &call->copies[i]);
 }
 
-/* ---- weights ---- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 static const LfWeight *real(const LfWeight *weight)
 {
@@ -235,10 +235,10 @@ static void weight_free(LfBackend *be, LfWeight *weight)
     g_free(weight);
 }
 
-/* ---- operations: A, P and F32 as ops.h has them ---- */
+/* ---- operations: A, P and F32 as ops.h has them ---------------------------------------------- */
 
-#define A (call.device->activation)
-#define P (call.device->picture)
+#define A (call.device->activation_type)
+#define P (call.device->decoder_type)
 
 static void linear(LfBackend *be, LfTensor y, LfTensor x, const LfWeight *weight, LfTensor bias,
                    LfActivation activation)
@@ -297,7 +297,7 @@ static void rms_norm(LfBackend *be, LfTensor y, LfTensor x, LfTensor weight, flo
 
 static LfWindow window_in(Call *c, const LfWindow *w, bool written)
 {
-    LfType a = c->device->activation;
+    LfType a = c->device->activation_type;
     return (LfWindow){
         .k = bring(c, w->k, a, written),
         .v = bring(c, w->v, a, written),
@@ -305,7 +305,7 @@ static LfWindow window_in(Call *c, const LfWindow *w, bool written)
         .slots = in(c, w->slots, LF_I32),
         .chunk = w->chunk,
         .key_block = w->key_block,
-        .v_peak = in(c, w->v_peak, LF_F32),
+        .v_amax = in(c, w->v_amax, LF_F32),
     };
 }
 
@@ -356,22 +356,22 @@ static void attention(LfBackend *be, LfTensor y, LfTensor q, const LfWindow *win
 }
 
 static void cross_attention(LfBackend *be, LfTensor y, LfTensor q, LfTensor k, LfTensor v,
-                            LfTensor v_peak, int heads, float last_logit)
+                            LfTensor v_amax, int heads, float last_logit)
 {
     Call call = begin(be);
     LfTensor dy = out(&call, y, A), dq = in(&call, q, A);
-    LfTensor dk = in(&call, k, A), dv = in(&call, v, A), dp = in(&call, v_peak, LF_F32);
+    LfTensor dk = in(&call, k, A), dv = in(&call, v, A), dp = in(&call, v_amax, LF_F32);
     ready(&call);
     lf_cross_attention(call.device, dy, dq, dk, dv, dp, heads, last_logit);
     finish(&call);
 }
 
-static void peak(LfBackend *be, LfTensor y, LfTensor x)
+static void amax(LfBackend *be, LfTensor y, LfTensor x)
 {
     Call call = begin(be);
     LfTensor dy = out(&call, y, LF_F32), dx = in(&call, x, A);
     ready(&call);
-    lf_peak(call.device, dy, dx);
+    lf_amax(call.device, dy, dx);
     finish(&call);
 }
 
@@ -418,7 +418,7 @@ static void two(LfBackend *be, LfTensor y, LfType y_type, LfTensor x, LfType x_t
 
 static void gelu_gate(LfBackend *be, LfTensor gate, LfTensor up)
 {
-    LfType a = device_of(be)->activation;
+    LfType a = device_of(be)->activation_type;
     two(be, gate, a, up, a, lf_gelu_gate);
 }
 
@@ -440,14 +440,14 @@ static void unpatchify(LfBackend *be, LfTensor y, LfTensor x, LfTensor order)
     finish(&call);
 }
 
-static void squash(LfBackend *be, LfTensor y, LfTensor x)
+static void tanh_clamp(LfBackend *be, LfTensor y, LfTensor x)
 {
-    two(be, y, device_of(be)->picture, x, LF_F32, lf_squash);
+    two(be, y, device_of(be)->decoder_type, x, LF_F32, lf_tanh_clamp);
 }
 
 static void rgb8(LfBackend *be, LfTensor y, LfTensor x)
 {
-    two(be, y, LF_U8, x, device_of(be)->picture, lf_rgb8);
+    two(be, y, LF_U8, x, device_of(be)->decoder_type, lf_rgb8);
 }
 
 typedef void Mix(LfBackend *be, LfTensor out, LfTensor x, LfTensor y, float sigma);
@@ -524,7 +524,7 @@ static const LfOps mirror_ops = {
     .select_blocks = select_blocks,
     .attention = attention,
     .cross_attention = cross_attention,
-    .peak = peak,
+    .amax = amax,
     .text_attention = text_attention,
     .position_bias = position_bias,
     .embedding = embedding,
@@ -534,14 +534,14 @@ static const LfOps mirror_ops = {
     .denoise = denoise,
     .renoise = renoise,
     .noise = noise,
-    .squash = squash,
+    .tanh_clamp = tanh_clamp,
     .conv3x3 = conv3x3,
     .conv3x3_up2 = conv3x3_up2,
     .rgb8 = rgb8,
     .pixels = pixels,
 };
 
-/* ---- open and close ---- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
 static Mirror *mirrors[8];
 
@@ -560,8 +560,8 @@ static Mirror *new_mirror(LfBackend *device)
         .name = "mirror",
         .n_threads = 1,
         .precision = device->precision,
-        .activation = LF_F32,
-        .picture = LF_F32,
+        .activation_type = LF_F32,
+        .decoder_type = LF_F32,
         .sync = mirror_sync,
     };
     g_strlcpy(m->base.description, device->description, sizeof m->base.description);
@@ -578,7 +578,7 @@ LfBackend *mirror_open(const char *level, LfPrecision precision, GError **error)
         if (g_str_equal(mirrors[i]->key, key))
             return &mirrors[i]->base;
     g_assert_cmpint(i, <, G_N_ELEMENTS(mirrors));
-    g_setenv("LF_CUDA", level, TRUE);
+    g_setenv("LIGHTFORCING_CUDA", level, TRUE);
     LfBackend *device = lf_backend_open("cuda", 0, precision, error);
     if (!device)
         return NULL;

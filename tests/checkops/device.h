@@ -13,8 +13,8 @@
 
 #include "kernels/ops.h"
 
-/* The mirror of CUDA device 0 with its kernels limited to `level` (LF_CUDA). Opened once for each
- * level and precision and kept: NULL and an error where there is none. */
+/* The mirror of CUDA device 0 with its kernels limited to `level` (LIGHTFORCING_CUDA).
+ * Opened once for each level and precision and kept: NULL and an error where there is none. */
 LfBackend *mirror_open(const char *level, LfPrecision precision, GError **error);
 
 /* The device behind a mirror; NULL for any other backend. */

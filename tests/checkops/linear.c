@@ -27,7 +27,7 @@ static double *product(LfTensor x, LfTensor weight, LfTensor bias)
 #pragma omp parallel for if (n_rows * n_out * n_in > 100000)
     for (int64_t n = 0; n < n_rows; n++)
         for (int64_t o = 0; o < n_out; o++) {
-            double sum = lf_given(bias) ? lf_f32(bias)[o] : 0.0;
+            double sum = lf_is_set(bias) ? lf_f32(bias)[o] : 0.0;
 #pragma omp simd reduction(+ : sum)
             for (int64_t i = 0; i < n_in; i++)
                 sum += a[n * n_in + i] * w[o * n_in + i];
@@ -48,7 +48,7 @@ static LfWeight *new_weight_of(LfBackend *be, LfWeightKind kind, LfTensor source
 
 static LfWeight *new_weight(LfBackend *be, LfTensor source)
 {
-    return new_weight_of(be, is_low(be) ? LF_WEIGHT_LINEAR_LOW : LF_WEIGHT_LINEAR, source);
+    return new_weight_of(be, is_low(be) ? LF_WEIGHT_LINEAR_FP8 : LF_WEIGHT_LINEAR, source);
 }
 
 /* ---- operands ----
@@ -131,7 +131,7 @@ static void residual_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, i
     double largest = 1.0;
     hold(x, random_size(2) == 1 ? LF_F32 : activation_of(be));
     for (int64_t i = 0; i < n * n_out; i++) {
-        double by = lf_given(gate) ? (double) lf_f32(gate)[i % n_out] : 1.0;
+        double by = lf_is_set(gate) ? (double) lf_f32(gate)[i % n_out] : 1.0;
         o.product[i] = (double) lf_f32(x)[i] + by * o.product[i];
         largest = fmax(largest, fabs(by));
     }
@@ -197,7 +197,7 @@ static void check_linear_residual(LfBackend *be)
     all_cases(be, residual_case);
 }
 
-/* ---- benchmarks: the demo model, then Wan 1.3B ---- */
+/* ---- benchmarks: the demo model, then Wan 1.3B ----------------------------------------------- */
 
 static const struct {
     int64_t n, n_in, n_out;

@@ -26,7 +26,7 @@ static const char *const device_levels[] = {"plain", "sm80", "sm90"};
 static LfBackend *open_level(const char *level, int n_threads)
 {
     GError *error = NULL;
-    g_setenv("LF_CPU", level, TRUE);
+    g_setenv("LIGHTFORCING_CPU", level, TRUE);
     LfBackend *be = lf_backend_open_cpu(n_threads, &error);
     g_assert_no_error(error);
     return be;
@@ -37,7 +37,7 @@ static const void *entry_of(LfBackend *be, const CheckOp *op)
     return *(const void *const *) ((const char *) be->ops + op->entry);
 }
 
-/* ---- tests ---- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 typedef struct {
     const CheckOp *op;
@@ -82,7 +82,7 @@ static void add_cases(const CheckOp *op)
     }
 }
 
-/* ---- tests on a device ---- */
+/* ---- tests on a device ----------------------------------------------------------------------- */
 
 static void run_device_case(const void *data)
 {
@@ -127,7 +127,7 @@ static void add_all_cases(const CheckOp *op)
         add_device_cases(op, LF_PRECISION_FP8);
 }
 
-/* ---- benchmarks ---- */
+/* ---- benchmarks ------------------------------------------------------------------------------ */
 
 static void bench_all(const char *name, int n_threads)
 {

@@ -6,7 +6,7 @@
 
 #define TOLERANCE 5e-7
 
-/* ---- text ---- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void position_bias_case(LfBackend *be, int64_t heads, int64_t n, int64_t n_buckets)
 {
@@ -118,7 +118,7 @@ static void bench_gelu_gate(LfBackend *be)
     settle(be);
 }
 
-/* ---- latents ---- */
+/* ---- latents --------------------------------------------------------------------------------- */
 
 /* Numbers that an activation holds, in F32. */
 static void round_input(LfBackend *be, LfTensor x)
@@ -253,32 +253,32 @@ static void bench_renoise(LfBackend *be)
     settle(be);
 }
 
-/* ---- lf_peak ---- */
+/* ---- lf_amax --------------------------------------------------------------------------------- */
 
-static void peak_case(LfBackend *be, int64_t n, int64_t width)
+static void amax_case(LfBackend *be, int64_t n, int64_t width)
 {
     LfTensor x = activations(be, n, width), out = output(LF_F32, 1);
     float largest = 0.0f;
     for (int64_t i = 0; i < n * width; i++)
         largest = fmaxf(largest, fabsf(lf_f32(x)[i]));
-    lf_peak(be, out, x);
+    lf_amax(be, out, x);
     expect_equal(out, &largest);
     settle(be);
 }
 
-static void check_peak(LfBackend *be)
+static void check_amax(LfBackend *be)
 {
-    peak_case(be, 1, 1);
+    amax_case(be, 1, 1);
     for (int i = 0; i < 8; i++)
-        peak_case(be, random_odd(33), random_odd(333));
-    peak_case(be, 512, 1536);
+        amax_case(be, random_odd(33), random_odd(333));
+    amax_case(be, 512, 1536);
 }
 
-#define bench_peak NULL
+#define bench_amax NULL
 
-/* ---- decoder ---- */
+/* ---- decoder --------------------------------------------------------------------------------- */
 
-static void squash_case(LfBackend *be, int64_t frames, int64_t channels, int64_t h, int64_t w)
+static void tanh_clamp_case(LfBackend *be, int64_t frames, int64_t channels, int64_t h, int64_t w)
 {
     LfTensor x = input(LF_F32, frames, channels, h, w),
              out = output(LF_F32, frames, h, w, channels);
@@ -287,23 +287,23 @@ static void squash_case(LfBackend *be, int64_t frames, int64_t channels, int64_t
         int64_t pixel = i % (h * w), channel = i / (h * w) % channels, f = i / (h * w * channels);
         want[(f * h * w + pixel) * channels + channel] = 3.0 * tanh(from[i] / 3.0);
     }
-    lf_squash(be, out, x);
+    lf_tanh_clamp(be, out, x);
     expect_close(out, want, TOLERANCE);
     settle(be);
 }
 
-static void check_squash(LfBackend *be)
+static void check_tanh_clamp(LfBackend *be)
 {
     for (int i = 0; i < 6; i++)
-        squash_case(be, random_odd(3), random_odd(17), random_odd(9), random_odd(9));
-    squash_case(be, 3, 16, 20, 32);
+        tanh_clamp_case(be, random_odd(3), random_odd(17), random_odd(9), random_odd(9));
+    tanh_clamp_case(be, 3, 16, 20, 32);
 }
 
-static void bench_squash(LfBackend *be)
+static void bench_tanh_clamp(LfBackend *be)
 {
     LfTensor x = input(LF_F32, 3, 16, 60, 104), out = output(LF_F32, 3, 60, 104, 16);
-    BENCH(be, "480x832 squash", 0, 2.0 * (double) lf_tensor_size(x))
-    lf_squash(be, out, x);
+    BENCH(be, "480x832 tanh_clamp", 0, 2.0 * (double) lf_tensor_size(x))
+    lf_tanh_clamp(be, out, x);
     settle(be);
 }
 
@@ -349,7 +349,7 @@ const CheckOp pointwise_ops[] = {CHECK_OP(position_bias),
                                  CHECK_OP(unpatchify),
                                  CHECK_OP(denoise),
                                  CHECK_OP(renoise),
-                                 CHECK_OP(squash),
+                                 CHECK_OP(tanh_clamp),
                                  CHECK_OP(rgb8),
-                                 CHECK_OP(peak),
+                                 CHECK_OP(amax),
                                  {0}};

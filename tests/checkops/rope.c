@@ -7,7 +7,7 @@
 
 #define EPS 1e-6f
 
-/* ---- lf_qkv_norm_rope ---- */
+/* ---- lf_qkv_norm_rope ------------------------------------------------------------------------ */
 
 /* Angles are the caller's business: any (cos, sin). d/2 pairs are split in three, or, with tokens
  * in no order, in two. */
@@ -30,7 +30,7 @@ static LfRope random_rope(const Geometry *g, bool ordered)
 static const float *turn_of(const LfRope *rope, const Geometry *g, int frame, int token, int pair)
 {
     int64_t n_time = rope->time.shape[1], n_row = rope->row.shape[1], n_col = rope->col.shape[1];
-    int row = lf_given(rope->col) ? token / g->cols : token, col = token % g->cols;
+    int row = lf_is_set(rope->col) ? token / g->cols : token, col = token % g->cols;
     if (pair < n_time)
         return lf_f32(rope->time) + (frame * n_time + pair) * 2;
     if (pair < n_time + n_row)
@@ -192,7 +192,7 @@ static void bench_qkv_norm_rope(LfBackend *be)
     bench_qkv(be, &(Geometry){12, 128, 32, 48, 0, 3, 64, 64}, "1.3B 4608x3x1536, blocks 64");
 }
 
-/* ---- lf_rope_shift ---- */
+/* ---- lf_rope_shift --------------------------------------------------------------------------- */
 
 static void shift_case(LfBackend *be, int heads, int n, int d, bool in_place)
 {

@@ -17,7 +17,7 @@ typedef struct {
     LfSelection selection;
 } Case;
 
-/* ---- the reference ---- */
+/* ---- the reference --------------------------------------------------------------------------- */
 
 static double score(const Case *c, int head, int query, int block)
 {
@@ -101,7 +101,7 @@ static double reference_row(const Case *c, int head, int query, int32_t *row)
     return margin;
 }
 
-/* ---- cases ---- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static int candidates_of(const Geometry *g, const LfSelection *s)
 {

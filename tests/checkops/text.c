@@ -22,7 +22,7 @@ static double *attend(LfTensor q, LfTensor k, LfTensor v, int heads, double scal
                     sum += (double) lf_f32(q)[i * width + h * d + c] *
                            lf_f32(k)[j * width + h * d + c];
                 scores[j] = scale * sum + (j == l - 1 ? last_logit : 0.0);
-                if (lf_given(bias))
+                if (lf_is_set(bias))
                     scores[j] += lf_f32(bias)[(h * n + i) * l + j];
                 largest = fmax(largest, scores[j]);
             }
@@ -36,7 +36,7 @@ static double *attend(LfTensor q, LfTensor k, LfTensor v, int heads, double scal
     return out;
 }
 
-/* ---- lf_cross_attention ---- */
+/* ---- lf_cross_attention ---------------------------------------------------------------------- */
 
 static void cross_case(LfBackend *be, int n, int l, int heads, int d, float last_logit)
 {
@@ -44,10 +44,10 @@ static void cross_case(LfBackend *be, int n, int l, int heads, int d, float last
     LfTensor v = activations(be, l, heads * d), out = output(LF_F32, n, heads * d);
     double *want = attend(q, k, v, heads, 1.0 / sqrt(d), LF_NONE, (double) last_logit);
     bool low = is_low(be) && random_size(3) > 1;
-    LfTensor v_peak = low ? peak_over(v) : LF_NONE;
+    LfTensor v_amax = low ? amax_over(v) : LF_NONE;
     if (low)
         out = hold_rows(out);
-    lf_cross_attention(be, out, q, k, v, v_peak, heads, last_logit);
+    lf_cross_attention(be, out, q, k, v, v_amax, heads, last_logit);
     expect_close(out, want, 1e-6);
     if (low)
         expect_quantised_share(out, want, 0.05);
@@ -113,7 +113,7 @@ static void bench_cross_attention(LfBackend *be)
     bench_cross(be, 4608, 512, 12, 128, "1.3B 4608x512");
 }
 
-/* ---- lf_text_attention ---- */
+/* ---- lf_text_attention ----------------------------------------------------------------------- */
 
 static void text_case(LfBackend *be, int l, int heads, int d)
 {

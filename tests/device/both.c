@@ -62,8 +62,8 @@ static void take_state(Stream *s, LfArena *arena)
     s->modulation = lf_modulation(t, arena);
     s->clean = lf_modulation(t, arena);
     s->x = lf_arena_tensor(arena, LF_F32, g->chunk, c->channels, g->latent_height, g->latent_width);
-    s->velocity = lf_arena_take(arena, LF_F32, s->x.shape);
-    s->context = lf_arena_tensor(arena, s->be->activation, c->text_len / 2, c->text_dim);
+    s->velocity = lf_arena_alloc(arena, LF_F32, s->x.shape);
+    s->context = lf_arena_tensor(arena, s->be->activation_type, c->text_len / 2, c->text_dim);
 }
 
 static LfAttend attend_of(const Stream *s, int index)

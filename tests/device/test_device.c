@@ -11,8 +11,7 @@
 #include <gmodule.h>
 #include <math.h>
 
-/* ---- one forward -------------------------------------------------------------------------------
- */
+/* ---- one forward ----------------------------------------------------------------------------- */
 
 typedef struct {
     const char *preset; /* random weights, or NULL: the demo model */
@@ -44,8 +43,7 @@ static void test_forward(gconstpointer data)
     both_close(&both);
 }
 
-/* ---- pictures ----------------------------------------------------------------------------------
- */
+/* ---- pictures -------------------------------------------------------------------------------- */
 
 static const char prompt[] = "a big red heart bouncing on a green meadow";
 
@@ -204,7 +202,7 @@ static gpointer run_one(gpointer data)
     return NULL;
 }
 
-/* ---- the driver's own functions ---- */
+/* ---- the driver's own functions -------------------------------------------------------------- */
 
 static gpointer driver_function(const char *name)
 {
@@ -351,8 +349,8 @@ static void test_value_bounds(void)
     g_autofree float *bounds = g_new(float, layers);
     g_autofree float *text_bounds = g_new(float, layers);
     run_chunks(s, 4);
-    lf_download_floats(s->be, bounds, s->modulations[0].v_peaks);
-    lf_download_floats(s->be, text_bounds, s->text.v_peaks);
+    lf_download_floats(s->be, bounds, s->modulations[0].v_amax);
+    lf_download_floats(s->be, text_bounds, s->text.v_amax);
     for (int i = 0; i < layers; i++) {
         double largest = largest_of(s->be, lf_kv_cache_window(s->cache, i).v);
         double text =

@@ -40,7 +40,7 @@ static void expect_not_playing(Source *source, GQuark domain, gint code, const c
     source_free(source);
 }
 
-/* ---- models --------------------------------------------------------------------------------- */
+/* ---- models ---------------------------------------------------------------------------------- */
 
 static void test_no_model(void)
 {
@@ -208,7 +208,7 @@ static void test_impossible_precision(void)
                        GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS, "fp32");
 }
 
-/* ---- prompts -------------------------------------------------------------------------------- */
+/* ---- prompts --------------------------------------------------------------------------------- */
 
 static char *huge_text(void)
 {
@@ -306,7 +306,7 @@ static void test_prompt_file_missing(void)
                        GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "/no/such/prompt");
 }
 
-/* ---- what handlers may do ------------------------------------------------------------------- */
+/* ---- what handlers may do -------------------------------------------------------------------- */
 
 /* Reads every property, in the thread that posts. */
 static GstBusSyncReply ask_everything(GstBus *bus, GstMessage *message, gpointer element)

@@ -8,7 +8,7 @@
 #include <gst/controller/gstinterpolationcontrolsource.h>
 #include <string.h>
 
-/* ---- times ---------------------------------------------------------------------------------- */
+/* ---- times ----------------------------------------------------------------------------------- */
 
 static void assert_stamps(GstBuffer *buffer, guint64 frame, gboolean discont)
 {
@@ -55,7 +55,7 @@ static void test_num_buffers(void)
     source_free(source);
 }
 
-/* ---- queries -------------------------------------------------------------------------------- */
+/* ---- queries --------------------------------------------------------------------------------- */
 
 static void test_duration(void)
 {
@@ -110,7 +110,7 @@ static void test_latency_not_live(void)
     source_free(source);
 }
 
-/* ---- the same frames again ------------------------------------------------------------------ */
+/* ---- the same frames again ------------------------------------------------------------------- */
 
 /* Hashes of the next frames, in their order. */
 static char *digest(Source *source, guint n_frames)
@@ -194,7 +194,7 @@ static void test_ready_forgets(void)
     source_free(source);
 }
 
-/* ---- prompts and scenes --------------------------------------------------------------------- */
+/* ---- prompts and scenes ---------------------------------------------------------------------- */
 
 static void test_prompt_messages(void)
 {
@@ -445,7 +445,7 @@ static void test_restart_repeats(void)
     source_free(source);
 }
 
-/* ---- stats, control ------------------------------------------------------------------------- */
+/* ---- stats, control -------------------------------------------------------------------------- */
 
 static void test_stats(void)
 {

@@ -53,7 +53,7 @@ static guint64 count_in_stats(Source *source, const char *field)
     return value;
 }
 
-/* ---- in time -------------------------------------------------------------------------------- */
+/* ---- in time --------------------------------------------------------------------------------- */
 
 static void test_paced(void)
 {
@@ -109,7 +109,7 @@ static void test_prefetch(void)
     source_free(source);
 }
 
-/* ---- too late ------------------------------------------------------------------------------- */
+/* ---- too late -------------------------------------------------------------------------------- */
 
 /* Five frames in time, then the clock jumps by a second. The frame that waited is pushed with its
  * time. Returns the time that the next one would have had. */
@@ -175,7 +175,7 @@ static void test_repeat(void)
     source_free(source);
 }
 
-/* ---- pauses --------------------------------------------------------------------------------- */
+/* ---- pauses ---------------------------------------------------------------------------------- */
 
 typedef struct {
     guint64 next_frame;

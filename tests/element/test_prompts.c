@@ -21,7 +21,7 @@ typedef struct {
     double c[3]; /* red, green, blue, 0…1 */
 } Colour;
 
-/* ---- the world that the model knows --------------------------------------------------------- */
+/* ---- the world that the model knows ---------------------------------------------------------- */
 
 static const char *const colours[] = {"red",  "orange", "yellow", "green",
                                       "blue", "purple", "pink",   "white"};
@@ -146,7 +146,7 @@ static Colour background_at(Background b, double x, double y)
     return c;
 }
 
-/* ---- what a frame shows --------------------------------------------------------------------- */
+/* ---- what a frame shows ---------------------------------------------------------------------- */
 
 typedef Colour Image[HEIGHT][WIDTH];
 
@@ -221,7 +221,7 @@ static int find_colour(const Image *image, Background b)
     return best;
 }
 
-/* ---- the prompts ---------------------------------------------------------------------------- */
+/* ---- the prompts ----------------------------------------------------------------------------- */
 
 typedef struct {
     char *text;

@@ -26,7 +26,7 @@ static Source *source_of_demo(void)
     return source;
 }
 
-/* ---- up and down ---------------------------------------------------------------------------- */
+/* ---- up and down ----------------------------------------------------------------------------- */
 
 static void test_sequences(void)
 {
@@ -116,7 +116,7 @@ static void test_change_model_in_ready(void)
     source_free(source);
 }
 
-/* ---- storms --------------------------------------------------------------------------------- */
+/* ---- storms ---------------------------------------------------------------------------------- */
 
 static void test_state_storm(void)
 {
@@ -158,7 +158,7 @@ static void test_prompt_storm(void)
     source_free(source);
 }
 
-/* ---- the stream's end ----------------------------------------------------------------------- */
+/* ---- the stream's end ------------------------------------------------------------------------ */
 
 static void expect_eos(Source *source)
 {
@@ -187,7 +187,7 @@ static void test_eos_at_any_time(void)
     }
 }
 
-/* ---- several -------------------------------------------------------------------------------- */
+/* ---- several --------------------------------------------------------------------------------- */
 
 static gpointer pull_thirty(gpointer data)
 {
@@ -244,7 +244,7 @@ static void test_two_load_one_stops(void)
     }
 }
 
-/* ---- relinking ------------------------------------------------------------------------------ */
+/* ---- relinking ------------------------------------------------------------------------------- */
 
 typedef struct {
     GstElement *pipeline, *source, *from, *to;

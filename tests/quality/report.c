@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- one number for each setting --------------------------------------------------------------
- */
+/* ---- one number for each setting ------------------------------------------------------------- */
 
 typedef double (*Value)(const Score *score, int of);
 
@@ -125,8 +124,7 @@ static const char *row_name(guint i)
     return rows[i].name ? rows[i].name : score_mark_names[rows[i].of];
 }
 
-/* ---- for people -------------------------------------------------------------------------------
- */
+/* ---- for people ------------------------------------------------------------------------------ */
 
 static gboolean known(const Report *r, guint row)
 {
@@ -189,8 +187,7 @@ void report_wrong(const Setting *setting, const Script *script, const Scene *wan
                     scene_background_name(views[i]->background));
 }
 
-/* ---- for programs -----------------------------------------------------------------------------
- */
+/* ---- for programs ---------------------------------------------------------------------------- */
 
 static void add_int(JsonBuilder *json, const char *name, gint64 value)
 {

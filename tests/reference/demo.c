@@ -74,7 +74,7 @@ static void demo_close(Demo *demo)
     lf_model_unref(demo->model);
 }
 
-/* ---- text --------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void test_text(void)
 {
@@ -96,7 +96,7 @@ static void test_text(void)
     demo_close(&demo);
 }
 
-/* ---- a stream ------------------------------------------------------------------------------- */
+/* ---- a stream -------------------------------------------------------------------------------- */
 
 static LfSession *new_session(Demo *demo)
 {
@@ -187,8 +187,7 @@ static void test_stream(void)
     demo_close(&demo);
 }
 
-/* ---- by `lightforcing replay`, from ids -------------------------------------------------------
- */
+/* ---- by `lightforcing replay`, from ids ------------------------------------------------------ */
 
 enum { REPLAYED = 2, REPLAYED_FRAMES = 4 * REF_CHUNK * REPLAYED - 3 };
 

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- numbers ------------------------------------------------------------------------------ */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 static uint64_t fnv1a(const char *name)
 {
@@ -64,7 +64,7 @@ float *ref_weight(const char *name, int n_dims, const int64_t *shape, gboolean s
     return ref_numbers(name, count, gain / sqrt((double) (count / shape[0])), 0);
 }
 
-/* ---- files of weights --------------------------------------------------------------------- */
+/* ---- files of weights ------------------------------------------------------------------------ */
 
 typedef struct {
     GArray *tensors; /* LfFileTensor, names and data owned */
@@ -214,7 +214,7 @@ void ref_remove(char *directory)
     g_free(directory);
 }
 
-/* ---- results ------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------- */
 
 LfTensorFile *ref_open(const char *name)
 {
@@ -261,7 +261,7 @@ void ref_compare(const char *what, const float *ours, const float *theirs, int64
     }
 }
 
-/* ---- running the loop ----------------------------------------------------------------------- */
+/* ---- running the loop ------------------------------------------------------------------------ */
 
 RefNoise ref_noise(const char *name, int chunks, int64_t chunk_size)
 {

@@ -123,7 +123,7 @@ static void test_session(gconstpointer data)
     ref_remove(directory);
 }
 
-/* ---- the same by `lightforcing replay` ------------------------------------------------------ */
+/* ---- the same by `lightforcing replay` ------------------------------------------------------- */
 
 static void write_input(const char *path)
 {

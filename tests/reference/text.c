@@ -17,7 +17,7 @@ static const LfTextEncoderConfig small = {
     .max_distance = 128,
 };
 
-/* ---- the model ------------------------------------------------------------------------------ */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 static void add(GArray *tensors, char *name, int64_t rows, int64_t columns)
 {
@@ -69,7 +69,7 @@ static void write_model(const LfTextEncoderConfig *c, const char *path)
     g_array_unref(tensors);
 }
 
-/* ---- the comparison ------------------------------------------------------------------------- */
+/* ---- the comparison -------------------------------------------------------------------------- */
 
 typedef struct {
     LfBackend *be;

@@ -165,7 +165,7 @@ static void compare(Engine *e, const char *name, LfTensor ours)
     g_free(values);
 }
 
-/* ---- stages ------------------------------------------------------------------------------- */
+/* ---- stages ---------------------------------------------------------------------------------- */
 
 /* What the weights of this name add to a modulation, taken off: the time vector remains. */
 static void compare_without(Engine *e, const char *name, LfTensor ours, const char *weight)
@@ -267,7 +267,7 @@ static void test_stages(void)
     engine_close(&e);
 }
 
-/* ---- fewer layers, fewer parts -------------------------------------------------------------- */
+/* ---- fewer layers, fewer parts --------------------------------------------------------------- */
 
 typedef struct {
     const char *name;

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- weights -------------------------------------------------------------------------------- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 typedef struct {
     LfFileTensor file; /* its data too */
@@ -273,7 +273,7 @@ static void add_gated(const Run *r, double *x, const double *y, const double *m,
         }
 }
 
-/* ---- the window ----------------------------------------------------------------------------- */
+/* ---- the window ------------------------------------------------------------------------------ */
 
 static GArray *window_frames(const PlainStream *s, int chunk)
 {
@@ -514,7 +514,7 @@ static double *self_attention(Run *r, int layer, const double *x)
     return linear(r, layer, "self_attn.o", y, r->n);
 }
 
-/* ---- text and time -------------------------------------------------------------------------- */
+/* ---- text and time --------------------------------------------------------------------------- */
 
 /* Over all rows of the text, the padding too. text [2, rows, D]: the first, and the new one. */
 static double *cross_attention(Run *r, int layer, const double *x, const double *text)
@@ -593,7 +593,7 @@ static double *modulation(Run *r, int layer, const char *name, const double *e, 
     return m;
 }
 
-/* ---- in and out ----------------------------------------------------------------------------- */
+/* ---- in and out ------------------------------------------------------------------------------ */
 
 /* Latent (channel, y, x) of a frame; token n of it covers a patch of 2 × 2. */
 static int64_t latent_at(const Run *r, int frame, int channel, int token, int p, int q)

@@ -46,23 +46,23 @@ static void test_names(void)
     lf_backend_close(NULL);
 }
 
-/* LF_CPU takes away, and never adds. */
+/* LIGHTFORCING_CPU takes away, and never adds. */
 static void test_level(void)
 {
     GError *error = NULL;
-    char *before = g_strdup(g_getenv("LF_CPU"));
-    g_setenv("LF_CPU", "c", TRUE);
+    char *before = g_strdup(g_getenv("LIGHTFORCING_CPU"));
+    g_setenv("LIGHTFORCING_CPU", "c", TRUE);
     LfBackend *be = open_cpu(1);
-    g_assert_cmpint(((LfCpu *) be)->level, ==, LF_CPU_C);
+    g_assert_cmpint(((LfCpu *) be)->isa, ==, LF_CPU_C);
     lf_backend_close(be);
-    g_setenv("LF_CPU", "abacus", TRUE);
+    g_setenv("LIGHTFORCING_CPU", "abacus", TRUE);
     g_assert_null(lf_backend_open("auto", 0, LF_PRECISION_AUTO, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
     g_clear_error(&error);
     if (before)
-        g_setenv("LF_CPU", before, TRUE);
+        g_setenv("LIGHTFORCING_CPU", before, TRUE);
     else
-        g_unsetenv("LF_CPU");
+        g_unsetenv("LIGHTFORCING_CPU");
     g_free(before);
 }
 
@@ -141,7 +141,7 @@ static void test_latch(void)
     lf_backend_close(be);
 }
 
-/* ---- one weight, several threads, each with a backend ---- */
+/* ---- one weight, several threads, each with a backend ---------------------------------------- */
 
 enum { ROWS = 70, IN = 130, OUT = 190, N_STREAMS = 3 };
 

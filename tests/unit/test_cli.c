@@ -54,7 +54,7 @@ static char *scratch_file(const char *name)
     return g_build_filename(scratch_dir, name, NULL);
 }
 
-/* ---- help and wrong arguments ---- */
+/* ---- help and wrong arguments ---------------------------------------------------------------- */
 
 static void test_usage(void)
 {
@@ -81,7 +81,7 @@ static void test_usage(void)
     expect(run("replay", "-i", "a", "-o", "b", "--attention", "loose", NULL), 2, "loose");
 }
 
-/* ---- info ---- */
+/* ---- info ------------------------------------------------------------------------------------ */
 
 static void test_info(void)
 {
@@ -119,7 +119,7 @@ static void test_info_missing(void)
     lf_tiny_model_remove(dir);
 }
 
-/* ---- bench ---- */
+/* ---- bench ----------------------------------------------------------------------------------- */
 
 static void test_bench_json(void)
 {
@@ -161,7 +161,7 @@ static void test_bench_json(void)
            0, "64×48");
 }
 
-/* ---- replay ---- */
+/* ---- replay ---------------------------------------------------------------------------------- */
 
 enum { CHUNKS = 3, LATENTS = LF_TINY_WIDTH / 8, IDS = 5 };
 

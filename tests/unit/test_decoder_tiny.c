@@ -11,7 +11,7 @@
 
 enum { CHANNELS = 4, MAX_TENSORS = 70 };
 
-/* ---- a file of random weights -------------------------------------------------------------- */
+/* ---- a file of random weights ---------------------------------------------------------------- */
 
 typedef struct {
     int widths[4];
@@ -110,7 +110,7 @@ static LfDecoderTiny *decoder_new(Weights *w, LfBackend *be, LfWeightSource **so
     return lf_decoder_tiny_new(be, &config, *source, error);
 }
 
-/* ---- the second decoder -------------------------------------------------------------------- */
+/* ---- the second decoder ---------------------------------------------------------------------- */
 
 typedef struct {
     int n, c, h, w;

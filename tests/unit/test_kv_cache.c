@@ -26,7 +26,7 @@ static void begin(LfKvCache *cache, uint64_t index)
     g_assert_no_error(error);
 }
 
-/* ---- the naive list: append the chunk, drop the oldest that are no sink --------------------- */
+/* ---- the naive list: append the chunk, drop the oldest that are no sink ---------------------- */
 
 static void roll(GArray *frames, uint64_t index, const LfKvCacheConfig *c)
 {
@@ -38,7 +38,7 @@ static void roll(GArray *frames, uint64_t index, const LfKvCacheConfig *c)
         g_array_remove_index(frames, (guint) c->sink);
 }
 
-/* ---- bookkeeping: every frame is marked with its number ------------------------------------- */
+/* ---- bookkeeping: every frame is marked with its number -------------------------------------- */
 
 static void fill(LfTensor t, float value)
 {
@@ -165,7 +165,7 @@ static void test_grows(void)
     lf_kv_cache_free(cache);
 }
 
-/* ---- no memory ------------------------------------------------------------------------------ */
+/* ---- no memory ------------------------------------------------------------------------------- */
 
 static void *(*full_alloc)(LfBackend *, size_t);
 static int allocations_left;
@@ -236,7 +236,7 @@ static void test_new_without_memory(void)
     g_clear_error(&error);
 }
 
-/* ---- positions ------------------------------------------------------------------------------ */
+/* ---- positions ------------------------------------------------------------------------------- */
 
 /* The straightforward way: x [d] turned as the token (row, col) of frame number `time` is. */
 static void rotate(double *out, const double *x, int d, double time, double row, double col)
@@ -486,7 +486,7 @@ static void test_long_stream(void)
     lf_kv_cache_free(cache);
 }
 
-/* ---- mistakes ------------------------------------------------------------------------------- */
+/* ---- mistakes -------------------------------------------------------------------------------- */
 
 static void assert_refused(LfKvCacheConfig config, const char *word)
 {
@@ -533,7 +533,7 @@ static void test_refused(void)
     lf_kv_cache_free(cache);
 }
 
-/* ---- the past anew -------------------------------------------------------------------------- */
+/* ---- the past anew --------------------------------------------------------------------------- */
 
 /* The parts follow each other, each within one chunk, from the first frame that is made anew to the
  * last one before chunk `index`. */

@@ -32,7 +32,7 @@ static const char *const cases[][2] = {
     {"<i> &amp;amp;lt; &amp;amp;amp;lt;", "<i> &lt; &amp;lt;"},
     {"100% <tag> $5", "100% <tag> $5"},
     /* UTF-8 that was read as Windows-1252 or Latin-1, once and twice, and text that only looks so
-     */
+     * */
     {"cafÃ© naÃ¯ve", "café naïve"},
     {"itâ€™s â€œquotedâ€\302\235 â€” ok", "it's \"quoted\" — ok"},
     {"ðŸ˜€ smile", "😀 smile"},

@@ -5,7 +5,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
-/* ---- files that PyTorch wrote --------------------------------------------------------------- */
+/* ---- files that PyTorch wrote ---------------------------------------------------------------- */
 
 static char *data_path(const char *name)
 {
@@ -152,7 +152,7 @@ static void test_refused(void)
     g_assert_false(g_file_test("executed", G_FILE_TEST_EXISTS));
 }
 
-/* ---- files made here ------------------------------------------------------------------------ */
+/* ---- files made here ------------------------------------------------------------------------- */
 
 /* A little-endian number, of more bytes than eight where a record has so many zeros. */
 static void put(GByteArray *to, guint64 value, int n_bytes)
@@ -365,7 +365,7 @@ static void test_archives(void)
     g_byte_array_unref(bytes);
 }
 
-/* ---- pickles that lie ----------------------------------------------------------------------- */
+/* ---- pickles that lie ------------------------------------------------------------------------ */
 
 #define BAD(told, text)                                                                            \
     {                                                                                              \
@@ -468,7 +468,7 @@ static void test_oddities(void)
         DICT(TENSOR("\6", "\5", "K\1\x85", "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85")))));
 }
 
-/* ---- bombs: short files that ask for depth, time or memory ---------------------------------- */
+/* ---- bombs: short files that ask for depth, time or memory ----------------------------------- */
 
 static void assert_bomb(GByteArray *pickle, const char *told)
 {
@@ -534,7 +534,7 @@ static void test_stride_bomb(void)
     g_assert_nonnull(strstr(error->message, "a is not contiguous"));
 }
 
-/* ---- damage --------------------------------------------------------------------------------- */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
 static void test_truncated(void)
 {

@@ -214,7 +214,7 @@ static void test_damaged(void)
     g_byte_array_unref(file);
 }
 
-/* ---- sharded sets -------------------------------------------------------------------------- */
+/* ---- sharded sets ---------------------------------------------------------------------------- */
 
 /* Two shards and an index in a fresh directory; `index` is the index's text. */
 static GError *open_sharded(const char *index, LfTensorFile **file)
@@ -279,7 +279,7 @@ static void test_sharded_refused(void)
     }
 }
 
-/* ---- places -------------------------------------------------------------------------------- */
+/* ---- places ---------------------------------------------------------------------------------- */
 
 static void test_places(void)
 {

@@ -212,7 +212,7 @@ static void test_block_sizes(void)
     lf_model_unref(model);
 }
 
-/* ---- one map for all steps ---- */
+/* ---- one map for all steps ------------------------------------------------------------------- */
 
 enum { PASSES = LF_TINY_STEPS + 1 };
 
@@ -286,7 +286,7 @@ static void test_one_map(void)
     lf_model_unref(model);
 }
 
-/* ---- token order ---- */
+/* ---- token order ----------------------------------------------------------------------------- */
 
 static double latent_error(const GByteArray *a, const GByteArray *b)
 {
@@ -507,7 +507,7 @@ static void test_changes_from_another_thread(void)
     lf_model_unref(model);
 }
 
-/* ---- memory ---- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void *(*backend_alloc)(LfBackend *be, size_t size);
 static int n_allocations;
@@ -580,7 +580,7 @@ static void test_flops_by_hand(void)
     lf_model_unref(model);
 }
 
-/* ---- numbers in ---- */
+/* ---- numbers in ------------------------------------------------------------------------------ */
 
 /* The generator's own numbers, from outside. */
 static void same_noise(float *out, int64_t count, uint64_t chunk, int step, gpointer data)
@@ -653,7 +653,7 @@ static void test_context(void)
     lf_model_unref(model);
 }
 
-/* ---- the demo model ---- */
+/* ---- the demo model -------------------------------------------------------------------------- */
 
 /* The share of a chunk's pixels in which one channel is far above the two others. */
 static double share(const GByteArray *pictures, int channel)

@@ -12,7 +12,7 @@
 static const char *const prompt = "a red ball bounces on green grass";
 static const char *const next_prompt = "a blue star on yellow sand";
 
-/* ---- a stage is known by an operation that it alone calls ---- */
+/* ---- a stage is known by an operation that it alone calls ------------------------------------ */
 
 typedef enum { ENCODE, TEXT, STEP_1, STEP_2, CLEAN, DECODE, N_STAGES, RECACHE = N_STAGES } Stage;
 
@@ -75,9 +75,9 @@ static void hook_patchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor orde
     ask(call < 0 ? RECACHE : STEP_1 + (Stage) call);
 }
 
-static void hook_squash(LfBackend *be, LfTensor out, LfTensor x)
+static void hook_tanh_clamp(LfBackend *be, LfTensor out, LfTensor x)
 {
-    hook.ops.squash(be, out, x);
+    hook.ops.tanh_clamp(be, out, x);
     ask(DECODE);
 }
 
@@ -101,7 +101,7 @@ static LfOps hooked(const LfOps *ops)
     h.embedding = hook_embedding;
     h.rms_norm = hook_rms_norm;
     h.patchify = hook_patchify;
-    h.squash = hook_squash;
+    h.tanh_clamp = hook_tanh_clamp;
     h.linear = hook_linear;
     h.conv3x3 = hook_conv3x3;
     return h;
@@ -229,7 +229,7 @@ static void test_recache_then_another(void)
     lf_model_unref(model);
 }
 
-/* ---- at no stage in particular ---- */
+/* ---- at no stage in particular --------------------------------------------------------------- */
 
 static gpointer cancel_soon(gpointer session)
 {

@@ -81,7 +81,7 @@ static void test_missing_parts(void)
     }
 }
 
-/* ---- chunks ---- */
+/* ---- chunks ---------------------------------------------------------------------------------- */
 
 static void test_read_errors(void)
 {

@@ -42,7 +42,7 @@ static GByteArray *next_latents(LfSession *s)
     return bytes;
 }
 
-/* ---- what is told of a chunk ---- */
+/* ---- what is told of a chunk ----------------------------------------------------------------- */
 
 /* A prompt's transition is told by its first chunk alone, and the stream's first has none. */
 static void test_info(void)
@@ -91,7 +91,7 @@ static void test_same_prompt(void)
     lf_model_unref(model);
 }
 
-/* ---- the past ---- */
+/* ---- the past -------------------------------------------------------------------------------- */
 
 /* Keys, or values, of frame `frame` of the window in all layers. */
 static GByteArray *kept(const LfSession *s, int frame, gboolean values)
@@ -212,7 +212,7 @@ static void test_unbounded(void)
     lf_model_unref(model);
 }
 
-/* ---- a cut ---- */
+/* ---- a cut ----------------------------------------------------------------------------------- */
 
 /* `data`: the chunk that counts as the first. */
 static void noise(float *out, int64_t count, uint64_t chunk, int step, gpointer data)
@@ -305,7 +305,7 @@ static void test_after_a_cut(void)
     lf_model_unref(model);
 }
 
-/* ---- all kinds of windows ---- */
+/* ---- all kinds of windows -------------------------------------------------------------------- */
 
 static void assert_alive(const GByteArray *latents)
 {
@@ -352,7 +352,7 @@ static void test_geometries(void)
         lf_model_unref(models[m]);
 }
 
-/* ---- memory ---- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void *(*backend_alloc)(LfBackend *be, size_t size);
 static int n_allocations;

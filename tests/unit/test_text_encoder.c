@@ -22,7 +22,7 @@ static const LfTextEncoderConfig config = {
     .max_distance = 128,
 };
 
-/* ---- a file of random weights -------------------------------------------------------------- */
+/* ---- a file of random weights ---------------------------------------------------------------- */
 
 typedef struct {
     GArray *tensors; /* LfFileTensor */
@@ -116,7 +116,7 @@ static void weights_clear(Weights *w)
     lf_tensor_file_unref(w->file);
 }
 
-/* ---- the second encoder --------------------------------------------------------------------- */
+/* ---- the second encoder ---------------------------------------------------------------------- */
 
 /* A tensor in double; transfer full. */
 static double *numbers(const Weights *w, int layer, const char *name)
@@ -228,7 +228,7 @@ static double *reference(const Weights *w, int layers, const int32_t *ids, int n
     return normed(w, -1, "norm.weight", x, n);
 }
 
-/* ---- tests ---------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 /* Runs with exactly as much scratch as the plan asks for. */
 static void forward(const LfTextEncoder *encoder, LfBackend *be, LfTensor out, LfTensor ids)

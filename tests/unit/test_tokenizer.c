@@ -22,7 +22,7 @@ static LfTokenizer *open_demo(void)
     return tokenizer;
 }
 
-/* ---- ids ----------------------------------------------------------------------------------- */
+/* ---- ids ------------------------------------------------------------------------------------- */
 
 typedef struct {
     const char *text;
@@ -90,7 +90,7 @@ static void test_refused_text(void)
     lf_tokenizer_free(tokenizer);
 }
 
-/* ---- files --------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 /* Opens a file with these bytes; frees what opens and tells whether it did. */
 static gboolean opens(const char *bytes, gsize size, const char *text)
@@ -154,7 +154,7 @@ static void test_damaged_files(void)
     g_assert_cmpint(refused, >, 0);
 }
 
-/* ---- the character map's check -------------------------------------------------------------- */
+/* ---- the character map's check --------------------------------------------------------------- */
 
 /* A model that is only a normaliser's map of one block of units. */
 static gboolean is_safe(const uint32_t units[256], const char *text, gsize n_text)

@@ -11,7 +11,7 @@
 
 static LfBackend *be;
 
-/* ---- a stream in the engine ----------------------------------------------------------------- */
+/* ---- a stream in the engine ------------------------------------------------------------------ */
 
 typedef struct {
     LfWeightSource *source;
@@ -157,7 +157,7 @@ static void engine_close(Engine *e)
     lf_weight_source_free(e->source);
 }
 
-/* ---- what is drawn -------------------------------------------------------------------------- */
+/* ---- what is drawn --------------------------------------------------------------------------- */
 
 static float *draw_floats(int64_t n)
 {
@@ -221,7 +221,7 @@ static PlainStream draw_stream(const LfTransformerConfig *c, int flags)
     return s;
 }
 
-/* ---- the comparison ------------------------------------------------------------------------- */
+/* ---- the comparison -------------------------------------------------------------------------- */
 
 static double relative_error(const float *values, const double *expected, int64_t n)
 {
@@ -323,7 +323,7 @@ static void test_stream(gconstpointer flags)
     g_assert_cmpint(compared, >, streams * 3);
 }
 
-/* ---- cancelling, and what the clean pass leaves out ----------------------------------------- */
+/* ---- cancelling, and what the clean pass leaves out ------------------------------------------ */
 
 static struct {
     LfOps ops;
@@ -347,12 +347,12 @@ static void spy_attention(LfBackend *on, LfTensor out, LfTensor q, const LfWindo
 }
 
 static void spy_text(LfBackend *on, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
-                     LfTensor v_peak, int heads, float last_logit)
+                     LfTensor v_amax, int heads, float last_logit)
 {
     spy.texts++;
     if (spy.cancel_after_text)
         g_atomic_int_set(spy.cancel_after_text, 1);
-    spy.own->cross_attention(on, out, q, k, v, v_peak, heads, last_logit);
+    spy.own->cross_attention(on, out, q, k, v, v_amax, heads, last_logit);
 }
 
 static void spy_begin(int *cancel_after_text)
@@ -507,7 +507,7 @@ static void test_clean_pass(void)
     small_close(&small);
 }
 
-/* ---- what cannot be loaded ------------------------------------------------------------------ */
+/* ---- what cannot be loaded ------------------------------------------------------------------- */
 
 static void test_missing(void)
 {

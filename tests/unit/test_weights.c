@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* ---- a file of tensors whose numbers tell where they are ------------------------------------ */
+/* ---- a file of tensors whose numbers tell where they are ------------------------------------- */
 
 typedef struct {
     char *dir;
@@ -86,7 +86,7 @@ static void assert_counts(Fixture *f, const LfWeight *weight, int64_t first_row,
         g_assert_cmpfloat(entry(f, weight, first_row, column), ==, (float) (first + column));
 }
 
-/* ---- binding -------------------------------------------------------------------------------- */
+/* ---- binding --------------------------------------------------------------------------------- */
 
 typedef struct {
     LfWeight *linear, *stacked, *mixed, *rows, *patch, *conv, *up, *table;
@@ -333,7 +333,7 @@ static void test_unaligned(void)
     close_tensors(&f);
 }
 
-/* ---- random weights ------------------------------------------------------------------------ */
+/* ---- random weights -------------------------------------------------------------------------- */
 
 static void moments(const uint16_t *values, int64_t n, double *mean, double *deviation)
 {

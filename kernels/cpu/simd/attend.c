@@ -33,7 +33,7 @@ typedef struct {
     int first, n_queries; /* of the tile */
 } Tile;
 
-/* ---- P = 2^(S − max) ---- */
+/* ---- P = 2^(S − max) ------------------------------------------------------------------------- */
 
 static void add_bias(Tile *tile, int n_vec)
 {
@@ -91,7 +91,7 @@ INLINE void weigh(Tile *tile, const int n_vec)
         tile->sum[v] = sum[v];
 }
 
-/* ---- O += V·P ---- */
+/* ---- O += V·P -------------------------------------------------------------------------------- */
 
 INLINE void sum_channels(Tile *tile, int c, const int rows, const int n_vec)
 {
@@ -125,7 +125,7 @@ INLINE void sum_channels(Tile *tile, int c, const int rows, const int n_vec)
             vec_store(o + (r * n_vec + v) * LANES, s[r][v]);
 }
 
-/* ---- one run of keys ---- */
+/* ---- one run of keys ------------------------------------------------------------------------- */
 
 INLINE void attend_run_of(Tile *tile, const int rows, const int n_vec)
 {
@@ -178,7 +178,7 @@ static void attend_run(Tile *tile, int n_vec)
     tile->n = tile->n_parts = 0;
 }
 
-/* ---- a tile of queries ---- */
+/* ---- a tile of queries ----------------------------------------------------------------------- */
 
 static void store_outputs(Tile *tile, int n_vec)
 {
@@ -227,7 +227,7 @@ static void attend_tile(Tile *tile)
     store_outputs(tile, n_vec);
 }
 
-/* ---- the kernel ---- */
+/* ---- the kernel ------------------------------------------------------------------------------ */
 
 static size_t attend_scratch(const LfAttend *a)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The inner loops of products, convolutions, norms and pointwise operations that have a version for
- * each level. As in simd.h they work on what one thread has in its hands.
+ * each isa. As in simd.h they work on what one thread has in its hands.
  */
 #ifndef LF_KERNELS_CPU_DENSE_H
 #define LF_KERNELS_CPU_DENSE_H
 
 #include "kernels/ops.h"
 
-/* ---- products ---- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 /* What becomes of a product: out = act(product + bias), or out += gate ⊙ (product + bias) with
  * `accumulate`; bias and gate may be NULL. */
@@ -70,7 +70,7 @@ static inline int lf_conv_group(int lanes, int64_t left)
     return left >= 2 ? 2 : 1;
 }
 
-/* ---- norms ---- */
+/* ---- norms ----------------------------------------------------------------------------------- */
 
 /* out = (x − mean)/√(mean((x − mean)²) + eps) ⊙ (one + a) + b; without `centre` the mean is 0. */
 typedef struct {
@@ -82,7 +82,7 @@ typedef struct {
 typedef void LfNormRow(float *out, const float *x, int64_t n, const LfNorm *norm);
 LfNormRow lf_norm_row_avx2, lf_norm_row_avx512;
 
-/* ---- pointwise ---- */
+/* ---- pointwise ------------------------------------------------------------------------------- */
 
 /* gate = gelu_tanh(gate)·up */
 typedef void LfGeluGate(float *gate, const float *up, int64_t n);
@@ -97,7 +97,7 @@ LfSquashPixels lf_squash_pixels_avx2, lf_squash_pixels_avx512;
 typedef void LfBytes(uint8_t *out, const float *x, int64_t n);
 LfBytes lf_bytes_avx2, lf_bytes_avx512;
 
-/* ---- pixels ---- */
+/* ---- pixels ---------------------------------------------------------------------------------- */
 
 /* Luma weights in units of 1/`one`. */
 typedef struct {

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* ---- after ---- */
+/* ---- after ----------------------------------------------------------------------------------- */
 
 INLINE Vec finished(Vec product, Vec old, Vec bias, Vec gate, LfActivation activation,
                     bool accumulate)
@@ -47,7 +47,7 @@ void LF_SIMD(lf_finish_row)(float *out, const float *product, int64_t first, int
         finish_row(out, product, first, n, f, LF_ACT_NONE, false);
 }
 
-/* ---- before ---- */
+/* ---- before ---------------------------------------------------------------------------------- */
 
 INLINE float wide(const uint16_t *bf16)
 {

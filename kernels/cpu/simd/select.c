@@ -114,7 +114,7 @@ static void select_blocks(const Work *work)
     }
 }
 
-/* ---- the kernel ---- */
+/* ---- the kernel ------------------------------------------------------------------------------ */
 
 static size_t select_scratch(const LfSelect *s)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The inner loops that have a version for each level. What is threaded and how memory is walked
+ * The inner loops that have a version for each isa. What is threaded and how memory is walked
  * stands once, in the operation's file; these work on what one thread has in its hands.
  */
 #ifndef LF_KERNELS_CPU_SIMD_H

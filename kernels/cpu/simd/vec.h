@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * One register of floats, at the level that the file is compiled for: the sources in this folder
- * are compiled once with AVX2 and FMA and once with AVX-512 (LF_SIMD puts the level's name behind
+ * One register of floats, at the isa that the file is compiled for: the sources in this folder
+ * are compiled once with AVX2 and FMA and once with AVX-512 (LF_SIMD puts the isa's name behind
  * what they export).
  */
 #ifndef LF_KERNELS_CPU_VEC_H
@@ -181,7 +181,7 @@ INLINE Vec vec_load_n(const float *p, int n)
 }
 
 /* n ≥ 0. Not by a masked store: on a Zen 3 convolutions to few channels took up to twice the time.
- */
+ * */
 INLINE void vec_store_n(float *p, Vec x, int n)
 {
     if (n >= LANES) {

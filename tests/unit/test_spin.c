@@ -18,7 +18,7 @@ static int count_keepers(void)
     for (const char *task; (task = g_dir_read_name(tasks));) {
         char *path = g_build_filename("/proc/self/task", task, "comm", NULL), *name = NULL;
         if (g_file_get_contents(path, &name, NULL, NULL))
-            n += strcmp(g_strchomp(name), "lf-patience") == 0;
+            n += strcmp(g_strchomp(name), "lf-spin-guard") == 0;
         g_free(name);
         g_free(path);
     }
@@ -100,9 +100,9 @@ int main(int argc, char **argv)
     LfBackend *be = open_backend(0);
     cores = be->n_threads;
     lf_backend_close(be);
-    g_test_add_func("/patience/kept", test_kept);
-    g_test_add_func("/patience/not-needed", test_not_needed);
-    g_test_add_func("/patience/decided-outside", test_decided_outside);
-    g_test_add_func("/patience/at-once", test_at_once);
+    g_test_add_func("/spin/kept", test_kept);
+    g_test_add_func("/spin/not-needed", test_not_needed);
+    g_test_add_func("/spin/decided-outside", test_decided_outside);
+    g_test_add_func("/spin/at-once", test_at_once);
     return g_test_run();
 }

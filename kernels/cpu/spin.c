@@ -41,16 +41,16 @@ static bool decided_outside(void)
     return g_getenv("OMP_WAIT_POLICY") || g_getenv("GOMP_SPINCOUNT");
 }
 
-void lf_cpu_patience_begin(void)
+void lf_cpu_spin_begin(void)
 {
     g_mutex_lock(&keeper.lock);
     if (keeper.users++ == 0 && !decided_outside())
         keeper.thread =
-            g_thread_try_new("lf-patience", keep_threads, GUINT_TO_POINTER(keeper.round), NULL);
+            g_thread_try_new("lf-spin-guard", keep_threads, GUINT_TO_POINTER(keeper.round), NULL);
     g_mutex_unlock(&keeper.lock);
 }
 
-void lf_cpu_patience_end(void)
+void lf_cpu_spin_end(void)
 {
     GThread *leaving = NULL;
     g_mutex_lock(&keeper.lock);

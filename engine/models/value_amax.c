@@ -10,10 +10,10 @@
 #include <math.h>
 
 /* What rounding adds at most: a row of the norm to E4M3 (2⁻⁴ of each number), sums and v to BF16.
- */
+ * */
 #define ROUNDING 1.08
 
-LfTensor lf_value_peaks(const LfTransformer *t, LfArena *arena)
+LfTensor lf_value_amax(const LfTransformer *t, LfArena *arena)
 {
     bool low = lf_weight_input(t->layers[0].self.o) == LF_F8_E4M3;
     return low ? lf_arena_tensor(arena, LF_F32, t->config.layers) : LF_NONE;
@@ -45,7 +45,7 @@ void lf_transformer_bound_values(const LfTransformer *t, LfBackend *be, LfModula
                                  int n)
 {
     int layers = t->config.layers, d = t->config.dim;
-    if (!lf_given(modulations[0].v_peaks))
+    if (!lf_is_set(modulations[0].v_amax))
         return;
     g_autofree float *numbers = g_new0(float, 2 * (size_t) d);
     g_autofree float *peaks = g_new0(float, layers);
@@ -61,5 +61,5 @@ void lf_transformer_bound_values(const LfTransformer *t, LfBackend *be, LfModula
         peaks[layer] = (float) (ROUNDING * (norm * (double) lf_weight_norm(l->self.qkv) + bias));
     }
     for (int i = 0; i < n; i++)
-        lf_upload_floats(be, modulations[i].v_peaks, peaks);
+        lf_upload_floats(be, modulations[i].v_amax, peaks);
 }

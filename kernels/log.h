@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Where engine and kernels write log lines: to their caller, who decides what becomes of them. The
+ * element hands them to its GStreamer debug category. Nothing here is process-wide: a log travels
+ * in the options of a model or a session, and with a backend.
+ */
+#ifndef LF_KERNELS_LOG_H
+#define LF_KERNELS_LOG_H
+
+#include <glib.h>
+
+G_BEGIN_DECLS
+
+/* As GStreamer's own elements use its levels. */
+typedef enum {
+    LF_LOG_NONE,
+    LF_LOG_ERROR,   /* something failed; a GError tells it, too */
+    LF_LOG_WARNING, /* it goes on, but slower or with less than was asked for */
+    LF_LOG_INFO,    /* once in a stream: model, device, scene */
+    LF_LOG_DEBUG,   /* once in a chunk, or once for each shape of an operation */
+    LF_LOG_TRACE    /* more often */
+} LfLogLevel;
+
+/* All-zero is a log that writes nothing. `write` may be called on any thread and must not call back
+ * into the engine. `message` is one line of UTF-8 without a line break. */
+typedef struct {
+    void (*write)(LfLogLevel level, const char *message, gpointer data);
+    gpointer data;    /* has to live as long as the object whose options had the log */
+    LfLogLevel level; /* the most detailed level that is written */
+} LfLog;
+
+/* Formats and writes a line, when the log wants this level. `log` may be NULL. */
+void lf_log(const LfLog *log, LfLogLevel level, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+G_END_DECLS
+
+#endif
