@@ -205,8 +205,8 @@ LfChunk *lf_chunk_ref(LfChunk *chunk);
 void lf_chunk_unref(LfChunk *chunk); /* also after the session was freed */
 const LfChunkInfo *lf_chunk_info(const LfChunk *chunk);
 
-/* Waits until the chunk's frames can be read. lf_chunk_read does, too. Thread-safety: any thread.
- * */
+/* Waits until the chunk's frames can be read. lf_chunk_read does, too. Thread-safety: any
+ * thread. */
 gboolean lf_chunk_wait(const LfChunk *chunk, GError **error);
 
 /* Frame `index` (0 … n_frames − 1) into `picture`, which has the chunk's size.

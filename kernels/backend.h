@@ -32,8 +32,8 @@ struct LfBackend {
     bool asynchronous;      /* operations may return before they have ended */
     LfLog log;              /* of whoever opened it; set before the first operation */
 
-    /* Memory that the operations can reach, aligned to 256 bytes. NULL when there is not as much.
-     * */
+    /* Memory that the operations can reach, aligned to 256 bytes. NULL when there is not as
+     * much. */
     void *(*alloc)(LfBackend *be, size_t size);
     void (*free)(LfBackend *be, void *memory);
     /* Host to backend, backend to host, within the backend. In order with the operations;

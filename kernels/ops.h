@@ -66,8 +66,8 @@ void lf_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *w
 
 /* ---- norms ----------------------------------------------------------------------------------- */
 
-/* out R [N, D] = LN(x A) ⊙ (1 + scale [D]) + shift [D]; LN has no affine of its own. Bound: bytes.
- * */
+/* out R [N, D] = LN(x A) ⊙ (1 + scale [D]) + shift [D]; LN has no affine of its own. Bound:
+ * bytes. */
 void lf_layer_norm_modulate(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, LfTensor shift,
                             float eps);
 

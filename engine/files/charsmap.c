@@ -80,8 +80,8 @@ static uint32_t unit_at(const Trie *trie, uint32_t index)
     return GUINT32_FROM_LE(unit);
 }
 
-/* The node of unit `index`, reached as a child of one with `matches`; false when it leads astray.
- * */
+/* The node of unit `index`, reached as a child of one with `matches`; false when it leads
+ * astray. */
 static gboolean enter(const Trie *trie, uint32_t index, uint8_t matches, Node *node)
 {
     uint32_t unit = unit_at(trie, index);

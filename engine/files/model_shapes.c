@@ -6,8 +6,8 @@
 #include "model_config.h"
 #include "weights.h"
 
-/* Small enough that no product of a few of them is too large: an empty tensor can claim anything.
- * */
+/* Small enough that no product of a few of them is too large: an empty tensor can claim
+ * anything. */
 enum { MAX_NUMBER = 1 << 24 };
 
 typedef struct {

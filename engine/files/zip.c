@@ -69,8 +69,8 @@ static gboolean find_directory(const LfZip *zip, Directory *directory, GError **
     return TRUE;
 }
 
-/* Values that do not fit into 32 bits stand in extra field 1, in this order, each only if needed.
- * */
+/* Values that do not fit into 32 bits stand in extra field 1, in this order, each only if
+ * needed. */
 static gboolean widen(const uint8_t *extra, size_t size, uint64_t *values, int n_values)
 {
     while (size >= 4) {

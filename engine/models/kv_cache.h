@@ -61,8 +61,8 @@ int lf_kv_cache_past(const LfKvCache *cache);   /* of these, before the chunk */
 /* The rotation of the chunk begun. */
 const LfRope *lf_kv_cache_rope(const LfKvCache *cache);
 
-/* The tokens of the patches of a frame, for lf_patchify and its way back; LF_NONE in raster order.
- * */
+/* The tokens of the patches of a frame, for lf_patchify and its way back; LF_NONE in raster
+ * order. */
 LfTensor lf_kv_cache_order(const LfKvCache *cache);
 
 /* After the clean pass: the chunk becomes past. */

@@ -23,8 +23,8 @@ bool lf_past_init(LfPast *past, LfBackend *be, const LfGeometry *geometry, int c
                   GError **error);
 void lf_past_clear(LfPast *past); /* all-zero is fine */
 
-/* Room for `chunks`, where the window is unbounded; by doubling. LF_ERROR_MEMORY: it is as before.
- * */
+/* Room for `chunks`, where the window is unbounded; by doubling. LF_ERROR_MEMORY: it is as
+ * before. */
 bool lf_past_reserve(LfPast *past, uint64_t chunks, GError **error);
 
 /* Chunk `index`, which has ended, x F32 [c, C, h, w]; in place of the oldest. */

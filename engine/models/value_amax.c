@@ -9,8 +9,8 @@
 
 #include <math.h>
 
-/* What rounding adds at most: a row of the norm to E4M3 (2⁻⁴ of each number), sums and v to BF16.
- * */
+/* What rounding adds at most: a row of the norm to E4M3 (2⁻⁴ of each number), sums and v to
+ * BF16. */
 #define ROUNDING 1.08
 
 LfTensor lf_value_amax(const LfTransformer *t, LfArena *arena)

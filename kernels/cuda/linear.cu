@@ -574,8 +574,8 @@ template <typename Out> static void finish(LfCuda *cuda, Out *out, const Finish 
 
 /* ---- the operations -------------------------------------------------------------------------- */
 
-/* How many rows of sums are made at once: as many each time, in whole tiles of 128 where they are.
- * */
+/* How many rows of sums are made at once: as many each time, in whole tiles of 128 where they
+ * are. */
 static int64_t rows_at_once(int64_t n_rows, int64_t n_out)
 {
     int64_t most = SUMS_SIZE / (n_out * (int64_t) sizeof(float));

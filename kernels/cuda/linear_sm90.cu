@@ -232,8 +232,8 @@ template <int COLUMNS> struct Stages {
     uint32_t memory, full, empty;
     Ring<stages_for(COLUMNS)> place;
 
-    /* Both blocks of the pair fetch into the stage before this place: each is told that it is free.
-     * */
+    /* Both blocks of the pair fetch into the stage before this place: each is told that it is
+     * free. */
     __device__ void give_back()
     {
         int before = place.slot == 0 ? stages_for(COLUMNS) - 1 : place.slot - 1;

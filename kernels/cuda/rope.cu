@@ -208,8 +208,8 @@ template <int SPLIT> __device__ inline float sum_of_parts(float sum, bool odd)
     return sum;
 }
 
-/* A lane's four pairs of a head: where their turns lie, and which index of the token chooses one.
- * */
+/* A lane's four pairs of a head: where their turns lie, and which index of the token chooses
+ * one. */
 struct Turns {
     const float2 *at[4];
     int stride[4], kind[4];

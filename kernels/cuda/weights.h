@@ -15,8 +15,8 @@ typedef struct {
     float *scales; /* the same, F32 [out]: the factors of an E4M3 linear's rows; else NULL */
 } LfCudaWeight;
 
-/* conv.cu: LF_WEIGHT_CONV3X3 and LF_WEIGHT_CONV_UP2, allocated with g_new0; `data` alone is owned.
- * */
+/* conv.cu: LF_WEIGHT_CONV3X3 and LF_WEIGHT_CONV_UP2, allocated with g_new0; `data` alone is
+ * owned. */
 LfWeight *lf_cuda_conv_weight_new(LfCuda *cuda, LfWeightKind kind, LfTensor source, GError **error);
 
 #endif

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <time.h>
 
-/* One thread alone is timed by the time that it ran, which tells the truth on a busy machine, too.
- * */
+/* One thread alone is timed by the time that it ran, which tells the truth on a busy machine,
+ * too. */
 static double now(int n_threads)
 {
     struct timespec time;

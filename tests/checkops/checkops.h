@@ -91,8 +91,8 @@ LfTensor hold_rows(LfTensor t);
 LfType held_as(LfTensor t, LfType usual);
 /* F32 [1]: what no finite number of t exceeds, not always by little. */
 LfTensor amax_over(LfTensor t);
-/* The tolerance, or what the type in which a device keeps the tensor allows for, if that is more.
- * */
+/* The tolerance, or what the type in which a device keeps the tensor allows for, if that is
+ * more. */
 double allowed(LfTensor t, double tolerance);
 /* lf_from_float and lf_to_float on all cores, for types that these take. */
 void narrow(void *dst, LfType type, const float *src, int64_t n);
@@ -125,8 +125,8 @@ Bench bench_begin(LfBackend *be, const char *what, double flops, double bytes);
 bool bench_continues(Bench *bench);
 double bench_time(void); /* seconds; of the BENCH that ended last */
 
-/* Times all operations whose name begins with `name` on CUDA device 0; the program's exit status.
- * */
+/* Times all operations whose name begins with `name` on CUDA device 0; the program's exit
+ * status. */
 int bench_device(const char *name);
 
 /* Bytes read and written a second by `n_threads` threads that copy memory, measured now. */

@@ -17,8 +17,8 @@ typedef enum {
 } Mark;
 extern const char *const score_mark_names[N_MARKS];
 
-/* Shape and motion are those of a single object: with two they are not judged, and count as right.
- * */
+/* Shape and motion are those of a single object: with two they are not judged, and count as
+ * right. */
 typedef struct {
     gboolean right[N_MARKS];
     gboolean all;

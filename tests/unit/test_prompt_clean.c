@@ -31,8 +31,8 @@ static const char *const cases[][2] = {
     {"&amp;lt; &amp;amp;lt; &amp;amp;amp;amp;lt;", "< < <"},
     {"<i> &amp;amp;lt; &amp;amp;amp;lt;", "<i> &lt; &amp;lt;"},
     {"100% <tag> $5", "100% <tag> $5"},
-    /* UTF-8 that was read as Windows-1252 or Latin-1, once and twice, and text that only looks so
-     * */
+    /* UTF-8 that was read as Windows-1252 or Latin-1, once and twice, and text that only looks
+     * so */
     {"cafÃ© naÃ¯ve", "café naïve"},
     {"itâ€™s â€œquotedâ€\302\235 â€” ok", "it's \"quoted\" — ok"},
     {"ðŸ˜€ smile", "😀 smile"},

@@ -180,8 +180,8 @@ INLINE Vec vec_load_n(const float *p, int n)
     return n >= LANES ? vec_load(p) : _mm256_maskload_ps(p, vec_first(n));
 }
 
-/* n ≥ 0. Not by a masked store: on a Zen 3 convolutions to few channels took up to twice the time.
- * */
+/* n ≥ 0. Not by a masked store: on a Zen 3 convolutions to few channels took up to twice the
+ * time. */
 INLINE void vec_store_n(float *p, Vec x, int n)
 {
     if (n >= LANES) {
