@@ -20,6 +20,7 @@
 #define LF_ENGINE_LIGHTFORCING_H
 
 #include "kernels/error.h"
+#include "kernels/log.h"
 #include "kernels/precision.h"
 #include "kernels/picture.h"
 
@@ -47,7 +48,16 @@ typedef struct {
     /* Files or directories to take these parts from in place of the model's own, or NULL. */
     const char *text_encoder_location;
     const char *decoder_location;
+    LfLog log; /* of the model and of what it prepares; all-zero: none */
 } LfModelOptions;
+
+/* `to`, whatever it was, becomes a copy that owns its strings: for lf_model_options_clear, which
+ * frees them and leaves all-zero options. Progress and log are copied as they stand. */
+void lf_model_options_copy(LfModelOptions *to, const LfModelOptions *from);
+void lf_model_options_clear(LfModelOptions *options);
+
+/* Whether both lead to the same loaded model: all fields but progress and log. */
+gboolean lf_model_options_equal(const LfModelOptions *a, const LfModelOptions *b);
 
 /* What a model generates when nothing else is asked for. */
 typedef struct {
@@ -168,6 +178,17 @@ void lf_session_resume(LfSession *session);
 /* Starts the stream again from its first frame, with another seed. The prompt stays. Not during
  * lf_session_next. */
 void lf_session_restart(LfSession *session, uint64_t seed);
+
+/* ---- words for choices ----------------------------------------------------------------------- */
+
+/* "auto", "dense", "sparse"; "continue", "recache", "cut"; "auto", "fp32", "bf16", "fp8". FALSE for
+ * any other word (NULL too), the choice then stays as it was. */
+const char *lf_attention_name(LfAttention attention);
+gboolean lf_attention_from_name(const char *name, LfAttention *attention);
+const char *lf_transition_name(LfTransition transition);
+gboolean lf_transition_from_name(const char *name, LfTransition *transition);
+const char *lf_precision_name(LfPrecision precision);
+gboolean lf_precision_from_name(const char *name, LfPrecision *precision);
 
 /* ---- chunks ---------------------------------------------------------------------------------- */
 

@@ -1,37 +1,30 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "model_cache.h"
 
-/* How often one that waits for another's loading asks whether it should still wait. */
+/* How often an element that waits for another element's load asks whether to wait on. */
 #define WAIT_STEP (20 * G_TIME_SPAN_MILLISECOND)
 
 struct GstLightForcingModel {
-    char *location, *backend, *text_encoder, *decoder;
-    LfPrecision precision;
+    char *location;
+    LfModelOptions options; /* without progress, which is that of each call that loads */
 
     /* Under `lock`. */
     guint n_claims;
     LfModel *model;
     gboolean loading;
-    const char *part; /* how far the loading is; an interned string */
-    double done;
+    const char *part; /* being loaded; an interned string */
+    double done;      /* share of all the work, 0…1 */
 };
 
 static GMutex lock;
 static GCond loaded;
 static GList *models; /* of GstLightForcingModel */
 
-static gboolean same(const char *a, const char *b)
-{
-    return g_strcmp0(a, b) == 0;
-}
-
 gboolean gst_light_forcing_model_is(const GstLightForcingModel *claim, const char *location,
                                     const LfModelOptions *options)
 {
-    return same(claim->location, location) && same(claim->backend, options->backend) &&
-           claim->precision == options->precision &&
-           same(claim->text_encoder, options->text_encoder_location) &&
-           same(claim->decoder, options->decoder_location);
+    return g_strcmp0(claim->location, location) == 0 &&
+           lf_model_options_equal(&claim->options, options);
 }
 
 static GstLightForcingModel *find(const char *location, const LfModelOptions *options)
@@ -50,10 +43,7 @@ GstLightForcingModel *gst_light_forcing_model_claim(const char *location,
     if (!claim) {
         claim = g_new0(GstLightForcingModel, 1);
         claim->location = g_strdup(location);
-        claim->backend = g_strdup(options->backend);
-        claim->precision = options->precision;
-        claim->text_encoder = g_strdup(options->text_encoder_location);
-        claim->decoder = g_strdup(options->decoder_location);
+        lf_model_options_copy(&claim->options, options);
         models = g_list_prepend(models, claim);
     }
     claim->n_claims++;
@@ -75,15 +65,8 @@ void gst_light_forcing_model_release(GstLightForcingModel *claim)
     if (claim->model)
         lf_model_unref(claim->model);
     g_free(claim->location);
-    g_free(claim->backend);
-    g_free(claim->text_encoder);
-    g_free(claim->decoder);
+    lf_model_options_clear(&claim->options);
     g_free(claim);
-}
-
-const char *gst_light_forcing_model_location(const GstLightForcingModel *claim)
-{
-    return claim->location;
 }
 
 /* ---- loading --------------------------------------------------------------------------------- */
@@ -110,12 +93,9 @@ static void load_unlocked(GstLightForcingModel *claim, LfProgress progress, gpoi
                           GError **error)
 {
     Loading loading = {claim, progress, data};
-    LfModelOptions options = {.backend = claim->backend,
-                              .precision = claim->precision,
-                              .progress = note_progress,
-                              .progress_data = &loading,
-                              .text_encoder_location = claim->text_encoder,
-                              .decoder_location = claim->decoder};
+    LfModelOptions options = claim->options;
+    options.progress = note_progress;
+    options.progress_data = &loading;
     claim->loading = TRUE;
     claim->part = g_intern_static_string("model");
     claim->done = 0;
@@ -135,9 +115,9 @@ static gboolean wait_for_loader(GstLightForcingModel *claim, LfProgress progress
         const char *part = claim->part;
         double done = claim->done;
         g_mutex_unlock(&lock);
-        gboolean go_on = progress(part, done, data);
+        gboolean wanted = progress(part, done, data);
         g_mutex_lock(&lock);
-        if (!go_on) {
+        if (!wanted) {
             g_set_error(error, LF_ERROR, LF_ERROR_CANCELLED, "loading %s was cancelled",
                         claim->location);
             return FALSE;

@@ -12,20 +12,19 @@ G_BEGIN_DECLS
 
 typedef struct GstLightForcingModel GstLightForcingModel;
 
-/* The place of a model in the process; nothing is loaded by this. Of `options`, backend,
- * precision and locations are copied. Thread-safety: any thread, as for all of this file. */
+/* A claim on a model of the process; loads nothing. `options` are copied; elements whose options
+ * are equal (lf_model_options_equal) and whose location is the same share one claim.
+ * Thread-safety: any thread, as for every function here. */
 GstLightForcingModel *gst_light_forcing_model_claim(const char *location,
                                                     const LfModelOptions *options);
 void gst_light_forcing_model_release(GstLightForcingModel *claim); /* NULL is fine */
 
-/* Whether this is the place that gst_light_forcing_model_claim would give for these. */
+/* Whether gst_light_forcing_model_claim would return this claim. */
 gboolean gst_light_forcing_model_is(const GstLightForcingModel *claim, const char *location,
                                     const LfModelOptions *options);
 
-const char *gst_light_forcing_model_location(const GstLightForcingModel *claim);
-
-/* The loaded model; loads it unless somebody did, and waits while somebody does. Blocks; `progress`
- * is called on this thread and may stop the loading, which then goes on for others that wait.
+/* The loaded model. Blocks while this or another thread loads it. `progress` is called on this
+ * thread and may stop the load or the wait; if other threads wait, one of them loads it then.
  * Transfer none: valid while the model is claimed. */
 LfModel *gst_light_forcing_model_load(GstLightForcingModel *claim, LfProgress progress,
                                       gpointer progress_data, GError **error);

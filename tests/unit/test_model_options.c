@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Options of a model, copied and compared, and the words for choices.
+ */
+#include "engine/lightforcing.h"
+
+static gboolean on_progress(const char *part, double done, gpointer data)
+{
+    return part && done >= 0 && !data;
+}
+
+static void on_log(LfLogLevel level, const char *message, gpointer data)
+{
+    g_assert_true(level != LF_LOG_NONE && message && !data);
+}
+
+/* The copy owns its strings. */
+static void test_copy(void)
+{
+    char backend[] = "cpu", encoder[] = "encoder", decoder[] = "decoder";
+    LfModelOptions copy;
+    const LfModelOptions options = {.backend = backend,
+                                    .precision = LF_PRECISION_FP32,
+                                    .n_threads = 3,
+                                    .progress = on_progress,
+                                    .text_encoder_location = encoder,
+                                    .decoder_location = decoder,
+                                    .log = {on_log, NULL, LF_LOG_INFO}};
+    lf_model_options_copy(&copy, &options);
+    g_assert_true(lf_model_options_equal(&copy, &options));
+    g_assert_true(copy.progress == on_progress && copy.log.write == on_log);
+    g_assert_cmpint(copy.log.level, ==, LF_LOG_INFO);
+    backend[0] = encoder[0] = decoder[0] = '?';
+    g_assert_false(lf_model_options_equal(&copy, &options));
+    g_assert_cmpstr(copy.backend, ==, "cpu");
+    g_assert_cmpstr(copy.text_encoder_location, ==, "encoder");
+    g_assert_cmpstr(copy.decoder_location, ==, "decoder");
+    lf_model_options_clear(&copy);
+    g_assert_true(lf_model_options_equal(&copy, &(LfModelOptions){0}));
+    lf_model_options_clear(&copy);
+}
+
+/* Each field that decides what is loaded, alone. */
+static void test_equal(void)
+{
+    static const LfModelOptions different[] = {
+        {.backend = "cpu"},
+        {.precision = LF_PRECISION_BF16},
+        {.n_threads = 1},
+        {.text_encoder_location = "a"},
+        {.text_encoder_location = "b"},
+        {.decoder_location = "a"},
+    };
+    const LfModelOptions none = {0};
+    for (gsize i = 0; i < G_N_ELEMENTS(different); i++) {
+        g_assert_false(lf_model_options_equal(&none, &different[i]));
+        for (gsize k = 0; k < G_N_ELEMENTS(different); k++)
+            g_assert_true(lf_model_options_equal(&different[k], &different[i]) == (i == k));
+    }
+    g_assert_true(lf_model_options_equal(
+        &none, &(LfModelOptions){.progress = on_progress, .log = {on_log, NULL, LF_LOG_TRACE}}));
+}
+
+static void test_words(void)
+{
+    static const char *const words[] = {"auto", "dense",    "sparse",  "fp32", "bf16", "fp8",
+                                        "cut",  "continue", "recache", "",     "AUTO", NULL};
+    int attentions = 0, transitions = 0, precisions = 0;
+    for (gsize i = 0; i < G_N_ELEMENTS(words); i++) {
+        LfAttention attention = LF_ATTENTION_SPARSE;
+        LfTransition transition = LF_TRANSITION_CUT;
+        LfPrecision precision = LF_PRECISION_FP8;
+        if (lf_attention_from_name(words[i], &attention)) {
+            g_assert_cmpstr(lf_attention_name(attention), ==, words[i]);
+            attentions++;
+        } else {
+            g_assert_cmpint(attention, ==, LF_ATTENTION_SPARSE);
+        }
+        if (lf_transition_from_name(words[i], &transition)) {
+            g_assert_cmpstr(lf_transition_name(transition), ==, words[i]);
+            transitions++;
+        } else {
+            g_assert_cmpint(transition, ==, LF_TRANSITION_CUT);
+        }
+        if (lf_precision_from_name(words[i], &precision)) {
+            g_assert_cmpstr(lf_precision_name(precision), ==, words[i]);
+            precisions++;
+        } else {
+            g_assert_cmpint(precision, ==, LF_PRECISION_FP8);
+        }
+    }
+    g_assert_cmpint(attentions, ==, 3);
+    g_assert_cmpint(transitions, ==, 3);
+    g_assert_cmpint(precisions, ==, 4);
+    g_assert_cmpstr(lf_attention_name(LF_ATTENTION_DENSE), ==, "dense");
+    g_assert_cmpstr(lf_transition_name(LF_TRANSITION_RECACHE), ==, "recache");
+    g_assert_cmpstr(lf_precision_name(LF_PRECISION_BF16), ==, "bf16");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/model-options/copy", test_copy);
+    g_test_add_func("/model-options/equal", test_equal);
+    g_test_add_func("/model-options/words", test_words);
+    return g_test_run();
+}
