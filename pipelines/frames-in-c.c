@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Frames as RGB pixels in a program of one's own, and a new prompt when it wants one:
+ * Pulls RGB frames from an appsink and changes the prompt:
  *
  *     frames-in-c DIRECTORY PROMPT [PROMPT...]
  *
- * Takes 32 frames of each prompt, prints what colour they have on average, and writes the last one
- * of each into the directory: prompt-1.ppm, prompt-2.ppm, …
+ * Pulls 32 frames for each prompt, prints the mean colour of every frame, and writes the last frame
+ * of each prompt into the directory: prompt-1.ppm, prompt-2.ppm, …
  */
 #include <gst/app/gstappsink.h>
 #include <gst/video/video.h>
+#include <locale.h>
 #include <stdio.h>
 
-#define FRAMES_OF_A_PROMPT 32
+#define FRAMES_PER_PROMPT 32
 
 static void print_mean(const GstVideoFrame *frame, guint64 index)
 {
@@ -42,16 +43,16 @@ static gboolean write_ppm(const GstVideoFrame *frame, const char *directory, int
     if (file && fclose(file) != 0)
         written = FALSE;
     if (!written)
-        g_printerr("%s cannot be written\n", name);
+        g_printerr("cannot write %s\n", name);
     g_free(name);
     return written;
 }
 
-/* One frame; `last` of its prompt, `number`. */
-static gboolean take_frame(GstAppSink *sink, const char *directory, int number, gboolean last)
+/* Pulls one frame. `last`: it is the last frame of prompt `number`. */
+static gboolean pull_frame(GstAppSink *sink, const char *directory, int number, gboolean last)
 {
     GstSample *sample = gst_app_sink_pull_sample(sink);
-    if (!sample) /* the end, or an error: the bus knows */
+    if (!sample) /* EOS or error; see bus */
         return FALSE;
     GstVideoInfo info;
     GstVideoFrame frame;
@@ -67,18 +68,18 @@ static gboolean take_frame(GstAppSink *sink, const char *directory, int number, 
     return done;
 }
 
-static gboolean take_frames(GstElement *source, GstAppSink *sink, char **argv, int argc)
+static gboolean pull_frames(GstElement *source, GstAppSink *sink, char **argv, int argc)
 {
     for (int number = 1; number < argc - 1; number++) {
-        g_object_set(source, "prompt", argv[number + 1], NULL); /* with the next chunk */
-        for (int i = 1; i <= FRAMES_OF_A_PROMPT; i++)
-            if (!take_frame(sink, argv[1], number, i == FRAMES_OF_A_PROMPT))
+        g_object_set(source, "prompt", argv[number + 1], NULL); /* from the next chunk on */
+        for (int i = 1; i <= FRAMES_PER_PROMPT; i++)
+            if (!pull_frame(sink, argv[1], number, i == FRAMES_PER_PROMPT))
                 return FALSE;
     }
     return TRUE;
 }
 
-static void show_error(GstElement *pipeline)
+static void print_error(GstElement *pipeline)
 {
     GstBus *bus = gst_element_get_bus(pipeline);
     GstMessage *message = gst_bus_pop_filtered(bus, GST_MESSAGE_ERROR);
@@ -97,9 +98,10 @@ static void show_error(GstElement *pipeline)
 int main(int argc, char **argv)
 {
     GError *error = NULL;
+    setlocale(LC_ALL, "");
     gst_init(&argc, &argv);
     if (argc < 3) {
-        g_printerr("frames-in-c DIRECTORY PROMPT [PROMPT...]\n");
+        g_printerr("Usage: frames-in-c DIRECTORY PROMPT [PROMPT...]\n");
         return 1;
     }
     GstElement *pipeline =
@@ -115,9 +117,9 @@ int main(int argc, char **argv)
     GstElement *sink = gst_bin_get_by_name(GST_BIN(pipeline), "sink");
     g_object_set(source, "prompt", argv[2], NULL);
     gst_element_set_state(pipeline, GST_STATE_PLAYING);
-    gboolean done = take_frames(source, GST_APP_SINK(sink), argv, argc);
+    gboolean done = pull_frames(source, GST_APP_SINK(sink), argv, argc);
     if (!done)
-        show_error(pipeline);
+        print_error(pipeline);
     gst_element_set_state(pipeline, GST_STATE_NULL);
     gst_object_unref(source);
     gst_object_unref(sink);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Plays a prompt, and each further one that is typed while it plays:
+ * Plays a prompt. Every line that is typed while it plays is the next prompt:
  *
  *     interactive-prompts "a red ball bouncing on a green meadow"
  *     interactive-prompts --output "x264enc ! mp4mux ! filesink location=out.mp4" "a blue star"
  *
- * A line is a prompt; `/restart` begins a new scene, `/quit` or the end of the input ends the
- * video.
+ * `/restart` starts a new scene, `/quit` or the end of the input ends the video.
  */
 #include <gst/gst.h>
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,12 +18,13 @@ typedef struct {
     gboolean failed;
 } App;
 
+/* EOS lets the muxer complete its file. */
 static void end_video(App *app)
 {
-    gst_element_send_event(app->pipeline, gst_event_new_eos()); /* so that files are completed */
+    gst_element_send_event(app->pipeline, gst_event_new_eos());
 }
 
-static void obey(App *app, const char *line)
+static void handle_line(App *app, const char *line)
 {
     if (strcmp(line, "/quit") == 0)
         end_video(app);
@@ -39,14 +40,15 @@ static gboolean read_line(GIOChannel *input, GIOCondition condition, gpointer da
     char *line = NULL;
     GIOStatus status = g_io_channel_read_line(input, &line, NULL, NULL, NULL);
     if (status == G_IO_STATUS_NORMAL)
-        obey(app, g_strstrip(line));
+        handle_line(app, g_strstrip(line));
     else if (status != G_IO_STATUS_AGAIN)
         end_video(app);
     g_free(line);
     return status == G_IO_STATUS_NORMAL || status == G_IO_STATUS_AGAIN;
 }
 
-static void show_problem(App *app, GstMessage *message)
+/* An error ends the program, a warning does not. */
+static void print_error(App *app, GstMessage *message)
 {
     GError *error = NULL;
     char *debug = NULL;
@@ -62,8 +64,9 @@ static void show_problem(App *app, GstMessage *message)
     g_free(debug);
 }
 
-/* Playing waits until the first frames are there: a broadcast would begin without a picture. */
-static void show_progress(App *app, GstMessage *message)
+/* Prints how far the model is loaded, and starts playback when the first frames are ready: a
+ * broadcast that started earlier would have no picture. */
+static void print_progress(App *app, GstMessage *message)
 {
     GstProgressType type;
     char *text = NULL;
@@ -74,7 +77,7 @@ static void show_progress(App *app, GstMessage *message)
     g_free(text);
 }
 
-static void show_prompt(GstMessage *message)
+static void print_prompt(GstMessage *message)
 {
     const GstStructure *s = gst_message_get_structure(message);
     guint64 running_time = 0, latency = 0;
@@ -86,19 +89,19 @@ static void show_prompt(GstMessage *message)
             gst_structure_get_string(s, "prompt"), (double) latency / GST_SECOND);
 }
 
-static gboolean hear(GstBus *bus, GstMessage *message, gpointer data)
+static gboolean on_bus_message(GstBus *bus, GstMessage *message, gpointer data)
 {
     App *app = data;
     switch (GST_MESSAGE_TYPE(message)) {
     case GST_MESSAGE_ERROR:
     case GST_MESSAGE_WARNING:
-        show_problem(app, message);
+        print_error(app, message);
         break;
     case GST_MESSAGE_PROGRESS:
-        show_progress(app, message);
+        print_progress(app, message);
         break;
     case GST_MESSAGE_ELEMENT:
-        show_prompt(message);
+        print_prompt(message);
         break;
     case GST_MESSAGE_EOS:
         g_main_loop_quit(app->loop);
@@ -122,11 +125,12 @@ static gboolean build(App *app, const char *options, const char *output, const c
         return FALSE;
     }
     app->source = gst_bin_get_by_name(GST_BIN(app->pipeline), "source");
-    g_object_set(app->source, "prompt", prompt, NULL); /* no quoting to get wrong, as in a string */
+    /* Set as a property, not in the launch string, to avoid quoting problems. */
+    g_object_set(app->source, "prompt", prompt, NULL);
     return TRUE;
 }
 
-static void show_stats(App *app)
+static void print_stats(App *app)
 {
     GstStructure *stats = NULL;
     guint64 frames = 0, underruns = 0;
@@ -145,11 +149,11 @@ static void play(App *app)
     app->loop = g_main_loop_new(NULL, FALSE);
     GstBus *bus = gst_element_get_bus(app->pipeline);
     GIOChannel *input = g_io_channel_unix_new(fileno(stdin));
-    guint bus_watch = gst_bus_add_watch(bus, hear, app);
+    guint bus_watch = gst_bus_add_watch(bus, on_bus_message, app);
     guint input_watch = g_io_add_watch(input, G_IO_IN | G_IO_HUP | G_IO_ERR, read_line, app);
     gst_element_set_state(app->pipeline, GST_STATE_PAUSED);
     g_main_loop_run(app->loop);
-    show_stats(app);
+    print_stats(app);
     gst_element_set_state(app->pipeline, GST_STATE_NULL);
     if (g_main_context_find_source_by_id(NULL, input_watch))
         g_source_remove(input_watch);
@@ -164,17 +168,25 @@ int main(int argc, char **argv)
     App app = {0};
     char *output = NULL, *options = NULL;
     GError *error = NULL;
-    const GOptionEntry entries[] = {{"output", 'o', 0, G_OPTION_ARG_STRING, &output,
-                                     "Where the video goes (videoconvert ! autovideosink)",
-                                     "PIPELINE"},
-                                    {"source", 's', 0, G_OPTION_ARG_STRING, &options,
-                                     "Properties of lightforcingsrc", "PROPERTIES"},
-                                    {NULL, 0, 0, 0, NULL, NULL, NULL}};
-    GOptionContext *context = g_option_context_new("PROMPT - video of prompts as they are typed");
+    setlocale(LC_ALL, "");
+    const GOptionEntry entries[] = {
+        {"output", 'o', 0, G_OPTION_ARG_STRING, &output,
+         "What receives the video (default: videoconvert ! autovideosink)", "PIPELINE"},
+        {"source", 's', 0, G_OPTION_ARG_STRING, &options,
+         "Properties of lightforcingsrc, such as \"seed=7 prompt-transition=cut\"", "PROPERTIES"},
+        {NULL, 0, 0, 0, NULL, NULL, NULL}};
+    GOptionContext *context =
+        g_option_context_new("PROMPT - play a prompt; type further prompts to change it");
+    g_option_context_set_description(context, "While the video plays, each line of the standard "
+                                              "input is one of:\n"
+                                              "  TEXT      the next prompt\n"
+                                              "  /restart  start a new scene with the same prompt\n"
+                                              "  /quit     end the video; so does Ctrl-D\n");
     g_option_context_add_main_entries(context, entries, NULL);
     g_option_context_add_group(context, gst_init_get_option_group());
     if (!g_option_context_parse(context, &argc, &argv, &error) || argc != 2) {
-        g_printerr("%s\n", error ? error->message : "one prompt is needed; --help tells more");
+        g_printerr("%s\n", error ? error->message
+                                 : "Usage: interactive-prompts [OPTION…] PROMPT (see --help)");
         g_clear_error(&error);
         app.failed = TRUE;
     } else if (build(&app, options ? options : "", output ? output : "videoconvert ! autovideosink",

@@ -22,6 +22,12 @@ if "$1" --output 'nosuchelement' 'a ball' 2>/dev/null; then
   exit 1
 fi
 
+LC_ALL=C.UTF-8 "$1" --help >"$log"
+for word in '[OPTION…] PROMPT - ' /restart /quit; do
+  grep -qF "$word" "$log" || { echo "the help lacks $word"; exit 1; }
+done
+[[ $("$1" 2>&1) == Usage:* && $("$2" 2>&1) == Usage:* ]]
+
 timeout 100 "$2" "$directory" 'a big red ball on a white background' 'a big blue star' | tee "$log"
 [[ $(grep -c '^frame' "$log") == 64 ]]
 for file in "$directory"/prompt-{1,2}.ppm; do
