@@ -4,9 +4,9 @@
 GType gst_light_forcing_backend_get_type(void)
 {
     static const GEnumValue values[] = {
-        {GST_LIGHT_FORCING_BACKEND_AUTO, "The best one of this machine", "auto"},
-        {GST_LIGHT_FORCING_BACKEND_CPU, "The processor", "cpu"},
-        {GST_LIGHT_FORCING_BACKEND_CUDA, "An NVIDIA GPU", "cuda"},
+        {GST_LIGHT_FORCING_BACKEND_AUTO, "First usable NVIDIA GPU, otherwise CPU", "auto"},
+        {GST_LIGHT_FORCING_BACKEND_CPU, "CPU", "cpu"},
+        {GST_LIGHT_FORCING_BACKEND_CUDA, "NVIDIA GPU", "cuda"},
         {0, NULL, NULL}};
     static gsize type = 0;
     if (g_once_init_enter(&type))
@@ -17,10 +17,10 @@ GType gst_light_forcing_backend_get_type(void)
 GType gst_light_forcing_precision_get_type(void)
 {
     static const GEnumValue values[] = {
-        {GST_LIGHT_FORCING_PRECISION_AUTO, "fp32 on the processor, bf16 on a GPU", "auto"},
+        {GST_LIGHT_FORCING_PRECISION_AUTO, "fp32 on CPU, bf16 on GPU", "auto"},
         {GST_LIGHT_FORCING_PRECISION_FP32, "32-bit float", "fp32"},
         {GST_LIGHT_FORCING_PRECISION_BF16, "bfloat16", "bf16"},
-        {GST_LIGHT_FORCING_PRECISION_FP8, "8-bit float with scales, on Hopper", "fp8"},
+        {GST_LIGHT_FORCING_PRECISION_FP8, "8-bit float (E4M3) with scales", "fp8"},
         {0, NULL, NULL}};
     static gsize type = 0;
     if (g_once_init_enter(&type))
@@ -31,9 +31,10 @@ GType gst_light_forcing_precision_get_type(void)
 GType gst_light_forcing_attention_get_type(void)
 {
     static const GEnumValue values[] = {
-        {GST_LIGHT_FORCING_ATTENTION_AUTO, "Sparse if the model has numbers for it", "auto"},
-        {GST_LIGHT_FORCING_ATTENTION_DENSE, "Every key block", "dense"},
-        {GST_LIGHT_FORCING_ATTENTION_SPARSE, "The key blocks that matter", "sparse"},
+        {GST_LIGHT_FORCING_ATTENTION_AUTO,
+         "Sparse if the model is configured for it, otherwise dense", "auto"},
+        {GST_LIGHT_FORCING_ATTENTION_DENSE, "Dense attention", "dense"},
+        {GST_LIGHT_FORCING_ATTENTION_SPARSE, "Light Forcing sparse attention", "sparse"},
         {0, NULL, NULL}};
     static gsize type = 0;
     if (g_once_init_enter(&type))
@@ -44,10 +45,11 @@ GType gst_light_forcing_attention_get_type(void)
 GType gst_light_forcing_transition_get_type(void)
 {
     static const GEnumValue values[] = {
-        {GST_LIGHT_FORCING_TRANSITION_CONTINUE, "The past stays as it is", "continue"},
-        {GST_LIGHT_FORCING_TRANSITION_RECACHE, "The past is remembered under the new prompt",
-         "recache"},
-        {GST_LIGHT_FORCING_TRANSITION_CUT, "The past is forgotten: a new scene", "cut"},
+        {GST_LIGHT_FORCING_TRANSITION_CONTINUE, "Keep the cache; only the cross attention changes",
+         "continue"},
+        {GST_LIGHT_FORCING_TRANSITION_RECACHE,
+         "Recompute the cache under the new prompt (models trained for it)", "recache"},
+        {GST_LIGHT_FORCING_TRANSITION_CUT, "Clear the cache and start a new scene", "cut"},
         {0, NULL, NULL}};
     static gsize type = 0;
     if (g_once_init_enter(&type))
@@ -58,9 +60,10 @@ GType gst_light_forcing_transition_get_type(void)
 GType gst_light_forcing_underrun_get_type(void)
 {
     static const GEnumValue values[] = {
-        {GST_LIGHT_FORCING_UNDERRUN_SHIFT, "Later timestamps from the late frame on", "shift"},
-        {GST_LIGHT_FORCING_UNDERRUN_REPEAT, "The last frame again, at a constant rate", "repeat"},
-        {GST_LIGHT_FORCING_UNDERRUN_NONE, "Late frames keep their timestamps", "none"},
+        {GST_LIGHT_FORCING_UNDERRUN_SHIFT, "Shift timestamps; the stream falls behind the clock",
+         "shift"},
+        {GST_LIGHT_FORCING_UNDERRUN_REPEAT, "Repeat the last frame; constant frame rate", "repeat"},
+        {GST_LIGHT_FORCING_UNDERRUN_NONE, "Keep the timestamps; frames arrive late", "none"},
         {0, NULL, NULL}};
     static gsize type = 0;
     if (g_once_init_enter(&type))
@@ -68,25 +71,27 @@ GType gst_light_forcing_underrun_get_type(void)
     return type;
 }
 
-GType gst_light_forcing_key_unit_get_type(void)
+GType gst_light_forcing_keyframes_get_type(void)
 {
     static const GEnumValue values[] = {
-        {GST_LIGHT_FORCING_KEY_UNIT_NEVER, "Never", "never"},
-        {GST_LIGHT_FORCING_KEY_UNIT_CUT, "At the first frame of a new scene", "cut"},
-        {GST_LIGHT_FORCING_KEY_UNIT_PROMPT, "There and at every new prompt", "prompt"},
+        {GST_LIGHT_FORCING_KEYFRAMES_NONE, "No requests", "none"},
+        {GST_LIGHT_FORCING_KEYFRAMES_CUT, "At the first frame of a new scene", "cut"},
+        {GST_LIGHT_FORCING_KEYFRAMES_PROMPT,
+         "At the first frame of a new scene and of every prompt", "prompt"},
         {0, NULL, NULL}};
     static gsize type = 0;
     if (g_once_init_enter(&type))
-        g_once_init_leave(&type, g_enum_register_static("GstLightForcingKeyUnit", values));
+        g_once_init_leave(&type, g_enum_register_static("GstLightForcingKeyframes", values));
     return type;
 }
 
 GType gst_light_forcing_messages_get_type(void)
 {
     static const GFlagsValue values[] = {
-        {GST_LIGHT_FORCING_MESSAGES_NONE, "Nothing", "none"},
-        {GST_LIGHT_FORCING_MESSAGES_PROMPT, "When the first frame of a prompt leaves", "prompt"},
-        {GST_LIGHT_FORCING_MESSAGES_CHUNK, "When a chunk was generated", "chunk"},
+        {GST_LIGHT_FORCING_MESSAGES_NONE, "No messages", "none"},
+        {GST_LIGHT_FORCING_MESSAGES_PROMPT,
+         "lightforcing-prompt, at the first frame of each prompt", "prompt"},
+        {GST_LIGHT_FORCING_MESSAGES_CHUNK, "lightforcing-chunk, for each generated chunk", "chunk"},
         {0, NULL, NULL}};
     static gsize type = 0;
     if (g_once_init_enter(&type))

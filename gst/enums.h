@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The element's choices, as GObject types with short names for gst-launch.
+ * The element's enumerations and flags, as GObject types with short names for gst-launch.
  */
 #ifndef GST_LIGHT_FORCING_ENUMS_H
 #define GST_LIGHT_FORCING_ENUMS_H
@@ -11,8 +11,8 @@ G_BEGIN_DECLS
 
 /**
  * GstLightForcingBackend:
- * @GST_LIGHT_FORCING_BACKEND_AUTO: the best one of this machine
- * @GST_LIGHT_FORCING_BACKEND_CPU: the processor
+ * @GST_LIGHT_FORCING_BACKEND_AUTO: the first usable NVIDIA GPU, otherwise the CPU
+ * @GST_LIGHT_FORCING_BACKEND_CPU: the CPU
  * @GST_LIGHT_FORCING_BACKEND_CUDA: an NVIDIA GPU
  *
  * Since: 0.1
@@ -25,12 +25,12 @@ typedef enum {
 
 /**
  * GstLightForcingPrecision:
- * @GST_LIGHT_FORCING_PRECISION_AUTO: fp32 on the processor, bf16 on a GPU
+ * @GST_LIGHT_FORCING_PRECISION_AUTO: fp32 on the CPU, bf16 on a GPU
  * @GST_LIGHT_FORCING_PRECISION_FP32: 32-bit float
- * @GST_LIGHT_FORCING_PRECISION_BF16: bfloat16, sums in 32 bits
- * @GST_LIGHT_FORCING_PRECISION_FP8: 8-bit float (e4m3) with scales, sums in 32 bits
+ * @GST_LIGHT_FORCING_PRECISION_BF16: bfloat16, accumulated in 32 bits
+ * @GST_LIGHT_FORCING_PRECISION_FP8: 8-bit float (E4M3) with scales, accumulated in 32 bits
  *
- * What the products of the transformer's blocks are computed in.
+ * Compute precision of the transformer's matrix products.
  *
  * Since: 0.1
  */
@@ -43,9 +43,9 @@ typedef enum {
 
 /**
  * GstLightForcingAttention:
- * @GST_LIGHT_FORCING_ATTENTION_AUTO: sparse where the model has numbers for it, else dense
- * @GST_LIGHT_FORCING_ATTENTION_DENSE: every key block
- * @GST_LIGHT_FORCING_ATTENTION_SPARSE: the key blocks that matter
+ * @GST_LIGHT_FORCING_ATTENTION_AUTO: sparse if the model is configured for it, otherwise dense
+ * @GST_LIGHT_FORCING_ATTENTION_DENSE: dense attention, every KV block
+ * @GST_LIGHT_FORCING_ATTENTION_SPARSE: Light Forcing sparse attention, a selection of KV blocks
  *
  * Since: 0.1
  */
@@ -57,13 +57,11 @@ typedef enum {
 
 /**
  * GstLightForcingTransition:
- * @GST_LIGHT_FORCING_TRANSITION_CONTINUE: the past stays as it is, and the scene turns into the
- *   new one
- * @GST_LIGHT_FORCING_TRANSITION_RECACHE: what is remembered of the past is made anew under the new
- *   prompt
- * @GST_LIGHT_FORCING_TRANSITION_CUT: the past is forgotten, and a new scene begins
+ * @GST_LIGHT_FORCING_TRANSITION_CONTINUE: keep the cache; the scene turns into the new one
+ * @GST_LIGHT_FORCING_TRANSITION_RECACHE: recompute the cache under the new prompt
+ * @GST_LIGHT_FORCING_TRANSITION_CUT: clear the cache and start a new scene
  *
- * How a new prompt comes in.
+ * How the KV cache is treated when the prompt changes.
  *
  * Since: 0.1
  */
@@ -75,11 +73,11 @@ typedef enum {
 
 /**
  * GstLightForcingUnderrun:
- * @GST_LIGHT_FORCING_UNDERRUN_SHIFT: the late frame and all after it get later timestamps
- * @GST_LIGHT_FORCING_UNDERRUN_REPEAT: the last frame is shown again, at the model's frame rate
- * @GST_LIGHT_FORCING_UNDERRUN_NONE: timestamps stay as they were, frames come late
+ * @GST_LIGHT_FORCING_UNDERRUN_SHIFT: the late frame and all later frames get later timestamps
+ * @GST_LIGHT_FORCING_UNDERRUN_REPEAT: repeat the last frame, at the model's frame rate
+ * @GST_LIGHT_FORCING_UNDERRUN_NONE: keep the timestamps; frames arrive late
  *
- * What a live stream does when the next frame is not ready in time.
+ * Behaviour in live mode when a frame is not ready in time.
  *
  * Since: 0.1
  */
@@ -90,28 +88,28 @@ typedef enum {
 } GstLightForcingUnderrun;
 
 /**
- * GstLightForcingKeyUnit:
- * @GST_LIGHT_FORCING_KEY_UNIT_NEVER: not asked for
- * @GST_LIGHT_FORCING_KEY_UNIT_CUT: at the first frame of a new scene
- * @GST_LIGHT_FORCING_KEY_UNIT_PROMPT: there and at the first frame of every prompt
+ * GstLightForcingKeyframes:
+ * @GST_LIGHT_FORCING_KEYFRAMES_NONE: no requests
+ * @GST_LIGHT_FORCING_KEYFRAMES_CUT: at the first frame of a new scene
+ * @GST_LIGHT_FORCING_KEYFRAMES_PROMPT: at the first frame of a new scene and of every prompt
  *
- * When encoders downstream are asked for a key frame.
+ * When to send a force-key-unit event downstream.
  *
  * Since: 0.1
  */
 typedef enum {
-    GST_LIGHT_FORCING_KEY_UNIT_NEVER,
-    GST_LIGHT_FORCING_KEY_UNIT_CUT,
-    GST_LIGHT_FORCING_KEY_UNIT_PROMPT
-} GstLightForcingKeyUnit;
+    GST_LIGHT_FORCING_KEYFRAMES_NONE,
+    GST_LIGHT_FORCING_KEYFRAMES_CUT,
+    GST_LIGHT_FORCING_KEYFRAMES_PROMPT
+} GstLightForcingKeyframes;
 
 /**
  * GstLightForcingMessages:
- * @GST_LIGHT_FORCING_MESSAGES_NONE: nothing
- * @GST_LIGHT_FORCING_MESSAGES_PROMPT: `lightforcing-prompt`, with the first frame of a prompt
- * @GST_LIGHT_FORCING_MESSAGES_CHUNK: `lightforcing-chunk`, with every generated chunk
+ * @GST_LIGHT_FORCING_MESSAGES_NONE: no messages
+ * @GST_LIGHT_FORCING_MESSAGES_PROMPT: `lightforcing-prompt`, at the first frame of each prompt
+ * @GST_LIGHT_FORCING_MESSAGES_CHUNK: `lightforcing-chunk`, for each generated chunk
  *
- * Element messages that are posted on the bus.
+ * Which element messages to post on the bus.
  *
  * Since: 0.1
  */
@@ -126,7 +124,7 @@ typedef enum {
 #define GST_TYPE_LIGHT_FORCING_ATTENTION  (gst_light_forcing_attention_get_type())
 #define GST_TYPE_LIGHT_FORCING_TRANSITION (gst_light_forcing_transition_get_type())
 #define GST_TYPE_LIGHT_FORCING_UNDERRUN   (gst_light_forcing_underrun_get_type())
-#define GST_TYPE_LIGHT_FORCING_KEY_UNIT   (gst_light_forcing_key_unit_get_type())
+#define GST_TYPE_LIGHT_FORCING_KEYFRAMES  (gst_light_forcing_keyframes_get_type())
 #define GST_TYPE_LIGHT_FORCING_MESSAGES   (gst_light_forcing_messages_get_type())
 
 GType gst_light_forcing_backend_get_type(void);
@@ -134,7 +132,7 @@ GType gst_light_forcing_precision_get_type(void);
 GType gst_light_forcing_attention_get_type(void);
 GType gst_light_forcing_transition_get_type(void);
 GType gst_light_forcing_underrun_get_type(void);
-GType gst_light_forcing_key_unit_get_type(void);
+GType gst_light_forcing_keyframes_get_type(void);
 GType gst_light_forcing_messages_get_type(void);
 
 G_END_DECLS

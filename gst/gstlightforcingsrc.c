@@ -3,8 +3,8 @@
  * SECTION:element-lightforcingsrc
  * @title: lightforcingsrc
  *
- * Generates live video from a text, the prompt, with an autoregressive video-diffusion model. The
- * prompt can be changed while the video plays.
+ * Generates video from a text prompt in real time using an autoregressive video-diffusion model.
+ * The prompt can be changed while the video plays. The frame rate is the model's.
  *
  * The model is loaded after the state change to PAUSED has returned; PROGRESS messages with the
  * code `open` tell how far that is, the last of them once the first frames are ready.
@@ -115,18 +115,18 @@ static void gst_light_forcing_src_set_property(GObject *object, guint id, const 
 {
     GstLightForcingSrc *self = GST_LIGHT_FORCING_SRC(object);
     GST_OBJECT_LOCK(self);
-    gboolean known = gst_light_forcing_settings_set(&self->settings, id, value);
-    if (id == GST_LIGHT_FORCING_PROP_PROMPT)
+    gconstpointer field = gst_light_forcing_settings_set(&self->settings, id, value);
+    if (field == &self->settings.prompt)
         take_prompt(self);
-    if (id == GST_LIGHT_FORCING_PROP_PREFETCH && self->generator)
+    if (field == &self->settings.prefetch && self->generator)
         gst_light_forcing_generator_set_prefetch(self->generator, self->settings.prefetch);
     GST_OBJECT_UNLOCK(self);
 
-    if (!known)
+    if (!field)
         G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, pspec);
-    else if (id == GST_LIGHT_FORCING_PROP_IS_LIVE)
+    else if (field == &self->settings.is_live)
         gst_base_src_set_live(GST_BASE_SRC(self), g_value_get_boolean(value));
-    else if (id == GST_LIGHT_FORCING_PROP_PROMPT_FILE && g_value_get_string(value))
+    else if (field == &self->settings.prompt_location && g_value_get_string(value))
         load_prompt_file(self, g_value_get_string(value));
 }
 
@@ -544,7 +544,7 @@ static void install_signals(GstLightForcingSrcClass *klass)
      *
      * Begins a new scene, from the next chunk that is generated. Timestamps go on; its first frame
      * is marked as discontinuous, and encoders may be asked for a key frame
-     * (#GstLightForcingSrc:force-key-unit).
+     * (#GstLightForcingSrc:keyframe-requests).
      *
      * Since: 0.1
      */
@@ -557,15 +557,10 @@ static void describe(GstElementClass *element_class)
 {
     gst_element_class_set_static_metadata(
         element_class, "Light Forcing video generator", "Source/Video",
-        "Generates live video from a prompt with a video-diffusion model",
+        "Generates video from a text prompt in real time using an autoregressive video-diffusion "
+        "model",
         "The lightforcingsrc authors");
     gst_element_class_add_static_pad_template(element_class, &src_template);
-    gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_BACKEND, 0);
-    gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_ATTENTION, 0);
-    gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_TRANSITION, 0);
-    gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_UNDERRUN, 0);
-    gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_KEY_UNIT, 0);
-    gst_type_mark_as_plugin_api(GST_TYPE_LIGHT_FORCING_MESSAGES, 0);
 }
 
 static void gst_light_forcing_src_class_init(GstLightForcingSrcClass *klass)

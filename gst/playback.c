@@ -21,10 +21,10 @@
 /* What create() needs to know of the settings, copied under the lock. */
 typedef struct {
     gboolean live;
-    GstLightForcingUnderrun on_underrun;
-    GstLightForcingKeyUnit force_key_unit;
-    GstLightForcingMessages post_messages;
-    gboolean tag_prompt;
+    gint on_underrun;
+    gint keyframe_requests;
+    guint messages;
+    gboolean send_prompt_tags;
     GstClockTime timestamp_offset;
     GstVideoInfo info;
 } Playback;
@@ -35,9 +35,9 @@ static Playback snapshot(GstLightForcingSrc *self)
     const GstLightForcingSettings *s = &self->settings;
     Playback playback = {.live = s->is_live,
                          .on_underrun = s->on_underrun,
-                         .force_key_unit = s->force_key_unit,
-                         .post_messages = s->post_messages,
-                         .tag_prompt = s->tag_prompt,
+                         .keyframe_requests = s->keyframe_requests,
+                         .messages = s->messages,
+                         .send_prompt_tags = s->send_prompt_tags,
                          .timestamp_offset = (GstClockTime) s->timestamp_offset,
                          .info = self->info};
     GST_OBJECT_UNLOCK(self);
@@ -288,18 +288,18 @@ static void announce(GstLightForcingSrc *self, const Playback *playback,
 {
     gboolean is_new = frame->prompt != self->shown_prompt;
     gboolean changed = is_new && self->shown_prompt;
-    if ((frame->cut && playback->force_key_unit != GST_LIGHT_FORCING_KEY_UNIT_NEVER) ||
-        (changed && playback->force_key_unit == GST_LIGHT_FORCING_KEY_UNIT_PROMPT))
+    if ((frame->cut && playback->keyframe_requests != GST_LIGHT_FORCING_KEYFRAMES_NONE) ||
+        (changed && playback->keyframe_requests == GST_LIGHT_FORCING_KEYFRAMES_PROMPT))
         send_key_unit_request(self);
     if (!is_new)
         return;
     gst_light_forcing_prompt_unref(self->shown_prompt);
     self->shown_prompt = gst_light_forcing_prompt_ref(frame->prompt);
-    if (playback->tag_prompt)
+    if (playback->send_prompt_tags)
         send_tag(self, frame->prompt->text);
     GstClockTime latency = gst_light_forcing_post_prompt(
         GST_BASE_SRC(self), frame, buffer,
-        (playback->post_messages & GST_LIGHT_FORCING_MESSAGES_PROMPT) != 0);
+        (playback->messages & GST_LIGHT_FORCING_MESSAGES_PROMPT) != 0);
     GST_OBJECT_LOCK(self);
     gst_light_forcing_stats_add_prompt(&self->stats, changed ? latency : 0);
     GST_OBJECT_UNLOCK(self);

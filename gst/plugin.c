@@ -11,5 +11,5 @@ static gboolean plugin_init(GstPlugin *plugin)
 }
 
 GST_PLUGIN_DEFINE(GST_VERSION_MAJOR, GST_VERSION_MINOR, lightforcing,
-                  "Live video from a prompt, by video diffusion", plugin_init, VERSION, "LGPL",
-                  PACKAGE, PACKAGE_ORIGIN)
+                  "Video from text prompts in real time, by autoregressive video diffusion",
+                  plugin_init, VERSION, "LGPL", PACKAGE, PACKAGE_ORIGIN)

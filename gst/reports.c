@@ -73,7 +73,7 @@ static void made(const LfChunkInfo *info, guint level, gpointer data)
         info->sparsity);
     GST_OBJECT_LOCK(self);
     gst_light_forcing_stats_add_chunk(&self->stats, info);
-    gboolean post = (self->settings.post_messages & GST_LIGHT_FORCING_MESSAGES_CHUNK) != 0;
+    gboolean post = (self->settings.messages & GST_LIGHT_FORCING_MESSAGES_CHUNK) != 0;
     GST_OBJECT_UNLOCK(self);
     if (post)
         gst_light_forcing_post_chunk(GST_ELEMENT(self), info, level);

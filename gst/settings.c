@@ -1,114 +1,99 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "settings.h"
 
-#define DEFAULT_SEED              (-1)
-#define DEFAULT_BACKEND           GST_LIGHT_FORCING_BACKEND_AUTO
-#define DEFAULT_CUDA_DEVICE_ID    0
-#define DEFAULT_PRECISION         GST_LIGHT_FORCING_PRECISION_AUTO
-#define DEFAULT_ATTENTION         GST_LIGHT_FORCING_ATTENTION_AUTO
-#define DEFAULT_SPARSITY          (-1.0)
-#define DEFAULT_SPARSITY_GROWTH   TRUE
-#define DEFAULT_WINDOW_FRAMES     0
-#define DEFAULT_SINK_FRAMES       (-1)
-#define DEFAULT_PROMPT_TRANSITION GST_LIGHT_FORCING_TRANSITION_CONTINUE
-#define DEFAULT_FORCE_KEY_UNIT    GST_LIGHT_FORCING_KEY_UNIT_CUT
-#define DEFAULT_IS_LIVE           FALSE
-#define DEFAULT_ON_UNDERRUN       GST_LIGHT_FORCING_UNDERRUN_SHIFT
-#define DEFAULT_PREFETCH          1
-#define DEFAULT_TIMESTAMP_OFFSET  0
-#define DEFAULT_POST_MESSAGES     GST_LIGHT_FORCING_MESSAGES_PROMPT
-#define DEFAULT_TAG_PROMPT        FALSE
+/* ---- the table ------------------------------------------------------------------------------- */
 
-#define MAX_SPARSITY 0.99
-#define MAX_PREFETCH 16
+typedef enum { STRING, PATH, BOOLEAN, INT, UINT, INT64, DOUBLE, ENUM, FLAGS } Kind;
 
-#define ALWAYS  (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_PLAYING)
-#define STOPPED (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)
+typedef struct {
+    const char *name, *nick, *blurb;
+    Kind kind;
+    gsize offset; /* of the field in the settings */
+    GParamFlags flags;
+    gint64 min, max, initial; /* of integers, booleans, enums and flags */
+    double real_min, real_max, real_initial;
+    GType (*type)(void); /* of enums and flags */
+} Property;
 
-/* ---- descriptions ---------------------------------------------------------------------------- */
+#define FIELD(name) .offset = G_STRUCT_OFFSET(GstLightForcingSettings, name)
 
-static void install_prompt(GObjectClass *klass)
-{
+/* In which states a change counts. */
+#define ALWAYS  .flags = GST_PARAM_MUTABLE_PLAYING
+#define STOPPED .flags = GST_PARAM_MUTABLE_READY
+
+static const Property properties[] = {
     /**
      * GstLightForcingSrc:prompt:
      *
-     * What the video shows. A new text takes effect with the next chunk that is generated; setting
-     * the same text again is no change. The empty text is a prompt too. Text that is no UTF-8 or
-     * longer than 64 KiB is refused with a warning, and the stream goes on as before. No prompt at
-     * all is an error when the first chunk is generated.
+     * Text prompt. A new text takes effect with the next chunk that is generated; setting the same
+     * text again changes nothing. The empty text is a prompt, too. Text that is not UTF-8 or longer
+     * than 64 KiB is refused with a warning, and the stream goes on with the prompt before. A text
+     * with more tokens than the model takes is cut, with a warning. It is an error when no prompt
+     * is set as the first chunk is generated.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_PROMPT,
-        g_param_spec_string("prompt", "Prompt", "What the video shows", NULL, ALWAYS));
+    {"prompt", "Prompt", "Text prompt. Changes take effect with the next generated chunk", STRING,
+     FIELD(prompt), ALWAYS},
 
     /**
-     * GstLightForcingSrc:prompt-file:
+     * GstLightForcingSrc:prompt-location:
      *
-     * A file to read #GstLightForcingSrc:prompt from, at the moment this property is set. For long
-     * prompts, and for those with backslashes, which gst-launch-1.0 eats.
+     * Path of a UTF-8 text file, which is read into #GstLightForcingSrc:prompt once, when this
+     * property is set. For long prompts, and for prompts with backslashes, which gst-launch-1.0
+     * removes.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_PROMPT_FILE,
-        g_param_spec_string("prompt-file", "Prompt file",
-                            "File to read the prompt from, when this is set", NULL, ALWAYS));
+    {"prompt-location", "Prompt location",
+     "Path of a UTF-8 text file; read once, when the property is set, into prompt", PATH,
+     FIELD(prompt_location), ALWAYS},
 
     /**
      * GstLightForcingSrc:prompt-transition:
      *
-     * What becomes of the past when a new prompt takes effect. With `continue` only what the text
-     * says changes, and the old scene turns into the new one within one to two chunks. With
-     * `recache`, for models that were trained with it, what is remembered of the frames before is
-     * first made anew under the new prompt: the picture goes on without what the old prompt had to
-     * say about it. The first chunk takes longer then, by a pass over all frames of the window.
-     * With `cut` the past is forgotten: a new scene begins, whose first chunk has three frames
-     * fewer, as the stream's first has, and whose first frame is marked as discontinuous, with a
-     * key frame asked for (#GstLightForcingSrc:force-key-unit). Timestamps have no gaps with any of
-     * them.
+     * How the KV cache is treated when the prompt changes. `continue` keeps it: only the cross
+     * attention changes, and the old scene turns into the new one within one to two chunks.
+     * `recache`, for models that were trained with it, recomputes the cache of the frames in the
+     * window under the new prompt, so that the old prompt has no influence any more; the first
+     * chunk takes longer by one pass over these frames. `cut` clears the cache and starts a new
+     * scene: its first chunk has three frames fewer, as the stream's first chunk has, and its first
+     * frame is marked as discontinuous and requests a keyframe
+     * (#GstLightForcingSrc:keyframe-requests). Timestamps have no gaps in any of the three.
      *
-     * Read when a chunk begins that has a new prompt: set it before the prompt that it is for.
+     * Read when the first chunk of a new prompt begins: set it before the prompt.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_PROMPT_TRANSITION,
-        g_param_spec_enum("prompt-transition", "Prompt transition",
-                          "What becomes of the past when a new prompt takes effect",
-                          GST_TYPE_LIGHT_FORCING_TRANSITION, DEFAULT_PROMPT_TRANSITION, ALWAYS));
+    {"prompt-transition", "Prompt transition",
+     "How the KV cache is treated when the prompt changes", ENUM, FIELD(prompt_transition), ALWAYS,
+     .type = gst_light_forcing_transition_get_type,
+     .initial = GST_LIGHT_FORCING_TRANSITION_CONTINUE},
 
     /**
      * GstLightForcingSrc:seed:
      *
-     * Of the noise that the video is made from: the same seed, prompts and settings give the same
-     * frames. -1 takes a random one; #GstLightForcingSrc:stats has the one that was taken. Read
-     * when the stream starts and at #GstLightForcingSrc::restart.
+     * Random seed: the same seed, prompts and settings give the same frames. -1 chooses one at
+     * random; #GstLightForcingSrc:stats has the seed in use. Read at stream start and on
+     * #GstLightForcingSrc::restart.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(klass, GST_LIGHT_FORCING_PROP_SEED,
-                                    g_param_spec_int64("seed", "Seed",
-                                                       "Seed of the noise (-1 = random)", -1,
-                                                       G_MAXINT64, DEFAULT_SEED, ALWAYS));
-}
+    {"seed", "Seed", "Random seed, read at stream start and on restart (-1 = random)", INT64,
+     FIELD(seed), ALWAYS, .min = -1, .max = G_MAXINT64, .initial = -1},
 
-static void install_model(GObjectClass *klass)
-{
     /**
      * GstLightForcingSrc:model-location:
      *
-     * A directory with a model.json, or that file. Without it, `$LIGHTFORCING_MODEL` and the data
-     * directories of user, system and installation are looked at.
+     * A directory with a model.json, or the model.json itself. When it is not set, the model is
+     * looked for at `$LIGHTFORCING_MODEL` and in the data directories of the user, the system and
+     * the installation.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_MODEL_LOCATION,
-        g_param_spec_string("model-location", "Model location",
-                            "Directory of the model (unset = $LIGHTFORCING_MODEL, or installed)",
-                            NULL, STOPPED | GST_PARAM_DOC_SHOW_DEFAULT));
+    {"model-location", "Model location",
+     "Directory of the model (unset = $LIGHTFORCING_MODEL, or the installed model)", PATH,
+     FIELD(model_location), .flags = GST_PARAM_MUTABLE_READY | GST_PARAM_DOC_SHOW_DEFAULT},
 
     /**
      * GstLightForcingSrc:text-encoder-location:
@@ -117,10 +102,9 @@ static void install_model(GObjectClass *klass)
      *
      * Since: 0.1
      */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_TEXT_ENCODER_LOCATION,
-        g_param_spec_string("text-encoder-location", "Text encoder location",
-                            "Text encoder to use (unset = the model's own)", NULL, STOPPED));
+    {"text-encoder-location", "Text encoder location",
+     "File or directory of the text encoder (unset = the model's own)", PATH,
+     FIELD(text_encoder_location), STOPPED},
 
     /**
      * GstLightForcingSrc:decoder-location:
@@ -129,225 +113,231 @@ static void install_model(GObjectClass *klass)
      *
      * Since: 0.1
      */
-    g_object_class_install_property(klass, GST_LIGHT_FORCING_PROP_DECODER_LOCATION,
-                                    g_param_spec_string("decoder-location", "Decoder location",
-                                                        "Decoder to use (unset = the model's own)",
-                                                        NULL, STOPPED));
+    {"decoder-location", "Decoder location",
+     "File or directory of the decoder (unset = the model's own)", PATH, FIELD(decoder_location),
+     STOPPED},
 
     /**
      * GstLightForcingSrc:backend:
      *
-     * What computes. `auto` is the first NVIDIA GPU where that can be used, else the processor. One
-     * that is named and not there is an error.
+     * Compute backend. `auto` takes the first usable NVIDIA GPU and otherwise the CPU, with a
+     * warning that says why no GPU is used. It also takes the CPU when
+     * #GstLightForcingSrc:precision is fp32, which GPUs do not support. A backend that is named and
+     * cannot be used is an error.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(klass, GST_LIGHT_FORCING_PROP_BACKEND,
-                                    g_param_spec_enum("backend", "Backend", "What computes",
-                                                      GST_TYPE_LIGHT_FORCING_BACKEND,
-                                                      DEFAULT_BACKEND, STOPPED));
+    {"backend", "Backend", "Compute backend", ENUM, FIELD(backend), STOPPED,
+     .type = gst_light_forcing_backend_get_type, .initial = GST_LIGHT_FORCING_BACKEND_AUTO},
 
     /**
      * GstLightForcingSrc:cuda-device-id:
      *
-     * Which GPU, as CUDA numbers them. Only with #GstLightForcingSrc:backend cuda.
+     * CUDA device to use, by CUDA's own numbering, with #GstLightForcingSrc:backend `cuda` and
+     * `auto`. -1 takes the first usable one.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(klass, GST_LIGHT_FORCING_PROP_CUDA_DEVICE_ID,
-                                    g_param_spec_int("cuda-device-id", "CUDA device ID",
-                                                     "Which GPU (with backend=cuda)", 0, 1023,
-                                                     DEFAULT_CUDA_DEVICE_ID, STOPPED));
+    {"cuda-device-id", "CUDA device ID", "CUDA device to use (-1 = auto)", INT,
+     FIELD(cuda_device_id), STOPPED, .min = -1, .max = 1023, .initial = -1},
 
     /**
      * GstLightForcingSrc:precision:
      *
-     * What the products of the transformer's blocks are computed in. One that the backend does not
-     * have is an error.
+     * Compute precision of the transformer. A precision that the backend does not support is an
+     * error.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_PRECISION,
-        g_param_spec_enum("precision", "Precision",
-                          "What the transformer's products are computed in",
-                          GST_TYPE_LIGHT_FORCING_PRECISION, DEFAULT_PRECISION, STOPPED));
-}
+    {"precision", "Precision", "Compute precision of the transformer", ENUM, FIELD(precision),
+     STOPPED, .type = gst_light_forcing_precision_get_type,
+     .initial = GST_LIGHT_FORCING_PRECISION_AUTO},
 
-static void install_attention(GObjectClass *klass)
-{
     /**
      * GstLightForcingSrc:attention:
      *
-     * Which blocks of the past the transformer looks at. `sparse` with a model that has no numbers
-     * for it is an error.
+     * Self-attention mode. `sparse` is an error with a model that is not configured for it.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_ATTENTION,
-        g_param_spec_enum("attention", "Attention", "Which blocks of the past are looked at",
-                          GST_TYPE_LIGHT_FORCING_ATTENTION, DEFAULT_ATTENTION, ALWAYS));
+    {"attention", "Attention", "Self-attention mode", ENUM, FIELD(attention), ALWAYS,
+     .type = gst_light_forcing_attention_get_type, .initial = GST_LIGHT_FORCING_ATTENTION_AUTO},
 
     /**
      * GstLightForcingSrc:sparsity:
      *
-     * The share of key blocks that sparse attention skips in the long run. More is faster. 0 skips
-     * none; what is below 0 is the model's own number. Can be controlled with a #GstController,
-     * which is asked once a chunk.
+     * Target fraction of KV blocks that sparse attention skips once the stream is under way. A
+     * higher fraction is faster. 0 is dense attention; values below 0 select the model's default.
+     * Can be controlled with a #GstController, which is asked once per chunk.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_SPARSITY,
-        g_param_spec_double("sparsity", "Sparsity",
-                            "Share of key blocks to skip (-1 = the model's own)", -1.0,
-                            MAX_SPARSITY, DEFAULT_SPARSITY, ALWAYS | GST_PARAM_CONTROLLABLE));
+    {"sparsity", "Sparsity",
+     "Target fraction of KV blocks skipped by sparse attention (-1 = model default, 0 = dense)",
+     DOUBLE, FIELD(sparsity), .flags = GST_PARAM_MUTABLE_PLAYING | GST_PARAM_CONTROLLABLE,
+     .real_min = -1, .real_max = 0.99, .real_initial = -1},
 
     /**
      * GstLightForcingSrc:sparsity-growth:
      *
-     * Early chunks, whose errors all later ones inherit, skip less. Without it every chunk but the
-     * first skips the same share.
+     * Chunk-Aware Growth: early chunks, whose errors all later chunks inherit, have a lower
+     * sparsity. Without it every chunk but the first, which is dense, has the target sparsity.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(klass, GST_LIGHT_FORCING_PROP_SPARSITY_GROWTH,
-                                    g_param_spec_boolean("sparsity-growth", "Sparsity growth",
-                                                         "Early chunks skip less",
-                                                         DEFAULT_SPARSITY_GROWTH, STOPPED));
+    {"sparsity-growth", "Sparsity growth", "Chunk-Aware Growth: lower sparsity for early chunks",
+     BOOLEAN, FIELD(sparsity_growth), STOPPED, .initial = TRUE},
 
     /**
-     * GstLightForcingSrc:window-frames:
+     * GstLightForcingSrc:attention-window:
      *
-     * Latent frames (of four frames each) that a chunk looks at, itself included. -1: all there
-     * were, which grows for as long as the stream lasts; 0: the model's own number.
+     * Attention window in latent frames (4 video frames each), the chunk itself included. -1 is the
+     * model's default. 0 is unlimited: memory grows for as long as the stream lasts.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_WINDOW_FRAMES,
-        g_param_spec_int("window-frames", "Window frames",
-                         "Latent frames that are looked at (0 = the model's own, -1 = all)", -1,
-                         G_MAXINT, DEFAULT_WINDOW_FRAMES, STOPPED));
+    {"attention-window", "Attention window",
+     "Attention window in latent frames, 4 video frames each (-1 = model default, 0 = unlimited, "
+     "memory grows)",
+     INT, FIELD(attention_window), STOPPED, .min = -1, .max = G_MAXINT, .initial = -1},
 
     /**
-     * GstLightForcingSrc:sink-frames:
+     * GstLightForcingSrc:attention-sink:
      *
-     * First latent frames of the stream that are always looked at. -1: the model's own number.
+     * Attention-sink size: the first latent frames of the stream, which never leave the window. -1
+     * is the model's default, 0 is no sink.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_SINK_FRAMES,
-        g_param_spec_int("sink-frames", "Sink frames",
-                         "First latent frames that are always looked at (-1 = the model's own)", -1,
-                         G_MAXINT, DEFAULT_SINK_FRAMES, STOPPED));
-}
+    {"attention-sink", "Attention sink",
+     "Attention-sink size in latent frames (-1 = model default, 0 = none)", INT,
+     FIELD(attention_sink), STOPPED, .min = -1, .max = G_MAXINT, .initial = -1},
 
-static void install_timing(GObjectClass *klass)
-{
     /**
      * GstLightForcingSrc:is-live:
      *
-     * Frames leave when the pipeline's clock says, not as soon as they are asked for.
+     * Whether frames leave at their time by the pipeline's clock, or as soon as they are asked for.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(klass, GST_LIGHT_FORCING_PROP_IS_LIVE,
-                                    g_param_spec_boolean("is-live", "Is live",
-                                                         "Whether to act as a live source",
-                                                         DEFAULT_IS_LIVE, STOPPED));
+    {"is-live", "Is live", "Whether to act as a live source", BOOLEAN, FIELD(is_live), STOPPED,
+     .initial = FALSE},
 
     /**
      * GstLightForcingSrc:on-underrun:
      *
-     * What a live stream does when the next frame is not ready in time.
+     * Behaviour in live mode when a frame is not ready in time.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_ON_UNDERRUN,
-        g_param_spec_enum("on-underrun", "On underrun",
-                          "What a live stream does when the next frame is late",
-                          GST_TYPE_LIGHT_FORCING_UNDERRUN, DEFAULT_ON_UNDERRUN, ALWAYS));
+    {"on-underrun", "On underrun", "Behaviour in live mode when a frame is not ready in time", ENUM,
+     FIELD(on_underrun), ALWAYS, .type = gst_light_forcing_underrun_get_type,
+     .initial = GST_LIGHT_FORCING_UNDERRUN_SHIFT},
 
     /**
      * GstLightForcingSrc:prefetch:
      *
-     * Finished chunks that are kept ahead of the one being played. More of them outlast longer
-     * delays; a new prompt is seen that much later.
+     * Number of generated chunks to queue beside the chunk that is being played. More of them
+     * outlast longer delays of the generator, but each delays a new prompt by one chunk (0.75 s
+     * with 12 frames at 16 frames per second).
      *
      * Since: 0.1
      */
-    g_object_class_install_property(klass, GST_LIGHT_FORCING_PROP_PREFETCH,
-                                    g_param_spec_uint("prefetch", "Prefetch",
-                                                      "Finished chunks to keep ahead", 1,
-                                                      MAX_PREFETCH, DEFAULT_PREFETCH, ALWAYS));
+    {"prefetch", "Prefetch",
+     "Number of generated chunks to queue; each adds about 0.75 s of prompt delay", UINT,
+     FIELD(prefetch), ALWAYS, .min = 1, .max = 16, .initial = 1},
 
     /**
      * GstLightForcingSrc:timestamp-offset:
      *
-     * Added to all timestamps, in nanoseconds.
+     * An offset added to all timestamps, in nanoseconds.
      *
      * Since: 0.1
      */
-    g_object_class_install_property(klass, GST_LIGHT_FORCING_PROP_TIMESTAMP_OFFSET,
-                                    g_param_spec_int64("timestamp-offset", "Timestamp offset",
-                                                       "Added to all timestamps (in ns)", 0,
-                                                       G_MAXINT64, DEFAULT_TIMESTAMP_OFFSET,
-                                                       ALWAYS));
+    {"timestamp-offset", "Timestamp offset", "An offset added to all timestamps (in ns)", INT64,
+     FIELD(timestamp_offset), ALWAYS, .min = 0, .max = G_MAXINT64, .initial = 0},
+
+    /**
+     * GstLightForcingSrc:keyframe-requests:
+     *
+     * When to send a force-key-unit event downstream, which asks encoders for a keyframe.
+     *
+     * Since: 0.1
+     */
+    {"keyframe-requests", "Keyframe requests", "When to send a force-key-unit event downstream",
+     ENUM, FIELD(keyframe_requests), ALWAYS, .type = gst_light_forcing_keyframes_get_type,
+     .initial = GST_LIGHT_FORCING_KEYFRAMES_CUT},
+
+    /**
+     * GstLightForcingSrc:messages:
+     *
+     * Which element messages to post on the bus. `lightforcing-prompt` is posted as the first frame
+     * of a prompt leaves the element, with the fields prompt, prompt-id, chunk, frame, timestamp,
+     * stream-time, running-time, duration, latency (since the prompt was set), seed and transition,
+     * a #GstLightForcingTransition (`cut` for the stream's first prompt, too).
+     * `lightforcing-chunk` is posted for each generated chunk, with the fields chunk, frames,
+     * generate-time, decode-time, queue-level and sparsity.
+     *
+     * Since: 0.1
+     */
+    {"messages", "Messages", "Which element messages to post on the bus", FLAGS, FIELD(messages),
+     ALWAYS, .type = gst_light_forcing_messages_get_type,
+     .initial = GST_LIGHT_FORCING_MESSAGES_PROMPT},
+
+    /**
+     * GstLightForcingSrc:send-prompt-tags:
+     *
+     * Send each prompt as a GST_TAG_DESCRIPTION tag event, which muxers store in the file or send.
+     *
+     * Since: 0.1
+     */
+    {"send-prompt-tags", "Send prompt tags", "Send each prompt as a GST_TAG_DESCRIPTION tag event",
+     BOOLEAN, FIELD(send_prompt_tags), ALWAYS, .initial = FALSE},
+};
+
+/* ---- what GObject sees of it ----------------------------------------------------------------- */
+
+static GParamSpec *make_spec(const Property *p)
+{
+    GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | p->flags;
+    switch (p->kind) {
+    case STRING:
+    case PATH:
+        return g_param_spec_string(p->name, p->nick, p->blurb, NULL, flags);
+    case BOOLEAN:
+        return g_param_spec_boolean(p->name, p->nick, p->blurb, (gboolean) p->initial, flags);
+    case INT:
+        return g_param_spec_int(p->name, p->nick, p->blurb, (gint) p->min, (gint) p->max,
+                                (gint) p->initial, flags);
+    case UINT:
+        return g_param_spec_uint(p->name, p->nick, p->blurb, (guint) p->min, (guint) p->max,
+                                 (guint) p->initial, flags);
+    case INT64:
+        return g_param_spec_int64(p->name, p->nick, p->blurb, p->min, p->max, p->initial, flags);
+    case DOUBLE:
+        return g_param_spec_double(p->name, p->nick, p->blurb, p->real_min, p->real_max,
+                                   p->real_initial, flags);
+    case ENUM:
+        return g_param_spec_enum(p->name, p->nick, p->blurb, p->type(), (gint) p->initial, flags);
+    default:
+        return g_param_spec_flags(p->name, p->nick, p->blurb, p->type(), (guint) p->initial, flags);
+    }
 }
 
-static void install_reports(GObjectClass *klass)
+void gst_light_forcing_settings_install(GObjectClass *klass)
 {
-    /**
-     * GstLightForcingSrc:force-key-unit:
-     *
-     * When encoders downstream are asked for a key frame.
-     *
-     * Since: 0.1
-     */
-    g_object_class_install_property(klass, GST_LIGHT_FORCING_PROP_FORCE_KEY_UNIT,
-                                    g_param_spec_enum("force-key-unit", "Force key unit",
-                                                      "When encoders are asked for a key frame",
-                                                      GST_TYPE_LIGHT_FORCING_KEY_UNIT,
-                                                      DEFAULT_FORCE_KEY_UNIT, ALWAYS));
-
-    /**
-     * GstLightForcingSrc:post-messages:
-     *
-     * Element messages to post. `lightforcing-prompt` comes as the first frame of a prompt leaves,
-     * with prompt, prompt-id, chunk, frame, timestamp, stream-time, running-time, duration, latency
-     * (since the prompt was set), seed and transition, a #GstLightForcingTransition (`cut` for the
-     * stream's first prompt, too); `lightforcing-chunk` with each generated chunk, with
-     * chunk, frames, generate-time, decode-time, queue-level and sparsity.
-     *
-     * Since: 0.1
-     */
-    g_object_class_install_property(
-        klass, GST_LIGHT_FORCING_PROP_POST_MESSAGES,
-        g_param_spec_flags("post-messages", "Post messages", "Element messages to post",
-                           GST_TYPE_LIGHT_FORCING_MESSAGES, DEFAULT_POST_MESSAGES, ALWAYS));
-
-    /**
-     * GstLightForcingSrc:tag-prompt:
-     *
-     * Writes each prompt into the stream as a description tag, which muxers store or send.
-     *
-     * Since: 0.1
-     */
-    g_object_class_install_property(klass, GST_LIGHT_FORCING_PROP_TAG_PROMPT,
-                                    g_param_spec_boolean("tag-prompt", "Tag prompt",
-                                                         "Send prompts as description tags",
-                                                         DEFAULT_TAG_PROMPT, ALWAYS));
+    for (guint i = 0; i < G_N_ELEMENTS(properties); i++) {
+        g_object_class_install_property(klass, i + 1, make_spec(&properties[i]));
+        if (properties[i].type)
+            gst_type_mark_as_plugin_api(properties[i].type(), 0);
+    }
 
     /**
      * GstLightForcingSrc:stats:
      *
-     * What happened since the stream's start: frames, chunks, chunk-frames, generate-time-avg,
-     * generate-time-max, decode-time-avg, text-encode-time, fps-potential (frames that are
-     * generated in a second), queue-level, underruns, repeated, shifted-time, prompts,
+     * Statistics since stream start: frames, chunks, chunk-frames, generate-time-avg,
+     * generate-time-max, decode-time-avg, text-encode-time, fps-potential (frames per second that
+     * can be generated), queue-level, underruns, repeated, shifted-time, prompts,
      * prompt-latency-last, prompt-latency-max, seed, model, device-name, sparsity-effective,
      * load-time and qos-proportion. Times are in nanoseconds.
      *
@@ -355,225 +345,132 @@ static void install_reports(GObjectClass *klass)
      */
     g_object_class_install_property(
         klass, GST_LIGHT_FORCING_PROP_STATS,
-        g_param_spec_boxed("stats", "Statistics", "What happened since the stream's start",
+        g_param_spec_boxed("stats", "Statistics", "Statistics since stream start (times in ns)",
                            GST_TYPE_STRUCTURE,
                            G_PARAM_READABLE | G_PARAM_STATIC_STRINGS | GST_PARAM_DOC_SHOW_DEFAULT));
 }
 
-void gst_light_forcing_settings_install(GObjectClass *klass)
-{
-    install_prompt(klass);
-    install_model(klass);
-    install_attention(klass);
-    install_timing(klass);
-    install_reports(klass);
-}
-
 /* ---- values ---------------------------------------------------------------------------------- */
+
+static const Property *property_of(guint id)
+{
+    return id >= 1 && id <= G_N_ELEMENTS(properties) ? &properties[id - 1] : NULL;
+}
 
 void gst_light_forcing_settings_init(GstLightForcingSettings *s)
 {
-    *s = (GstLightForcingSettings){.seed = DEFAULT_SEED,
-                                   .backend = DEFAULT_BACKEND,
-                                   .cuda_device_id = DEFAULT_CUDA_DEVICE_ID,
-                                   .precision = DEFAULT_PRECISION,
-                                   .attention = DEFAULT_ATTENTION,
-                                   .sparsity = DEFAULT_SPARSITY,
-                                   .sparsity_growth = DEFAULT_SPARSITY_GROWTH,
-                                   .window_frames = DEFAULT_WINDOW_FRAMES,
-                                   .sink_frames = DEFAULT_SINK_FRAMES,
-                                   .prompt_transition = DEFAULT_PROMPT_TRANSITION,
-                                   .force_key_unit = DEFAULT_FORCE_KEY_UNIT,
-                                   .is_live = DEFAULT_IS_LIVE,
-                                   .on_underrun = DEFAULT_ON_UNDERRUN,
-                                   .prefetch = DEFAULT_PREFETCH,
-                                   .timestamp_offset = DEFAULT_TIMESTAMP_OFFSET,
-                                   .post_messages = DEFAULT_POST_MESSAGES,
-                                   .tag_prompt = DEFAULT_TAG_PROMPT};
+    *s = (GstLightForcingSettings){0};
+    for (guint i = 0; i < G_N_ELEMENTS(properties); i++) {
+        const Property *p = &properties[i];
+        gpointer field = G_STRUCT_MEMBER_P(s, p->offset);
+        if (p->kind == INT64)
+            *(gint64 *) field = p->initial;
+        else if (p->kind == DOUBLE)
+            *(gdouble *) field = p->real_initial;
+        else if (p->kind != STRING && p->kind != PATH)
+            *(gint *) field = (gint) p->initial;
+    }
 }
 
 void gst_light_forcing_settings_clear(GstLightForcingSettings *s)
 {
-    g_clear_pointer(&s->prompt, g_free);
-    g_clear_pointer(&s->prompt_file, g_free);
-    g_clear_pointer(&s->model_location, g_free);
-    g_clear_pointer(&s->text_encoder_location, g_free);
-    g_clear_pointer(&s->decoder_location, g_free);
+    for (guint i = 0; i < G_N_ELEMENTS(properties); i++)
+        if (properties[i].kind == STRING || properties[i].kind == PATH)
+            g_clear_pointer(&G_STRUCT_MEMBER(char *, s, properties[i].offset), g_free);
 }
 
-/* An empty path means the same as none. */
-static void set_path(char **path, const GValue *value)
+/* For a path, the empty string is the same as none. */
+static void set_string(char **field, const char *text, gboolean is_path)
 {
-    const char *text = g_value_get_string(value);
-    g_free(*path);
-    *path = text && *text ? g_strdup(text) : NULL;
+    g_free(*field);
+    *field = text && (*text || !is_path) ? g_strdup(text) : NULL;
 }
 
-gboolean gst_light_forcing_settings_set(GstLightForcingSettings *s, guint id, const GValue *value)
+gconstpointer gst_light_forcing_settings_set(GstLightForcingSettings *s, guint id,
+                                             const GValue *value)
 {
-    switch ((GstLightForcingProp) id) {
-    case GST_LIGHT_FORCING_PROP_PROMPT:
-        g_free(s->prompt);
-        s->prompt = g_value_dup_string(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_PROMPT_FILE:
-        set_path(&s->prompt_file, value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_SEED:
-        s->seed = g_value_get_int64(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_MODEL_LOCATION:
-        set_path(&s->model_location, value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_TEXT_ENCODER_LOCATION:
-        set_path(&s->text_encoder_location, value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_DECODER_LOCATION:
-        set_path(&s->decoder_location, value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_BACKEND:
-        s->backend = (GstLightForcingBackend) g_value_get_enum(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_CUDA_DEVICE_ID:
-        s->cuda_device_id = g_value_get_int(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_PRECISION:
-        s->precision = (GstLightForcingPrecision) g_value_get_enum(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_ATTENTION:
-        s->attention = (GstLightForcingAttention) g_value_get_enum(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_SPARSITY:
-        s->sparsity = g_value_get_double(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_SPARSITY_GROWTH:
-        s->sparsity_growth = g_value_get_boolean(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_WINDOW_FRAMES:
-        s->window_frames = g_value_get_int(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_SINK_FRAMES:
-        s->sink_frames = g_value_get_int(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_PROMPT_TRANSITION:
-        s->prompt_transition = (GstLightForcingTransition) g_value_get_enum(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_FORCE_KEY_UNIT:
-        s->force_key_unit = (GstLightForcingKeyUnit) g_value_get_enum(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_IS_LIVE:
-        s->is_live = g_value_get_boolean(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_ON_UNDERRUN:
-        s->on_underrun = (GstLightForcingUnderrun) g_value_get_enum(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_PREFETCH:
-        s->prefetch = g_value_get_uint(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_TIMESTAMP_OFFSET:
-        s->timestamp_offset = g_value_get_int64(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_POST_MESSAGES:
-        s->post_messages = (GstLightForcingMessages) g_value_get_flags(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_TAG_PROMPT:
-        s->tag_prompt = g_value_get_boolean(value);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_STATS:
+    const Property *p = property_of(id);
+    if (!p)
+        return NULL;
+    gpointer field = G_STRUCT_MEMBER_P(s, p->offset);
+    switch (p->kind) {
+    case STRING:
+    case PATH:
+        set_string(field, g_value_get_string(value), p->kind == PATH);
+        break;
+    case BOOLEAN:
+        *(gboolean *) field = g_value_get_boolean(value);
+        break;
+    case INT:
+        *(gint *) field = g_value_get_int(value);
+        break;
+    case UINT:
+        *(guint *) field = g_value_get_uint(value);
+        break;
+    case INT64:
+        *(gint64 *) field = g_value_get_int64(value);
+        break;
+    case DOUBLE:
+        *(gdouble *) field = g_value_get_double(value);
+        break;
+    case ENUM:
+        *(gint *) field = g_value_get_enum(value);
+        break;
+    case FLAGS:
+        *(guint *) field = g_value_get_flags(value);
         break;
     }
-    return FALSE;
+    return field;
 }
 
 gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *s, guint id, GValue *value)
 {
-    switch ((GstLightForcingProp) id) {
-    case GST_LIGHT_FORCING_PROP_PROMPT:
-        g_value_set_string(value, s->prompt);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_PROMPT_FILE:
-        g_value_set_string(value, s->prompt_file);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_SEED:
-        g_value_set_int64(value, s->seed);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_MODEL_LOCATION:
-        g_value_set_string(value, s->model_location);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_TEXT_ENCODER_LOCATION:
-        g_value_set_string(value, s->text_encoder_location);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_DECODER_LOCATION:
-        g_value_set_string(value, s->decoder_location);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_BACKEND:
-        g_value_set_enum(value, (gint) s->backend);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_CUDA_DEVICE_ID:
-        g_value_set_int(value, s->cuda_device_id);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_PRECISION:
-        g_value_set_enum(value, (gint) s->precision);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_ATTENTION:
-        g_value_set_enum(value, (gint) s->attention);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_SPARSITY:
-        g_value_set_double(value, s->sparsity);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_SPARSITY_GROWTH:
-        g_value_set_boolean(value, s->sparsity_growth);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_WINDOW_FRAMES:
-        g_value_set_int(value, s->window_frames);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_SINK_FRAMES:
-        g_value_set_int(value, s->sink_frames);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_PROMPT_TRANSITION:
-        g_value_set_enum(value, (gint) s->prompt_transition);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_FORCE_KEY_UNIT:
-        g_value_set_enum(value, (gint) s->force_key_unit);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_IS_LIVE:
-        g_value_set_boolean(value, s->is_live);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_ON_UNDERRUN:
-        g_value_set_enum(value, (gint) s->on_underrun);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_PREFETCH:
-        g_value_set_uint(value, s->prefetch);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_TIMESTAMP_OFFSET:
-        g_value_set_int64(value, s->timestamp_offset);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_POST_MESSAGES:
-        g_value_set_flags(value, s->post_messages);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_TAG_PROMPT:
-        g_value_set_boolean(value, s->tag_prompt);
-        return TRUE;
-    case GST_LIGHT_FORCING_PROP_STATS:
+    const Property *p = property_of(id);
+    if (!p)
+        return FALSE;
+    gconstpointer field = (const char *) s + p->offset;
+    switch (p->kind) {
+    case STRING:
+    case PATH:
+        g_value_set_string(value, *(char *const *) field);
+        break;
+    case BOOLEAN:
+        g_value_set_boolean(value, *(const gboolean *) field);
+        break;
+    case INT:
+        g_value_set_int(value, *(const gint *) field);
+        break;
+    case UINT:
+        g_value_set_uint(value, *(const guint *) field);
+        break;
+    case INT64:
+        g_value_set_int64(value, *(const gint64 *) field);
+        break;
+    case DOUBLE:
+        g_value_set_double(value, *(const gdouble *) field);
+        break;
+    case ENUM:
+        g_value_set_enum(value, *(const gint *) field);
+        break;
+    case FLAGS:
+        g_value_set_flags(value, *(const guint *) field);
         break;
     }
-    return FALSE;
+    return TRUE;
 }
 
-/* ---- in the engine's terms ------------------------------------------------------------------- */
+/* ---- for the engine -------------------------------------------------------------------------- */
 
 /* Lives as long as the program. */
 static const char *backend_name(const GstLightForcingSettings *s)
 {
-    g_autofree char *cuda = g_strdup_printf("cuda:%d", s->cuda_device_id);
-    switch (s->backend) {
-    case GST_LIGHT_FORCING_BACKEND_CPU:
+    if (s->backend == GST_LIGHT_FORCING_BACKEND_CPU)
         return "cpu";
-    case GST_LIGHT_FORCING_BACKEND_CUDA:
-        return g_intern_string(cuda);
-    default:
-        return "auto";
-    }
+    const char *name = s->backend == GST_LIGHT_FORCING_BACKEND_CUDA ? "cuda" : "auto";
+    if (s->cuda_device_id < 0)
+        return name;
+    g_autofree char *numbered = g_strdup_printf("%s:%d", name, s->cuda_device_id);
+    return g_intern_string(numbered);
 }
 
 LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *s)
@@ -586,32 +483,30 @@ LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *s
                             .decoder_location = s->decoder_location};
 }
 
-static LfAttention attention_of(const GstLightForcingSettings *s)
-{
-    return s->attention == GST_LIGHT_FORCING_ATTENTION_SPARSE  ? LF_ATTENTION_SPARSE
-           : s->attention == GST_LIGHT_FORCING_ATTENTION_DENSE ? LF_ATTENTION_DENSE
-                                                               : LF_ATTENTION_AUTO;
-}
-
 void gst_light_forcing_settings_chunk(const GstLightForcingSettings *s, LfSessionOptions *options)
 {
+    static const LfAttention attentions[] = {LF_ATTENTION_AUTO, LF_ATTENTION_DENSE,
+                                             LF_ATTENTION_SPARSE};
     static const LfTransition transitions[] = {LF_TRANSITION_CONTINUE, LF_TRANSITION_RECACHE,
                                                LF_TRANSITION_CUT};
     options->transition = transitions[s->prompt_transition];
-    options->sparsity = MAX(s->sparsity, 0); /* the engine's 0 is the model's own number … */
-    options->attention = attention_of(s);
-    if (s->sparsity == 0) /* … and to skip nothing is to be dense */
-        options->attention = LF_ATTENTION_DENSE;
+    /* The engine's sparsity 0 is the model's default; here it is dense attention. */
+    options->sparsity = MAX(s->sparsity, 0);
+    options->attention = s->sparsity == 0 ? LF_ATTENTION_DENSE : attentions[s->attention];
+}
+
+/* The engine's 0 is the model's default, and its -1 is unlimited (window) or none (sink). */
+static int latent_frames(gint setting)
+{
+    return setting < 0 ? 0 : setting == 0 ? -1 : setting;
 }
 
 LfSessionOptions gst_light_forcing_settings_session(const GstLightForcingSettings *s, guint64 seed)
 {
     LfSessionOptions options = {.seed = seed,
                                 .uniform = !s->sparsity_growth,
-                                .window = s->window_frames,
-                                .sink = s->sink_frames < 0    ? 0
-                                        : s->sink_frames == 0 ? -1
-                                                              : s->sink_frames};
+                                .window = latent_frames(s->attention_window),
+                                .sink = latent_frames(s->attention_sink)};
     gst_light_forcing_settings_chunk(s, &options);
     return options;
 }

@@ -189,7 +189,7 @@ static void test_unreadable(void)
 
 static void test_impossible_settings(void)
 {
-    expect_not_playing(source_new("window-frames", 1, NULL), GST_RESOURCE_ERROR,
+    expect_not_playing(source_new("attention-window", 1, NULL), GST_RESOURCE_ERROR,
                        GST_RESOURCE_ERROR_SETTINGS, "window");
 }
 
@@ -275,7 +275,7 @@ static void test_prompt_file(void)
 {
     char *path = g_build_filename(tiny_model(), "prompt.txt", NULL), *prompt;
     g_assert_true(g_file_set_contents(path, "a \\green\\ \"ring\"\n", -1, NULL));
-    Source *source = source_new("prompt-file", path, NULL);
+    Source *source = source_new("prompt-location", path, NULL);
     g_object_get(source->element, "prompt", &prompt, NULL);
     g_assert_cmpstr(prompt, ==, "a \\green\\ \"ring\"");
     g_free(prompt);
@@ -285,10 +285,10 @@ static void test_prompt_file(void)
     g_free(prompt);
 
     g_assert_true(g_file_set_contents(path, "a\0b", 3, NULL));
-    g_object_set(source->element, "prompt-file", path, NULL);
+    g_object_set(source->element, "prompt-location", path, NULL);
     source_expect(source, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_READ,
                   "prompt.txt");
-    g_object_set(source->element, "prompt-file", tiny_model(), NULL); /* a directory */
+    g_object_set(source->element, "prompt-location", tiny_model(), NULL); /* a directory */
     source_expect(source, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_READ,
                   tiny_model());
     g_object_get(source->element, "prompt", &prompt, NULL);
@@ -302,7 +302,7 @@ static void test_prompt_file(void)
 /* With gst-launch nobody sees the warning, as there is no bus yet: the error tells it. */
 static void test_prompt_file_missing(void)
 {
-    expect_not_playing(source_new("prompt", NULL, "prompt-file", "/no/such/prompt", NULL),
+    expect_not_playing(source_new("prompt", NULL, "prompt-location", "/no/such/prompt", NULL),
                        GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "/no/such/prompt");
 }
 
@@ -325,7 +325,7 @@ static GstBusSyncReply ask_everything(GstBus *bus, GstMessage *message, gpointer
 
 static void test_handlers_ask(void)
 {
-    Source *source = source_new("post-messages", 3, NULL);
+    Source *source = source_new("messages", 3, NULL);
     gst_bus_set_sync_handler(source->bus, ask_everything, source->element, NULL);
     gst_harness_set_blocking_push_mode(source->harness);
     source_set_state(source, GST_STATE_PLAYING);
@@ -380,8 +380,8 @@ int main(int argc, char **argv)
     g_test_add_func("/errors/bad-first-prompt", test_bad_first_prompt);
     g_test_add_func("/errors/empty-prompt", test_empty_prompt);
     g_test_add_func("/errors/bad-prompts", test_bad_prompts);
-    g_test_add_func("/errors/prompt-file", test_prompt_file);
-    g_test_add_func("/errors/prompt-file-missing", test_prompt_file_missing);
+    g_test_add_func("/errors/prompt-location", test_prompt_file);
+    g_test_add_func("/errors/prompt-location-missing", test_prompt_file_missing);
     g_test_add_func("/errors/handlers-ask", test_handlers_ask);
     g_test_add_func("/errors/failing-again", test_failing_again);
     return tests_run();

@@ -246,7 +246,7 @@ static void test_prompt_change(void)
 static void test_post_messages(void)
 {
     Source *source = source_play(NULL, NULL);
-    gst_util_set_object_arg(G_OBJECT(source->element), "post-messages", "chunk");
+    gst_util_set_object_arg(G_OBJECT(source->element), "messages", "chunk");
     source_skip(source, 60);
     GstMessage *message = source_message(source, GST_MESSAGE_ELEMENT);
     g_assert_nonnull(message);
@@ -322,8 +322,8 @@ static void order_clear(Order *order)
 static void test_tag_and_key_unit(void)
 {
     Order order;
-    Source *source = source_new("tag-prompt", TRUE, NULL);
-    gst_util_set_object_arg(G_OBJECT(source->element), "force-key-unit", "prompt");
+    Source *source = source_new("send-prompt-tags", TRUE, NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "keyframe-requests", "prompt");
     order_watch(&order, source);
     source_set_state(source, GST_STATE_PLAYING);
     source_skip(source, 2);
@@ -395,7 +395,7 @@ static void test_transition(gconstpointer data)
 /* A new scene's first chunk has as many frames as a stream's. */
 static void test_cut_chunk(void)
 {
-    Source *source = source_play(NULL, "post-messages", 2 /* chunk */, NULL);
+    Source *source = source_play(NULL, "messages", 2 /* chunk */, NULL);
     gst_util_set_object_arg(G_OBJECT(source->element), "prompt-transition", "cut");
     source_skip(source, FIRST_CHUNK);
     g_object_set(source->element, "prompt", "a blue star", NULL);
@@ -509,7 +509,7 @@ int main(int argc, char **argv)
     g_test_add_func("/frames/ready-forgets", test_ready_forgets);
     g_test_add_func("/frames/prompt-messages", test_prompt_messages);
     g_test_add_func("/frames/prompt-change", test_prompt_change);
-    g_test_add_func("/frames/post-messages", test_post_messages);
+    g_test_add_func("/frames/messages", test_post_messages);
     g_test_add_func("/frames/tag-and-key-unit", test_tag_and_key_unit);
     g_test_add_data_func("/frames/transition/continue", "continue", test_transition);
     g_test_add_data_func("/frames/transition/recache", "recache", test_transition);

@@ -16,27 +16,27 @@ static const struct {
     const char *value; /* of a fresh element, as gst-launch writes it */
 } properties[] = {
     {"prompt", PLAYING, NULL},
-    {"prompt-file", PLAYING, NULL},
+    {"prompt-location", PLAYING, NULL},
     {"seed", PLAYING, "-1"},
     {"model-location", READY | GST_PARAM_DOC_SHOW_DEFAULT, NULL},
     {"text-encoder-location", READY, NULL},
     {"decoder-location", READY, NULL},
     {"backend", READY, "auto"},
-    {"cuda-device-id", READY, "0"},
+    {"cuda-device-id", READY, "-1"},
     {"precision", READY, "auto"},
     {"attention", PLAYING, "auto"},
     {"sparsity", PLAYING | GST_PARAM_CONTROLLABLE, "-1"},
     {"sparsity-growth", READY, "true"},
-    {"window-frames", READY, "0"},
-    {"sink-frames", READY, "-1"},
+    {"attention-window", READY, "-1"},
+    {"attention-sink", READY, "-1"},
     {"prompt-transition", PLAYING, "continue"},
-    {"force-key-unit", PLAYING, "cut"},
+    {"keyframe-requests", PLAYING, "cut"},
     {"is-live", READY, "false"},
     {"on-underrun", PLAYING, "shift"},
     {"prefetch", PLAYING, "1"},
     {"timestamp-offset", PLAYING, "0"},
-    {"post-messages", PLAYING, "prompt"},
-    {"tag-prompt", PLAYING, "false"},
+    {"messages", PLAYING, "prompt"},
+    {"send-prompt-tags", PLAYING, "false"},
 };
 
 static void assert_value(GObject *object, GParamSpec *spec, const char *wanted)
@@ -71,15 +71,74 @@ static void test_properties(void)
     gst_object_unref(element);
 }
 
-/* None but these, and what the base classes have. */
-static void test_no_others(void)
+/* Another value than `value`, in the range of the property. */
+static void change(GValue *value, GParamSpec *spec)
 {
+    if (G_IS_PARAM_SPEC_STRING(spec))
+        g_value_set_static_string(value, "/no/such/file");
+    else if (G_IS_PARAM_SPEC_BOOLEAN(spec))
+        g_value_set_boolean(value, !g_value_get_boolean(value));
+    else if (G_IS_PARAM_SPEC_INT(spec))
+        g_value_set_int(value, G_PARAM_SPEC_INT(spec)->maximum);
+    else if (G_IS_PARAM_SPEC_UINT(spec))
+        g_value_set_uint(value, G_PARAM_SPEC_UINT(spec)->maximum);
+    else if (G_IS_PARAM_SPEC_INT64(spec))
+        g_value_set_int64(value, G_PARAM_SPEC_INT64(spec)->maximum);
+    else if (G_IS_PARAM_SPEC_DOUBLE(spec))
+        g_value_set_double(value, G_PARAM_SPEC_DOUBLE(spec)->maximum);
+    else if (G_IS_PARAM_SPEC_ENUM(spec))
+        g_value_set_enum(value, G_PARAM_SPEC_ENUM(spec)->enum_class->maximum);
+    else
+        g_value_set_flags(value, G_PARAM_SPEC_FLAGS(spec)->flags_class->mask);
+}
+
+static void get(GstElement *element, GParamSpec *spec, GValue *value)
+{
+    g_value_unset(value);
+    g_value_init(value, spec->value_type);
+    g_object_get_property(G_OBJECT(element), spec->name, value);
+}
+
+/* Every property, also one that is not in the list above, starts with its default and keeps what is
+ * set; setting one of them changes no other. */
+static void test_values(void)
+{
+    guint n;
     GstElement *element = gst_element_factory_make("lightforcingsrc", NULL);
-    guint n, n_own = 0;
     GParamSpec **specs = g_object_class_list_properties(G_OBJECT_GET_CLASS(element), &n);
-    for (guint i = 0; i < n; i++)
-        n_own += specs[i]->owner_type == G_OBJECT_TYPE(element);
-    g_assert_cmpuint(n_own, ==, G_N_ELEMENTS(properties) + 1); /* stats */
+    GValue wanted = G_VALUE_INIT, value = G_VALUE_INIT;
+    g_value_init(&value, G_TYPE_INT);
+    g_value_init(&wanted, G_TYPE_INT);
+    for (guint i = 0; i < n; i++) {
+        if (specs[i]->owner_type != G_OBJECT_TYPE(element) || !(specs[i]->flags & G_PARAM_WRITABLE))
+            continue;
+        g_test_message("%s", specs[i]->name);
+        get(element, specs[i], &wanted);
+        g_assert_true(g_param_value_defaults(specs[i], &wanted));
+        change(&wanted, specs[i]);
+        g_assert_false(g_param_value_defaults(specs[i], &wanted));
+        g_object_set_property(G_OBJECT(element), specs[i]->name, &wanted);
+        get(element, specs[i], &value);
+        g_assert_cmpint(g_param_values_cmp(specs[i], &wanted, &value), ==, 0);
+    }
+    g_value_unset(&wanted);
+    g_value_unset(&value);
+    g_free(specs);
+    gst_object_unref(element);
+}
+
+/* Every enumeration and flags type shows in the plugin's documentation. */
+static void test_types(void)
+{
+    guint n;
+    GstElement *element = gst_element_factory_make("lightforcingsrc", NULL);
+    GParamSpec **specs = g_object_class_list_properties(G_OBJECT_GET_CLASS(element), &n);
+    for (guint i = 0; i < n; i++) {
+        GstPluginAPIFlags flags;
+        if (specs[i]->owner_type == G_OBJECT_TYPE(element) &&
+            (G_TYPE_IS_ENUM(specs[i]->value_type) || G_TYPE_IS_FLAGS(specs[i]->value_type)))
+            g_assert_true(gst_type_is_plugin_api(specs[i]->value_type, &flags));
+    }
     g_free(specs);
     gst_object_unref(element);
 }
@@ -134,7 +193,8 @@ int main(int argc, char **argv)
     g_unsetenv("LIGHTFORCING_MODEL");
     tests_init(&argc, &argv);
     g_test_add_func("/interface/properties", test_properties);
-    g_test_add_func("/interface/no-others", test_no_others);
+    g_test_add_func("/interface/values", test_values);
+    g_test_add_func("/interface/types", test_types);
     g_test_add_func("/interface/stats", test_stats);
     g_test_add_func("/interface/factory", test_factory);
     return tests_run();

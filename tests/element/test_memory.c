@@ -6,7 +6,7 @@
 
 static void test_unused(void)
 {
-    source_free(source_new("prompt-file", "/no/such/prompt", NULL));
+    source_free(source_new("prompt-location", "/no/such/prompt", NULL));
 }
 
 static void test_failing(void)
@@ -25,8 +25,8 @@ static void test_failing(void)
 /* Ends while a chunk is being generated. */
 static void test_playing(void)
 {
-    Source *source = source_play("video/x-raw,format=NV12", "tag-prompt", TRUE, NULL);
-    gst_util_set_object_arg(G_OBJECT(source->element), "post-messages", "prompt+chunk");
+    Source *source = source_play("video/x-raw,format=NV12", "send-prompt-tags", TRUE, NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "messages", "prompt+chunk");
     source_skip(source, 2);
     g_object_set(source->element, "prompt", "a blue star", NULL);
     g_object_set(source->element, "prompt", "a green star", NULL);

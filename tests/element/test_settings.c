@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What the engine is asked for with the values of the properties.
+ */
+#include "gst/settings.h"
+
+static LfSessionOptions session_options(const GstLightForcingSettings *settings)
+{
+    return gst_light_forcing_settings_session(settings, 7);
+}
+
+static void test_defaults(void)
+{
+    GstLightForcingSettings s;
+    gst_light_forcing_settings_init(&s);
+    LfModelOptions model = gst_light_forcing_settings_model(&s);
+    g_assert_cmpstr(model.backend, ==, "auto");
+    g_assert_cmpint((int) model.precision, ==, LF_PRECISION_AUTO);
+    LfSessionOptions options = session_options(&s);
+    g_assert_cmpuint(options.seed, ==, 7);
+    g_assert_cmpint((int) options.attention, ==, LF_ATTENTION_AUTO);
+    g_assert_cmpint((int) options.transition, ==, LF_TRANSITION_CONTINUE);
+    g_assert_cmpfloat(options.sparsity, ==, 0); /* the model's */
+    g_assert_cmpint(options.window, ==, 0);
+    g_assert_cmpint(options.sink, ==, 0);
+    g_assert_false(options.uniform);
+    gst_light_forcing_settings_clear(&s);
+}
+
+/* The properties' -1, 0 and n are the engine's 0, -1 and n. */
+static void test_window_and_sink(void)
+{
+    GstLightForcingSettings s;
+    gst_light_forcing_settings_init(&s);
+    for (gint n = -1; n < 30; n++) {
+        int wanted = n == -1 ? 0 : n == 0 ? -1 : n;
+        s.attention_window = n;
+        s.attention_sink = 3;
+        g_assert_cmpint(session_options(&s).window, ==, wanted);
+        g_assert_cmpint(session_options(&s).sink, ==, 3);
+        s.attention_window = 3;
+        s.attention_sink = n;
+        g_assert_cmpint(session_options(&s).window, ==, 3);
+        g_assert_cmpint(session_options(&s).sink, ==, wanted);
+    }
+}
+
+static void test_sparsity(void)
+{
+    GstLightForcingSettings s;
+    gst_light_forcing_settings_init(&s);
+    s.attention = GST_LIGHT_FORCING_ATTENTION_SPARSE;
+    s.sparsity = 0.75;
+    g_assert_cmpint((int) session_options(&s).attention, ==, LF_ATTENTION_SPARSE);
+    g_assert_cmpfloat(session_options(&s).sparsity, ==, 0.75);
+    s.sparsity = 0;
+    g_assert_cmpint((int) session_options(&s).attention, ==, LF_ATTENTION_DENSE);
+    s.sparsity = -0.5;
+    g_assert_cmpint((int) session_options(&s).attention, ==, LF_ATTENTION_SPARSE);
+    g_assert_cmpfloat(session_options(&s).sparsity, ==, 0);
+    s.attention = GST_LIGHT_FORCING_ATTENTION_DENSE;
+    g_assert_cmpint((int) session_options(&s).attention, ==, LF_ATTENTION_DENSE);
+    s.sparsity_growth = FALSE;
+    g_assert_true(session_options(&s).uniform);
+}
+
+static void test_transitions(void)
+{
+    GstLightForcingSettings s;
+    gst_light_forcing_settings_init(&s);
+    s.prompt_transition = GST_LIGHT_FORCING_TRANSITION_RECACHE;
+    g_assert_cmpint((int) session_options(&s).transition, ==, LF_TRANSITION_RECACHE);
+    s.prompt_transition = GST_LIGHT_FORCING_TRANSITION_CUT;
+    g_assert_cmpint((int) session_options(&s).transition, ==, LF_TRANSITION_CUT);
+}
+
+static void test_backends(void)
+{
+    static const struct {
+        GstLightForcingBackend backend;
+        gint device;
+        const char *name;
+    } cases[] = {{GST_LIGHT_FORCING_BACKEND_AUTO, -1, "auto"},
+                 {GST_LIGHT_FORCING_BACKEND_AUTO, 0, "auto:0"},
+                 {GST_LIGHT_FORCING_BACKEND_AUTO, 3, "auto:3"},
+                 {GST_LIGHT_FORCING_BACKEND_CUDA, -1, "cuda"},
+                 {GST_LIGHT_FORCING_BACKEND_CUDA, 0, "cuda:0"},
+                 {GST_LIGHT_FORCING_BACKEND_CUDA, 12, "cuda:12"},
+                 {GST_LIGHT_FORCING_BACKEND_CPU, -1, "cpu"},
+                 {GST_LIGHT_FORCING_BACKEND_CPU, 1, "cpu"}};
+    GstLightForcingSettings s;
+    gst_light_forcing_settings_init(&s);
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        s.backend = cases[i].backend;
+        s.cuda_device_id = cases[i].device;
+        g_assert_cmpstr(gst_light_forcing_settings_model(&s).backend, ==, cases[i].name);
+    }
+}
+
+static void test_precisions(void)
+{
+    static const LfPrecision wanted[] = {LF_PRECISION_AUTO, LF_PRECISION_FP32, LF_PRECISION_BF16,
+                                         LF_PRECISION_FP8};
+    GstLightForcingSettings s;
+    gst_light_forcing_settings_init(&s);
+    for (gint i = 0; i < (gint) G_N_ELEMENTS(wanted); i++) {
+        s.precision = i;
+        g_assert_cmpint((int) gst_light_forcing_settings_model(&s).precision, ==, (int) wanted[i]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    gst_init(&argc, &argv);
+    g_test_add_func("/settings/defaults", test_defaults);
+    g_test_add_func("/settings/window-and-sink", test_window_and_sink);
+    g_test_add_func("/settings/sparsity", test_sparsity);
+    g_test_add_func("/settings/transitions", test_transitions);
+    g_test_add_func("/settings/backends", test_backends);
+    g_test_add_func("/settings/precisions", test_precisions);
+    return g_test_run();
+}
