@@ -6,6 +6,7 @@
 #define LF_KERNELS_ERROR_H
 
 #include <glib.h>
+#include <stdbool.h>
 
 G_BEGIN_DECLS
 
@@ -25,6 +26,10 @@ typedef enum {
 
 #define LF_ERROR (lf_error_quark())
 GQuark lf_error_quark(void);
+
+/* Sets `error` of the domain LF_ERROR, as g_set_error does, and returns false, so that a function
+ * can end with `return lf_fail(error, …)`. `error` may be NULL. */
+bool lf_fail(GError **error, LfError code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
 G_END_DECLS
 

@@ -92,8 +92,7 @@ LfWeight *lf_weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GErro
     if (floating && weight_shape(kind, source))
         return be->ops->weight_new(be, kind, source, error);
     char *shape = shapes_text(1, &source);
-    g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "a weight of kind %d cannot be made from %s", kind,
-                shape);
+    lf_fail(error, LF_ERROR_SHAPE, "a weight of kind %d cannot be made from %s", kind, shape);
     g_free(shape);
     return NULL;
 }

@@ -47,9 +47,8 @@ static bool chosen_isa(LfCpuIsa *isa, GError **error)
             return true;
         }
     }
-    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                "LIGHTFORCING_CPU=%s in the environment: use c, avx2 or avx512", word);
-    return false;
+    return lf_fail(error, LF_ERROR_CONFIG,
+                   "LIGHTFORCING_CPU=%s in the environment: use c, avx2 or avx512", word);
 }
 
 static int usable_cores(void)
