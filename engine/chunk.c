@@ -205,6 +205,5 @@ gboolean lf_chunk_read(const LfChunk *chunk, int index, const LfPicture *picture
     if (!check_picture(info, picture, error) || !lf_chunk_wait(chunk, error))
         return FALSE;
     int trimmed = (int) chunk->rgb.shape[0] - info->n_frames;
-    lf_pixels(chunk->pool->be, picture, lf_tensor_at(chunk->rgb, trimmed + index));
-    return TRUE;
+    return lf_pixels(chunk->pool->be, picture, lf_tensor_at(chunk->rgb, trimmed + index), error);
 }

@@ -328,9 +328,11 @@ void lf_session_resume(LfSession *s)
     g_atomic_int_set(&s->cancelled, 0);
 }
 
-/* The decoder forgets with its first chunk. */
+/* The decoder forgets with its first chunk. Its failure, which failed the chunks that it had not
+ * finished, ends here. */
 void lf_session_restart(LfSession *s, uint64_t seed)
 {
+    s->decoding->sync(s->decoding, NULL);
     lf_kv_cache_reset(s->cache);
     s->transition = LF_TRANSITION_CONTINUE;
     s->seed = seed;

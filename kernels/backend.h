@@ -49,7 +49,9 @@ struct LfBackend {
      * completed (a cudaEvent). Any backend of the same device may use it.
      *   event_new      NULL when there is no memory.
      *   event_sync     Blocks the caller until `event` has completed. False and an error when any
-     *                  operation of `be` has failed since the last sync, as for `sync`. Any thread.
+     *                  operation of `be` has failed since the last sync. The failure stays
+     *                  latched for the next sync: it is not known which events' work it has
+     *                  spoilt, so none of them passes for good until then. Any thread.
      *   wait_event     What is queued on `be` from here on waits for `event`; the caller does not.
      *   event_elapsed  Nanoseconds from one completed event to another. Any thread.
      * event_free may be called from any thread, too. */

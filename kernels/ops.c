@@ -401,8 +401,13 @@ void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x)
     be->ops->rgb8(be, out, x);
 }
 
-void lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb)
+bool lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
 {
-    REQUIRE(SHAPE(rgb, U8, picture->height, picture->width, 3), rgb);
-    be->ops->pixels(be, picture, rgb);
+    if (G_UNLIKELY(!SHAPE(rgb, U8, picture->height, picture->width, 3))) {
+        tell_mistake(__func__, "U8 [height, width, 3]", 1, &rgb);
+        g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "a frame of %d×%d for a picture of %d×%d",
+                    (int) rgb.shape[1], (int) rgb.shape[0], picture->width, picture->height);
+        return false;
+    }
+    return be->ops->pixels(be, picture, rgb, error);
 }

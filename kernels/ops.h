@@ -209,10 +209,11 @@ void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x);
 
 /* One frame rgb U8 [h, w, 3] (backend memory) into `picture` (host memory; same size; even for
  * 4:2:0). Every value is the exact one rounded to nearest. Chroma of 4:2:0 is the mean over its
- * area where LfMatrix sites it: ¼, ½, ¼ across (the left edge repeats), ½, ½ down. May run on any
- * thread beside other operations; rgb is finished by then (await), and so is the picture when it
- * returns. */
-void lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb);
+ * area where LfMatrix sites it: ¼, ½, ¼ across (the left edge repeats), ½, ½ down. Unlike the other
+ * operations it may run on any thread beside them, it takes an rgb that is finished (event_sync),
+ * it returns when the picture is complete, and it reports its own failure: false and an error, and
+ * the picture's contents are undefined. It never fails a later sync. */
+bool lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error);
 
 /* ---- the table ------------------------------------------------------------------------------- */
 

@@ -105,9 +105,11 @@ static void convert(const LfYuvLines *lines, const LfPicture *picture, LfTensor 
 /* ---- the table ------------------------------------------------------------------------------- */
 
 #define OPERATIONS(isa, lines)                                                                     \
-    static void pixels_##isa(LfBackend *be, const LfPicture *picture, LfTensor rgb)                \
+    static bool pixels_##isa(LfBackend *be, const LfPicture *picture, LfTensor rgb,                \
+                             GError **error)                                                       \
     {                                                                                              \
         convert(&lines, picture, rgb);                                                             \
+        return true;                                                                               \
     }
 
 OPERATIONS(c, yuv_lines_c)

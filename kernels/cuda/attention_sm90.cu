@@ -1031,12 +1031,13 @@ template <class S> bool launch(LfCuda *cuda, const LfCudaAttention *a)
     int n_blocks;
     Plan plan = make_plan<S>(cuda, a, &n_blocks);
     constexpr size_t shared = 1024 + S::CONTROL + sizeof(Control);
-    if (!make_maps<S>(cuda, a, maps) ||
-        !lf_cuda_check(cuda,
+    if (!make_maps<S>(cuda, a, maps))
+        return false;
+    if (!lf_cuda_check(cuda,
                        cudaFuncSetAttribute(attend<S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                             (int) shared),
                        "attention_sm90"))
-        return true;
+        return true; /* a failure is latched */
     launch_early(cuda, attend<S>, n_blocks, S::THREADS, shared, maps[0], maps[1], maps[2], plan);
     if (plan.n_split)
         launch_early(cuda, join_parts<S>, plan.n_split * S::ROWS / 8, 256, 0, plan);

@@ -780,7 +780,8 @@ bool lf_cuda_product_sm90(LfCuda *cuda, const LfCudaProduct *p)
     if (!fills(p, cuda->n_multiprocessors, columns))
         return false;
     Maps maps;
-    if (map_all(cuda, &maps, p, columns))
-        launch_one(cuda, maps, job_of(p, columns), columns, p->x.type == LF_F8_E4M3, ending);
+    if (!map_all(cuda, &maps, p, columns))
+        return false;
+    launch_one(cuda, maps, job_of(p, columns), columns, p->x.type == LF_F8_E4M3, ending);
     return true; /* a failure is latched */
 }

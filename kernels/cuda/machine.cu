@@ -40,13 +40,42 @@ void lf_cuda_fail(LfCuda *cuda, const char *operation, const char *reason)
     latch(cuda, LF_ERROR_DEVICE, operation, reason);
 }
 
+static LfError kind_of(cudaError_t status)
+{
+    return status == cudaErrorMemoryAllocation ? LF_ERROR_MEMORY : LF_ERROR_DEVICE;
+}
+
 bool lf_cuda_check(LfCuda *cuda, cudaError_t status, const char *operation)
 {
     if (status == cudaSuccess)
         return true;
     cudaGetLastError(); /* or the next call would be blamed for it */
-    latch(cuda, status == cudaErrorMemoryAllocation ? LF_ERROR_MEMORY : LF_ERROR_DEVICE, operation,
-          cudaGetErrorString(status));
+    latch(cuda, kind_of(status), operation, cudaGetErrorString(status));
+    return false;
+}
+
+/* A failure as an error that names the cure. */
+static void set_failure(const LfCuda *cuda, LfError kind, const char *failure, GError **error)
+{
+    if (kind == LF_ERROR_MEMORY)
+        g_set_error(error, LF_ERROR, kind,
+                    "%s on %s: close other programs on it, or choose a smaller size, window or "
+                    "model",
+                    failure, cuda->base.description);
+    else
+        g_set_error(error, LF_ERROR, kind,
+                    "%s on %s: try again; if it fails again, restart the program, or use the "
+                    "backend \"cpu\"",
+                    failure, cuda->base.description);
+}
+
+bool lf_cuda_try(LfCuda *cuda, cudaError_t status, const char *operation, GError **error)
+{
+    if (status == cudaSuccess)
+        return true;
+    cudaGetLastError(); /* or the next call would be blamed for it */
+    g_autofree char *failure = g_strdup_printf("%s: %s", operation, cudaGetErrorString(status));
+    set_failure(cuda, kind_of(status), failure, error);
     return false;
 }
 
@@ -118,22 +147,15 @@ static void clear(LfBackend *be, void *dst, size_t size)
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-/* The failure latched, if any, as an error that says what to do. */
-static bool tell_failure(LfCuda *cuda, GError **error)
+/* False and an error when a failure is latched. */
+static bool report_latched(LfCuda *cuda, bool clear, GError **error)
 {
     g_mutex_lock(&cuda->lock);
     bool well = !cuda->failure[0];
-    if (!well && cuda->kind == LF_ERROR_MEMORY)
-        g_set_error(
-            error, LF_ERROR, LF_ERROR_MEMORY,
-            "%s on %s: close other programs on it, or choose a smaller size, window or model",
-            cuda->failure, cuda->base.description);
-    else if (!well)
-        g_set_error(error, LF_ERROR, LF_ERROR_DEVICE,
-                    "%s on %s: try again; if it stays, start the program anew, or use the backend "
-                    "\"cpu\"",
-                    cuda->failure, cuda->base.description);
-    cuda->failure[0] = 0;
+    if (!well)
+        set_failure(cuda, cuda->kind, cuda->failure, error);
+    if (clear)
+        cuda->failure[0] = 0;
     g_mutex_unlock(&cuda->lock);
     return well;
 }
@@ -143,7 +165,7 @@ static bool synchronise(LfBackend *be, GError **error)
     LfCuda *cuda = lf_cuda(be);
     if (lf_cuda_check(cuda, cudaEventRecord(cuda->idle, cuda->stream), "wait"))
         lf_cuda_check(cuda, cudaEventSynchronize(cuda->idle), "work");
-    return tell_failure(cuda, error);
+    return report_latched(cuda, true, error);
 }
 
 struct LfEvent {
@@ -178,9 +200,8 @@ static void event_record(LfBackend *be, LfEvent *e)
 static bool event_sync(LfBackend *be, LfEvent *e, GError **error)
 {
     LfCuda *cuda = lf_cuda(be);
-    if (lf_cuda_check(cuda, cudaEventSynchronize(e->event), "work"))
-        return true;
-    return tell_failure(cuda, error);
+    lf_cuda_check(cuda, cudaEventSynchronize(e->event), "work");
+    return report_latched(cuda, false, error);
 }
 
 static void wait_event(LfBackend *be, LfEvent *e)
@@ -279,8 +300,6 @@ bool lf_cuda_tensor_map(LfCuda *cuda, CUtensorMap *map, CUtensorMapDataType type
                         CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                         CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE)
                : CUDA_ERROR_NOT_FOUND;
-    if (status != CUDA_SUCCESS)
-        lf_cuda_fail(cuda, "tensor map", "refused by the driver");
     return status == CUDA_SUCCESS;
 }
 

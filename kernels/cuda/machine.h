@@ -64,9 +64,12 @@ static inline bool lf_cuda_launched(LfCuda *cuda, const char *operation)
 }
 void lf_cuda_fail(LfCuda *cuda, const char *operation, const char *reason);
 
+/* As lf_cuda_check, for calls that report their own failure: an error instead of the latch. */
+bool lf_cuda_try(LfCuda *cuda, cudaError_t status, const char *operation, GError **error);
+
 /* A map for the bulk tensor copy engine over `data`: rank dimensions, fastest first; strides in
  * bytes of all but the fastest; boxes of `box` elements, swizzled by 128 bytes, zeros beyond the
- * edges. False and latched when the driver refuses. */
+ * edges. False when the driver refuses: another version of the operation then serves the call. */
 bool lf_cuda_tensor_map(LfCuda *cuda, CUtensorMap *map, CUtensorMapDataType type, void *data,
                         int rank, const uint64_t *shape, const uint64_t *strides,
                         const uint32_t *box);

@@ -115,11 +115,11 @@ static Block block_of(const LfPicture *p)
 
 /* ---- the way over ---------------------------------------------------------------------------- */
 
-static bool reserve(LfCuda *cuda, LfCudaPixels *s, size_t size)
+static bool reserve(LfCuda *cuda, LfCudaPixels *s, size_t size, GError **error)
 {
     if (!s->stream &&
-        !lf_cuda_check(cuda, cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking),
-                       "pixels"))
+        !lf_cuda_try(cuda, cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking), "pixels",
+                     error))
         return false;
     if (s->size >= size)
         return true;
@@ -127,8 +127,8 @@ static bool reserve(LfCuda *cuda, LfCudaPixels *s, size_t size)
     cudaFreeHost(s->host);
     s->device = s->host = NULL;
     s->size = 0;
-    if (!lf_cuda_check(cuda, cudaMalloc((void **) &s->device, size), "pixels") ||
-        !lf_cuda_check(cuda, cudaMallocHost((void **) &s->host, size), "pixels"))
+    if (!lf_cuda_try(cuda, cudaMalloc((void **) &s->device, size), "pixels", error) ||
+        !lf_cuda_try(cuda, cudaMallocHost((void **) &s->host, size), "pixels", error))
         return false;
     s->size = size;
     return true;
@@ -164,22 +164,31 @@ static void place_lines(const LfPicture *p, const Block *b, const uint8_t *host)
                    host + b->first[plane] + i * b->line[plane], b->line[plane]);
 }
 
-static void pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb)
+/* `s` is locked. The picture as one block in s->host. */
+static bool fetch(LfCuda *cuda, LfCudaPixels *s, const LfPicture *picture, const Block *b,
+                  const uint8_t *rgb, GError **error)
+{
+    if (!reserve(cuda, s, b->first[3], error))
+        return false;
+    const uint8_t *from = convert(s, picture, b, rgb);
+    cudaError_t status = cudaGetLastError();
+    if (status == cudaSuccess)
+        status = cudaMemcpyAsync(s->host, from, b->first[3], cudaMemcpyDeviceToHost, s->stream);
+    cudaError_t finished = cudaStreamSynchronize(s->stream);
+    return lf_cuda_try(cuda, status != cudaSuccess ? status : finished, "pixels", error);
+}
+
+static bool pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
 {
     LfCuda *cuda = lf_cuda(be);
     LfCudaPixels *s = cuda->pixels;
     Block b = block_of(picture);
     g_mutex_lock(&s->lock);
-    if (reserve(cuda, s, b.first[3])) {
-        const uint8_t *from = convert(s, picture, &b, (const uint8_t *) rgb.data);
-        if (lf_cuda_launched(cuda, "pixels") &&
-            lf_cuda_check(
-                cuda, cudaMemcpyAsync(s->host, from, b.first[3], cudaMemcpyDeviceToHost, s->stream),
-                "pixels") &&
-            lf_cuda_check(cuda, cudaStreamSynchronize(s->stream), "pixels"))
-            place_lines(picture, &b, s->host);
-    }
+    bool done = fetch(cuda, s, picture, &b, (const uint8_t *) rgb.data, error);
+    if (done)
+        place_lines(picture, &b, s->host);
     g_mutex_unlock(&s->lock);
+    return done;
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */

@@ -657,7 +657,7 @@ static void bench_pixels(Machine *m)
         int64_t times[REPLAYS];
         for (int round = -2; round < REPLAYS; round++) {
             int64_t begin = g_get_monotonic_time();
-            lf_pixels(m->be, &p, rgb);
+            lf_pixels(m->be, &p, rgb, NULL);
             if (round >= 0)
                 times[round] = g_get_monotonic_time() - begin;
         }

@@ -501,14 +501,15 @@ static void conv3x3_up2(LfBackend *be, LfTensor y, LfTensor x, const LfWeight *w
 }
 
 /* Ends by itself, with the picture in the host's memory: nothing to record. */
-static void pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb)
+static bool pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
 {
     Call call = begin(be);
     call.recording = false;
     LfTensor dx = in(&call, rgb, LF_U8);
     ready(&call);
-    lf_pixels(call.device, picture, dx);
+    bool done = lf_pixels(call.device, picture, dx, error);
     finish(&call);
+    return done;
 }
 
 static const LfOps mirror_ops = {

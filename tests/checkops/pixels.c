@@ -116,7 +116,10 @@ static void pixels_case(LfBackend *be, int kind, LfMatrix matrix, int width, int
         p.strides[plane] = line_size(&p, kind, plane) + (int) random_size(40) - 1;
         p.planes[plane] = lf_u8(output(LF_U8, n_lines(&p, plane), p.strides[plane]));
     }
-    lf_pixels(be, &p, rgb);
+    GError *error = NULL;
+    bool done = lf_pixels(be, &p, rgb, &error);
+    g_assert_no_error(error);
+    g_assert_true(done);
     if (is_packed(p.format))
         expect_packed(&p, lf_u8(rgb), kind);
     else
@@ -148,7 +151,7 @@ static void bench_pixels(LfBackend *be)
             size += (double) p.strides[plane] * n_lines(&p, plane);
         }
         BENCH(be, formats[kind].name, 0, size)
-        lf_pixels(be, &p, rgb);
+        lf_pixels(be, &p, rgb, NULL);
     }
     settle(be);
 }

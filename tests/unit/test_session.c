@@ -711,10 +711,46 @@ static void test_failed_chunk(void)
     lf_model_unref(model);
 }
 
+static bool refuse_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
+{
+    g_set_error(error, LF_ERROR, LF_ERROR_DEVICE, "pixels: refused");
+    return false;
+}
+
+/* A picture that the backend could not convert is not passed off as one. */
+static void test_failed_picture(void)
+{
+    g_autoptr(GError) error = NULL;
+    LfModel *model = stream_model(NULL);
+    LfSession *session = stream_session(model, NULL, "a prompt");
+    LfChunk *chunk = stream_next(session);
+    const LfChunkInfo *info = lf_chunk_info(chunk);
+    g_autofree uint8_t *memory = g_malloc(3 * (size_t) info->width * (size_t) info->height);
+    LfPicture picture = {.format = LF_PIXELS_RGB,
+                         .width = info->width,
+                         .height = info->height,
+                         .planes = {memory},
+                         .strides = {3 * info->width}};
+    LfBackend *be = session->decoding;
+    const LfOps *sound = be->ops;
+    LfOps refusing = *sound;
+    refusing.pixels = refuse_pixels;
+    be->ops = &refusing;
+    g_assert_false(lf_chunk_read(chunk, 0, &picture, &error));
+    stream_assert_error(&error, LF_ERROR_DEVICE, "refused");
+    be->ops = sound;
+    g_assert_true(lf_chunk_read(chunk, 0, &picture, &error));
+    g_assert_no_error(error);
+    lf_chunk_unref(chunk);
+    lf_session_free(session);
+    lf_model_unref(model);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/session/failed-chunk", test_failed_chunk);
+    g_test_add_func("/session/failed-picture", test_failed_picture);
     g_test_add_func("/session/info", test_info);
     g_test_add_func("/session/seed", test_seed);
     g_test_add_func("/session/prompt-changes", test_prompt_changes);
