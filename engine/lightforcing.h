@@ -98,6 +98,9 @@ const LfModelInfo *lf_model_info(const LfModel *model);
 const char *lf_model_name(const LfModel *model);        /* the directory's or the preset's name */
 const char *lf_model_description(const LfModel *model); /* its parts and widths, for people */
 const char *lf_model_device(const LfModel *model);      /* the backend's description */
+/* Why the backend "auto" is the CPU: what keeps it from a GPU. NULL when the CPU was asked for, and
+ * on a GPU. */
+const char *lf_model_fallback(const LfModel *model);
 
 /* ---- session --------------------------------------------------------------------------------- */
 

@@ -118,6 +118,11 @@ const char *lf_model_device(const LfModel *model)
     return model->backend->description;
 }
 
+const char *lf_model_fallback(const LfModel *model)
+{
+    return *model->backend->fallback ? model->backend->fallback : NULL;
+}
+
 int lf_model_text_dim(const LfModel *model)
 {
     return model->config->transformer.text_dim;

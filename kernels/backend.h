@@ -25,6 +25,7 @@ struct LfBackend {
     const LfOps *ops;       /* every entry callable; see ops.h */
     const char *name;       /* "cpu", "cuda", "plan" */
     char description[128];  /* for people: "AMD EPYC, 2 threads, AVX-512" */
+    char fallback[256];     /* why "auto" has opened the CPU; "" where it was asked for */
     int n_threads;          /* threads that one operation may use; 1 for a device */
     LfPrecision precision;  /* never AUTO */
     LfType activation_type; /* of the transformers' activations, keys and values: F32, BF16 */

@@ -103,11 +103,14 @@ LfBackend *lf_backend_open(const char *name, int n_threads, LfPrecision precisio
         precision == LF_PRECISION_FP32 ? NULL : lf_backend_open_cuda(0, precision, &why_not);
     if (be)
         return be;
-    if (why_not)
-        g_debug("not on a GPU: %s", why_not->message);
     if (precision > LF_PRECISION_FP32) { /* the CPU's own message would hide what is missing */
         g_propagate_error(error, g_steal_pointer(&why_not));
         return NULL;
     }
-    return lf_backend_open_cpu(n_threads, error);
+    be = lf_backend_open_cpu(n_threads, error);
+    if (be)
+        g_strlcpy(be->fallback,
+                  why_not ? why_not->message : "precision fp32 is available on the CPU only",
+                  sizeof be->fallback);
+    return be;
 }

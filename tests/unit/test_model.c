@@ -94,6 +94,26 @@ static void test_probe_and_info(void)
     lf_tiny_model_remove(dir);
 }
 
+/* With "auto", and with it alone, the CPU comes with a reason. */
+static void test_fallback(void)
+{
+    g_autoptr(GError) error = NULL;
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    LfModel *model = lf_model_open(dir, &(LfModelOptions){.precision = LF_PRECISION_FP32}, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(strstr(lf_model_fallback(model), "fp32"));
+    lf_model_unref(model);
+    model = lf_model_open(dir, &(LfModelOptions){.backend = "cpu"}, &error);
+    g_assert_no_error(error);
+    g_assert_null(lf_model_fallback(model));
+    lf_model_unref(model);
+    model = lf_model_open(dir, &(LfModelOptions){.backend = "auto"}, &error);
+    g_assert_no_error(error);
+    g_assert_true(!lf_model_fallback(model) == !strstr(lf_model_device(model), "thread"));
+    lf_model_unref(model);
+    lf_tiny_model_remove(dir);
+}
+
 static void test_errors(void)
 {
     g_autoptr(GError) error = NULL;
@@ -201,6 +221,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/model/progress", test_progress);
     g_test_add_func("/model/probe-and-info", test_probe_and_info);
+    g_test_add_func("/model/fallback", test_fallback);
     g_test_add_func("/model/errors", test_errors);
     g_test_add_func("/model/other-parts", test_other_parts);
     g_test_add_func("/model/default-location", test_default_location);
