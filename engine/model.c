@@ -40,8 +40,8 @@ void lf_model_fill_info(const LfModelConfig *c, LfModelInfo *info)
                           .sink = c->cache.sink,
                           .sparse = c->sparse.given,
                           .sparsity = c->sparse.target,
-                          .can_encode = c->text_encoder.file && c->tokenizer_file,
-                          .can_decode = c->decoder.file != NULL};
+                          .can_encode = c->files.text_encoder && c->files.tokenizer,
+                          .can_decode = c->files.decoder != NULL};
 }
 
 static gboolean check_exists(const LfModelConfig *config, const char *part, const char *file,
@@ -65,10 +65,10 @@ gboolean lf_model_probe(const char *location, LfModelInfo *info, GError **error)
     if (!config)
         return FALSE;
     lf_model_fill_info(config, info);
-    gboolean complete = check_exists(config, "transformer", config->transformer.file, error) &&
-                        check_exists(config, "text encoder", config->text_encoder.file, error) &&
-                        check_exists(config, "tokenizer", config->tokenizer_file, error) &&
-                        check_exists(config, "decoder", config->decoder.file, error);
+    gboolean complete = check_exists(config, "transformer", config->files.transformer, error) &&
+                        check_exists(config, "text encoder", config->files.text_encoder, error) &&
+                        check_exists(config, "tokenizer", config->files.tokenizer, error) &&
+                        check_exists(config, "decoder", config->files.decoder, error);
     lf_model_config_free(config);
     return complete;
 }

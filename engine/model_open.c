@@ -34,65 +34,63 @@ static gboolean report_tensor(size_t size, gpointer loading, GError **error)
     return report(l, l->total > 0 ? MIN(l->done / l->total, 1) : 0, error);
 }
 
-/* The model that a part is taken from: a directory's, or one of which nothing is known but that it
- * has that file. What model.json says of a model's own file says nothing of another one. */
+/* ---- parts of other models ------------------------------------------------------------------- */
+
+/* The model that a part comes from: the one at a directory, or, for a file, a model that has nothing
+ * but that file, be it a text encoder or a decoder. */
 static LfModelConfig *other_model(const LfModelConfig *own, const char *location, GError **error)
 {
     if (g_file_test(location, G_FILE_TEST_IS_DIR))
         return lf_model_config_read(location, error);
     LfModelConfig *other = g_new0(LfModelConfig, 1);
-    other->text_encoder.file = g_canonicalize_filename(location, NULL);
+    other->files.text_encoder = g_canonicalize_filename(location, NULL);
+    other->files.decoder = g_strdup(other->files.text_encoder);
     other->text_encoder.buckets = own->text_encoder.buckets;
     other->text_encoder.max_distance = own->text_encoder.max_distance;
-    other->decoder.file = g_strdup(other->text_encoder.file);
     return other;
 }
 
-static gboolean take_file(char **file, const LfModelConfig *from, const char *name,
-                          const char *part, const char *location, GError **error)
+static gboolean replace_file(char **file, const LfModelConfig *other, const char *name)
 {
-    if (!name) {
-        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "%s: the model there has no %s", location,
-                    part);
-        return FALSE;
+    if (name) {
+        g_free(*file);
+        *file = lf_model_config_path(other, name);
     }
-    g_free(*file);
-    *file = lf_model_config_path(from, name);
-    return TRUE;
+    return name != NULL;
 }
 
+/* model.json describes the model's own text encoder, so what it says of that does not hold for
+ * another one. */
 static gboolean replace_text_encoder(LfModelConfig *config, const char *location, GError **error)
 {
-    LfTextEncoderConfig *own = &config->text_encoder;
     LfModelConfig *other = other_model(config, location, error);
     if (!other)
         return FALSE;
-    char *name = other->text_encoder.file;
-    gboolean taken = take_file(&own->file, other, name, "text encoder", location, error);
-    other->text_encoder.file = own->file; /* so that the numbers can be copied in one piece */
-    *own = other->text_encoder;
-    other->text_encoder.file = name;
-    if (taken && other->tokenizer_file)
-        taken = take_file(&config->tokenizer_file, other, other->tokenizer_file, "tokenizer",
-                          location, error);
+    config->text_encoder = other->text_encoder;
+    replace_file(&config->files.tokenizer, other, other->files.tokenizer);
+    gboolean replaced = replace_file(&config->files.text_encoder, other, other->files.text_encoder);
+    if (!replaced)
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "%s: the model there has no text encoder",
+                    location);
     lf_model_config_free(other);
-    return taken;
+    return replaced;
 }
 
 static gboolean replace_decoder(LfModelConfig *config, const char *location, GError **error)
 {
-    LfDecoderConfig *own = &config->decoder;
     LfModelConfig *other = other_model(config, location, error);
     if (!other)
         return FALSE;
-    char *name = other->decoder.file;
-    gboolean taken = take_file(&own->file, other, name, "decoder", location, error);
-    other->decoder.file = own->file;
-    *own = other->decoder;
-    other->decoder.file = name;
+    config->decoder = other->decoder;
+    gboolean replaced = replace_file(&config->files.decoder, other, other->files.decoder);
+    if (!replaced)
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "%s: the model there has no decoder",
+                    location);
     lf_model_config_free(other);
-    return taken;
+    return replaced;
 }
+
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static LfWeightSource *add_source(LfModel *m, LfWeightSource *source)
 {
@@ -116,9 +114,9 @@ static gboolean open_part(Loading *l, Part part, const char *file, GError **erro
 static gboolean open_files(Loading *l, GError **error)
 {
     LfModelConfig *c = l->model->config;
-    return open_part(l, TEXT_ENCODER, c->text_encoder.file, error) &&
-           open_part(l, TRANSFORMER, c->transformer.file, error) &&
-           open_part(l, DECODER, c->decoder.file, error);
+    return open_part(l, TEXT_ENCODER, c->files.text_encoder, error) &&
+           open_part(l, TRANSFORMER, c->files.transformer, error) &&
+           open_part(l, DECODER, c->files.decoder, error);
 }
 
 /* What model.json leaves out stands in the tensors' shapes; then the parts have to fit. */
@@ -136,7 +134,7 @@ static gboolean load_tokenizer(LfModel *m, GError **error)
 {
     if (!m->info.can_encode)
         return TRUE;
-    g_autofree char *path = lf_model_config_path(m->config, m->config->tokenizer_file);
+    g_autofree char *path = lf_model_config_path(m->config, m->config->files.tokenizer);
     m->tokenizer = lf_tokenizer_open(path, error);
     if (!m->tokenizer)
         return FALSE;
@@ -229,7 +227,7 @@ static gboolean load_files(Loading *l, GError **error)
         return FALSE;
     if (o->decoder_location && !replace_decoder(m->config, o->decoder_location, error))
         return FALSE;
-    if (!m->config->transformer.file) {
+    if (!m->config->files.transformer) {
         g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
                     "%s: model.json has no \"transformer\": it needs one with a \"file\"", m->name);
         return FALSE;

@@ -166,17 +166,17 @@ static void print_part(Info *info, LfModelConfig *c, Part part, const char *name
 static void print_tokenizer(Info *info, const LfModelConfig *c)
 {
     g_autoptr(GError) error = NULL;
-    if (!c->tokenizer_file) {
+    if (!c->files.tokenizer) {
         miss(info, "tokenizer", "model.json names none");
         return;
     }
-    g_autofree char *path = lf_model_config_path(c, c->tokenizer_file);
+    g_autofree char *path = lf_model_config_path(c, c->files.tokenizer);
     LfTokenizer *tokenizer = lf_tokenizer_open(path, &error);
     if (!tokenizer) {
         miss(info, "tokenizer", error->message);
         return;
     }
-    printf("%-13s %s: SentencePiece, %d pieces\n", "tokenizer", c->tokenizer_file,
+    printf("%-13s %s: SentencePiece, %d pieces\n", "tokenizer", c->files.tokenizer,
            lf_tokenizer_size(tokenizer));
     lf_tokenizer_free(tokenizer);
 }
@@ -211,10 +211,10 @@ static gboolean print_model(Info *info, const char *location, GError **error)
     if (!c)
         return FALSE;
     printf("%-13s %s\n", "model", c->directory);
-    print_part(info, c, TRANSFORMER, c->transformer.file);
-    print_part(info, c, TEXT_ENCODER, c->text_encoder.file);
+    print_part(info, c, TRANSFORMER, c->files.transformer);
+    print_part(info, c, TEXT_ENCODER, c->files.text_encoder);
     print_tokenizer(info, c);
-    print_part(info, c, DECODER, c->decoder.file);
+    print_part(info, c, DECODER, c->files.decoder);
     print_numbers(c);
     if (!lf_model_config_check(c, &contradiction))
         miss(info, "model.json", contradiction->message);

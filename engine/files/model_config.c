@@ -27,7 +27,7 @@ typedef struct {
 #define AT(field) offsetof(LfModelConfig, field)
 
 static const Field fields[] = {
-    {"transformer", "file", TEXT, AT(transformer.file), 0, 0, 0},
+    {"transformer", "file", TEXT, AT(files.transformer), 0, 0, 0},
     {"transformer", "dim", WHOLE, AT(transformer.dim), 1, 1 << 16, 0},
     {"transformer", "heads", WHOLE, AT(transformer.heads), 1, 1024, 0},
     {"transformer", "ffn", WHOLE, AT(transformer.ffn), 1, 1 << 20, 0},
@@ -36,7 +36,7 @@ static const Field fields[] = {
     {"transformer", "text_dim", WHOLE, AT(transformer.text_dim), 1, 1 << 16, 0},
     {"transformer", "text_len", WHOLE, AT(transformer.text_len), 1, 1 << 16, 512},
     {"transformer", "channels", WHOLE, AT(transformer.channels), 1, 1024, 0},
-    {"text_encoder", "file", TEXT, AT(text_encoder.file), 0, 0, 0},
+    {"text_encoder", "file", TEXT, AT(files.text_encoder), 0, 0, 0},
     {"text_encoder", "vocab", WHOLE, AT(text_encoder.vocab), 4, 1 << 24, 0},
     {"text_encoder", "dim", WHOLE, AT(text_encoder.dim), 1, 1 << 16, 0},
     {"text_encoder", "attention_dim", WHOLE, AT(text_encoder.attention_dim), 1, 1 << 16, 0},
@@ -45,9 +45,9 @@ static const Field fields[] = {
     {"text_encoder", "layers", WHOLE, AT(text_encoder.layers), 1, 1024, 0},
     {"text_encoder", "buckets", WHOLE, AT(text_encoder.buckets), 4, 1 << 16, 0},
     {"text_encoder", "max_distance", WHOLE, AT(text_encoder.max_distance), 2, 1 << 20, 128},
-    {"tokenizer", "file", TEXT, AT(tokenizer_file), 0, 0, 0},
+    {"tokenizer", "file", TEXT, AT(files.tokenizer), 0, 0, 0},
     {"decoder", "type", TINY, 0, 0, 0, 0},
-    {"decoder", "file", TEXT, AT(decoder.file), 0, 0, 0},
+    {"decoder", "file", TEXT, AT(files.decoder), 0, 0, 0},
     {"video", "width", WHOLE, AT(video.width), LF_SIZE_STEP, MAX_SIZE, 832},
     {"video", "height", WHOLE, AT(video.height), LF_SIZE_STEP, MAX_SIZE, 480},
     {"video", "fps", RATE, AT(video.fps_n), 0, 0, 0},
@@ -105,10 +105,10 @@ void lf_model_config_free(LfModelConfig *config)
 {
     if (!config)
         return;
-    g_free(config->transformer.file);
-    g_free(config->text_encoder.file);
-    g_free(config->decoder.file);
-    g_free(config->tokenizer_file);
+    g_free(config->files.transformer);
+    g_free(config->files.text_encoder);
+    g_free(config->files.tokenizer);
+    g_free(config->files.decoder);
     g_free(config->directory);
     g_free(config);
 }

@@ -12,18 +12,15 @@
 #define LF_MAX_STEPS 16
 
 typedef struct {
-    char *file; /* absolute or relative to the directory; NULL: this part is not there */
     int dim, heads, ffn, layers, freq_dim, text_dim, text_len, channels;
 } LfTransformerConfig;
 
 typedef struct {
-    char *file;
     int vocab, dim, attention_dim, heads, ffn, layers;
     int buckets, max_distance; /* of the relative position bias; 32, 128 */
 } LfTextEncoderConfig;
 
 typedef struct {
-    char *file;
     int widths[4]; /* channels of the four stages; from the shapes */
     int channels;  /* of the latents */
 } LfDecoderConfig;
@@ -32,7 +29,9 @@ typedef struct {
     LfTransformerConfig transformer;
     LfTextEncoderConfig text_encoder;
     LfDecoderConfig decoder; /* type "tiny" */
-    char *tokenizer_file;    /* or NULL */
+    struct { /* absolute or relative to the directory; NULL: not part of the model */
+        char *transformer, *text_encoder, *tokenizer, *decoder;
+    } files;
     struct {
         int width, height, fps_n, fps_d, chunk; /* defaults 832, 480, 16/1, 3 */
     } video;

@@ -8,9 +8,9 @@
 
 /* models/demo/model.json */
 static const LfModelConfig demo = {
-    .transformer = {NULL, 256, 4, 768, 8, 256, 192, 48, 16},
-    .text_encoder = {NULL, 257, 192, 192, 3, 384, 3, 32, 128},
-    .decoder = {NULL, {64, 64, 32, 16}, 16},
+    .transformer = {256, 4, 768, 8, 256, 192, 48, 16},
+    .text_encoder = {257, 192, 192, 3, 384, 3, 32, 128},
+    .decoder = {{64, 64, 32, 16}, 16},
     .video = {256, 160, 16, 1, 3},
     .schedule = {{1000, 750, 500, 250}, 4, 5.0},
     .cache = {12, 1, TRUE},
@@ -20,9 +20,9 @@ static const LfModelConfig demo = {
 /* Wan 2.1 1.3B as Self-Forcing uses it, with the sparsity that Light Forcing publishes for it, and
  * blocks of 64 keys for 128 queries: with 64 queries every block of keys is read twice as often. */
 static const LfModelConfig wan = {
-    .transformer = {NULL, 1536, 12, 8960, 30, 256, 4096, 512, 16},
-    .text_encoder = {NULL, 256384, 4096, 4096, 64, 10240, 24, 32, 128},
-    .decoder = {NULL, {256, 128, 64, 64}, 16},
+    .transformer = {1536, 12, 8960, 30, 256, 4096, 512, 16},
+    .text_encoder = {256384, 4096, 4096, 64, 10240, 24, 32, 128},
+    .decoder = {{256, 128, 64, 64}, 16},
     .video = {832, 480, 16, 1, 3},
     .schedule = {{1000, 750, 500, 250}, 4, 5.0},
     .cache = {21, 0, FALSE},

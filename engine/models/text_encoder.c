@@ -112,7 +112,6 @@ LfTextEncoder *lf_text_encoder_new(LfBackend *be, const LfTextEncoderConfig *con
     LfTextEncoder *t = g_new0(LfTextEncoder, 1);
     t->be = be;
     t->config = *config;
-    t->config.file = NULL;
     t->layers = g_new0(Layer, config->layers);
     LfBinding outer[N_OUTER], layer[N_LAYER];
     LfLayered weights = weights_of(t, outer, layer);

@@ -109,7 +109,6 @@ LfTransformer *lf_transformer_new(LfBackend *be, const LfTransformerConfig *conf
     LfTransformer *t = g_new0(LfTransformer, 1);
     t->be = be;
     t->config = *config;
-    t->config.file = NULL;
     t->layers = g_new0(LfTransformerLayer, config->layers);
     LfBinding outer[N_OUTER], layer[N_LAYER];
     LfLayered weights = weights_of(t, outer, layer);

@@ -38,7 +38,7 @@ static LfDecoderTiny *load(Stream *s)
     ref_write_decoder(path, s->c->widths);
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
-    LfDecoderConfig config = {.file = path};
+    LfDecoderConfig config = {0};
     g_assert_true(lf_decoder_config_complete(&config, file, &error));
     g_assert_no_error(error);
     LfWeightSource *source = lf_weight_source_file(file);

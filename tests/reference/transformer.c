@@ -42,8 +42,7 @@ static LfTransformer *load(Engine *e, int layers, const char *silent)
     ref_write_transformer(path, layers, silent);
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
-    LfTransformerConfig config = {.file = path,
-                                  .dim = REF_DIM,
+    LfTransformerConfig config = {.dim = REF_DIM,
                                   .heads = REF_HEADS,
                                   .ffn = REF_FFN,
                                   .layers = layers,

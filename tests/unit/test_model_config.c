@@ -20,7 +20,7 @@ static void test_defaults(void)
     GError *error = NULL;
     LfModelConfig *c = read_text("{}", -1, &error);
     g_assert_no_error(error);
-    g_assert_null(c->transformer.file);
+    g_assert_null(c->files.transformer);
     g_assert_cmpint(c->transformer.dim, ==, 0);
     g_assert_cmpint(c->transformer.text_len, ==, 512);
     g_assert_cmpint(c->video.width, ==, 832);
@@ -60,8 +60,8 @@ static void test_values(void)
     g_assert_true(c->sparse.given);
     g_assert_cmpint(c->sparse.tile_rows, ==, 2);
     g_assert_cmpint(c->sparse.tile_cols, ==, 13);
-    g_autofree char *inside = lf_model_config_path(c, c->transformer.file);
-    g_autofree char *outside = lf_model_config_path(c, c->decoder.file);
+    g_autofree char *inside = lf_model_config_path(c, c->files.transformer);
+    g_autofree char *outside = lf_model_config_path(c, c->files.decoder);
     g_assert_true(g_str_has_prefix(inside, c->directory));
     g_assert_cmpstr(outside, ==, "/b.pth");
     lf_model_config_free(c);
@@ -196,13 +196,13 @@ static void test_demo(void)
     LfModelConfig *file = lf_model_config_read(dir, &error);
     g_assert_no_error(error);
     LfModelConfig *preset = lf_model_config_preset("demo");
-    g_autofree char *path = lf_model_config_path(file, file->decoder.file);
+    g_autofree char *path = lf_model_config_path(file, file->files.decoder);
     LfTensorFile *decoder = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
     g_assert_true(lf_decoder_config_complete(&file->decoder, decoder, &error));
     lf_tensor_file_unref(decoder);
-    char **names[] = {&file->transformer.file, &file->text_encoder.file, &file->decoder.file,
-                      &file->tokenizer_file, &file->directory};
+    char **names[] = {&file->files.transformer, &file->files.text_encoder, &file->files.decoder,
+                      &file->files.tokenizer, &file->directory};
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
         g_clear_pointer(names[i], g_free);
     g_assert_cmpmem(file, sizeof *file, preset, sizeof *preset);
@@ -229,9 +229,9 @@ static void test_complete(void)
     char *dir = lf_tiny_model_make(NULL, NULL);
     LfModelConfig *c = lf_model_config_read(dir, &error);
     g_assert_no_error(error);
-    LfTensorFile *transformer = open_part(c, c->transformer.file);
-    LfTensorFile *text = open_part(c, c->text_encoder.file);
-    LfTensorFile *decoder = open_part(c, c->decoder.file);
+    LfTensorFile *transformer = open_part(c, c->files.transformer);
+    LfTensorFile *text = open_part(c, c->files.text_encoder);
+    LfTensorFile *decoder = open_part(c, c->files.decoder);
     g_assert_true(lf_transformer_config_complete(&c->transformer, transformer, &error));
     g_assert_true(lf_text_encoder_config_complete(&c->text_encoder, text, &error));
     g_assert_true(lf_decoder_config_complete(&c->decoder, decoder, &error));
