@@ -48,5 +48,6 @@ while IFS= read -r line; do
   rm log.txt
   check
   ((++n_run))
-done < <(sed -n '/^```sh/,/^```/p' "$readme" | grep -E '^gst-launch-1.0 .*num-buffers=')
+done < <(sed -n '/^```sh/,/^```/p' "$readme" | sed -e ':a' -e '/\\$/N; s/ *\\\n */ /; ta' |
+  grep -E '^gst-launch-1.0 .*num-buffers=') # commands with their continued lines joined
 ((n_run >= 4)) || { echo "only $n_run pipelines could be run"; exit 1; }
