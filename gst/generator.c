@@ -1,42 +1,54 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "generator.h"
 
+/* Room for the tokens of a prompt of 64 KiB, the longest that the engine takes, also where cleaning
+ * the text makes it longer. */
+#define MAX_TOKENS (256 * 1024)
+
 typedef struct {
     LfChunk *chunk;
     GstLightForcingPrompt *prompt;
     guint64 seed;
     gboolean cut;
-} Finished;
+} FinishedChunk;
+
+/* A prompt that the session has, under the number by which its chunks name it. */
+typedef struct {
+    guint64 id;
+    GstLightForcingPrompt *prompt;
+} SessionPrompt;
 
 struct GstLightForcingGenerator {
     GThread *thread;
-    GstLightForcingModel *model;
+    GstLightForcingModel *claim;
     GstLightForcingGeneratorCallbacks callbacks;
     gpointer data;
 
-    /* The worker's own. */
+    /* Worker thread only, but for the size (below). */
     LfSessionOptions options;
-    GstLightForcingPrompt *prompt; /* what the session was given last and took */
-    guint64 n_frames;              /* generated since the start */
-    gboolean cut;
-    LfChunk *decoding; /* the last chunk, if its decoder was still at work */
+    guint64 n_frames;  /* generated since the start */
+    gboolean cut;      /* the next chunk begins a new scene after a restart */
+    LfChunk *decoding; /* the chunk before, while its decoder is still at work */
 
-    GMutex lock; /* of what follows */
+    GMutex lock; /* guards all that follows */
     GCond changed;
-    LfSession *session;
-    GQueue queue; /* of Finished */
-    int next;     /* frame of the chunk in front */
-    GstLightForcingPrompt *new_prompt;
-    guint64 new_seed;
+    LfModel *model;     /* set once, by the worker */
+    LfSession *session; /* set once, by the worker; the worker reads it without the lock */
+    GQueue chunks;      /* of FinishedChunk; the one in front is being played */
+    int next_frame;     /* in the chunk in front */
+    GQueue prompts;     /* of SessionPrompt: of the last generated chunk, and all later ones */
+    guint64 n_prompts;
+    guint64 new_seed; /* of the restart that was asked for */
     guint prefetch;
-    gboolean restarting, sized, flushing, stopping, has_failed;
+    gboolean restarting, flushing, stopping, has_failed;
+    gboolean sized; /* options.width and options.height are set, and do not change any more */
 };
 
 /* ---- prompts, frames, finished chunks -------------------------------------------------------- */
 
 GstLightForcingPrompt *gst_light_forcing_prompt_new(const char *text)
 {
-    GstLightForcingPrompt *prompt = g_atomic_rc_box_new(GstLightForcingPrompt);
+    GstLightForcingPrompt *prompt = g_atomic_rc_box_new0(GstLightForcingPrompt);
     prompt->text = g_strdup(text);
     prompt->set_time = g_get_monotonic_time();
     return prompt;
@@ -59,21 +71,28 @@ void gst_light_forcing_prompt_unref(GstLightForcingPrompt *prompt)
         g_atomic_rc_box_release_full(prompt, clear_prompt);
 }
 
+static void session_prompt_free(gpointer data)
+{
+    SessionPrompt *entry = data;
+    gst_light_forcing_prompt_unref(entry->prompt);
+    g_free(entry);
+}
+
 void gst_light_forcing_frame_clear(GstLightForcingFrame *frame)
 {
     g_clear_pointer(&frame->chunk, lf_chunk_unref);
     g_clear_pointer(&frame->prompt, gst_light_forcing_prompt_unref);
 }
 
-static void finished_free(gpointer data)
+static void finished_chunk_free(gpointer data)
 {
-    Finished *finished = data;
+    FinishedChunk *finished = data;
     lf_chunk_unref(finished->chunk);
     gst_light_forcing_prompt_unref(finished->prompt);
     g_free(finished);
 }
 
-/* ---- the worker ------------------------------------------------------------------------------ */
+/* ---- the worker thread ----------------------------------------------------------------------- */
 
 static gboolean report_loading(const char *part, double done, gpointer data)
 {
@@ -89,13 +108,13 @@ static gboolean report_loading(const char *part, double done, gpointer data)
 static LfModel *load(GstLightForcingGenerator *g, GError **error)
 {
     gint64 start = g_get_monotonic_time();
-    LfModel *model = gst_light_forcing_model_load(g->model, report_loading, g, error);
+    LfModel *model = gst_light_forcing_model_load(g->claim, report_loading, g, error);
     if (model)
         g->callbacks.loaded(model, g_get_monotonic_time() - start, g->data);
     return model;
 }
 
-/* Caps are negotiated while the model loads, or after. */
+/* Caps are negotiated while the model loads, or later. */
 static gboolean wait_for_size(GstLightForcingGenerator *g)
 {
     g_mutex_lock(&g->lock);
@@ -109,19 +128,22 @@ static gboolean wait_for_size(GstLightForcingGenerator *g)
 static gboolean open_session(GstLightForcingGenerator *g, LfModel *model, GError **error)
 {
     LfSession *session = lf_session_new(model, &g->options, error);
+    if (!session)
+        return FALSE;
     g_mutex_lock(&g->lock);
+    g->model = model;
     g->session = session;
-    if (session && g->stopping)
+    if (g->stopping)
         lf_session_cancel(session);
     g_mutex_unlock(&g->lock);
-    return session != NULL;
+    return g->callbacks.opened(g->data, error);
 }
 
-/* A chunk is being played once its first frame has left. */
+/* Once its first frame has left, the chunk in front is being played and no prefetched chunk. */
 static gboolean has_room(const GstLightForcingGenerator *g)
 {
-    guint playing = g->next > 0 ? 1 : 0;
-    return g->queue.length < g->prefetch + playing;
+    guint n_playing = g->next_frame > 0 ? 1 : 0;
+    return g->chunks.length < g->prefetch + n_playing;
 }
 
 static gboolean wait_for_room(GstLightForcingGenerator *g)
@@ -148,72 +170,52 @@ static void apply_restart(GstLightForcingGenerator *g)
     g->cut = g->n_frames > 0;
 }
 
-/* A refused prompt stops nothing but a stream that had none before. */
-static gboolean apply_prompt(GstLightForcingGenerator *g, GError **error)
+static gboolean has_prompt(GstLightForcingGenerator *g, GError **error)
 {
     g_mutex_lock(&g->lock);
-    GstLightForcingPrompt *prompt = g_steal_pointer(&g->new_prompt);
+    gboolean found = g->prompts.length > 0;
     g_mutex_unlock(&g->lock);
-    if (!prompt && !g->prompt)
+    if (!found)
         g_set_error(error, LF_ERROR, LF_ERROR_TEXT,
-                    "no prompt was set before the first chunk; set the property prompt");
-    if (!prompt)
-        return g->prompt != NULL;
-    GError *refusal = NULL;
-    if (lf_session_set_prompt(g->session, prompt->text, &refusal)) {
-        gst_light_forcing_prompt_unref(g->prompt);
-        g->prompt = prompt;
-        return TRUE;
-    }
-    gst_light_forcing_prompt_unref(prompt);
-    if (!g->prompt) {
-        g_propagate_error(error, refusal);
-        return FALSE;
-    }
-    g->callbacks.refused(refusal, g->data);
-    g_error_free(refusal);
-    return TRUE;
+                    "No prompt set. Set the property prompt or prompt-location.");
+    return found;
 }
 
-static void apply_settings(GstLightForcingGenerator *g)
+/* Under the lock. Prompts before the chunk's will not be seen any more. */
+static GstLightForcingPrompt *find_prompt(GstLightForcingGenerator *g, guint64 id)
 {
-    LfSessionOptions options = g->options;
-    g->callbacks.prepare(g->n_frames, &options, g->data);
-    lf_session_set_attention(g->session, options.attention, options.sparsity);
-    lf_session_set_transition(g->session, options.transition);
-}
-
-static guint count_queue(GstLightForcingGenerator *g)
-{
-    g_mutex_lock(&g->lock);
-    guint level = g->queue.length;
-    g_mutex_unlock(&g->lock);
-    return level;
+    SessionPrompt *first = g_queue_peek_head(&g->prompts);
+    while (first->id < id && g->prompts.length > 1) {
+        session_prompt_free(g_queue_pop_head(&g->prompts));
+        first = g_queue_peek_head(&g->prompts);
+    }
+    return first->prompt;
 }
 
 static void append(GstLightForcingGenerator *g, LfChunk *chunk)
 {
     const LfChunkInfo *info = lf_chunk_info(chunk);
-    Finished *finished = g_new(Finished, 1);
-    *finished = (Finished){.chunk = chunk,
-                           .prompt = gst_light_forcing_prompt_ref(g->prompt),
-                           .seed = g->options.seed,
-                           .cut = g->cut || info->transition == LF_TRANSITION_CUT};
+    FinishedChunk *finished = g_new(FinishedChunk, 1);
+    *finished = (FinishedChunk){.chunk = chunk,
+                                .seed = g->options.seed,
+                                .cut = g->cut || info->transition == LF_TRANSITION_CUT};
     gboolean first = g->n_frames == 0;
     g->cut = FALSE;
     g->n_frames += (guint64) info->n_frames;
-    g->callbacks.made(info, count_queue(g) + 1, g->data); /* before it can be played */
+    /* Before the chunk can be played. */
+    g->callbacks.generated(info, gst_light_forcing_generator_level(g) + 1, g->data);
 
     g_mutex_lock(&g->lock);
-    g_queue_push_tail(&g->queue, finished);
+    finished->prompt = gst_light_forcing_prompt_ref(find_prompt(g, info->prompt_id));
+    g_queue_push_tail(&g->chunks, finished);
     g_cond_broadcast(&g->changed);
     g_mutex_unlock(&g->lock);
     if (first)
         g->callbacks.ready(g->data);
 }
 
-/* On a GPU a chunk's decoder works beside the next chunk: by then it is known how long it took. */
-static gboolean follow_decoding(GstLightForcingGenerator *g, LfChunk *chunk, GError **error)
+/* On a GPU the decoder of a chunk runs beside the next chunk: its time is known by then. */
+static gboolean wait_for_decoder(GstLightForcingGenerator *g, LfChunk *chunk, GError **error)
 {
     LfChunk *before = g->decoding;
     g->decoding = lf_chunk_info(chunk)->decode_time ? NULL : lf_chunk_ref(chunk);
@@ -229,11 +231,11 @@ static gboolean generate(GstLightForcingGenerator *g, GError **error)
     if (!wait_for_room(g))
         return FALSE;
     apply_restart(g);
-    if (!apply_prompt(g, error))
+    g->callbacks.prepare(g->n_frames, g->data);
+    if (!has_prompt(g, error))
         return FALSE;
-    apply_settings(g);
     LfChunk *chunk = lf_session_next(g->session, error);
-    if (!chunk || !follow_decoding(g, chunk, error)) {
+    if (!chunk || !wait_for_decoder(g, chunk, error)) {
         lf_chunk_unref(chunk);
         return FALSE;
     }
@@ -241,49 +243,47 @@ static gboolean generate(GstLightForcingGenerator *g, GError **error)
     return TRUE;
 }
 
-static void give_up(GstLightForcingGenerator *g, const GError *error, gboolean loading)
-{
-    if (!g_error_matches(error, LF_ERROR, LF_ERROR_CANCELLED))
-        g->callbacks.failed(error, loading, g->data);
-    g_mutex_lock(&g->lock);
-    g->has_failed = TRUE;
-    g_cond_broadcast(&g->changed);
-    g_mutex_unlock(&g->lock);
-}
-
 static gpointer run(gpointer data)
 {
     GstLightForcingGenerator *g = data;
     GError *error = NULL;
     LfModel *model = load(g, &error);
-    gboolean loading = !model;
     if (model && wait_for_size(g) && open_session(g, model, &error))
         while (generate(g, &error)) {
         }
     if (error) {
-        give_up(g, error, loading);
+        if (!g_error_matches(error, LF_ERROR, LF_ERROR_CANCELLED))
+            g->callbacks.failed(error, !model, g->data);
+        g_mutex_lock(&g->lock);
+        g->has_failed = TRUE;
+        g_cond_broadcast(&g->changed);
+        g_mutex_unlock(&g->lock);
         g_error_free(error);
     }
     return NULL;
 }
 
-/* ---- from outside ---------------------------------------------------------------------------- */
+/* ---- start and stop -------------------------------------------------------------------------- */
 
 GstLightForcingGenerator *gst_light_forcing_generator_new(
-    GstLightForcingModel *model, const LfSessionOptions *session,
-    const GstLightForcingGeneratorCallbacks *callbacks, gpointer data)
+    GstLightForcingModel *claim, const LfSessionOptions *session,
+    const GstLightForcingGeneratorCallbacks *callbacks, gpointer data, GError **error)
 {
     GstLightForcingGenerator *g = g_new0(GstLightForcingGenerator, 1);
-    g->model = model;
+    g->claim = claim;
     g->options = *session;
     g->callbacks = *callbacks;
     g->data = data;
     g->prefetch = 1;
     g_mutex_init(&g->lock);
     g_cond_init(&g->changed);
-    g_queue_init(&g->queue);
-    g->thread = g_thread_new("lightforcing", run, g);
-    return g;
+    g_queue_init(&g->chunks);
+    g_queue_init(&g->prompts);
+    g->thread = g_thread_try_new("lightforcing", run, g, error);
+    if (g->thread)
+        return g;
+    gst_light_forcing_generator_free(g);
+    return NULL;
 }
 
 void gst_light_forcing_generator_free(GstLightForcingGenerator *g)
@@ -296,17 +296,19 @@ void gst_light_forcing_generator_free(GstLightForcingGenerator *g)
         lf_session_cancel(g->session);
     g_cond_broadcast(&g->changed);
     g_mutex_unlock(&g->lock);
-    g_thread_join(g->thread);
+    if (g->thread)
+        g_thread_join(g->thread);
 
-    g_queue_clear_full(&g->queue, finished_free);
+    g_queue_clear_full(&g->chunks, finished_chunk_free);
+    g_queue_clear_full(&g->prompts, session_prompt_free);
     lf_chunk_unref(g->decoding);
     lf_session_free(g->session);
-    gst_light_forcing_prompt_unref(g->prompt);
-    gst_light_forcing_prompt_unref(g->new_prompt);
     g_mutex_clear(&g->lock);
     g_cond_clear(&g->changed);
     g_free(g);
 }
+
+/* ---- what the session is asked for ----------------------------------------------------------- */
 
 void gst_light_forcing_generator_set_size(GstLightForcingGenerator *g, int width, int height)
 {
@@ -320,12 +322,40 @@ void gst_light_forcing_generator_set_size(GstLightForcingGenerator *g, int width
     g_mutex_unlock(&g->lock);
 }
 
-void gst_light_forcing_generator_set_prompt(GstLightForcingGenerator *g,
-                                            GstLightForcingPrompt *prompt)
+static int count_tokens(const LfModel *model, const char *text)
+{
+    g_autofree int32_t *ids = g_new(int32_t, MAX_TOKENS);
+    return lf_model_tokenize(model, text, ids, MAX_TOKENS, NULL);
+}
+
+gboolean gst_light_forcing_generator_set_prompt(GstLightForcingGenerator *g,
+                                                GstLightForcingPrompt *prompt, GError **error)
+{
+    gboolean taken = TRUE;
+    g_mutex_lock(&g->lock);
+    const SessionPrompt *last = g_queue_peek_tail(&g->prompts);
+    if (g->session && (!last || last->prompt != prompt)) {
+        taken = lf_session_set_prompt(g->session, prompt->text, error) != 0;
+        if (taken) {
+            SessionPrompt *entry = g_new(SessionPrompt, 1);
+            *entry = (SessionPrompt){++g->n_prompts, gst_light_forcing_prompt_ref(prompt)};
+            g_queue_push_tail(&g->prompts, entry);
+            prompt->n_tokens = count_tokens(g->model, prompt->text);
+            prompt->max_tokens = lf_model_text_len(g->model);
+        }
+    }
+    g_mutex_unlock(&g->lock);
+    return taken;
+}
+
+void gst_light_forcing_generator_set_options(GstLightForcingGenerator *g,
+                                             const LfSessionOptions *options)
 {
     g_mutex_lock(&g->lock);
-    gst_light_forcing_prompt_unref(g->new_prompt);
-    g->new_prompt = gst_light_forcing_prompt_ref(prompt);
+    if (g->session) {
+        lf_session_set_attention(g->session, options->attention, options->sparsity);
+        lf_session_set_transition(g->session, options->transition);
+    }
     g_mutex_unlock(&g->lock);
 }
 
@@ -337,6 +367,8 @@ void gst_light_forcing_generator_restart(GstLightForcingGenerator *g, guint64 se
     g_mutex_unlock(&g->lock);
 }
 
+/* ---- the queue ------------------------------------------------------------------------------- */
+
 void gst_light_forcing_generator_set_prefetch(GstLightForcingGenerator *g, guint chunks)
 {
     g_mutex_lock(&g->lock);
@@ -347,51 +379,55 @@ void gst_light_forcing_generator_set_prefetch(GstLightForcingGenerator *g, guint
 
 guint gst_light_forcing_generator_level(GstLightForcingGenerator *g)
 {
-    return count_queue(g);
+    g_mutex_lock(&g->lock);
+    guint level = g->chunks.length;
+    g_mutex_unlock(&g->lock);
+    return level;
 }
 
-/* Under the lock. What is in the queue is shown even if no more will come. */
-static GstLightForcingTake availability(const GstLightForcingGenerator *g)
+/* Under the lock. After a failure, what is in the queue is still played. */
+static GstLightForcingQueueState queue_state(const GstLightForcingGenerator *g)
 {
     if (g->flushing)
-        return GST_LIGHT_FORCING_TAKE_FLUSHING;
-    if (g->queue.length)
-        return GST_LIGHT_FORCING_TAKE_OK;
-    return g->has_failed ? GST_LIGHT_FORCING_TAKE_FAILED : GST_LIGHT_FORCING_TAKE_EMPTY;
+        return GST_LIGHT_FORCING_QUEUE_FLUSHING;
+    if (g->chunks.length)
+        return GST_LIGHT_FORCING_QUEUE_READY;
+    return g->has_failed ? GST_LIGHT_FORCING_QUEUE_FAILED : GST_LIGHT_FORCING_QUEUE_EMPTY;
 }
 
-GstLightForcingTake gst_light_forcing_generator_peek(GstLightForcingGenerator *g, gboolean wait,
-                                                     GstLightForcingFrame *frame)
+GstLightForcingQueueState gst_light_forcing_generator_peek(GstLightForcingGenerator *g,
+                                                           gboolean wait,
+                                                           GstLightForcingFrame *frame)
 {
     g_mutex_lock(&g->lock);
-    GstLightForcingTake take;
-    while ((take = availability(g)) == GST_LIGHT_FORCING_TAKE_EMPTY && wait)
+    GstLightForcingQueueState state;
+    while ((state = queue_state(g)) == GST_LIGHT_FORCING_QUEUE_EMPTY && wait)
         g_cond_wait(&g->changed, &g->lock);
-    if (take == GST_LIGHT_FORCING_TAKE_OK) {
-        const Finished *front = g_queue_peek_head(&g->queue);
+    if (state == GST_LIGHT_FORCING_QUEUE_READY) {
+        const FinishedChunk *front = g_queue_peek_head(&g->chunks);
         *frame = (GstLightForcingFrame){.chunk = lf_chunk_ref(front->chunk),
-                                        .index = g->next,
+                                        .index = g->next_frame,
                                         .prompt = gst_light_forcing_prompt_ref(front->prompt),
                                         .seed = front->seed,
-                                        .cut = front->cut && g->next == 0};
+                                        .cut = front->cut && g->next_frame == 0};
     }
     g_mutex_unlock(&g->lock);
-    return take;
+    return state;
 }
 
 void gst_light_forcing_generator_drop(GstLightForcingGenerator *g)
 {
-    Finished *played = NULL;
+    FinishedChunk *played = NULL;
     g_mutex_lock(&g->lock);
-    const Finished *front = g_queue_peek_head(&g->queue);
-    if (front && ++g->next == lf_chunk_info(front->chunk)->n_frames) {
-        played = g_queue_pop_head(&g->queue);
-        g->next = 0;
+    const FinishedChunk *front = g_queue_peek_head(&g->chunks);
+    if (front && ++g->next_frame == lf_chunk_info(front->chunk)->n_frames) {
+        played = g_queue_pop_head(&g->chunks);
+        g->next_frame = 0;
     }
     g_cond_broadcast(&g->changed);
     g_mutex_unlock(&g->lock);
     if (played)
-        finished_free(played);
+        finished_chunk_free(played);
 }
 
 void gst_light_forcing_generator_set_flushing(GstLightForcingGenerator *g, gboolean flushing)

@@ -38,10 +38,9 @@
 #include <stdio.h>
 #include <string.h>
 
-GST_DEBUG_CATEGORY(gst_light_forcing_src_debug);
-#define GST_CAT_DEFAULT gst_light_forcing_src_debug
+#define GST_CAT_DEFAULT gst_light_forcing_debug
 
-/* A little more than the engine takes, so that it refuses what is too long. */
+/* One byte more than the longest prompt that the engine takes: it refuses longer ones. */
 #define PROMPT_FILE_SIZE (64 * 1024 + 1)
 
 enum { SIGNAL_RESTART, N_SIGNALS };
@@ -60,36 +59,56 @@ static char *read_prompt(const char *path, GError **error)
 {
     FILE *file = g_fopen(path, "rb");
     if (!file) {
-        g_set_error(error, LF_ERROR, LF_ERROR_TEXT, "%s: %s", path, g_strerror(errno));
+        g_set_error(error, LF_ERROR, LF_ERROR_TEXT, "Cannot read prompt: %s: %s", path,
+                    g_strerror(errno));
         return NULL;
     }
     char *text = g_malloc0(PROMPT_FILE_SIZE + 1);
     size_t size = fread(text, 1, PROMPT_FILE_SIZE, file);
-    gboolean is_text = !ferror(file) && strlen(text) == size;
+    const char *problem = ferror(file)           ? g_strerror(errno)
+                          : strlen(text) != size ? "not a text file (contains NUL bytes)"
+                                                 : NULL;
     fclose(file);
-    if (is_text)
+    if (!problem)
         return g_strchomp(text);
-    g_set_error(error, LF_ERROR, LF_ERROR_TEXT, "%s: not a file with a text", path);
+    g_set_error(error, LF_ERROR, LF_ERROR_TEXT, "Cannot read prompt: %s: %s", path, problem);
     g_free(text);
     return NULL;
 }
 
-/* Under the object lock. */
-static void take_prompt(GstLightForcingSrc *self)
+gboolean gst_light_forcing_src_submit_prompt(GstLightForcingSrc *self, GError **error)
 {
-    const char *text = self->settings.prompt;
-    if (self->prompt && g_strcmp0(self->prompt->text, text) == 0)
-        return;
-    g_clear_pointer(&self->prompt, gst_light_forcing_prompt_unref);
-    if (!text)
-        return;
-    self->prompt = gst_light_forcing_prompt_new(text);
-    g_clear_error(&self->prompt_file_error);
-    if (self->generator)
-        gst_light_forcing_generator_set_prompt(self->generator, self->prompt);
+    return !self->prompt || !self->generator ||
+           gst_light_forcing_generator_set_prompt(self->generator, self->prompt, error);
 }
 
-static void load_prompt_file(GstLightForcingSrc *self, const char *path)
+/* Takes settings.prompt over. The same text again is no new prompt. */
+static void update_prompt(GstLightForcingSrc *self)
+{
+    GError *refusal = NULL;
+    GstLightForcingPrompt *prompt = NULL;
+    GST_OBJECT_LOCK(self);
+    const char *text = self->settings.prompt;
+    if (!text) {
+        g_clear_pointer(&self->prompt, gst_light_forcing_prompt_unref);
+    } else if (!self->prompt || strcmp(self->prompt->text, text) != 0) {
+        GST_DEBUG_OBJECT(self, "prompt set: \"%s\"", text);
+        gst_light_forcing_prompt_unref(self->prompt);
+        self->prompt = gst_light_forcing_prompt_new(text);
+        g_clear_error(&self->prompt_location_error);
+        gst_light_forcing_src_submit_prompt(self, &refusal);
+        prompt = gst_light_forcing_prompt_ref(self->prompt);
+    }
+    GST_OBJECT_UNLOCK(self);
+    if (refusal)
+        gst_light_forcing_post_problem(GST_ELEMENT(self), GST_MESSAGE_WARNING, refusal, FALSE);
+    else if (prompt)
+        gst_light_forcing_post_cut_prompt(GST_ELEMENT(self), prompt);
+    g_clear_error(&refusal);
+    gst_light_forcing_prompt_unref(prompt);
+}
+
+static void load_prompt(GstLightForcingSrc *self, const char *path)
 {
     GError *error = NULL;
     char *text = read_prompt(path, &error);
@@ -97,17 +116,28 @@ static void load_prompt_file(GstLightForcingSrc *self, const char *path)
     if (text) {
         g_free(self->settings.prompt);
         self->settings.prompt = text;
-        take_prompt(self);
     } else {
-        g_clear_error(&self->prompt_file_error);
-        self->prompt_file_error = g_error_copy(error);
+        g_clear_error(&self->prompt_location_error);
+        self->prompt_location_error = g_error_copy(error);
     }
     GST_OBJECT_UNLOCK(self);
-    if (text)
+    if (text) {
+        update_prompt(self);
+    } else {
+        GST_ELEMENT_WARNING(self, RESOURCE, OPEN_READ, ("%s", error->message), (NULL));
+        g_error_free(error);
+    }
+}
+
+/* Under the object lock. What the generator can change while it runs. */
+static void update_generator(GstLightForcingSrc *self)
+{
+    LfSessionOptions options = {0};
+    if (!self->generator)
         return;
-    GST_ELEMENT_WARNING(self, RESOURCE, OPEN_READ, ("The prompt file cannot be read."),
-                        ("%s", error->message));
-    g_error_free(error);
+    gst_light_forcing_settings_chunk(&self->settings, &options);
+    gst_light_forcing_generator_set_options(self->generator, &options);
+    gst_light_forcing_generator_set_prefetch(self->generator, self->settings.prefetch);
 }
 
 static void gst_light_forcing_src_set_property(GObject *object, guint id, const GValue *value,
@@ -116,25 +146,17 @@ static void gst_light_forcing_src_set_property(GObject *object, guint id, const 
     GstLightForcingSrc *self = GST_LIGHT_FORCING_SRC(object);
     GST_OBJECT_LOCK(self);
     gconstpointer field = gst_light_forcing_settings_set(&self->settings, id, value);
-    if (field == &self->settings.prompt)
-        take_prompt(self);
-    if (field == &self->settings.prefetch && self->generator)
-        gst_light_forcing_generator_set_prefetch(self->generator, self->settings.prefetch);
+    update_generator(self);
     GST_OBJECT_UNLOCK(self);
 
     if (!field)
         G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, pspec);
+    else if (field == &self->settings.prompt)
+        update_prompt(self);
     else if (field == &self->settings.is_live)
         gst_base_src_set_live(GST_BASE_SRC(self), g_value_get_boolean(value));
     else if (field == &self->settings.prompt_location && g_value_get_string(value))
-        load_prompt_file(self, g_value_get_string(value));
-}
-
-/* Under the object lock. */
-static GstStructure *make_stats(GstLightForcingSrc *self)
-{
-    guint level = self->generator ? gst_light_forcing_generator_level(self->generator) : 0;
-    return gst_light_forcing_stats_to_structure(&self->stats, level);
+        load_prompt(self, g_value_get_string(value));
 }
 
 static void gst_light_forcing_src_get_property(GObject *object, guint id, GValue *value,
@@ -144,7 +166,8 @@ static void gst_light_forcing_src_get_property(GObject *object, guint id, GValue
     GST_OBJECT_LOCK(self);
     gboolean known = gst_light_forcing_settings_get(&self->settings, id, value);
     if (id == GST_LIGHT_FORCING_PROP_STATS) {
-        g_value_take_boxed(value, make_stats(self));
+        guint level = self->generator ? gst_light_forcing_generator_level(self->generator) : 0;
+        g_value_take_boxed(value, gst_light_forcing_stats_to_structure(&self->stats, level));
         known = TRUE;
     }
     GST_OBJECT_UNLOCK(self);
@@ -154,7 +177,7 @@ static void gst_light_forcing_src_get_property(GObject *object, guint id, GValue
 
 /* ---- restart --------------------------------------------------------------------------------- */
 
-/* 63 bits, so that the property can name it. */
+/* 63 bits, so that the property `seed` can have the value. */
 static guint64 seed_or_random(gint64 seed)
 {
     if (seed >= 0)
@@ -165,87 +188,82 @@ static guint64 seed_or_random(gint64 seed)
 static void gst_light_forcing_src_restart(GstLightForcingSrc *self, gint64 seed)
 {
     GST_OBJECT_LOCK(self);
-    guint64 taken = seed_or_random(seed >= 0 ? seed : self->settings.seed);
+    guint64 new_seed = seed_or_random(seed >= 0 ? seed : self->settings.seed);
+    GST_DEBUG_OBJECT(self, "restart with seed %" G_GUINT64_FORMAT, new_seed);
     if (self->generator)
-        gst_light_forcing_generator_restart(self->generator, taken);
+        gst_light_forcing_generator_restart(self->generator, new_seed);
     GST_OBJECT_UNLOCK(self);
 }
 
-/* ---- NULL to READY and back: which model ----------------------------------------------------- */
+/* ---- NULL to READY and back: the model ------------------------------------------------------- */
 
-static void post_no_model(GstLightForcingSrc *self)
-{
-    GST_ELEMENT_ERROR(self, RESOURCE, SETTINGS, ("No model was found."),
-                      ("the property model-location is not set, and there is no model at "
-                       "$LIGHTFORCING_MODEL or in the data directories"));
-}
-
-static gboolean is_whole(GstLightForcingSrc *self, const LfModelInfo *info,
-                         const LfModelOptions *options, const char *location)
-{
-    gboolean encodes = info->can_encode || options->text_encoder_location;
-    gboolean decodes = info->can_decode || options->decoder_location;
-    if (encodes && decodes)
-        return TRUE;
-    GST_ELEMENT_ERROR(self, STREAM, WRONG_TYPE, ("The model has not all parts that are needed."),
-                      ("%s has no %s; the property %s can name one", location,
-                       encodes ? "decoder" : "text encoder with a tokenizer",
-                       encodes ? "decoder-location" : "text-encoder-location"));
-    return FALSE;
-}
-
+/* Checks that the model at `location` can generate video, and claims it. */
 static gboolean claim_model(GstLightForcingSrc *self, const char *location,
                             const LfModelOptions *options)
 {
-    if (self->model && gst_light_forcing_model_is(self->model, location, options))
-        return TRUE;
     LfModelInfo info;
     GError *error = NULL;
+    if (self->claim && gst_light_forcing_model_is(self->claim, location, options))
+        return TRUE;
     if (!lf_model_probe(location, &info, &error)) {
         gst_light_forcing_post_problem(GST_ELEMENT(self), GST_MESSAGE_ERROR, error, TRUE);
         g_error_free(error);
         return FALSE;
     }
-    if (!is_whole(self, &info, options, location))
+    const char *missing = NULL, *property = NULL;
+    if (!info.can_encode && !options->text_encoder_location) {
+        missing = "text encoder with a tokenizer";
+        property = "text-encoder-location";
+    } else if (!info.can_decode && !options->decoder_location) {
+        missing = "decoder";
+        property = "decoder-location";
+    }
+    if (missing) {
+        GST_ELEMENT_ERROR(self, STREAM, WRONG_TYPE,
+                          ("Model %s has no %s; set %s.", location, missing, property), (NULL));
         return FALSE;
-    gst_light_forcing_model_release(self->model);
-    self->model = gst_light_forcing_model_claim(location, options);
+    }
+    gst_light_forcing_model_release(self->claim);
+    self->claim = gst_light_forcing_model_claim(location, options);
     GST_OBJECT_LOCK(self);
     self->native = (GstLightForcingVideo){info.width, info.height, info.fps_n, info.fps_d};
     GST_OBJECT_UNLOCK(self);
-    GST_INFO_OBJECT(self, "%s makes %dx%d at %d/%d", location, info.width, info.height, info.fps_n,
-                    info.fps_d);
+    GST_INFO_OBJECT(self,
+                    "model %s, %dx%d at %d/%d fps, chunks of %d latent frames, backend %s, "
+                    "precision %s",
+                    location, info.width, info.height, info.fps_n, info.fps_d, info.chunk,
+                    options->backend, lf_precision_name(options->precision));
     return TRUE;
 }
 
-/* Also before each start: the locations may be changed in READY. */
+/* Called by start(), too: the locations may be changed in READY. */
 static gboolean open_model(GstLightForcingSrc *self)
 {
+    LfModelOptions settings, options;
+    gboolean open = FALSE;
     GST_OBJECT_LOCK(self);
     char *location = g_strdup(self->settings.model_location);
-    LfModelOptions options = gst_light_forcing_settings_model(&self->settings);
-    char *text_encoder = g_strdup(options.text_encoder_location);
-    char *decoder = g_strdup(options.decoder_location);
-    options.text_encoder_location = text_encoder;
-    options.decoder_location = decoder;
+    settings = gst_light_forcing_settings_model(&self->settings);
+    lf_model_options_copy(&options, &settings);
     GST_OBJECT_UNLOCK(self);
+    options.log = gst_light_forcing_log();
 
     if (!location)
         location = lf_model_default_location();
-    gboolean open = FALSE;
     if (location)
         open = claim_model(self, location, &options);
     else
-        post_no_model(self);
+        GST_ELEMENT_ERROR(self, RESOURCE, SETTINGS,
+                          ("No model found: set model-location or $LIGHTFORCING_MODEL."),
+                          ("there is no model in the data directories either"));
     g_free(location);
-    g_free(text_encoder);
-    g_free(decoder);
+    lf_model_options_clear(&options);
     return open;
 }
 
 static void close_model(GstLightForcingSrc *self)
 {
-    g_clear_pointer(&self->model, gst_light_forcing_model_release);
+    g_clear_pointer(&self->claim, gst_light_forcing_model_release);
     GST_OBJECT_LOCK(self);
     self->native = (GstLightForcingVideo){0};
     GST_OBJECT_UNLOCK(self);
@@ -255,6 +273,7 @@ static GstStateChangeReturn gst_light_forcing_src_change_state(GstElement *eleme
                                                                GstStateChange transition)
 {
     GstLightForcingSrc *self = GST_LIGHT_FORCING_SRC(element);
+    GST_DEBUG_OBJECT(self, "%s", gst_state_change_get_name(transition));
     if (transition == GST_STATE_CHANGE_NULL_TO_READY && !open_model(self))
         return GST_STATE_CHANGE_FAILURE;
     GstStateChangeReturn result =
@@ -266,34 +285,39 @@ static GstStateChangeReturn gst_light_forcing_src_change_state(GstElement *eleme
 
 /* ---- READY to PAUSED and back: the stream ---------------------------------------------------- */
 
-static GstLightForcingGenerator *new_generator(GstLightForcingSrc *self)
+/* Returns at once: a worker thread loads the model, which takes long. */
+static gboolean gst_light_forcing_src_start(GstBaseSrc *base)
 {
+    GstLightForcingSrc *self = GST_LIGHT_FORCING_SRC(base);
+    GError *error = NULL;
+    if (!open_model(self))
+        return FALSE;
+    GST_DEBUG_OBJECT(self, "start");
+    gst_light_forcing_src_reset_playback(self);
+    self->loading_part = NULL;
     GST_OBJECT_LOCK(self);
     guint64 seed = seed_or_random(self->settings.seed);
     LfSessionOptions options = gst_light_forcing_settings_session(&self->settings, seed);
     self->stats.seed = (gint64) seed;
     GST_OBJECT_UNLOCK(self);
-    return gst_light_forcing_generator_new(self->model, &options, &gst_light_forcing_src_reports,
-                                           self);
-}
 
-/* Loading a model takes long: a worker does it, and this state change is over at once. */
-static gboolean gst_light_forcing_src_start(GstBaseSrc *base)
-{
-    GstLightForcingSrc *self = GST_LIGHT_FORCING_SRC(base);
-    if (!open_model(self))
-        return FALSE;
-    gst_light_forcing_src_reset_playback(self);
-    self->part = NULL;
     g_atomic_int_set(&self->opening, TRUE);
     gst_light_forcing_post_progress(GST_ELEMENT(self), GST_PROGRESS_TYPE_START, "Loading model",
                                     -1);
-    GstLightForcingGenerator *generator = new_generator(self);
+    GstLightForcingGenerator *generator = gst_light_forcing_generator_new(
+        self->claim, &options, &gst_light_forcing_src_callbacks, self, &error);
+    if (!generator) {
+        GST_ELEMENT_ERROR(self, RESOURCE, FAILED, ("Cannot start a thread: %s", error->message),
+                          (NULL));
+        g_atomic_int_set(&self->opening, FALSE);
+        gst_light_forcing_post_progress(GST_ELEMENT(self), GST_PROGRESS_TYPE_ERROR, error->message,
+                                        -1);
+        g_error_free(error);
+        return FALSE;
+    }
     GST_OBJECT_LOCK(self);
     self->generator = generator;
     gst_light_forcing_generator_set_prefetch(generator, self->settings.prefetch);
-    if (self->prompt) /* in time: nothing is generated before caps are negotiated */
-        gst_light_forcing_generator_set_prompt(generator, self->prompt);
     GST_OBJECT_UNLOCK(self);
     return TRUE;
 }
@@ -301,6 +325,7 @@ static gboolean gst_light_forcing_src_start(GstBaseSrc *base)
 static gboolean gst_light_forcing_src_stop(GstBaseSrc *base)
 {
     GstLightForcingSrc *self = GST_LIGHT_FORCING_SRC(base);
+    GST_DEBUG_OBJECT(self, "stop");
     GST_OBJECT_LOCK(self);
     GstLightForcingGenerator *generator = g_steal_pointer(&self->generator);
     GST_OBJECT_UNLOCK(self);
@@ -312,10 +337,12 @@ static gboolean gst_light_forcing_src_stop(GstBaseSrc *base)
     return TRUE;
 }
 
-/* Ends create()'s waits, for a frame or for the clock. Also called for EOS and, from 1.24 on, for
- * PAUSED: what is generated and being generated stays. */
+/* Interrupts create(), which waits for a frame or for the clock. Called not only to stop but also
+ * for EOS and, from GStreamer 1.24 on, for PAUSED: generated chunks stay, and the chunk at work goes
+ * on. */
 static void set_flushing(GstLightForcingSrc *self, gboolean flushing)
 {
+    GST_DEBUG_OBJECT(self, flushing ? "unlock" : "unlock stop");
     gst_light_forcing_pacer_set_flushing(&self->pacer, flushing);
     GST_OBJECT_LOCK(self);
     if (self->generator)
@@ -337,7 +364,7 @@ static gboolean gst_light_forcing_src_unlock_stop(GstBaseSrc *base)
 
 /* ---- caps and memory ------------------------------------------------------------------------- */
 
-/* The size is fixed while a stream lasts: the model's memory of it is made for that. */
+/* The size is fixed from start to stop: the KV cache is made for it. */
 static GstCaps *gst_light_forcing_src_get_caps(GstBaseSrc *base, GstCaps *filter)
 {
     GstLightForcingSrc *self = GST_LIGHT_FORCING_SRC(base);
@@ -369,7 +396,7 @@ static GstCaps *gst_light_forcing_src_fixate(GstBaseSrc *base, GstCaps *caps)
     return gst_light_forcing_caps_fixate(caps, &native);
 }
 
-/* "Not negotiated" alone does not say what could be. */
+/* Says what the caps must be: the error "not negotiated" that follows does not. */
 static gboolean gst_light_forcing_src_negotiate(GstBaseSrc *base)
 {
     GstLightForcingSrc *self = GST_LIGHT_FORCING_SRC(base);
@@ -378,11 +405,22 @@ static gboolean gst_light_forcing_src_negotiate(GstBaseSrc *base)
     if (GST_PAD_IS_FLUSHING(GST_BASE_SRC_PAD(base)))
         return FALSE;
     GstCaps *caps = gst_light_forcing_src_get_caps(base, NULL);
-    GST_ELEMENT_WARNING(self, STREAM, FORMAT,
-                        ("The kind of video that is asked for cannot be generated."),
-                        ("sizes in pixels are multiples of 16 and fixed while a stream lasts, the "
-                         "frame rate is the model's; possible are %" GST_PTR_FORMAT,
-                         caps));
+    GstCaps *wanted = gst_pad_peer_query_caps(GST_BASE_SRC_PAD(base), NULL);
+    GST_OBJECT_LOCK(self);
+    GstLightForcingVideo native = self->native;
+    char *size = self->negotiated ? g_strdup_printf("the size stays %dx%d while the stream lasts",
+                                                    GST_VIDEO_INFO_WIDTH(&self->info),
+                                                    GST_VIDEO_INFO_HEIGHT(&self->info))
+                                  : g_strdup("width and height must be multiples of 16");
+    GST_OBJECT_UNLOCK(self);
+    GST_ELEMENT_WARNING(
+        self, STREAM, FORMAT,
+        ("Unsupported output caps: %s, the frame rate must be %d/%d. Use "
+         "videoconvert, videoscale or videorate downstream.",
+         size, native.fps_n, native.fps_d),
+        ("downstream takes %" GST_PTR_FORMAT "; possible are %" GST_PTR_FORMAT, wanted, caps));
+    g_free(size);
+    gst_caps_unref(wanted);
     gst_caps_unref(caps);
     return FALSE;
 }
@@ -393,7 +431,7 @@ static gboolean gst_light_forcing_src_set_caps(GstBaseSrc *base, GstCaps *caps)
     GstVideoInfo info;
     if (!gst_video_info_from_caps(&info, caps))
         return FALSE;
-    GST_DEBUG_OBJECT(self, "caps %" GST_PTR_FORMAT, caps);
+    GST_INFO_OBJECT(self, "caps %" GST_PTR_FORMAT, caps);
     gst_base_src_set_blocksize(base, (guint) GST_VIDEO_INFO_SIZE(&info));
     GST_OBJECT_LOCK(self);
     self->info = info;
@@ -405,7 +443,8 @@ static gboolean gst_light_forcing_src_set_caps(GstBaseSrc *base, GstCaps *caps)
     return TRUE;
 }
 
-/* Downstream's pool if it has one, else one of our own that a video frame fits into. */
+/* Configures downstream's pool if it offers one, else a new pool, for buffers of at least one video
+ * frame. */
 static void propose_pool(GstQuery *query, GstCaps *caps, const GstVideoInfo *info)
 {
     GstBufferPool *pool = NULL;
@@ -421,7 +460,7 @@ static void propose_pool(GstQuery *query, GstCaps *caps, const GstVideoInfo *inf
     gst_buffer_pool_config_set_params(config, caps, size, min, max);
     if (gst_query_find_allocation_meta(query, GST_VIDEO_META_API_TYPE, NULL))
         gst_buffer_pool_config_add_option(config, GST_BUFFER_POOL_OPTION_VIDEO_META);
-    gst_buffer_pool_set_config(pool, config); /* if it objects, the base class finds a way */
+    gst_buffer_pool_set_config(pool, config); /* the base class handles a pool that refuses */
 
     if (offered)
         gst_query_set_nth_allocation_pool(query, 0, pool, size, min, max);
@@ -481,8 +520,8 @@ static gboolean answer_convert(GstLightForcingSrc *self, GstQuery *query)
     return TRUE;
 }
 
-/* A live frame leaves at its timestamp, so one frame has to be waited for. The generator waits if
- * nobody takes its frames: there is no maximum. */
+/* A live frame leaves at its timestamp: the latency is one frame. There is no maximum, because the
+ * generator waits while nobody takes its frames. */
 static gboolean answer_latency(GstLightForcingSrc *self, GstQuery *query)
 {
     GST_OBJECT_LOCK(self);
@@ -508,7 +547,7 @@ static gboolean gst_light_forcing_src_query(GstBaseSrc *base, GstQuery *query)
     return GST_BASE_SRC_CLASS(gst_light_forcing_src_parent_class)->query(base, query);
 }
 
-/* The model cannot skip frames; what sinks report is for people to read. */
+/* The model cannot skip frames: QoS events only go into the statistics. */
 static gboolean gst_light_forcing_src_event(GstBaseSrc *base, GstEvent *event)
 {
     GstLightForcingSrc *self = GST_LIGHT_FORCING_SRC(base);
@@ -527,10 +566,10 @@ static gboolean gst_light_forcing_src_event(GstBaseSrc *base, GstEvent *event)
 static void gst_light_forcing_src_finalize(GObject *object)
 {
     GstLightForcingSrc *self = GST_LIGHT_FORCING_SRC(object);
-    gst_light_forcing_model_release(self->model);
+    gst_light_forcing_model_release(self->claim);
     gst_light_forcing_settings_clear(&self->settings);
     gst_light_forcing_prompt_unref(self->prompt);
-    g_clear_error(&self->prompt_file_error);
+    g_clear_error(&self->prompt_location_error);
     gst_light_forcing_pacer_clear(&self->pacer);
     G_OBJECT_CLASS(gst_light_forcing_src_parent_class)->finalize(object);
 }
@@ -540,11 +579,11 @@ static void install_signals(GstLightForcingSrcClass *klass)
     /**
      * GstLightForcingSrc::restart:
      * @self: the element
-     * @seed: of the new scene's noise; -1: as #GstLightForcingSrc:seed says
+     * @seed: random seed of the new scene (-1 = that of #GstLightForcingSrc:seed)
      *
-     * Begins a new scene, from the next chunk that is generated. Timestamps go on; its first frame
-     * is marked as discontinuous, and encoders may be asked for a key frame
-     * (#GstLightForcingSrc:keyframe-requests).
+     * Starts a new scene with the next generated chunk. Timestamps go on. The first frame of the
+     * scene is marked as discontinuous, and a keyframe is requested for it unless
+     * #GstLightForcingSrc:keyframe-requests is `none`.
      *
      * Since: 0.1
      */
@@ -553,24 +592,13 @@ static void install_signals(GstLightForcingSrcClass *klass)
         G_CALLBACK(gst_light_forcing_src_restart), NULL, NULL, NULL, G_TYPE_NONE, 1, G_TYPE_INT64);
 }
 
-static void describe(GstElementClass *element_class)
-{
-    gst_element_class_set_static_metadata(
-        element_class, "Light Forcing video generator", "Source/Video",
-        "Generates video from a text prompt in real time using an autoregressive video-diffusion "
-        "model",
-        "The lightforcingsrc authors");
-    gst_element_class_add_static_pad_template(element_class, &src_template);
-}
-
 static void gst_light_forcing_src_class_init(GstLightForcingSrcClass *klass)
 {
     GObjectClass *gobject_class = G_OBJECT_CLASS(klass);
     GstElementClass *element_class = GST_ELEMENT_CLASS(klass);
     GstBaseSrcClass *base_class = GST_BASE_SRC_CLASS(klass);
 
-    GST_DEBUG_CATEGORY_INIT(gst_light_forcing_src_debug, "lightforcingsrc", 0,
-                            "Light Forcing video generator");
+    gst_light_forcing_log_init();
 
     gobject_class->set_property = gst_light_forcing_src_set_property;
     gobject_class->get_property = gst_light_forcing_src_get_property;
@@ -578,7 +606,12 @@ static void gst_light_forcing_src_class_init(GstLightForcingSrcClass *klass)
     gst_light_forcing_settings_install(gobject_class);
     install_signals(klass);
 
-    describe(element_class);
+    gst_element_class_set_static_metadata(
+        element_class, "Light Forcing video generator", "Source/Video",
+        "Generates video from a text prompt in real time using an autoregressive video-diffusion "
+        "model",
+        "The lightforcingsrc authors");
+    gst_element_class_add_static_pad_template(element_class, &src_template);
     element_class->change_state = GST_DEBUG_FUNCPTR(gst_light_forcing_src_change_state);
 
     base_class->start = GST_DEBUG_FUNCPTR(gst_light_forcing_src_start);

@@ -6,69 +6,83 @@
 typedef struct {
     GQuark domain;
     gint code;
-    const char *text;
+    const char *what; /* has happened; the cause follows */
 } Problem;
 
-static Problem problem_of_session(LfError code, gboolean goes_on)
+static Problem describe_session_error(LfError code)
 {
     switch (code) {
-    case LF_ERROR_TEXT:
-        return (Problem){GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
-                         goes_on ? "The new prompt cannot be taken; the one before stays."
-                                 : "There is no prompt that the model can take."};
     case LF_ERROR_CONFIG:
         return (Problem){GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
-                         "The model cannot generate video with these settings."};
+                         "Cannot generate video with these settings"};
     case LF_ERROR_UNSUPPORTED:
         return (Problem){GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS,
-                         "The model cannot generate video with these settings."};
+                         "Cannot generate video with these settings"};
     case LF_ERROR_MEMORY:
         return (Problem){GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT,
-                         "There is not enough memory to generate video."};
+                         "Not enough memory to generate video"};
     default:
-        return (Problem){GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED, "Generating video failed."};
+        return (Problem){GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED, "Cannot generate video"};
     }
 }
 
-static Problem problem_of_model(LfError code)
+static Problem describe_model_error(LfError code)
 {
     switch (code) {
     case LF_ERROR_NOT_FOUND:
-        return (Problem){GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND,
-                         "The model was not found."};
+        return (Problem){GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND, "Cannot load model"};
     case LF_ERROR_READ:
-        return (Problem){GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_READ,
-                         "The model cannot be read."};
+        return (Problem){GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_READ, "Cannot load model"};
     case LF_ERROR_FORMAT:
     case LF_ERROR_CONFIG:
-        return (Problem){GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT,
-                         "The model's files are not what they should be."};
+        return (Problem){GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT, "Invalid model"};
     case LF_ERROR_SHAPE:
-        return (Problem){GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
-                         "The model's weights do not fit together."};
+        return (Problem){GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE, "Model tensor mismatch"};
     case LF_ERROR_UNSUPPORTED:
-        return (Problem){GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS,
-                         "The model cannot be used here."};
+        return (Problem){GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS, "Cannot load model"};
     case LF_ERROR_MEMORY:
         return (Problem){GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT,
-                         "There is not enough memory for the model."};
+                         "Not enough memory for the model"};
     case LF_ERROR_DEVICE:
-        return (Problem){GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_INIT,
-                         "The device to run the model on cannot be used."};
+        return (Problem){GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_INIT, "Cannot open compute device"};
     default:
-        return (Problem){GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED,
-                         "The model cannot be loaded."};
+        return (Problem){GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED, "Cannot load model"};
     }
 }
 
+/* Applications show the text and log the debug string: both have the cause. */
 void gst_light_forcing_post_problem(GstElement *element, GstMessageType type, const GError *error,
                                     gboolean loading)
 {
     LfError code = error->domain == LF_ERROR ? (LfError) error->code : LF_ERROR_CANCELLED;
-    Problem problem =
-        loading ? problem_of_model(code) : problem_of_session(code, type == GST_MESSAGE_WARNING);
-    gst_element_message_full(element, type, problem.domain, problem.code, g_strdup(problem.text),
+    Problem problem = loading ? describe_model_error(code) : describe_session_error(code);
+    char *text;
+    if (!loading && code == LF_ERROR_TEXT) {
+        problem = (Problem){GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, NULL};
+        text =
+            type == GST_MESSAGE_WARNING
+                ? g_strdup_printf("New prompt refused, the previous one stays: %s", error->message)
+                : g_strdup(error->message);
+    } else {
+        text = g_strdup_printf("%s: %s", problem.what, error->message);
+    }
+    gst_element_message_full(element, type, problem.domain, problem.code, text,
                              g_strdup(error->message), __FILE__, GST_FUNCTION, __LINE__);
+}
+
+void gst_light_forcing_post_fallback(GstElement *element, const char *device, const char *reason)
+{
+    GST_ELEMENT_WARNING(element, LIBRARY, INIT, ("No usable GPU: %s. Running on the CPU.", reason),
+                        ("running on %s; with backend=cpu there is no such warning", device));
+}
+
+void gst_light_forcing_post_cut_prompt(GstElement *element, const GstLightForcingPrompt *prompt)
+{
+    if (prompt->n_tokens > prompt->max_tokens)
+        GST_ELEMENT_WARNING(element, RESOURCE, SETTINGS,
+                            ("The prompt was cut: it has %d tokens, the model takes %d.",
+                             prompt->n_tokens, prompt->max_tokens),
+                            ("both with the end mark"));
 }
 
 /* ---- progress -------------------------------------------------------------------------------- */
@@ -83,9 +97,10 @@ void gst_light_forcing_post_progress(GstElement *element, GstProgressType type, 
     gst_element_post_message(element, message);
 }
 
-/* ---- what leaves, what is generated ---------------------------------------------------------- */
+/* ---- prompts and chunks ---------------------------------------------------------------------- */
 
-/* The engine tells of none in a stream's first chunk, and begins a new stream at a restart. */
+/* The first chunk of a stream, and the first after a restart, begin a scene, too; the engine does
+ * not call that a transition. */
 static GstLightForcingTransition transition_of(const LfChunkInfo *chunk)
 {
     if (chunk->index == 0 || chunk->transition == LF_TRANSITION_CUT)
@@ -94,14 +109,10 @@ static GstLightForcingTransition transition_of(const LfChunkInfo *chunk)
                                                       : GST_LIGHT_FORCING_TRANSITION_CONTINUE;
 }
 
-GstClockTime gst_light_forcing_post_prompt(GstBaseSrc *src, const GstLightForcingFrame *frame,
-                                           const GstBuffer *buffer, gboolean post)
+void gst_light_forcing_post_prompt(GstBaseSrc *src, const GstLightForcingFrame *frame,
+                                   const GstBuffer *buffer, GstClockTime latency)
 {
     const LfChunkInfo *chunk = lf_chunk_info(frame->chunk);
-    GstClockTime latency =
-        (GstClockTime) (g_get_monotonic_time() - frame->prompt->set_time) * GST_USECOND;
-    if (!post)
-        return latency;
     GstClockTime pts = GST_BUFFER_PTS(buffer);
     guint64 stream_time = gst_segment_to_stream_time(&src->segment, GST_FORMAT_TIME, pts);
     guint64 running_time = gst_segment_to_running_time(&src->segment, GST_FORMAT_TIME, pts);
@@ -114,7 +125,6 @@ GstClockTime gst_light_forcing_post_prompt(GstBaseSrc *src, const GstLightForcin
         G_TYPE_INT64, (gint64) frame->seed, "transition", GST_TYPE_LIGHT_FORCING_TRANSITION,
         transition_of(chunk), NULL);
     gst_element_post_message(GST_ELEMENT(src), gst_message_new_element(GST_OBJECT(src), structure));
-    return latency;
 }
 
 void gst_light_forcing_post_chunk(GstElement *element, const LfChunkInfo *info, guint level)
@@ -131,26 +141,24 @@ void gst_light_forcing_post_chunk(GstElement *element, const LfChunkInfo *info, 
 /* ---- underruns ------------------------------------------------------------------------------- */
 
 void gst_light_forcing_post_qos(GstBaseSrc *src, GstClockTime due, GstClockTime lost,
-                                guint64 n_frames, guint64 n_missed)
+                                guint64 n_frames, guint64 n_late)
 {
     guint64 stream_time = gst_segment_to_stream_time(&src->segment, GST_FORMAT_TIME, due);
     GstMessage *message = gst_message_new_qos(GST_OBJECT(src), TRUE, due, stream_time, due, lost);
-    gst_message_set_qos_stats(message, GST_FORMAT_BUFFERS, n_frames, n_missed);
+    gst_message_set_qos_stats(message, GST_FORMAT_BUFFERS, n_frames, n_late);
     gst_element_post_message(GST_ELEMENT(src), message);
 }
 
-void gst_light_forcing_post_underrun(GstElement *element, GstClockTime lost, guint n_frames,
-                                     double rate, double wanted_rate)
+void gst_light_forcing_post_underrun(GstElement *element, GstClockTime lost, guint n_late,
+                                     double rate, double needed_rate)
 {
-    const char *cure = rate < wanted_rate
-                           ? "A smaller size, more sparsity or is-live=false would help"
-                           : "On average they are fast enough: a larger prefetch would help";
-    GST_ELEMENT_WARNING_WITH_DETAILS(element, STREAM, FAILED,
-                                     ("Frames of the video came too late."),
-                                     ("late frames: %u, by %" GST_TIME_FORMAT
-                                      " in all; %.1f a second can be generated, %.1f are "
-                                      "played. %s.",
-                                      n_frames, GST_TIME_ARGS(lost), rate, wanted_rate, cure),
-                                     ("frames", G_TYPE_UINT, n_frames, "lost-time", G_TYPE_UINT64,
-                                      lost, "fps-potential", G_TYPE_DOUBLE, rate, NULL));
+    const char *cure = rate < needed_rate ? "Reduce the size, raise sparsity or use is-live=false"
+                                          : "The average is fast enough: a larger prefetch helps";
+    GST_ELEMENT_WARNING_WITH_DETAILS(
+        element, STREAM, FAILED,
+        ("Frames not ready in time: %u late, %.1f fps generated, %.1f needed. %s.", n_late, rate,
+         needed_rate, cure),
+        ("lost time: %" GST_TIME_FORMAT, GST_TIME_ARGS(lost)),
+        ("frames", G_TYPE_UINT, n_late, "lost-time", G_TYPE_UINT64, lost, "fps-potential",
+         G_TYPE_DOUBLE, rate, "fps-needed", G_TYPE_DOUBLE, needed_rate, NULL));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What the element says on the bus. None of these may be called with the object lock held: a
- * handler may ask for the element's properties.
+ * The messages that the element posts on the bus. None of these functions may be called with the
+ * object lock held: a handler may read the element's properties.
  */
 #ifndef GST_LIGHT_FORCING_MESSAGES_H
 #define GST_LIGHT_FORCING_MESSAGES_H
@@ -13,26 +13,37 @@
 
 G_BEGIN_DECLS
 
-/* An error or a warning of the engine. `loading`: it came while a model was looked at or loaded. */
+/* An error or warning of the engine, with its cause in the text. `loading`: it came while a model
+ * was probed or loaded. A warning is about a prompt that was refused. */
 void gst_light_forcing_post_problem(GstElement *element, GstMessageType type, const GError *error,
                                     gboolean loading);
 
-/* Progress of "open". `percent` below 0: none. */
+/* The warning that the CPU computes, and why. */
+void gst_light_forcing_post_fallback(GstElement *element, const char *device, const char *reason);
+
+/* The warning that a prompt has more tokens than the model takes; nothing if it has not. */
+void gst_light_forcing_post_cut_prompt(GstElement *element, const GstLightForcingPrompt *prompt);
+
+/* Progress of "open". `percent` below 0: the message has no percentage. */
 void gst_light_forcing_post_progress(GstElement *element, GstProgressType type, const char *text,
                                      gint percent);
 
-/* The first frame of a prompt leaves. Returns what it took since the prompt was set. */
-GstClockTime gst_light_forcing_post_prompt(GstBaseSrc *src, const GstLightForcingFrame *frame,
-                                           const GstBuffer *buffer, gboolean post);
+/* `lightforcing-prompt`: `frame`, the first frame of a prompt, leaves in `buffer`. `latency`: since
+ * the prompt was set. */
+void gst_light_forcing_post_prompt(GstBaseSrc *src, const GstLightForcingFrame *frame,
+                                   const GstBuffer *buffer, GstClockTime latency);
 
+/* `lightforcing-chunk`: a chunk was generated; `level` chunks are in the queue with it. */
 void gst_light_forcing_post_chunk(GstElement *element, const LfChunkInfo *info, guint level);
 
-/* `lost`: how much later than it should have the stream goes on, or how long it stood still. */
+/* The QoS message of an underrun. `due`: running time of the first late frame. `lost`: by how much
+ * the stream was shifted, the time that repeated frames have filled, or the largest lateness. */
 void gst_light_forcing_post_qos(GstBaseSrc *src, GstClockTime due, GstClockTime lost,
-                                guint64 n_frames, guint64 n_missed);
-/* Rates: frames that can be generated, and those that are played, in a second. */
-void gst_light_forcing_post_underrun(GstElement *element, GstClockTime lost, guint n_frames,
-                                     double rate, double wanted_rate);
+                                guint64 n_frames, guint64 n_late);
+/* The warning of an underrun. Rates: frames per second that can be generated, and that are
+ * played. */
+void gst_light_forcing_post_underrun(GstElement *element, GstClockTime lost, guint n_late,
+                                     double rate, double needed_rate);
 
 G_END_DECLS
 

@@ -8,9 +8,38 @@
 #include "gst/enums.h"
 #include "tests/common/tiny_model.h"
 
+#include <dlfcn.h>
+#include <errno.h>
 #include <glib/gstdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* ---- failures to order ----------------------------------------------------------------------- */
+
+#define VISIBLE __attribute__((visibility("default")))
+
+static gint refuse_threads, refuse_memory; /* atomic */
+
+/* Stands in front of GLib's function, for the plugin, too. */
+VISIBLE GThread *g_thread_try_new(const char *name, GThreadFunc run, gpointer data, GError **error)
+{
+    GThread *(*real)(const char *, GThreadFunc, gpointer, GError **) =
+        (GThread * (*) (const char *, GThreadFunc, gpointer, GError **) )
+            dlsym(RTLD_NEXT, "g_thread_try_new");
+    if (g_strcmp0(name, "lightforcing") != 0 || !g_atomic_int_get(&refuse_threads))
+        return real(name, run, data, error);
+    g_set_error(error, G_THREAD_ERROR, G_THREAD_ERROR_AGAIN, "no thread is left");
+    return NULL;
+}
+
+/* Stands in front of the C library's, which the CPU backend takes its memory from. */
+VISIBLE int posix_memalign(void **memory, size_t alignment, size_t size)
+{
+    int (*real)(void **, size_t, size_t) =
+        (int (*)(void **, size_t, size_t)) dlsym(RTLD_NEXT, "posix_memalign");
+    return g_atomic_int_get(&refuse_memory) ? ENOMEM : real(memory, alignment, size);
+}
 
 /* Fails in the state change to READY. */
 static void expect_not_ready(Source *source, GQuark domain, gint code, const char *part)
@@ -208,6 +237,79 @@ static void test_impossible_precision(void)
                        GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS, "fp32");
 }
 
+/* A machine without a usable GPU, or a precision that GPUs do not have. */
+static void test_fallback(void)
+{
+    GError *warning = NULL;
+    Source *source = source_new("precision", GST_LIGHT_FORCING_PRECISION_FP32, NULL);
+    gst_harness_set_drop_buffers(source->harness, TRUE);
+    source_set_state(source, GST_STATE_PLAYING);
+    GstMessage *message =
+        gst_bus_timed_pop_filtered(source->bus, 60 * GST_SECOND, GST_MESSAGE_WARNING);
+    g_assert_nonnull(message);
+    gst_message_parse_warning(message, &warning, NULL);
+    g_assert_error(warning, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_INIT);
+    g_assert_nonnull(strstr(warning->message, "fp32"));
+    g_assert_nonnull(strstr(warning->message, "Running on the CPU"));
+    g_error_free(warning);
+    gst_message_unref(message);
+    source_free(source);
+
+    source = source_play(NULL, "backend", GST_LIGHT_FORCING_BACKEND_CPU, NULL);
+    source_skip(source, 10);
+    g_assert_null(gst_bus_pop_filtered(source->bus, GST_MESSAGE_WARNING));
+    source_free(source);
+}
+
+static void test_no_thread(void)
+{
+    Source *source = source_new(NULL);
+    g_atomic_int_set(&refuse_threads, TRUE);
+    g_assert_cmpint(gst_element_set_state(source->element, GST_STATE_PAUSED), ==,
+                    GST_STATE_CHANGE_FAILURE);
+    g_atomic_int_set(&refuse_threads, FALSE);
+    GstMessage *message = source_message(source, GST_MESSAGE_ERROR | GST_MESSAGE_PROGRESS);
+    g_assert_cmpint((gint) GST_MESSAGE_TYPE(message), ==, GST_MESSAGE_PROGRESS); /* START */
+    gst_message_unref(message);
+    source_expect(source, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_FAILED,
+                  "no thread is left");
+    source_expect_progress(source, GST_PROGRESS_TYPE_ERROR);
+    source_set_state(source, GST_STATE_READY);
+    gst_harness_set_drop_buffers(source->harness, TRUE);
+    source_set_state(source, GST_STATE_PLAYING); /* and now it works */
+    source_free(source);
+}
+
+/* ---- while it plays -------------------------------------------------------------------------- */
+
+static GstBusSyncReply refuse_after_second_chunk(GstBus *bus, GstMessage *message, gpointer data)
+{
+    guint64 chunk = 0;
+    if (gst_message_has_name(message, "lightforcing-chunk")) {
+        gst_structure_get_uint64(gst_message_get_structure(message), "chunk", &chunk);
+        g_atomic_int_set(&refuse_memory, chunk == 1);
+    }
+    return GST_BUS_PASS;
+}
+
+/* There is no memory for the third chunk. The two before it are played to their end. */
+static void test_failing_later(void)
+{
+    Source *source = source_new("messages", 2 /* chunk */, "prefetch", 3, NULL);
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
+    gst_bus_set_sync_handler(source->bus, refuse_after_second_chunk, NULL, NULL);
+    gst_harness_set_blocking_push_mode(source->harness);
+    source_set_state(source, GST_STATE_PLAYING);
+    source_expect(source, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT,
+                  "memory for another chunk");
+    g_atomic_int_set(&refuse_memory, FALSE);
+    source_skip(source, FIRST_CHUNK + 12);
+    source_expect(source, GST_MESSAGE_ERROR, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
+                  "Internal data stream error"); /* GstBaseSrc's */
+    g_assert_cmpuint(gst_harness_buffers_received(source->harness), ==, FIRST_CHUNK + 12);
+    source_free(source);
+}
+
 /* ---- prompts --------------------------------------------------------------------------------- */
 
 static char *huge_text(void)
@@ -221,7 +323,7 @@ static char *huge_text(void)
 static void test_no_prompt(void)
 {
     expect_not_playing(source_new("prompt", NULL, NULL), GST_RESOURCE_ERROR,
-                       GST_RESOURCE_ERROR_SETTINGS, "set the property prompt");
+                       GST_RESOURCE_ERROR_SETTINGS, "Set the property prompt");
 }
 
 static void test_bad_first_prompt(void)
@@ -271,7 +373,37 @@ static void test_bad_prompts(void)
     g_free(huge);
 }
 
-static void test_prompt_file(void)
+/* Words that are one token or more each. */
+static char *words(int n)
+{
+    GString *text = g_string_new("a");
+    while (--n > 0)
+        g_string_append(text, " star");
+    return g_string_free(text, FALSE);
+}
+
+/* A prompt of more tokens than the model takes is shown, and said to be cut: when it is set, or, for
+ * the first one, as the stream begins. */
+static void test_cut_prompt(void)
+{
+    char *long_text = words(40), *short_text = words(5);
+    Source *source = source_new("prompt", long_text, NULL);
+    gst_harness_set_blocking_push_mode(source->harness);
+    source_set_state(source, GST_STATE_PLAYING);
+    source_expect(source, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
+                  "the model takes 24");
+    source_skip(source, 3);
+    g_object_set(source->element, "prompt", short_text, NULL);
+    g_assert_null(gst_bus_pop_filtered(source->bus, GST_MESSAGE_WARNING));
+    g_object_set(source->element, "prompt", "a red ball", "prompt", long_text, NULL);
+    source_expect(source, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
+                  "the model takes 24");
+    source_free(source);
+    g_free(long_text);
+    g_free(short_text);
+}
+
+static void test_prompt_location(void)
 {
     char *path = g_build_filename(tiny_model(), "prompt.txt", NULL), *prompt;
     g_assert_true(g_file_set_contents(path, "a \\green\\ \"ring\"\n", -1, NULL));
@@ -299,8 +431,9 @@ static void test_prompt_file(void)
     g_free(path);
 }
 
-/* With gst-launch nobody sees the warning, as there is no bus yet: the error tells it. */
-static void test_prompt_file_missing(void)
+/* With gst-launch nobody sees the warning, because the element has no bus when the property is set:
+ * the error repeats the reason. */
+static void test_prompt_location_missing(void)
 {
     expect_not_playing(source_new("prompt", NULL, "prompt-location", "/no/such/prompt", NULL),
                        GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "/no/such/prompt");
@@ -326,6 +459,7 @@ static GstBusSyncReply ask_everything(GstBus *bus, GstMessage *message, gpointer
 static void test_handlers_ask(void)
 {
     Source *source = source_new("messages", 3, NULL);
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
     gst_bus_set_sync_handler(source->bus, ask_everything, source->element, NULL);
     gst_harness_set_blocking_push_mode(source->harness);
     source_set_state(source, GST_STATE_PLAYING);
@@ -337,9 +471,11 @@ static void test_handlers_ask(void)
     source_free(source);
 
     source = source_new("prompt", NULL, NULL);
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
     gst_bus_set_sync_handler(source->bus, ask_everything, source->element, NULL);
     expect_not_playing(source, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "prompt");
     source = source_new("model-location", "/no/such/model", NULL);
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
     gst_bus_set_sync_handler(source->bus, ask_everything, source->element, NULL);
     expect_not_ready(source, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND, "model");
 }
@@ -376,12 +512,16 @@ int main(int argc, char **argv)
     g_test_add_func("/errors/impossible-settings", test_impossible_settings);
     g_test_add_func("/errors/no-device", test_no_device);
     g_test_add_func("/errors/impossible-precision", test_impossible_precision);
+    g_test_add_func("/errors/fallback", test_fallback);
+    g_test_add_func("/errors/no-thread", test_no_thread);
+    g_test_add_func("/errors/failing-later", test_failing_later);
     g_test_add_func("/errors/no-prompt", test_no_prompt);
     g_test_add_func("/errors/bad-first-prompt", test_bad_first_prompt);
     g_test_add_func("/errors/empty-prompt", test_empty_prompt);
     g_test_add_func("/errors/bad-prompts", test_bad_prompts);
-    g_test_add_func("/errors/prompt-location", test_prompt_file);
-    g_test_add_func("/errors/prompt-location-missing", test_prompt_file_missing);
+    g_test_add_func("/errors/cut-prompt", test_cut_prompt);
+    g_test_add_func("/errors/prompt-location", test_prompt_location);
+    g_test_add_func("/errors/prompt-location-missing", test_prompt_location_missing);
     g_test_add_func("/errors/handlers-ask", test_handlers_ask);
     g_test_add_func("/errors/failing-again", test_failing_again);
     return tests_run();

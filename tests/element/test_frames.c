@@ -4,6 +4,8 @@
  */
 #include "source.h"
 
+#include "tests/common/tiny_model.h"
+
 #include <gst/controller/gstdirectcontrolbinding.h>
 #include <gst/controller/gstinterpolationcontrolsource.h>
 #include <string.h>
@@ -29,6 +31,46 @@ static void test_timestamps(void)
         gst_buffer_unref(buffer);
     }
     source_free(source);
+}
+
+static char *replace_text(const char *text, const char *old, const char *new)
+{
+    char **parts = g_strsplit(text, old, -1);
+    g_assert_cmpuint(g_strv_length(parts), ==, 2);
+    char *result = g_strjoinv(new, parts);
+    g_strfreev(parts);
+    return result;
+}
+
+/* A tiny model with 30000/1001 frames per second. */
+static char *ntsc_model(void)
+{
+    char *model = lf_tiny_model_make(NULL, NULL), *text = NULL;
+    char *path = g_build_filename(model, "model.json", NULL);
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    char *changed = replace_text(text, "\"fps\": 16", "\"fps\": \"30000/1001\"");
+    g_assert_true(g_file_set_contents(path, changed, -1, NULL));
+    g_free(changed);
+    g_free(text);
+    g_free(path);
+    return model;
+}
+
+/* With a frame duration that is not a whole number of nanoseconds, errors do not add up. */
+static void test_timestamps_ntsc(void)
+{
+    char *model = ntsc_model();
+    Source *source = source_play(NULL, "model-location", model, NULL);
+    for (guint64 frame = 0; frame < 100; frame++) {
+        GstBuffer *buffer = source_pull(source);
+        GstClockTime begin = gst_util_uint64_scale(frame, 1001 * GST_SECOND, 30000);
+        GstClockTime end = gst_util_uint64_scale(frame + 1, 1001 * GST_SECOND, 30000);
+        g_assert_cmpuint(GST_BUFFER_PTS(buffer), ==, begin);
+        g_assert_cmpuint(GST_BUFFER_PTS(buffer) + GST_BUFFER_DURATION(buffer), ==, end);
+        gst_buffer_unref(buffer);
+    }
+    source_free(source);
+    lf_tiny_model_remove(model);
 }
 
 static void test_timestamp_offset(void)
@@ -243,7 +285,7 @@ static void test_prompt_change(void)
     source_free(source);
 }
 
-static void test_post_messages(void)
+static void test_messages(void)
 {
     Source *source = source_play(NULL, NULL);
     gst_util_set_object_arg(G_OBJECT(source->element), "messages", "chunk");
@@ -319,7 +361,7 @@ static void order_clear(Order *order)
     g_mutex_clear(&order->lock);
 }
 
-static void test_tag_and_key_unit(void)
+static void test_tags_and_keyframes(void)
 {
     Order order;
     Source *source = source_new("send-prompt-tags", TRUE, NULL);
@@ -335,10 +377,12 @@ static void test_tag_and_key_unit(void)
     order_clear(&order);
 }
 
-static void test_restart(void)
+/* A keyframe is requested for the new scene, unless that is turned off. */
+static void test_restart(gconstpointer requests)
 {
     Order order;
     Source *source = source_new(NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "keyframe-requests", requests);
     order_watch(&order, source);
     source_set_state(source, GST_STATE_PLAYING);
     source_skip(source, FIRST_CHUNK);
@@ -346,7 +390,9 @@ static void test_restart(void)
     source_skip(source, 40);
     source_free(source);
     g_test_message("%s", order.order->str);
-    g_assert_true(g_regex_match_simple("^SD\\.{8}(\\.{12}){0,2}KD\\.+$", order.order->str, 0, 0));
+    const char *wanted = strcmp(requests, "none") == 0 ? "^SD\\.{8}(\\.{12}){0,2}D\\.+$"
+                                                       : "^SD\\.{8}(\\.{12}){0,2}KD\\.+$";
+    g_assert_true(g_regex_match_simple(wanted, order.order->str, 0, 0));
     order_clear(&order);
 }
 
@@ -470,35 +516,62 @@ static void test_stats(void)
     source_free(source);
 }
 
+#define N_CONTROLLED 4
+
+typedef struct {
+    GstElement *element;
+    double sparsity[N_CONTROLLED]; /* the property's value as each chunk is reported */
+    gint n;                        /* atomic */
+} Controlled;
+
+static GstBusSyncReply read_sparsity(GstBus *bus, GstMessage *message, gpointer data)
+{
+    Controlled *c = data;
+    if (gst_message_has_name(message, "lightforcing-chunk") && c->n < N_CONTROLLED) {
+        g_object_get(c->element, "sparsity", &c->sparsity[c->n], NULL);
+        g_atomic_int_inc(&c->n);
+    }
+    return GST_BUS_PASS;
+}
+
+/* A chunk has the value of the time of its first frame: steps in the curve lie exactly there, and
+ * one frame before and after. */
 static void test_controlled_sparsity(void)
 {
-    Source *source = source_new(NULL);
+    static const struct {
+        guint frame;
+        double value;
+    } steps[] = {{0, .25}, {9, .5}, {20, .6}, {21, .75}, {22, .3}, {32, .35}, {33, .8}};
+    Source *source = source_new("messages", 2 /* chunk */, NULL);
+    Controlled controlled = {.element = source->element};
     GstControlSource *values = gst_interpolation_control_source_new();
     g_object_set(values, "mode", GST_INTERPOLATION_MODE_NONE, NULL);
-    GstTimedValueControlSource *timed = GST_TIMED_VALUE_CONTROL_SOURCE(values);
-    gst_timed_value_control_source_set(timed, 0, 0.25);
-    gst_timed_value_control_source_set(timed, GST_SECOND, 0.75);
+    for (guint i = 0; i < G_N_ELEMENTS(steps); i++)
+        gst_timed_value_control_source_set(GST_TIMED_VALUE_CONTROL_SOURCE(values),
+                                           steps[i].frame * FRAME_DURATION, steps[i].value);
     gst_object_add_control_binding(
         GST_OBJECT(source->element),
         gst_direct_control_binding_new_absolute(GST_OBJECT(source->element), "sparsity", values));
     gst_object_unref(values);
 
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
+    gst_bus_set_sync_handler(source->bus, read_sparsity, &controlled, NULL);
     gst_harness_set_blocking_push_mode(source->harness);
     source_set_state(source, GST_STATE_PLAYING);
-    double sparsity = -1;
-    source_skip(source, 1); /* chunk 1 begins now at the latest, with frame 9 */
-    g_object_get(source->element, "sparsity", &sparsity, NULL);
-    g_assert_cmpfloat(sparsity, ==, 0.25);
-    source_skip(source, 40);
-    g_object_get(source->element, "sparsity", &sparsity, NULL);
-    g_assert_cmpfloat(sparsity, ==, 0.75);
+    while (g_atomic_int_get(&controlled.n) < N_CONTROLLED)
+        source_skip(source, 1);
     source_free(source);
+    g_assert_cmpfloat(controlled.sparsity[0], ==, .25);
+    g_assert_cmpfloat(controlled.sparsity[1], ==, .5);
+    g_assert_cmpfloat(controlled.sparsity[2], ==, .75);
+    g_assert_cmpfloat(controlled.sparsity[3], ==, .8);
 }
 
 int main(int argc, char **argv)
 {
     tests_init(&argc, &argv);
     g_test_add_func("/frames/timestamps", test_timestamps);
+    g_test_add_func("/frames/timestamps-ntsc", test_timestamps_ntsc);
     g_test_add_func("/frames/timestamp-offset", test_timestamp_offset);
     g_test_add_func("/frames/num-buffers", test_num_buffers);
     g_test_add_func("/frames/duration", test_duration);
@@ -509,13 +582,15 @@ int main(int argc, char **argv)
     g_test_add_func("/frames/ready-forgets", test_ready_forgets);
     g_test_add_func("/frames/prompt-messages", test_prompt_messages);
     g_test_add_func("/frames/prompt-change", test_prompt_change);
-    g_test_add_func("/frames/messages", test_post_messages);
-    g_test_add_func("/frames/tag-and-key-unit", test_tag_and_key_unit);
+    g_test_add_func("/frames/messages", test_messages);
+    g_test_add_func("/frames/tags-and-keyframes", test_tags_and_keyframes);
     g_test_add_data_func("/frames/transition/continue", "continue", test_transition);
     g_test_add_data_func("/frames/transition/recache", "recache", test_transition);
     g_test_add_data_func("/frames/transition/cut", "cut", test_transition);
     g_test_add_func("/frames/transition/cut-chunk", test_cut_chunk);
-    g_test_add_func("/frames/restart", test_restart);
+    g_test_add_data_func("/frames/restart/none", "none", test_restart);
+    g_test_add_data_func("/frames/restart/cut", "cut", test_restart);
+    g_test_add_data_func("/frames/restart/prompt", "prompt", test_restart);
     g_test_add_func("/frames/restart-repeats", test_restart_repeats);
     g_test_add_func("/frames/stats", test_stats);
     g_test_add_func("/frames/controlled-sparsity", test_controlled_sparsity);

@@ -37,22 +37,6 @@ static gboolean next_at(Source *source, GstClockTime time)
     return discont;
 }
 
-static GstStructure *stats_of(Source *source)
-{
-    GstStructure *stats = NULL;
-    g_object_get(source->element, "stats", &stats, NULL);
-    return stats;
-}
-
-static guint64 count_in_stats(Source *source, const char *field)
-{
-    GstStructure *stats = stats_of(source);
-    guint64 value = G_MAXUINT64;
-    g_assert_true(gst_structure_get_uint64(stats, field, &value));
-    gst_structure_free(stats);
-    return value;
-}
-
 /* ---- in time --------------------------------------------------------------------------------- */
 
 static void test_paced(void)
@@ -62,7 +46,7 @@ static void test_paced(void)
         g_assert_cmpint(next_at(source, START + i * FRAME_DURATION), ==, i == 0);
     g_assert_cmpuint(gst_clock_get_time(GST_ELEMENT_CLOCK(source->element)), ==,
                      START + 39 * FRAME_DURATION);
-    g_assert_cmpuint(count_in_stats(source, "underruns"), ==, 0);
+    g_assert_cmpuint(source_stat(source, "underruns"), ==, 0);
     source_free(source);
 }
 
@@ -87,25 +71,33 @@ static void test_stop_while_waiting(void)
 {
     Source *source = live_new(tiny_model(), "shift");
     next_at(source, START);
-    GTimer *timer = g_timer_new();
     g_assert_true(gst_harness_wait_for_clock_id_waits(source->harness, 1, 10));
-    source_set_state(source, GST_STATE_NULL);
-    g_assert_cmpfloat(g_timer_elapsed(timer, NULL), <, 0.5);
-    g_timer_destroy(timer);
+    source_set_state(source, GST_STATE_NULL); /* would not return */
     source_free(source);
 }
 
-/* Nothing more is made ahead than asked for while nothing plays. */
+static void wait_for_chunks(Source *source, guint64 n)
+{
+    while (source_stat(source, "chunks") < n)
+        g_usleep(1000);
+}
+
+/* So many chunks are generated while nothing plays, and one more as soon as the first of them does,
+ * which is then no prefetched chunk any more. */
 static void test_prefetch(void)
 {
-    Source *source = source_new("is-live", TRUE, "prefetch", 3, NULL);
+    Source *source = source_new("is-live", TRUE, "prefetch", 3, "messages", 2 /* chunk */, NULL);
+    gst_harness_use_testclock(source->harness);
     gst_element_set_state(source->element, GST_STATE_PAUSED);
-    source_expect_progress(source, GST_PROGRESS_TYPE_START);
-    source_expect_progress(source, GST_PROGRESS_TYPE_COMPLETE);
-    for (int i = 0; i < 100 && count_in_stats(source, "chunks") < 3; i++)
-        g_usleep(50 * 1000);
-    g_usleep(100 * 1000);
-    g_assert_cmpuint(count_in_stats(source, "chunks"), ==, 3);
+    wait_for_chunks(source, 3);
+    g_usleep(100 * 1000); /* for a generator that would go on */
+    g_assert_cmpuint(source_stat(source, "chunks"), ==, 3);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    gst_buffer_unref(next_frame(source));
+    wait_for_chunks(source, 4);
+    for (int i = 0; i < 50; i++)
+        gst_buffer_unref(next_frame(source));
+    g_assert_cmpuint(source->max_level, ==, 4);
     source_free(source);
 }
 
@@ -123,6 +115,18 @@ static GstClockTime fall_behind(Source *source)
     return START + 6 * FRAME_DURATION;
 }
 
+/* The next QoS message is about late frames from `due` on, which have cost `lost`. */
+static void expect_qos(Source *source, GstClockTime due, GstClockTime lost)
+{
+    guint64 running_time, duration;
+    GstMessage *qos = source_message(source, GST_MESSAGE_QOS);
+    g_assert_nonnull(qos);
+    gst_message_parse_qos(qos, NULL, &running_time, NULL, NULL, &duration);
+    g_assert_cmpuint(running_time, ==, due);
+    g_assert_cmpuint(duration, ==, lost);
+    gst_message_unref(qos);
+}
+
 static void test_shift(void)
 {
     Source *source = live_new(tiny_model(), "shift");
@@ -131,107 +135,118 @@ static void test_shift(void)
     g_assert_true(next_at(source, now)); /* at once, marked */
     g_assert_false(next_at(source, now + FRAME_DURATION));
     g_assert_false(next_at(source, now + 2 * FRAME_DURATION));
-    g_assert_cmpuint(count_in_stats(source, "underruns"), ==, 1);
-    g_assert_cmpuint(count_in_stats(source, "shifted-time"), ==, now - due);
-
-    GstMessage *qos = source_message(source, GST_MESSAGE_QOS);
-    guint64 running_time, duration;
-    gst_message_parse_qos(qos, NULL, &running_time, NULL, NULL, &duration);
-    g_assert_cmpuint(running_time, ==, due);
-    g_assert_cmpuint(duration, ==, now - due);
-    gst_message_unref(qos);
-    source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
-                  "late frames: 1");
+    g_assert_cmpuint(source_stat(source, "underruns"), ==, 1);
+    g_assert_cmpuint(source_stat(source, "shifted-time"), ==, now - due);
+    expect_qos(source, due, now - due);
+    source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED, "1 late");
     source_free(source);
 }
 
+/* However many frames are late in a row, that is one underrun; what it has cost is the largest
+ * lateness, as the timestamps stay. */
 static void test_none(void)
 {
     Source *source = live_new(tiny_model(), "none");
     GstClockTime due = fall_behind(source);
     for (guint i = 0; i < 30; i++)
         g_assert_false(next_at(source, due + i * FRAME_DURATION));
-    g_assert_cmpuint(count_in_stats(source, "shifted-time"), ==, 0);
+    g_assert_cmpuint(source_stat(source, "shifted-time"), ==, 0);
+    g_assert_cmpuint(source_stat(source, "underruns"), ==, 1);
+    expect_qos(source, due, GST_SECOND - FRAME_DURATION);
+    source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
+                  "15 late");
+
+    due += 30 * FRAME_DURATION;
+    g_assert_true(gst_harness_wait_for_clock_id_waits(source->harness, 1, 10));
+    gst_harness_set_time(source->harness, due + GST_SECOND / 2);
+    for (guint i = 0; i < 20; i++)
+        g_assert_false(next_at(source, due + i * FRAME_DURATION));
+    g_assert_cmpuint(source_stat(source, "underruns"), ==, 2);
+    expect_qos(source, due + FRAME_DURATION, GST_SECOND / 2 - FRAME_DURATION);
     source_free(source);
 }
 
-/* The demo model needs longer for a chunk than it takes to turn the clock by nine frames: the last
- * frame is repeated, in time, until there is a new one. */
+/* Frames are repeated, in time, while the generator is held; each time is one underrun. */
 static void test_repeat(void)
 {
-    Source *source = live_new(demo_model(), "repeat");
-    guint i;
-    for (i = 0; i < FIRST_CHUNK; i++)
-        next_at(source, START + i * FRAME_DURATION);
-    while (count_in_stats(source, "chunks") < 2 && i < 10000) {
-        g_assert_false(next_at(source, START + i * FRAME_DURATION));
-        g_usleep(1000);
-        i++;
+    Source *source = source_new("is-live", TRUE, "prefetch", 2, NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "on-underrun", "repeat");
+    gst_harness_use_testclock(source->harness);
+    gst_harness_set_time(source->harness, START);
+    source_hold(source, 1);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    guint64 n = 0, n_generated = 0;
+    for (guint64 underrun = 1; underrun <= 2; underrun++) {
+        n_generated += underrun == 1 ? FIRST_CHUNK : 12;
+        for (; n < n_generated + underrun * 20; n++) {
+            GstBuffer *buffer = next_frame(source);
+            g_assert_cmpuint(GST_BUFFER_OFFSET(buffer), ==, n);
+            g_assert_cmpuint(GST_BUFFER_PTS(buffer), ==, START + n * FRAME_DURATION);
+            g_assert_cmpint(GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT), ==, n == 0);
+            gst_buffer_unref(buffer);
+        }
+        g_assert_cmpuint(source_stat(source, "repeated"), ==, underrun * 20);
+        g_assert_cmpuint(source_stat(source, "underruns"), ==, underrun);
+        source_hold(source, underrun + 1); /* one chunk more, and the next is held */
+        source_wait_held(source);
     }
-    g_assert_cmpuint(count_in_stats(source, "repeated"), >, 0);
-    GstBuffer *buffer = next_frame(source);
-    g_assert_cmpuint(GST_BUFFER_OFFSET(buffer), ==, i);
-    gst_buffer_unref(buffer);
+    expect_qos(source, START + FIRST_CHUNK * FRAME_DURATION, 20 * FRAME_DURATION);
+    source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
+                  "20 late");
     source_free(source);
 }
 
 /* ---- pauses ---------------------------------------------------------------------------------- */
 
-typedef struct {
-    guint64 next_frame;
-    GstClockTime next_pts, lost;
-} Continuity;
-
-static void check_sample(GstElement *sink, Continuity *c)
+/* Turns the clock to the next frame's time, and checks the frame. Returns its timestamp. */
+static GstClockTime next_sample(GstTestClock *clock, GstElement *sink, guint64 frame)
 {
-    GstSample *sample = gst_app_sink_try_pull_sample(GST_APP_SINK(sink), 0);
-    if (!sample)
-        return;
+    GstSample *sample = NULL;
+    while (!sample) { /* a frame may have been on its way */
+        GstClockID id = NULL;
+        sample = gst_app_sink_try_pull_sample(GST_APP_SINK(sink), 10 * GST_MSECOND);
+        if (!sample && gst_test_clock_peek_next_pending_id(clock, &id)) {
+            gst_test_clock_set_time(
+                clock, MAX(gst_clock_id_get_time(id), gst_clock_get_time(GST_CLOCK(clock))));
+            gst_test_clock_process_next_clock_id(clock);
+            gst_clock_id_unref(id);
+        }
+    }
     GstBuffer *buffer = gst_sample_get_buffer(sample);
-    g_assert_cmpuint(GST_BUFFER_OFFSET(buffer), ==, c->next_frame);
-    if (c->next_frame > 0) {
-        g_assert_cmpuint(GST_BUFFER_PTS(buffer), >=, c->next_pts);
-        c->lost += GST_BUFFER_PTS(buffer) - c->next_pts;
-    }
-    c->next_frame++;
-    c->next_pts = GST_BUFFER_PTS(buffer) + GST_BUFFER_DURATION(buffer);
+    GstClockTime pts = GST_BUFFER_PTS(buffer);
+    g_assert_cmpuint(GST_BUFFER_OFFSET(buffer), ==, frame);
     gst_sample_unref(sample);
+    return pts;
 }
 
-static void check_for(GstElement *sink, Continuity *c, gint64 time)
-{
-    for (gint64 end = g_get_monotonic_time() + time; g_get_monotonic_time() < end;) {
-        check_sample(sink, c);
-        g_usleep(5000);
-    }
-}
-
-/* No frame is lost by a pause, and timestamps do not count it. */
+/* No frame is lost by a pause, and running time does not count it: the clock goes on by ten seconds
+ * in each pause, the timestamps by none of that. */
 static void test_pauses(void)
 {
-    Continuity c = {0};
     GstElement *pipeline = gst_pipeline_new(NULL);
     GstElement *source = gst_element_factory_make("lightforcingsrc", NULL);
     GstElement *sink = gst_element_factory_make("appsink", NULL);
+    GstClock *clock = gst_test_clock_new_with_start_time(START);
+    guint64 frame = 0;
+    GstClockTime last = 0;
     g_object_set(source, "model-location", tiny_model(), "prompt", "a ball", "is-live", TRUE, NULL);
     g_object_set(sink, "sync", FALSE, NULL);
     gst_bin_add_many(GST_BIN(pipeline), source, sink, NULL);
     g_assert_true(gst_element_link(source, sink));
-    gst_element_set_state(pipeline, GST_STATE_PLAYING);
-    for (int i = 0; i < 1000 && c.next_frame == 0; i++)
-        check_for(sink, &c, 10 * G_TIME_SPAN_MILLISECOND);
+    gst_pipeline_use_clock(GST_PIPELINE(pipeline), clock);
     for (int i = 0; i < 5; i++) {
-        check_for(sink, &c, g_test_rand_int_range(100, 200) * G_TIME_SPAN_MILLISECOND);
-        gst_element_set_state(pipeline, GST_STATE_PAUSED);
-        check_for(sink, &c, 250 * G_TIME_SPAN_MILLISECOND);
         gst_element_set_state(pipeline, GST_STATE_PLAYING);
+        for (int n = g_test_rand_int_range(3, 20); n > 0; n--)
+            last = next_sample(GST_TEST_CLOCK(clock), sink, frame++);
+        gst_element_set_state(pipeline, GST_STATE_PAUSED);
+        gst_test_clock_advance_time(GST_TEST_CLOCK(clock), 10 * GST_SECOND);
     }
-    g_test_message("%" G_GUINT64_FORMAT " frames, shifted by %.3f s", c.next_frame,
-                   (double) c.lost / GST_SECOND);
-    g_assert_cmpuint(c.next_frame, >=, 5);
-    g_assert_cmpuint(c.lost, <, GST_SECOND); /* they paused for 1.25 s */
+    g_test_message("%" G_GUINT64_FORMAT " frames, the last at %" GST_TIME_FORMAT, frame,
+                   GST_TIME_ARGS(last));
+    g_assert_cmpuint(last, <, frame * FRAME_DURATION + 10 * GST_SECOND);
     gst_element_set_state(pipeline, GST_STATE_NULL);
     gst_object_unref(pipeline);
+    gst_object_unref(clock);
 }
 
 int main(int argc, char **argv)
