@@ -9,11 +9,13 @@
 #include <stdint.h>
 
 enum {
-    LF_PIXELS_PER_LATENT = 8, /* in each direction */
-    LF_PATCH = 2,             /* latents of a token, in each direction */
-    LF_FRAMES_PER_LATENT = 4, /* pixel frames, all but … */
-    LF_FRAMES_TRIMMED = 3,    /* … the first of the stream, whose decoding starts from nothing */
-    LF_SIZE_STEP = LF_PIXELS_PER_LATENT * LF_PATCH /* widths and heights are multiples of this */
+    LF_PIXELS_PER_LATENT = 8,               /* in each direction */
+    LF_PATCH = 2,                           /* latents of a token, in each direction … */
+    LF_PATCH_LATENTS = LF_PATCH * LF_PATCH, /* … and of each channel */
+    LF_FRAMES_PER_LATENT = 4,               /* pixel frames, all but … */
+    LF_FRAMES_TRIMMED = 3, /* … the first of the stream, whose decoding starts from nothing */
+    LF_SIZE_STEP = LF_PIXELS_PER_LATENT * LF_PATCH, /* widths and heights are multiples of this */
+    LF_MAX_BLOCK = 4096                             /* tokens of an attention block */
 };
 
 typedef struct {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The weights of a stack of equal layers, named "blocks.0.", "blocks.1." …, and those around them:
- * two tables of bindings, one of them once for each layer.
+ * two structs, each with its table of bindings, the second one once for each layer.
  */
 #ifndef LF_FILES_LAYERED_H
 #define LF_FILES_LAYERED_H
@@ -10,18 +10,25 @@
 
 typedef struct {
     const LfBinding *outer, *layer;
-    size_t n_outer, n_layer; /* rows of the tables */
-    void *object;            /* the struct that `outer` fills */
-    void *layers;            /* n_layers structs of `layer_size` bytes, that `layer` fills */
-    size_t layer_size;
+    size_t n_outer, n_layer;       /* rows of the tables */
+    size_t outer_size, layer_size; /* bytes of the structs that they fill */
     int n_layers;
-    LfArena *vectors; /* made by lf_layered_bind, for exactly the vectors of all */
+} LfLayeredTables;
+
+typedef struct {
+    void *outer;  /* the struct that `tables.outer` fills */
+    void *layers; /* n_layers structs that `tables.layer` fills */
+    LfBackend *be;
+    LfLayeredTables tables; /* copies; the names stay the caller's */
+    LfArena vectors;        /* for exactly the vectors of all */
 } LfLayered;
 
-/* All or LF_ERROR; what was bound by then stays, for lf_layered_unbind, which is fine with that. */
-gboolean lf_layered_bind(LfBackend *be, LfWeightSource *source, const LfLayered *weights,
-                         GError **error);
-void lf_layered_unbind(LfBackend *be, const LfLayered *weights);
+/* Binds all weights, or returns NULL and an error. Uploads may still be under way: whoever reads
+ * the weights on another backend calls be->sync first. The names in the tables, the backend and the
+ * source outlive the result. */
+LfLayered *lf_layered_new(LfBackend *be, LfWeightSource *source, const LfLayeredTables *tables,
+                          GError **error);
+void lf_layered_free(LfLayered *weights); /* NULL is fine */
 
 /* Bytes that the weights hold themselves, vectors included. */
 size_t lf_layered_memory(const LfLayered *weights);

@@ -26,11 +26,10 @@ typedef struct {
 } Outer;
 
 struct LfTextEncoder {
-    LfBackend *be;
     LfTextEncoderConfig config;
-    LfArena vectors;
-    Outer outer;
-    Layer *layers;
+    LfLayered *weights; /* owns the two below */
+    const Outer *outer;
+    const Layer *layers; /* [config.layers] */
 };
 
 enum { N_OUTER = 2, N_LAYER = 10 };
@@ -72,73 +71,64 @@ static void bind_layer(const LfTextEncoderConfig *c, LfBinding bindings[N_LAYER]
     memcpy(bindings, table, sizeof table);
 }
 
-/* `outer` and `layer` are room for the tables, which live as long as the result. */
-static LfLayered weights_of(LfTextEncoder *t, LfBinding outer[N_OUTER], LfBinding layer[N_LAYER])
-{
-    bind_outer(&t->config, outer);
-    bind_layer(&t->config, layer);
-    return (LfLayered){.outer = outer,
-                       .layer = layer,
-                       .n_outer = N_OUTER,
-                       .n_layer = N_LAYER,
-                       .object = &t->outer,
-                       .layers = t->layers,
-                       .layer_size = sizeof *t->layers,
-                       .n_layers = t->config.layers,
-                       .vectors = &t->vectors};
-}
-
 static bool check_config(const LfTextEncoderConfig *c, GError **error)
 {
-    if (c->vocab > 0 && c->dim > 0 && c->heads > 0 && c->attention_dim > 0 &&
-        c->attention_dim % c->heads == 0 && c->ffn > 0 && c->layers >= 0 && c->buckets >= 4 &&
-        c->buckets % 4 == 0 && c->max_distance > c->buckets / 4)
+    if (c->heads < 1 || c->attention_dim < 1 || c->attention_dim % c->heads != 0) {
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                    "text encoder: attention_dim %d is not divisible by heads %d", c->attention_dim,
+                    c->heads);
+        return false;
+    }
+    if (c->buckets < 4 || c->buckets % 4 != 0 || c->max_distance <= c->buckets / 4) {
+        g_set_error(
+            error, LF_ERROR, LF_ERROR_CONFIG,
+            "text encoder: buckets %d must be a multiple of 4, and max_distance %d more than "
+            "a quarter of that",
+            c->buckets, c->max_distance);
+        return false;
+    }
+    if (c->vocab > 0 && c->dim > 0 && c->ffn > 0 && c->layers >= 0)
         return true;
     g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                "text encoder: %d layers of width %d, attention of %d with %d heads, ffn %d, "
-                "vocabulary %d, %d position buckets up to %d cannot be: heads must divide the "
-                "attention's width, 4 the buckets, a quarter of them must be under the distance, "
-                "and all be above 0",
-                c->layers, c->dim, c->attention_dim, c->heads, c->ffn, c->vocab, c->buckets,
-                c->max_distance);
+                "text encoder: vocab %d, dim %d and ffn %d must be above 0, layers %d not below 0",
+                c->vocab, c->dim, c->ffn, c->layers);
     return false;
 }
 
 LfTextEncoder *lf_text_encoder_new(LfBackend *be, const LfTextEncoderConfig *config,
                                    LfWeightSource *source, GError **error)
 {
+    LfBinding outer[N_OUTER], layer[N_LAYER];
     if (!check_config(config, error))
         return NULL;
+    bind_outer(config, outer);
+    bind_layer(config, layer);
+    LfLayered *weights = lf_layered_new(be, source,
+                                        &(LfLayeredTables){.outer = outer,
+                                                           .layer = layer,
+                                                           .n_outer = N_OUTER,
+                                                           .n_layer = N_LAYER,
+                                                           .outer_size = sizeof(Outer),
+                                                           .layer_size = sizeof(Layer),
+                                                           .n_layers = config->layers},
+                                        error);
+    if (!weights)
+        return NULL;
     LfTextEncoder *t = g_new0(LfTextEncoder, 1);
-    t->be = be;
-    t->config = *config;
-    t->layers = g_new0(Layer, config->layers);
-    LfBinding outer[N_OUTER], layer[N_LAYER];
-    LfLayered weights = weights_of(t, outer, layer);
-    if (!lf_layered_bind(be, source, &weights, error))
-        goto fail;
+    *t = (LfTextEncoder){*config, weights, weights->outer, weights->layers};
     return t;
-fail:
-    lf_text_encoder_free(t);
-    return NULL;
 }
 
 void lf_text_encoder_free(LfTextEncoder *t)
 {
-    if (!t)
-        return;
-    LfBinding outer[N_OUTER], layer[N_LAYER];
-    LfLayered weights = weights_of(t, outer, layer);
-    lf_layered_unbind(t->be, &weights);
-    g_free(t->layers);
+    if (t)
+        lf_layered_free(t->weights);
     g_free(t);
 }
 
 size_t lf_text_encoder_memory(const LfTextEncoder *t)
 {
-    LfBinding outer[N_OUTER], layer[N_LAYER];
-    LfLayered weights = weights_of((LfTextEncoder *) t, outer, layer);
-    return lf_layered_memory(&weights);
+    return lf_layered_memory(t->weights);
 }
 
 /* ---- positions ------------------------------------------------------------------------------- */
@@ -223,14 +213,14 @@ bool lf_text_encoder_forward(const LfTextEncoder *t, LfBackend *be, LfArena *scr
         .buckets = offset_buckets(t, be, scratch, n),
         .bias = lf_arena_tensor(scratch, LF_F32, t->config.heads, n, n),
     };
-    lf_embedding(be, f.x, t->outer.embedding, ids);
+    lf_embedding(be, f.x, t->outer->embedding, ids);
     int layer = 0;
     for (; layer < t->config.layers && !lf_is_cancelled(cancelled); layer++) {
         attend(&f, &t->layers[layer]);
         feed_forward(&f, &t->layers[layer]);
     }
     if (layer == t->config.layers)
-        lf_rms_norm(be, out, f.x, t->outer.norm, EPSILON);
+        lf_rms_norm(be, out, f.x, t->outer->norm, EPSILON);
     lf_arena_release(scratch, mark);
     return layer == t->config.layers;
 }

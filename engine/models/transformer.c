@@ -37,7 +37,7 @@ static LfTensor padded_context(const LfTransformer *t, LfBackend *be, LfArena *s
 void lf_transformer_text(const LfTransformer *t, LfBackend *be, LfArena *scratch,
                          LfTextState *state, LfTensor context)
 {
-    const LfTransformerOuter *w = &t->outer;
+    const LfTransformerOuter *w = t->outer;
     size_t mark = scratch->used;
     int d = t->config.dim, real = lf_is_set(context) ? (int) context.shape[0] : 0;
     int padding = t->config.text_len - real, rows = real + (padding > 0);
@@ -94,7 +94,7 @@ static LfTensor sinusoids(LfBackend *be, LfArena *scratch, int rows, int freq_di
 void lf_transformer_modulate(const LfTransformer *t, LfBackend *be, LfArena *scratch,
                              LfModulation *m, float timestep)
 {
-    const LfTransformerOuter *w = &t->outer;
+    const LfTransformerOuter *w = t->outer;
     size_t mark = scratch->used;
     int layers = t->config.layers, d = t->config.dim, rows = MAX(layers, 2);
     LfTensor x = sinusoids(be, scratch, rows, t->config.freq_dim, timestep);
@@ -240,9 +240,9 @@ static void feed_forward(const Forward *f, int layer, LfTensor m)
 /* x [N, D] from latents [c, C, h, w] */
 static void embed(const Forward *f, LfTensor latents)
 {
-    const LfTransformerOuter *w = &f->t->outer;
+    const LfTransformerOuter *w = f->t->outer;
     size_t mark = f->scratch->used;
-    LfTensor patches = rows(f, 4 * f->t->config.channels); /* [N, 4·C] */
+    LfTensor patches = rows(f, LF_PATCH_LATENTS * f->t->config.channels); /* [N, 4·C] */
     lf_patchify(f->be, patches, latents, lf_kv_cache_order(f->cache));
     lf_linear(f->be, f->x, patches, w->patch, w->patch_bias, LF_ACT_NONE);
     lf_arena_release(f->scratch, mark);
@@ -251,10 +251,10 @@ static void embed(const Forward *f, LfTensor latents)
 /* velocity [c, C, h, w] from x [N, D]; m [2, D] */
 static void head(const Forward *f, LfTensor velocity, LfTensor m)
 {
-    const LfTransformerOuter *w = &f->t->outer;
+    const LfTransformerOuter *w = f->t->outer;
     size_t mark = f->scratch->used;
     LfTensor norm = rows_for(f, w->head);
-    LfTensor patches = rows(f, 4 * f->t->config.channels); /* [N, 4·C] */
+    LfTensor patches = rows(f, LF_PATCH_LATENTS * f->t->config.channels); /* [N, 4·C] */
     lf_layer_norm_modulate(f->be, norm, f->x, lf_tensor_at(m, 1), lf_tensor_at(m, 0), EPSILON);
     lf_linear(f->be, patches, norm, w->head, w->head_bias, LF_ACT_NONE);
     lf_unpatchify(f->be, velocity, patches, lf_kv_cache_order(f->cache));

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The transformer's list of weights, by their published names.
+ * The transformer's list of weights, by their canonical names.
  */
 #include "transformer_weights.h"
 
-#include "engine/files/layered.h"
+#include "engine/geometry.h"
 
 #include <string.h>
 
@@ -26,7 +26,7 @@ enum { N_OUTER = 15, N_LAYER = 23 };
 
 static void bind_outer(const LfTransformerConfig *c, LfBinding bindings[N_OUTER])
 {
-    int64_t d = c->dim, patch = 4 * (int64_t) c->channels;
+    int64_t d = c->dim, patch = LF_PATCH_LATENTS * (int64_t) c->channels;
 #define AT(FIELD) offsetof(LfTransformerOuter, FIELD)
     const LfBinding table[N_OUTER] = {
         LINEAR("patch_embedding", patch, d, patch),
@@ -42,7 +42,7 @@ static void bind_outer(const LfTransformerConfig *c, LfBinding bindings[N_OUTER]
     memcpy(bindings, table, sizeof table);
 }
 
-/* All ten products of a block, q, k and v as one: in FP8 where that is the backend's precision. */
+/* All ten matrices of a block, q, k and v as one: in FP8 where that is the backend's precision. */
 static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER])
 {
     int64_t d = c->dim, f = c->ffn;
@@ -70,72 +70,60 @@ static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER]
     memcpy(bindings, table, sizeof table);
 }
 
-/* `outer` and `layer` are room for the tables, which live as long as the result. */
-static LfLayered weights_of(LfTransformer *t, LfBinding outer[N_OUTER], LfBinding layer[N_LAYER])
-{
-    bind_outer(&t->config, outer);
-    bind_layer(&t->config, layer);
-    return (LfLayered){.outer = outer,
-                       .layer = layer,
-                       .n_outer = N_OUTER,
-                       .n_layer = N_LAYER,
-                       .object = &t->outer,
-                       .layers = t->layers,
-                       .layer_size = sizeof *t->layers,
-                       .n_layers = t->config.layers,
-                       .vectors = &t->vectors};
-}
-
 static bool check_config(const LfTransformerConfig *c, GError **error)
 {
-    if (c->dim > 0 && c->heads > 0 && c->dim % c->heads == 0 && c->dim / c->heads >= 6 &&
-        c->dim / c->heads % 2 == 0 && c->ffn > 0 && c->layers > 0 && c->freq_dim > 0 &&
-        c->freq_dim % 2 == 0 && c->text_dim > 0 && c->text_len > 0 && c->channels > 0)
+    int head = c->heads > 0 && c->dim > 0 && c->dim % c->heads == 0 ? c->dim / c->heads : 0;
+    if (head < 6 || head % 2 != 0) {
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                    "transformer: dim %d is not divisible by heads %d into an even head size of at "
+                    "least 6",
+                    c->dim, c->heads);
+        return false;
+    }
+    if (c->ffn > 0 && c->layers > 0 && c->freq_dim > 0 && c->freq_dim % 2 == 0 && c->text_dim > 0 &&
+        c->text_len > 0 && c->channels > 0)
         return true;
     g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                "transformer: %d layers of width %d with %d heads, ffn %d, freq_dim %d, text %d × "
-                "%d, %d channels cannot be: the width must be heads of an even number of channels, "
-                "6 or more, freq_dim even, and all above 0",
-                c->layers, c->dim, c->heads, c->ffn, c->freq_dim, c->text_len, c->text_dim,
-                c->channels);
+                "transformer: layers %d, ffn %d, freq_dim %d, text_dim %d, text_len %d and "
+                "channels %d must be above 0, and freq_dim even",
+                c->layers, c->ffn, c->freq_dim, c->text_dim, c->text_len, c->channels);
     return false;
 }
 
 LfTransformer *lf_transformer_new(LfBackend *be, const LfTransformerConfig *config,
                                   LfWeightSource *source, GError **error)
 {
+    LfBinding outer[N_OUTER], layer[N_LAYER];
     if (!check_config(config, error))
         return NULL;
+    bind_outer(config, outer);
+    bind_layer(config, layer);
+    LfLayered *weights = lf_layered_new(be, source,
+                                        &(LfLayeredTables){.outer = outer,
+                                                           .layer = layer,
+                                                           .n_outer = N_OUTER,
+                                                           .n_layer = N_LAYER,
+                                                           .outer_size = sizeof(LfTransformerOuter),
+                                                           .layer_size = sizeof(LfTransformerLayer),
+                                                           .n_layers = config->layers},
+                                        error);
+    if (!weights)
+        return NULL;
     LfTransformer *t = g_new0(LfTransformer, 1);
-    t->be = be;
-    t->config = *config;
-    t->layers = g_new0(LfTransformerLayer, config->layers);
-    LfBinding outer[N_OUTER], layer[N_LAYER];
-    LfLayered weights = weights_of(t, outer, layer);
-    if (!lf_layered_bind(be, source, &weights, error))
-        goto fail;
+    *t = (LfTransformer){be, *config, weights, weights->outer, weights->layers};
     return t;
-fail:
-    lf_transformer_free(t);
-    return NULL;
 }
 
 void lf_transformer_free(LfTransformer *t)
 {
-    if (!t)
-        return;
-    LfBinding outer[N_OUTER], layer[N_LAYER];
-    LfLayered weights = weights_of(t, outer, layer);
-    lf_layered_unbind(t->be, &weights);
-    g_free(t->layers);
+    if (t)
+        lf_layered_free(t->weights);
     g_free(t);
 }
 
 size_t lf_transformer_memory(const LfTransformer *t)
 {
-    LfBinding outer[N_OUTER], layer[N_LAYER];
-    LfLayered weights = weights_of((LfTransformer *) t, outer, layer);
-    return lf_layered_memory(&weights);
+    return lf_layered_memory(t->weights);
 }
 
 const LfTransformerConfig *lf_transformer_config(const LfTransformer *t)

@@ -6,6 +6,7 @@
 #ifndef LF_MODELS_TRANSFORMER_WEIGHTS_H
 #define LF_MODELS_TRANSFORMER_WEIGHTS_H
 
+#include "engine/files/layered.h"
 #include "transformer.h"
 
 typedef struct {
@@ -35,9 +36,9 @@ typedef struct {
 struct LfTransformer {
     LfBackend *be;
     LfTransformerConfig config;
-    LfArena vectors;
-    LfTransformerOuter outer;
-    LfTransformerLayer *layers;
+    LfLayered *weights; /* owns the two below */
+    const LfTransformerOuter *outer;
+    const LfTransformerLayer *layers; /* [config.layers] */
 };
 
 /* value_peaks.c: F32 [layers] for what bounds attention's outputs; LF_NONE where these are not in

@@ -334,7 +334,7 @@ static void test_refused(void)
     assert_refused(&whole, &c, LF_ERROR_SHAPE, "blocks.2.");
     c = config;
     c.heads = 2;
-    assert_refused(&whole, &c, LF_ERROR_CONFIG, "2 heads");
+    assert_refused(&whole, &c, LF_ERROR_CONFIG, "attention_dim 21 is not divisible by heads 2");
     weights_clear(&whole);
     weights_clear(&part);
 }
