@@ -18,7 +18,7 @@ typedef struct {
 
 /* ---- protocol buffer ------------------------------------------------------------------------- */
 
-static gboolean take_varint(Bytes *bytes, uint64_t *value)
+static bool take_varint(Bytes *bytes, uint64_t *value)
 {
     *value = 0;
     for (int shift = 0; shift < 64 && bytes->size > 0; shift += 7) {
@@ -26,17 +26,17 @@ static gboolean take_varint(Bytes *bytes, uint64_t *value)
         bytes->size--;
         *value |= (uint64_t) (byte & 0x7f) << shift;
         if (!(byte & 0x80))
-            return TRUE;
+            return true;
     }
-    return FALSE;
+    return false;
 }
 
 /* One field; `content` is empty unless it is a string of bytes (wire type 2). */
-static gboolean take_field(Bytes *bytes, uint64_t *number, Bytes *content)
+static bool take_field(Bytes *bytes, uint64_t *number, Bytes *content)
 {
     uint64_t tag, size;
     if (!take_varint(bytes, &tag))
-        return FALSE;
+        return false;
     *number = tag >> 3;
     *content = (Bytes){0};
     if ((tag & 7) == 0)
@@ -46,14 +46,14 @@ static gboolean take_field(Bytes *bytes, uint64_t *number, Bytes *content)
     else if ((tag & 7) == 5)
         size = 4;
     else if ((tag & 7) != 2 || !take_varint(bytes, &size))
-        return FALSE;
+        return false;
     if (size > bytes->size)
-        return FALSE;
+        return false;
     if ((tag & 7) == 2)
         *content = (Bytes){bytes->data, size};
     bytes->data += size;
     bytes->size -= size;
-    return TRUE;
+    return true;
 }
 
 /* ---- the trie -------------------------------------------------------------------------------- */
@@ -82,24 +82,24 @@ static uint32_t unit_at(const Trie *trie, uint32_t index)
 
 /* The node of unit `index`, reached as a child of one with `matches`; false when it leads
  * astray. */
-static gboolean enter(const Trie *trie, uint32_t index, uint8_t matches, Node *node)
+static bool enter(const Trie *trie, uint32_t index, uint8_t matches, Node *node)
 {
     uint32_t unit = unit_at(trie, index);
-    gboolean ends = unit >> 8 & 1;
+    bool ends = unit >> 8 & 1;
     node->base = index ^ ((unit >> 10) << ((unit & 0x200) >> 6));
     node->matches = matches + (ends ? 1 : 0);
     if ((node->base | 0xff) >= trie->n_units || node->matches > MAX_MATCHES)
-        return FALSE;
+        return false;
     return !ends || (unit_at(trie, node->base) & 0x7fffffff) <= trie->n_text;
 }
 
 /* Paths join, so a unit is walked again only when more matches lie before it than ever. A cycle
  * without a match is harmless (the prompt ends), one with a match gets too many. */
-static gboolean walk(const Trie *trie, GArray *stack)
+static bool walk(const Trie *trie, GArray *stack)
 {
     Node node;
     if (!enter(trie, 0, 0, &node))
-        return FALSE;
+        return false;
     g_array_append_val(stack, node);
     while (stack->len > 0) {
         Node parent = g_array_index(stack, Node, stack->len - 1);
@@ -110,43 +110,43 @@ static gboolean walk(const Trie *trie, GArray *stack)
                 continue;
             trie->seen[child] = parent.matches + 1;
             if (!enter(trie, child, parent.matches, &node))
-                return FALSE;
+                return false;
             g_array_append_val(stack, node);
         }
     }
-    return TRUE;
+    return true;
 }
 
-static gboolean check_map(Bytes map)
+static bool check_map(Bytes map)
 {
     if (map.size == 0)
-        return TRUE;
+        return true;
     uint32_t size = 0;
     if (map.size < 5 || map.data[map.size - 1] != 0)
-        return FALSE;
+        return false;
     memcpy(&size, map.data, 4);
     size = GUINT32_FROM_LE(size);
     if (size > map.size - 5 || size < 4 * 256)
-        return FALSE;
+        return false;
     Trie trie = {map.data + 4, size / 4, map.size - 5 - size, g_malloc0(size / 4)};
-    GArray *stack = g_array_new(FALSE, FALSE, sizeof(Node));
-    gboolean good = walk(&trie, stack);
+    GArray *stack = g_array_new(false, false, sizeof(Node));
+    bool good = walk(&trie, stack);
     g_array_unref(stack);
     g_free(trie.seen);
     return good;
 }
 
-gboolean lf_charsmap_check(const char *model, size_t size)
+bool lf_charsmap_check(const char *model, size_t size)
 {
     Bytes bytes = {(const uint8_t *) model, size}, field, map;
     uint64_t number;
     while (bytes.size > 0) {
         if (!take_field(&bytes, &number, &field))
-            return FALSE;
-        gboolean normalizer = number == 3 || number == 5;
+            return false;
+        bool normalizer = number == 3 || number == 5;
         while (normalizer && field.size > 0)
             if (!take_field(&field, &number, &map) || (number == 2 && !check_map(map)))
-                return FALSE;
+                return false;
     }
-    return TRUE;
+    return true;
 }

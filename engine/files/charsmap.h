@@ -7,12 +7,13 @@
 #define LF_FILES_CHARSMAP_H
 
 #include <glib.h>
+#include <stdbool.h>
 
 G_BEGIN_DECLS
 
 /* True when every character map in the serialised model is safe to follow, also when there is none.
  * False for bytes that are no protocol buffer. */
-gboolean lf_charsmap_check(const char *model, size_t size);
+bool lf_charsmap_check(const char *model, size_t size);
 
 G_END_DECLS
 

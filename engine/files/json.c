@@ -5,7 +5,7 @@
 
 enum { MAX_DEPTH = 16 }; /* a tensor's entry nests three deep, model.json three */
 
-static gboolean outside_of_strings(char c)
+static bool outside_of_strings(char c)
 {
     return g_ascii_isalnum(c) || (c && strchr("{}[]:,+-. \t\r\n", c));
 }
@@ -43,7 +43,7 @@ static gsize escape_size(const char *text, gsize size, gsize i)
 static const char *fault_of(const char *text, gsize size)
 {
     int depth = 0;
-    gboolean string = FALSE;
+    bool string = false;
     for (gsize i = 0; i < size; i++) {
         char c = text[i];
         if (c == '"')
@@ -80,8 +80,7 @@ JsonNode *lf_json_parse(const char *text, gsize size, const char *what, GError *
     if (!fault && (!root || !JSON_NODE_HOLDS_OBJECT(root)))
         fault = "it is no object";
     if (fault) {
-        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s is no JSON that can be read: %s", what,
-                    fault);
+        lf_fail(error, LF_ERROR_FORMAT, "%s is no JSON that can be read: %s", what, fault);
         return NULL;
     }
     return json_node_ref(root);

@@ -10,15 +10,15 @@ GMappedFile *lf_map_file(const char *path, GError **error)
     g_autoptr(GError) reason = NULL;
     if (g_stat(path, &info) != 0) {
         int code = errno == ENOENT || errno == ENOTDIR ? LF_ERROR_NOT_FOUND : LF_ERROR_READ;
-        g_set_error(error, LF_ERROR, code, "%s: %s", path, g_strerror(errno));
+        lf_fail(error, code, "%s: %s", path, g_strerror(errno));
         return NULL;
     }
     if (!S_ISREG(info.st_mode)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_READ, "%s is no regular file", path);
+        lf_fail(error, LF_ERROR_READ, "%s is no regular file", path);
         return NULL;
     }
-    GMappedFile *map = g_mapped_file_new(path, FALSE, &reason);
+    GMappedFile *map = g_mapped_file_new(path, false, &reason);
     if (!map)
-        g_set_error(error, LF_ERROR, LF_ERROR_READ, "%s", reason->message);
+        lf_fail(error, LF_ERROR_READ, "%s", reason->message);
     return map;
 }

@@ -23,7 +23,7 @@ struct LfPickle {
     GPtrArray *values; /* all of them, to be freed */
     GPtrArray *stack, *memo;
     GArray *marks; /* guint: heights of the stack */
-    gboolean stopped;
+    bool stopped;
     GError *error;
 };
 
@@ -42,8 +42,7 @@ void *lf_pickle_fail(LfPickle *pickle, const char *format, ...)
     g_autofree char *text = g_strdup_vprintf(format, arguments);
     va_end(arguments);
     if (!pickle->error)
-        g_set_error(&pickle->error, LF_ERROR, LF_ERROR_FORMAT, "%s (at byte %zu of the pickle)",
-                    text, pickle->at);
+        lf_fail(&pickle->error, LF_ERROR_FORMAT, "%s at byte %zu of the pickle", text, pickle->at);
     return NULL;
 }
 
@@ -80,19 +79,19 @@ static uint64_t take_number(LfPickle *pickle, int n_bytes)
 }
 
 /* A line of a GLOBAL, into `line` of MAX_GLOBAL + 1 letters. */
-static gboolean take_line(LfPickle *pickle, char *line)
+static bool take_line(LfPickle *pickle, char *line)
 {
     const uint8_t *start = pickle->bytes + pickle->at;
     size_t left = MIN(pickle->size - pickle->at, (size_t) MAX_GLOBAL + 1);
     const uint8_t *end = memchr(start, '\n', left);
     if (!end || !g_utf8_validate_len((const char *) start, (gsize) (end - start), NULL)) {
         lf_pickle_fail(pickle, "a global without a name");
-        return FALSE;
+        return false;
     }
     memcpy(line, start, (size_t) (end - start));
     line[end - start] = 0;
     pickle->at += (size_t) (end - start) + 1;
-    return TRUE;
+    return true;
 }
 
 /* ---- stack ----------------------------------------------------------------------------------- */
@@ -125,15 +124,15 @@ static LfPickleValue *pop(LfPickle *pickle)
 }
 
 /* Forgets the last mark; the height of the stack at it. */
-static gboolean pop_mark(LfPickle *pickle, guint *height)
+static bool pop_mark(LfPickle *pickle, guint *height)
 {
     if (pickle->marks->len == 0) {
-        lf_pickle_fail(pickle, "a mark is missing");
-        return FALSE;
+        lf_pickle_fail(pickle, "corrupt PyTorch file: a mark is missing");
+        return false;
     }
     *height = floor_of(pickle);
     g_array_set_size(pickle->marks, pickle->marks->len - 1);
-    return TRUE;
+    return true;
 }
 
 /* Moves the values from `height` on to the end of a tuple, list or dictionary. */
@@ -313,7 +312,7 @@ static void stop(LfPickle *pickle)
 {
     if (pickle->marks->len != 0 || pickle->stack->len != 1)
         lf_pickle_fail(pickle, "it ends with more than one value");
-    pickle->stopped = TRUE;
+    pickle->stopped = true;
 }
 
 static void step(LfPickle *pickle, uint8_t opcode)
@@ -439,7 +438,7 @@ LfPickle *lf_pickle_read(const void *bytes, size_t size, const LfPickleHooks *ho
     pickle->values = g_ptr_array_new_with_free_func(value_free);
     pickle->stack = g_ptr_array_new();
     pickle->memo = g_ptr_array_new();
-    pickle->marks = g_array_new(FALSE, FALSE, sizeof(guint));
+    pickle->marks = g_array_new(false, false, sizeof(guint));
     if (size > MAX_SIZE)
         lf_pickle_fail(pickle, "it is larger than %d MiB", MAX_SIZE >> 20);
     while (!pickle->error && !pickle->stopped) {
@@ -475,7 +474,7 @@ void *lf_pickle_data(const LfPickle *pickle)
     return pickle->hooks->data;
 }
 
-gboolean lf_pickle_is_text(const LfPickleValue *value, const char *text)
+bool lf_pickle_is_text(const LfPickleValue *value, const char *text)
 {
     return value->kind == LF_PICKLE_TEXT && value->length == strlen(text) &&
            memcmp(value->text, text, value->length) == 0;

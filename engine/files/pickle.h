@@ -9,6 +9,7 @@
 
 #include "kernels/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -72,6 +73,6 @@ static inline const LfPickleValue *lf_pickle_item(const LfPickleValue *value, gu
     return (const LfPickleValue *) g_ptr_array_index(value->items, index);
 }
 
-gboolean lf_pickle_is_text(const LfPickleValue *value, const char *text);
+bool lf_pickle_is_text(const LfPickleValue *value, const char *text);
 
 #endif

@@ -41,7 +41,7 @@ static gunichar char_at(Span in, size_t i)
     return i < in.n ? in.chars[i] : 0;
 }
 
-static gboolean contains(const gunichar *set, gunichar c)
+static bool contains(const gunichar *set, gunichar c)
 {
     while (*set && *set != c)
         set++;
@@ -79,13 +79,13 @@ static const gunichar others[] = {0x2122, 0xae,  0xa9,  0xb0,  0xb7,  0xa0,  0xa
 /* Whether the n characters at `i`, which are valid UTF-8 when taken as bytes, cannot be meant as
  * they stand. "Ã" and "Â" begin what is misread most and hardly ever end a word; after any other
  * letter a fixed space is French typography ("voilà €"). */
-static gboolean is_implausible(Span in, size_t i, size_t n)
+static bool is_implausible(Span in, size_t i, size_t n)
 {
-    gboolean common = in.chars[i] == 0xc3 || in.chars[i] == 0xc2;
+    bool common = in.chars[i] == 0xc3 || in.chars[i] == 0xc2;
     for (size_t k = 1; k < n; k++)
         if (!contains(closing, in.chars[i + k]) && (common || !contains(others, in.chars[i + k])))
             return common || in.chars[i + 1] != 0xa0;
-    gboolean after_letter = i > 0 && g_unichar_isalpha(in.chars[i - 1]);
+    bool after_letter = i > 0 && g_unichar_isalpha(in.chars[i - 1]);
     return common && (!after_letter || g_unichar_isalpha(char_at(in, i + n)));
 }
 
@@ -97,7 +97,7 @@ static gunichar misread_at(Span in, size_t i, size_t *n)
     for (size_t k = 0; k < 4 && i + k < in.n; k++)
         bytes[k] = (char) misread_byte(in.chars[i + k]);
     gunichar c = g_utf8_get_char_validated(bytes, -1);
-    gboolean valid = c >= 0x80 && c <= 0x10ffff;
+    bool valid = c >= 0x80 && c <= 0x10ffff;
     *n = valid ? (size_t) g_unichar_to_utf8(c, NULL) : 1;
     return valid ? c : 0;
 }
@@ -106,7 +106,7 @@ static gunichar misread_at(Span in, size_t i, size_t *n)
  * text is taken for it. */
 static void repair_misread(GArray *out, Span in)
 {
-    gboolean found = FALSE;
+    bool found = false;
     for (size_t i = 0, n; i < in.n && !found; i++)
         found = in.chars[i] >= 0xc2 && misread_at(in, i, &n) && is_implausible(in, i, n);
     for (size_t i = 0, n = 1; i < in.n; i += n) {
@@ -149,7 +149,7 @@ static const char *find_entity_prefix(Span in, size_t n, size_t *length)
 /* Reads "#38" or "#x26" at in.chars[0]; returns its length without a ';', 0 when it is none. */
 static size_t read_number(Span in, uint32_t *value)
 {
-    gboolean hex = char_at(in, 1) == 'x' || char_at(in, 1) == 'X';
+    bool hex = char_at(in, 1) == 'x' || char_at(in, 1) == 'X';
     size_t begin = hex ? 2 : 1, i = begin;
     *value = 0;
     for (; i < in.n && in.chars[i] < 0x80; i++) {
@@ -259,7 +259,7 @@ static void unescape_strictly(GArray *out, Span in)
 
 /* ---- single characters ----------------------------------------------------------------------- */
 
-static gboolean is_control(gunichar c)
+static bool is_control(gunichar c)
 {
     return (c < 0x20 && c != '\t' && c != '\n' && c != '\f' && c != '\r') || c == 0x7f ||
            (c >= 0x206a && c <= 0x206f) || c == 0xfeff || (c >= 0xfff9 && c <= 0xfffc);
@@ -267,7 +267,7 @@ static gboolean is_control(gunichar c)
 
 /* Ligatures of Latin letters and the full-width and half-width forms, whose compatibility
  * decompositions are the plain characters. */
-static gboolean is_dressed_up(gunichar c)
+static bool is_dressed_up(gunichar c)
 {
     return c == 0x132 || c == 0x133 || c == 0x149 || (c >= 0x1c4 && c <= 0x1cc) ||
            (c >= 0x1f1 && c <= 0x1f3) || (c >= 0xfb00 && c <= 0xfb06) || c == 0x3000 ||
@@ -285,7 +285,7 @@ static void put_plain(GArray *out, gunichar c)
         put(out, '"');
     else if (is_dressed_up(c))
         g_array_append_vals(out, parts,
-                            (guint) g_unichar_fully_decompose(c, TRUE, parts, G_N_ELEMENTS(parts)));
+                            (guint) g_unichar_fully_decompose(c, true, parts, G_N_ELEMENTS(parts)));
     else if (!is_control(c))
         put(out, c);
 }
@@ -326,13 +326,13 @@ typedef void (*Pass)(GArray *out, Span in);
 /* Replaces `text` by pass(text). */
 static void apply(GArray **text, Pass pass)
 {
-    GArray *out = g_array_sized_new(FALSE, FALSE, sizeof(gunichar), (*text)->len + 16);
+    GArray *out = g_array_sized_new(false, false, sizeof(gunichar), (*text)->len + 16);
     pass(out, span_of(*text));
     g_array_unref(*text);
     *text = out;
 }
 
-static gboolean equal(const GArray *text, Span other)
+static bool equal(const GArray *text, Span other)
 {
     return text->len == other.n &&
            (other.n == 0 || memcmp(text->data, other.chars, other.n * sizeof(gunichar)) == 0);
@@ -340,7 +340,7 @@ static gboolean equal(const GArray *text, Span other)
 
 static GArray *copy_of(Span in)
 {
-    GArray *text = g_array_sized_new(FALSE, FALSE, sizeof(gunichar), (guint) in.n + 16);
+    GArray *text = g_array_sized_new(false, false, sizeof(gunichar), (guint) in.n + 16);
     g_array_append_vals(text, in.chars, (guint) in.n);
     return text;
 }
@@ -348,7 +348,7 @@ static GArray *copy_of(Span in)
 /* Applies `pass` until it changes nothing. */
 static void settle(GArray **text, Pass pass)
 {
-    gboolean still = FALSE;
+    bool still = false;
     for (int round = 0; round < MAX_ROUNDS && !still; round++) {
         GArray *before = copy_of(span_of(*text));
         apply(text, pass);
@@ -378,7 +378,7 @@ static void unescape_and_mend(GArray *out, Span in)
 /* Line by line. From the first line with a tag on, nothing is unescaped here. */
 static void repair(GArray *out, Span in)
 {
-    gboolean has_tags = FALSE;
+    bool has_tags = false;
     for (size_t begin = 0, end; begin < in.n; begin = end) {
         for (end = begin; end < in.n && (end == begin || in.chars[end - 1] != '\n'); end++)
             has_tags |= in.chars[end] == '<';
@@ -389,7 +389,7 @@ static void repair(GArray *out, Span in)
     }
 }
 
-static gboolean is_space(gunichar c)
+static bool is_space(gunichar c)
 {
     return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680 ||
            (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
@@ -413,14 +413,13 @@ char *lf_prompt_clean(const char *prompt, GError **error)
     size_t size = strnlen(prompt, MAX_BYTES + 1);
     const char *wrong;
     if (size > MAX_BYTES) {
-        g_set_error(error, LF_ERROR, LF_ERROR_TEXT,
-                    "prompt: longer than %d KiB, the most that is taken; shorten it",
-                    MAX_BYTES / 1024);
+        lf_fail(error, LF_ERROR_TEXT,
+                "prompt: longer than %d KiB, the most that is taken; shorten it", MAX_BYTES / 1024);
         return NULL;
     }
     if (!g_utf8_validate_len(prompt, size, &wrong)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_TEXT,
-                    "prompt: not UTF-8 from byte %td on; convert it to UTF-8", wrong - prompt);
+        lf_fail(error, LF_ERROR_TEXT, "prompt: not UTF-8 from byte %td on; convert it to UTF-8",
+                wrong - prompt);
         return NULL;
     }
     GArray *text = copy_of((Span){NULL, 0});

@@ -113,8 +113,8 @@ static LfPickleValue *find_global(LfPickle *pickle, const char *module, const ch
         if (strcmp(globals[i].module, module) == 0 && strcmp(globals[i].name, name) == 0)
             return object_value(pickle, &globals[i].object);
     return lf_pickle_fail(pickle,
-                          "it wants %s.%s, which no tensor needs and which could do harm: "
-                          "save the state dictionary alone, or as safetensors",
+                          "refusing to unpickle %s.%s (only plain tensors are allowed); save the "
+                          "state_dict alone, or as safetensors",
                           module, name);
 }
 
@@ -124,14 +124,16 @@ static LfPickleValue *find_storage(LfPickle *pickle, const LfPickleValue *id)
     Reading *in = lf_pickle_data(pickle);
     if (id->kind != LF_PICKLE_TUPLE || lf_pickle_count(id) < 5 ||
         !lf_pickle_is_text(lf_pickle_item(id, 0), "storage"))
-        return lf_pickle_fail(pickle, "a persistent id that is no storage");
+        return lf_pickle_fail(pickle,
+                              "corrupt PyTorch file: a persistent id that names no storage");
     const Object *type = object_of(lf_pickle_item(id, 1), STORAGE_TYPE);
     if (!type)
         type = object_of(lf_pickle_item(id, 1), UNTYPED_STORAGE_TYPE);
     const LfPickleValue *key = lf_pickle_item(id, 2), *count = lf_pickle_item(id, 4);
     if (!type || key->kind != LF_PICKLE_TEXT || count->kind != LF_PICKLE_INT || key->length > 64 ||
         !g_utf8_validate_len(key->text, key->length, NULL))
-        return lf_pickle_fail(pickle, "a persistent id that is no storage");
+        return lf_pickle_fail(pickle,
+                              "corrupt PyTorch file: a persistent id that names no storage");
     g_autofree char *name = g_strdup_printf("%sdata/%.*s", in->root, (int) key->length, key->text);
     const LfZipEntry *entry = lf_zip_find(in->zip, name);
     size_t size;
@@ -155,17 +157,17 @@ static int numbers(const LfPickleValue *tuple, int64_t *values)
 }
 
 /* Whether every element, from `offset` on, lies inside of the storage's `count` elements. */
-static gboolean lies_inside(const Object *tensor, int64_t offset, int64_t count)
+static bool lies_inside(const Object *tensor, int64_t offset, int64_t count)
 {
     int64_t last = offset, reach;
     size_t size;
     if (offset < 0 || !lf_shape_size(tensor->type, tensor->n_dims, tensor->shape, &size))
-        return FALSE;
+        return false;
     for (int i = 0; i < tensor->n_dims; i++)
         if (tensor->stride[i] < 0 ||
             (size > 0 && (__builtin_mul_overflow(tensor->shape[i] - 1, tensor->stride[i], &reach) ||
                           __builtin_add_overflow(last, reach, &last))))
-            return FALSE;
+            return false;
     return size == 0 ? offset <= count : last < count;
 }
 
@@ -221,15 +223,15 @@ static LfPickleValue *call(LfPickle *pickle, const LfPickleValue *callable,
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-static gboolean is_contiguous(const Object *tensor)
+static bool is_contiguous(const Object *tensor)
 {
     int64_t step = 1;
     for (int i = tensor->n_dims - 1; i >= 0; i--) {
         if (tensor->shape[i] != 1 && tensor->stride[i] != step)
-            return FALSE;
+            return false;
         step *= tensor->shape[i];
     }
-    return TRUE;
+    return true;
 }
 
 /* Every element in the order of a contiguous tensor: the last index runs fastest. */
@@ -251,43 +253,41 @@ static void gather(const Object *tensor, uint8_t *out, size_t size)
 
 /* Strides may repeat elements, so a short file could ask for any amount of memory: what is copied
  * stays below the file's own size. */
-static gboolean make_contiguous(Reading *in, const Object *object, LfFileTensor *t, GError **error)
+static bool make_contiguous(Reading *in, const Object *object, LfFileTensor *t, GError **error)
 {
     uint8_t *copy = NULL;
     if (t->size <= in->copy_limit - in->copied)
         copy = g_try_malloc(t->size);
-    if (!copy) {
-        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-                    "%s: %s is not contiguous and too large to copy; save it with .contiguous()",
-                    in->file->path, t->name);
-        return FALSE;
-    }
+    if (!copy)
+        return lf_fail(error, LF_ERROR_UNSUPPORTED,
+                       "%s: %s is not contiguous and too large to copy; save it with .contiguous()",
+                       in->file->path, t->name);
     in->copied += t->size;
     gather(object, copy, t->size);
     g_ptr_array_add(in->file->copies, copy);
     t->data = copy;
-    return TRUE;
+    return true;
 }
 
-static gboolean add_tensor(Reading *in, const char *name, const Object *object, GError **error)
+static bool add_tensor(Reading *in, const char *name, const Object *object, GError **error)
 {
     LfFileTensor t = {.name = name, .type = object->type, .n_dims = object->n_dims};
     memcpy(t.shape, object->shape, sizeof t.shape);
     lf_shape_size(t.type, t.n_dims, t.shape, &t.size);
     t.data = object->data;
     if (t.size > 0 && !is_contiguous(object) && !make_contiguous(in, object, &t, error))
-        return FALSE;
+        return false;
     lf_tensor_file_add(in->file, &t);
-    return TRUE;
+    return true;
 }
 
-/* Appends ".key" to the name; FALSE for keys that cannot be part of one. */
-static gboolean append_key(GString *name, const LfPickleValue *key)
+/* Appends ".key" to the name; false for keys that cannot be part of one. */
+static bool append_key(GString *name, const LfPickleValue *key)
 {
-    gboolean text = key->kind == LF_PICKLE_TEXT && key->length <= MAX_NAME &&
-                    g_utf8_validate_len(key->text, key->length, NULL);
+    bool text = key->kind == LF_PICKLE_TEXT && key->length <= MAX_NAME &&
+                g_utf8_validate_len(key->text, key->length, NULL);
     if (!text && key->kind != LF_PICKLE_INT)
-        return FALSE;
+        return false;
     if (name->len > 0)
         g_string_append_c(name, '.');
     if (text)
@@ -298,26 +298,24 @@ static gboolean append_key(GString *name, const LfPickleValue *key)
 }
 
 /* A dictionary may stand in many places, also in itself: depth and number of visits are limited. */
-static gboolean flatten(Reading *in, const LfPickleValue *dict, GString *name, int depth,
-                        GError **error)
+static bool flatten(Reading *in, const LfPickleValue *dict, GString *name, int depth,
+                    GError **error)
 {
     gsize length = name->len;
     for (guint i = 0; i < lf_pickle_count(dict); i += 2, g_string_truncate(name, length)) {
         const LfPickleValue *value = lf_pickle_item(dict, i + 1);
         const Object *tensor = object_of(value, TENSOR);
-        if (depth >= MAX_DEPTH || ++in->visits > MAX_VISITS) {
-            g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: its dictionaries nest too deeply",
-                        in->file->path);
-            return FALSE;
-        }
+        if (depth >= MAX_DEPTH || ++in->visits > MAX_VISITS)
+            return lf_fail(error, LF_ERROR_FORMAT, "%s: its dictionaries nest too deeply",
+                           in->file->path);
         if (!append_key(name, lf_pickle_item(dict, i)))
             continue;
         if (tensor && !add_tensor(in, name->str, tensor, error))
-            return FALSE;
+            return false;
         if (value->kind == LF_PICKLE_DICT && !flatten(in, value, name, depth + 1, error))
-            return FALSE;
+            return false;
     }
-    return TRUE;
+    return true;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -333,43 +331,41 @@ static const LfZipEntry *find_pickle(Reading *in, GError **error)
             return entry;
         }
     }
-    g_set_error(error, LF_ERROR, LF_ERROR_FORMAT,
-                "%s: a zip archive without data.pkl was not written by torch.save", in->file->path);
+    lf_fail(error, LF_ERROR_FORMAT,
+            "%s: a zip archive without data.pkl was not written by torch.save", in->file->path);
     return NULL;
 }
 
-static gboolean check_byte_order(const Reading *in, GError **error)
+static bool check_byte_order(const Reading *in, GError **error)
 {
     g_autofree char *name = g_strconcat(in->root, "byteorder", NULL);
     const LfZipEntry *entry = lf_zip_find(in->zip, name);
     if (!entry || (entry->size == 6 && memcmp(entry->data, "little", 6) == 0))
-        return TRUE;
-    g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-                "%s: its numbers are big-endian; save it again on a little-endian machine",
-                in->file->path);
-    return FALSE;
+        return true;
+    return lf_fail(error, LF_ERROR_UNSUPPORTED,
+                   "%s: its numbers are big-endian; save it again on a little-endian machine",
+                   in->file->path);
 }
 
-static gboolean read_pickle(Reading *in, const LfZipEntry *entry, GError **error)
+static bool read_pickle(Reading *in, const LfZipEntry *entry, GError **error)
 {
     const LfPickleHooks hooks = {find_global, find_storage, call, in};
     LfPickle *pickle = lf_pickle_read(entry->data, entry->size, &hooks, error);
-    gboolean read = FALSE;
+    bool read = false;
     if (!pickle) {
         g_prefix_error(error, "%s: ", in->file->path);
-        return FALSE;
+        return false;
     }
     g_autoptr(GString) name = g_string_new(NULL);
     if (lf_pickle_root(pickle)->kind == LF_PICKLE_DICT)
         read = flatten(in, lf_pickle_root(pickle), name, 0, error);
     else
-        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: it holds no dictionary of tensors",
-                    in->file->path);
+        lf_fail(error, LF_ERROR_FORMAT, "%s: it has no dictionary of tensors", in->file->path);
     lf_pickle_free(pickle);
     return read;
 }
 
-gboolean lf_pytorch_read(LfTensorFile *file, GMappedFile *map, GError **error)
+bool lf_pytorch_read(LfTensorFile *file, GMappedFile *map, GError **error)
 {
     size_t size = g_mapped_file_get_length(map);
     Reading in = {.file = file, .copy_limit = size};
@@ -377,11 +373,11 @@ gboolean lf_pytorch_read(LfTensorFile *file, GMappedFile *map, GError **error)
     in.zip = lf_zip_open(g_mapped_file_get_contents(map), size, error);
     if (!in.zip) {
         g_prefix_error(error, "%s: ", file->path);
-        return FALSE;
+        return false;
     }
     in.objects = g_ptr_array_new_with_free_func(g_free);
     const LfZipEntry *entry = find_pickle(&in, error);
-    gboolean read = entry && check_byte_order(&in, error) && read_pickle(&in, entry, error);
+    bool read = entry && check_byte_order(&in, error) && read_pickle(&in, entry, error);
     g_ptr_array_unref(in.objects);
     lf_zip_free(in.zip);
     g_free(in.root);

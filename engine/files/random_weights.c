@@ -9,6 +9,7 @@
 
 #include <glib.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum { TABLE_BITS = 12, TABLE = 1 << TABLE_BITS, PER_HASH = 64 / TABLE_BITS };
@@ -54,12 +55,12 @@ static const float *normal_table(void)
     return table;
 }
 
-/* "blocks.0.self_attn.norm_q.weight" → TRUE, "blocks.0.ffn.0.weight" → FALSE. */
-static gboolean is_norm_weight(const char *name)
+/* "blocks.0.self_attn.norm_q.weight" → true, "blocks.0.ffn.0.weight" → false. */
+static bool is_norm_weight(const char *name)
 {
     const char *end = g_strrstr(name, ".weight");
     if (!end || strcmp(end, ".weight") != 0)
-        return FALSE;
+        return false;
     const char *start = end;
     while (start > name && start[-1] != '.')
         start--;

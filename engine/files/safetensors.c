@@ -16,10 +16,9 @@ typedef struct {
     gsize size; /* bytes of data */
 } Reading;
 
-static gboolean fail(const Reading *in, const char *name, GError **error, const char *what)
+static bool fail(const Reading *in, const char *name, GError **error, const char *what)
 {
-    g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: %s: %s", in->path, name, what);
-    return FALSE;
+    return lf_fail(error, LF_ERROR_FORMAT, "%s: %s: %s", in->path, name, what);
 }
 
 /* The whole numbers of a JSON array; their number, or −1 when it is no such array. */
@@ -39,44 +38,42 @@ static int numbers(JsonObject *entry, const char *key, int64_t *values, int capa
     return n <= capacity ? n : -1;
 }
 
-static gboolean type_of(JsonObject *entry, LfType *type, const char **name)
+static bool type_of(JsonObject *entry, LfType *type, const char **name)
 {
     JsonNode *node = json_object_get_member(entry, "dtype");
     *name = node && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
     for (int i = 0; *name && i < LF_N_TYPES; i++) {
         if (strcmp(*name, lf_type_name((LfType) i)) == 0) {
             *type = (LfType) i;
-            return TRUE;
+            return true;
         }
     }
-    return FALSE;
+    return false;
 }
 
-static gboolean read_entry(const Reading *in, const char *name, JsonNode *node, LfFileTensor *t,
-                           GError **error)
+static bool read_entry(const Reading *in, const char *name, JsonNode *node, LfFileTensor *t,
+                       GError **error)
 {
     const char *type;
     int64_t range[2];
     *t = (LfFileTensor){.name = name};
     if (!JSON_NODE_HOLDS_OBJECT(node))
-        return fail(in, name, error, "its entry is no object");
+        return fail(in, name, error, "its entry is not an object");
     JsonObject *entry = json_node_get_object(node);
-    if (!type_of(entry, &t->type, &type)) {
-        g_set_error(error, LF_ERROR, type ? LF_ERROR_UNSUPPORTED : LF_ERROR_FORMAT,
-                    "%s: %s: unknown type %s", in->path, name, type ? type : "(none)");
-        return FALSE;
-    }
+    if (!type_of(entry, &t->type, &type))
+        return lf_fail(error, type ? LF_ERROR_UNSUPPORTED : LF_ERROR_FORMAT,
+                       "%s: %s: unknown type %s", in->path, name, type ? type : "(none)");
     t->n_dims = numbers(entry, "shape", t->shape, LF_FILE_MAX_DIMS);
     if (t->n_dims < 0 || !lf_shape_size(t->type, t->n_dims, t->shape, &t->size))
-        return fail(in, name, error, "its shape is none, or too large");
+        return fail(in, name, error, "missing or invalid shape");
     if (numbers(entry, "data_offsets", range, 2) != 2 || range[0] > range[1])
-        return fail(in, name, error, "its data_offsets are none");
+        return fail(in, name, error, "missing or invalid data_offsets");
     if ((guint64) range[1] > in->size)
-        return fail(in, name, error, "its data lies behind the end of the file");
+        return fail(in, name, error, "its data is beyond the end of the file");
     if ((guint64) (range[1] - range[0]) != t->size)
         return fail(in, name, error, "its data_offsets and its shape differ in size");
     t->data = in->data + range[0];
-    return TRUE;
+    return true;
 }
 
 static int by_data(const void *a, const void *b)
@@ -87,7 +84,7 @@ static int by_data(const void *a, const void *b)
     return (x->size > y->size) - (x->size < y->size);
 }
 
-static gboolean check_overlap(const Reading *in, GArray *tensors, GError **error)
+static bool check_overlap(const Reading *in, GArray *tensors, GError **error)
 {
     g_array_sort(tensors, by_data);
     for (guint i = 1; i < tensors->len; i++) {
@@ -95,12 +92,12 @@ static gboolean check_overlap(const Reading *in, GArray *tensors, GError **error
         if ((const char *) t[-1].data + t[-1].size > (const char *) t->data)
             return fail(in, t->name, error, "its data overlaps another tensor's");
     }
-    return TRUE;
+    return true;
 }
 
 /* Every tensor of one safetensors file, checked; the names belong to `header`. */
-static gboolean read_tensors(Reading *in, GMappedFile *map, JsonNode **header, GArray *tensors,
-                             GError **error)
+static bool read_tensors(Reading *in, GMappedFile *map, JsonNode **header, GArray *tensors,
+                         GError **error)
 {
     const char *bytes = g_mapped_file_get_contents(map);
     gsize size = g_mapped_file_get_length(map);
@@ -108,19 +105,17 @@ static gboolean read_tensors(Reading *in, GMappedFile *map, JsonNode **header, G
     if (size >= 8)
         memcpy(&n, bytes, 8);
     n = GUINT64_FROM_LE(n);
-    if (size < 8 || n > size - 8 || n > MAX_HEADER) {
-        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT,
-                    "%s: a header of %" G_GUINT64_FORMAT " bytes in a file of %" G_GSIZE_FORMAT
-                    ": the file is cut off or no safetensors",
-                    in->path, n, size);
-        return FALSE;
-    }
+    if (size < 8 || n > size - 8 || n > MAX_HEADER)
+        return lf_fail(error, LF_ERROR_FORMAT,
+                       "%s: a header of %" G_GUINT64_FORMAT " bytes in a file of %" G_GSIZE_FORMAT
+                       ": the file is cut off or no safetensors",
+                       in->path, n, size);
     in->data = bytes + 8 + n;
     in->size = size - 8 - n;
     g_autofree char *what = g_strdup_printf("%s: the header", in->path);
     *header = lf_json_parse(bytes + 8, n, what, error);
     if (!*header)
-        return FALSE;
+        return false;
     JsonObjectIter iter;
     const char *name;
     JsonNode *node;
@@ -130,21 +125,21 @@ static gboolean read_tensors(Reading *in, GMappedFile *map, JsonNode **header, G
         if (strcmp(name, "__metadata__") == 0)
             continue;
         if (!read_entry(in, name, node, &t, error))
-            return FALSE;
+            return false;
         g_array_append_val(tensors, t);
     }
     return check_overlap(in, tensors, error);
 }
 
 /* Adds the tensors of one file; with `weight_map`, those that it says are in `shard`. */
-static gboolean read_file(LfTensorFile *file, const char *path, GMappedFile *map,
-                          JsonObject *weight_map, const char *shard, GError **error)
+static bool read_file(LfTensorFile *file, const char *path, GMappedFile *map,
+                      JsonObject *weight_map, const char *shard, GError **error)
 {
     g_autoptr(JsonNode) header = NULL;
-    g_autoptr(GArray) tensors = g_array_new(FALSE, FALSE, sizeof(LfFileTensor));
+    g_autoptr(GArray) tensors = g_array_new(false, false, sizeof(LfFileTensor));
     Reading in = {.path = path};
     if (!read_tensors(&in, map, &header, tensors, error))
-        return FALSE;
+        return false;
     for (guint i = 0; i < tensors->len; i++) {
         const LfFileTensor *t = &g_array_index(tensors, LfFileTensor, i);
         const char *home =
@@ -153,18 +148,18 @@ static gboolean read_file(LfTensorFile *file, const char *path, GMappedFile *map
         if (g_strcmp0(home, shard) == 0)
             lf_tensor_file_add(file, t);
     }
-    return TRUE;
+    return true;
 }
 
-gboolean lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error)
+bool lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error)
 {
     file->format = "safetensors";
     return read_file(file, file->path, map, NULL, NULL, error);
 }
 
 /* The names of the shards. They lie beside the index: a name that leads elsewhere is refused. */
-static gboolean list_shards(LfTensorFile *file, JsonObject *weight_map, GHashTable *shards,
-                            GError **error)
+static bool list_shards(LfTensorFile *file, JsonObject *weight_map, GHashTable *shards,
+                        GError **error)
 {
     JsonObjectIter iter;
     const char *name;
@@ -172,23 +167,19 @@ static gboolean list_shards(LfTensorFile *file, JsonObject *weight_map, GHashTab
     json_object_iter_init(&iter, weight_map);
     while (json_object_iter_next(&iter, &name, &node)) {
         const char *shard = JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
-        if (!shard || !*shard || strpbrk(shard, "/\\") || *shard == '.') {
-            g_set_error(error, LF_ERROR, LF_ERROR_FORMAT,
-                        "%s: weight_map: %s: %s is no file beside the index", file->path, name,
-                        shard ? shard : "(none)");
-            return FALSE;
-        }
+        if (!shard || !*shard || strpbrk(shard, "/\\") || *shard == '.')
+            return lf_fail(
+                error, LF_ERROR_FORMAT,
+                "%s: weight_map: %s: \"%s\" is not the name of a file in the same folder",
+                file->path, name, shard ? shard : "(none)");
         g_hash_table_add(shards, (gpointer) shard);
     }
-    if (g_hash_table_size(shards) > MAX_SHARDS) {
-        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: more than %d shards", file->path,
-                    MAX_SHARDS);
-        return FALSE;
-    }
-    return TRUE;
+    if (g_hash_table_size(shards) > MAX_SHARDS)
+        return lf_fail(error, LF_ERROR_FORMAT, "%s: more than %d shards", file->path, MAX_SHARDS);
+    return true;
 }
 
-static gboolean check_complete(LfTensorFile *file, JsonObject *weight_map, GError **error)
+static bool check_complete(LfTensorFile *file, JsonObject *weight_map, GError **error)
 {
     g_autoptr(GHashTable) found = g_hash_table_new(g_str_hash, g_str_equal);
     for (guint i = 0; i < file->tensors->len; i++)
@@ -198,38 +189,32 @@ static gboolean check_complete(LfTensorFile *file, JsonObject *weight_map, GErro
     JsonNode *node;
     json_object_iter_init(&iter, weight_map);
     while (json_object_iter_next(&iter, &name, &node)) {
-        if (!g_hash_table_contains(found, name)) {
-            g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: %s: not in %s as the index says",
-                        file->path, name, json_node_get_string(node));
-            return FALSE;
-        }
+        if (!g_hash_table_contains(found, name))
+            return lf_fail(error, LF_ERROR_FORMAT, "%s: %s: not in %s as the index says",
+                           file->path, name, json_node_get_string(node));
     }
-    return TRUE;
+    return true;
 }
 
-gboolean lf_safetensors_read_index(LfTensorFile *file, GMappedFile *map, GError **error)
+bool lf_safetensors_read_index(LfTensorFile *file, GMappedFile *map, GError **error)
 {
     gsize size = g_mapped_file_get_length(map);
     g_autoptr(JsonNode) root = NULL;
     g_autoptr(GHashTable) shards = g_hash_table_new(g_str_hash, g_str_equal);
     g_autofree char *folder = g_path_get_dirname(file->path);
     file->format = "safetensors";
-    if (size > MAX_HEADER) {
-        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: too long for an index", file->path);
-        return FALSE;
-    }
+    if (size > MAX_HEADER)
+        return lf_fail(error, LF_ERROR_FORMAT, "%s: too long for an index", file->path);
     root = lf_json_parse(g_mapped_file_get_contents(map), size, file->path, error);
     if (!root)
-        return FALSE;
+        return false;
     JsonNode *node = json_object_get_member(json_node_get_object(root), "weight_map");
-    if (!node || !JSON_NODE_HOLDS_OBJECT(node)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT,
-                    "%s: JSON without a weight_map is no index of a sharded set", file->path);
-        return FALSE;
-    }
+    if (!node || !JSON_NODE_HOLDS_OBJECT(node))
+        return lf_fail(error, LF_ERROR_FORMAT, "%s: not a safetensors index: no weight_map",
+                       file->path);
     JsonObject *weight_map = json_node_get_object(node);
     if (!list_shards(file, weight_map, shards, error))
-        return FALSE;
+        return false;
     GHashTableIter iter;
     gpointer shard;
     g_hash_table_iter_init(&iter, shards);
@@ -237,7 +222,7 @@ gboolean lf_safetensors_read_index(LfTensorFile *file, GMappedFile *map, GError 
         g_autofree char *path = g_build_filename(folder, shard, NULL);
         GMappedFile *part = lf_tensor_file_map(file, path, error);
         if (!part || !read_file(file, path, part, weight_map, shard, error))
-            return FALSE;
+            return false;
     }
     return check_complete(file, weight_map, error);
 }

@@ -62,12 +62,12 @@ static GString *header_of(const LfFileTensor **tensors, size_t n_tensors)
     return json;
 }
 
-static gboolean write_all(FILE *stream, const LfFileTensor **tensors, size_t n_tensors)
+static bool write_all(FILE *stream, const LfFileTensor **tensors, size_t n_tensors)
 {
     g_autoptr(GString) header = header_of(tensors, n_tensors);
     guint64 length = GUINT64_TO_LE((guint64) header->len);
-    gboolean written = fwrite(&length, 8, 1, stream) == 1 &&
-                       fwrite(header->str, 1, header->len, stream) == header->len;
+    bool written = fwrite(&length, 8, 1, stream) == 1 &&
+                   fwrite(header->str, 1, header->len, stream) == header->len;
     for (size_t i = 0; written && i < n_tensors; i++) /* an empty tensor may be without data */
         written = tensors[i]->size == 0 ||
                   fwrite(tensors[i]->data, 1, tensors[i]->size, stream) == tensors[i]->size;
@@ -75,43 +75,40 @@ static gboolean write_all(FILE *stream, const LfFileTensor **tensors, size_t n_t
 }
 
 /* Flushed to the disk before it gets its name, so that no crash leaves half a file under it. */
-static gboolean write_as(const char *temporary, int fd, const char *path,
-                         const LfFileTensor **tensors, size_t n_tensors)
+static bool write_as(const char *temporary, int fd, const char *path, const LfFileTensor **tensors,
+                     size_t n_tensors)
 {
     FILE *stream = fdopen(fd, "wb");
     if (!stream) {
         close(fd);
-        return FALSE;
+        return false;
     }
-    gboolean written =
-        write_all(stream, tensors, n_tensors) && fflush(stream) == 0 && fsync(fd) == 0;
+    bool written = write_all(stream, tensors, n_tensors) && fflush(stream) == 0 && fsync(fd) == 0;
     int code = errno;
     if (fclose(stream) != 0 && written)
-        return FALSE;
+        return false;
     errno = code;
     return written && g_rename(temporary, path) == 0;
 }
 
-gboolean lf_safetensors_write(const char *path, const LfFileTensor *tensors, size_t n_tensors,
-                              GError **error)
+bool lf_safetensors_write(const char *path, const LfFileTensor *tensors, size_t n_tensors,
+                          GError **error)
 {
     for (size_t i = 0; i < n_tensors; i++) {
         size_t size;
         if (!lf_shape_size(tensors[i].type, tensors[i].n_dims, tensors[i].shape, &size) ||
             size != tensors[i].size) {
-            g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "%s: its shape and its size differ",
-                        tensors[i].name);
-            return FALSE;
+            return lf_fail(error, LF_ERROR_SHAPE, "%s: its shape and its size differ",
+                           tensors[i].name);
         }
     }
     g_autofree const LfFileTensor **order = in_file_order(tensors, n_tensors);
     g_autofree char *temporary = g_strconcat(path, ".XXXXXX", NULL);
     int fd = g_mkstemp_full(temporary, O_WRONLY | O_CLOEXEC, 0666);
     if (fd >= 0 && write_as(temporary, fd, path, order, n_tensors))
-        return TRUE;
+        return true;
     int code = errno;
     if (fd >= 0)
         g_unlink(temporary);
-    g_set_error(error, LF_ERROR, LF_ERROR_WRITE, "cannot write %s: %s", path, g_strerror(code));
-    return FALSE;
+    return lf_fail(error, LF_ERROR_WRITE, "cannot write %s: %s", path, g_strerror(code));
 }

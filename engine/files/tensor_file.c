@@ -12,7 +12,7 @@ static LfTensorFile *file_new(const char *path)
     file->maps = g_ptr_array_new_with_free_func((GDestroyNotify) g_mapped_file_unref);
     file->copies = g_ptr_array_new_with_free_func(g_free);
     file->names = g_string_chunk_new(4096);
-    file->tensors = g_array_new(FALSE, FALSE, sizeof(LfFileTensor));
+    file->tensors = g_array_new(false, false, sizeof(LfFileTensor));
     return file;
 }
 
@@ -49,20 +49,20 @@ void lf_tensor_file_add(LfTensorFile *file, const LfFileTensor *tensor)
     g_array_append_val(file->tensors, copy);
 }
 
-gboolean lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size)
+bool lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size)
 {
     *size = lf_type_size(type);
-    gboolean fits = n_dims >= 0 && n_dims <= LF_FILE_MAX_DIMS;
+    bool fits = n_dims >= 0 && n_dims <= LF_FILE_MAX_DIMS;
     for (int i = 0; fits && i < n_dims; i++)
         fits = shape[i] >= 0 && !__builtin_mul_overflow(*size, (size_t) shape[i], size);
     return fits && *size <= INT64_MAX;
 }
 
-typedef gboolean (*Reader)(LfTensorFile *file, GMappedFile *map, GError **error);
+typedef bool (*Reader)(LfTensorFile *file, GMappedFile *map, GError **error);
 
 /* The length that a safetensors file begins with is far below 2^32, so it has zero bytes where
  * JSON has text. */
-static gboolean looks_like_json(const char *bytes, gsize size)
+static bool looks_like_json(const char *bytes, gsize size)
 {
     gsize start = 0;
     while (start < size && g_ascii_isspace(bytes[start]))
@@ -72,7 +72,7 @@ static gboolean looks_like_json(const char *bytes, gsize size)
 
 static Reader reader_of(const char *bytes, gsize size, const char **cure)
 {
-    *cure = "it is neither safetensors nor a PyTorch file";
+    *cure = "neither a safetensors nor a PyTorch file";
     if (size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0)
         return lf_pytorch_read;
     if (looks_like_json(bytes, size))
@@ -80,7 +80,7 @@ static Reader reader_of(const char *bytes, gsize size, const char **cure)
     if (size > 8 && bytes[8] == '{')
         return lf_safetensors_read;
     if (size >= 2 && bytes[0] == '\x80' && bytes[1] <= 5)
-        *cure = "PyTorch's format of before 1.6; load it and save it again with torch.save";
+        *cure = "legacy PyTorch format (before 1.6); load it and save it again with torch.save";
     else if (size >= 19 && memcmp(bytes, "version https://git", 19) == 0)
         *cure = "it is a pointer of Git LFS; fetch the file with git lfs pull";
     else if (size == 0)
@@ -93,18 +93,15 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const LfFileTensor *) a)->name, ((const LfFileTensor *) b)->name);
 }
 
-static gboolean sort(LfTensorFile *file, GError **error)
+static bool sort(LfTensorFile *file, GError **error)
 {
     g_array_sort(file->tensors, by_name);
     for (guint i = 1; i < file->tensors->len; i++) {
         const LfFileTensor *t = &g_array_index(file->tensors, LfFileTensor, i);
-        if (strcmp(t[-1].name, t->name) == 0) {
-            g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: two tensors named %s", file->path,
-                        t->name);
-            return FALSE;
-        }
+        if (strcmp(t[-1].name, t->name) == 0)
+            return lf_fail(error, LF_ERROR_FORMAT, "%s: two tensors named %s", file->path, t->name);
     }
-    return TRUE;
+    return true;
 }
 
 LfTensorFile *lf_tensor_file_open(const char *path, GError **error)
@@ -116,7 +113,7 @@ LfTensorFile *lf_tensor_file_open(const char *path, GError **error)
         goto fail;
     Reader read = reader_of(g_mapped_file_get_contents(map), g_mapped_file_get_length(map), &cure);
     if (!read) {
-        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: %s", path, cure);
+        lf_fail(error, LF_ERROR_FORMAT, "%s: %s", path, cure);
         goto fail;
     }
     if (!read(file, map, error) || !sort(file, error))
@@ -159,5 +156,5 @@ char *lf_shape_text(int n_dims, const int64_t *shape)
     GString *text = g_string_new("[");
     for (int i = 0; i < n_dims; i++)
         g_string_append_printf(text, "%s%" G_GINT64_FORMAT, i ? ", " : "", shape[i]);
-    return g_string_free(g_string_append_c(text, ']'), FALSE);
+    return g_string_free(g_string_append_c(text, ']'), false);
 }

@@ -44,8 +44,8 @@ const LfFileTensor *lf_tensor_file_nth(const LfTensorFile *file, size_t index);
 const LfFileTensor *lf_tensor_file_find(const LfTensorFile *file, const char *name); /* or NULL */
 
 /* Writes tensors as one safetensors file, through a temporary one that is renamed at the end. */
-gboolean lf_safetensors_write(const char *path, const LfFileTensor *tensors, size_t n_tensors,
-                              GError **error);
+bool lf_safetensors_write(const char *path, const LfFileTensor *tensors, size_t n_tensors,
+                          GError **error);
 
 /* "[1536, 8960]", for messages. Transfer full. */
 char *lf_shape_text(int n_dims, const int64_t *shape);

@@ -24,13 +24,13 @@ GMappedFile *lf_tensor_file_map(LfTensorFile *file, const char *path, GError **e
 /* Appends `tensor`; its name is copied, its data stays where it is. */
 void lf_tensor_file_add(LfTensorFile *file, const LfFileTensor *tensor);
 
-/* Elements of a shape, and bytes of it in `type`. FALSE when a dimension is negative or the
+/* Elements of a shape, and bytes of it in `type`. false when a dimension is negative or the
  * numbers do not fit. */
-gboolean lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size);
+bool lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size);
 
 /* Readers: fill `file`, whose path is set, from `map`. */
-gboolean lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error);
-gboolean lf_safetensors_read_index(LfTensorFile *file, GMappedFile *map, GError **error);
-gboolean lf_pytorch_read(LfTensorFile *file, GMappedFile *map, GError **error);
+bool lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error);
+bool lf_safetensors_read_index(LfTensorFile *file, GMappedFile *map, GError **error);
+bool lf_pytorch_read(LfTensorFile *file, GMappedFile *map, GError **error);
 
 #endif

@@ -25,18 +25,15 @@ static bool read_model(sentencepiece::SentencePieceProcessor &pieces, const char
                        const char *bytes, size_t size, GError **error)
 {
     /* The library reads the normaliser's tables without looking whether they are whole. */
-    if (!lf_charsmap_check(bytes, size)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT,
-                    "%s: not a whole SentencePiece model; copy the tokenizer again", path);
-        return false;
-    }
+    if (!lf_charsmap_check(bytes, size))
+        return lf_fail(error, LF_ERROR_FORMAT,
+                       "%s: not a whole SentencePiece model; copy the tokenizer again", path);
     sentencepiece::util::Status status =
         pieces.LoadFromSerializedProto(absl::string_view(bytes, size));
     if (status.ok() && pieces.eos_id() >= 0)
         return true;
-    g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: not a usable SentencePiece model: %s", path,
-                status.ok() ? "it has no end mark </s>" : status.error_message());
-    return false;
+    return lf_fail(error, LF_ERROR_FORMAT, "%s: not a usable SentencePiece model: %s", path,
+                   status.ok() ? "it has no end mark </s>" : status.error_message());
 }
 
 static std::unique_ptr<LfTokenizer> make(const char *path, const char *bytes, size_t size,
@@ -48,8 +45,7 @@ try {
     tokenizer->end = tokenizer->pieces.eos_id();
     return tokenizer;
 } catch (const std::exception &e) {
-    g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: not a usable SentencePiece model: %s", path,
-                e.what());
+    lf_fail(error, LF_ERROR_FORMAT, "%s: not a usable SentencePiece model: %s", path, e.what());
     return nullptr;
 }
 
@@ -61,8 +57,7 @@ static LfTokenizer *make_of_file(const char *path, GMappedFile *file, GError **e
     gsize size = g_mapped_file_get_length(file);
     if (size > 0 && size <= max_size)
         return make(path, g_mapped_file_get_contents(file), size, error).release();
-    g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: %" G_GSIZE_FORMAT " bytes are no tokenizer",
-                path, size);
+    lf_fail(error, LF_ERROR_FORMAT, "%s: %" G_GSIZE_FORMAT " bytes are no tokenizer", path, size);
     return nullptr;
 }
 
@@ -88,10 +83,10 @@ try {
     std::vector<int> found;
     sentencepiece::util::Status status = tokenizer->pieces.Encode(text, &found);
     if (!status.ok() || capacity < 1 || !g_utf8_validate(text, -1, nullptr)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_TEXT, "prompt: cannot be split into tokens: %s",
-                    capacity < 1  ? "no room for one"
-                    : status.ok() ? "it is not UTF-8"
-                                  : status.error_message());
+        lf_fail(error, LF_ERROR_TEXT, "prompt: cannot be split into tokens: %s",
+                capacity < 1  ? "no room for one"
+                : status.ok() ? "it is not UTF-8"
+                              : status.error_message());
         return -1;
     }
     int n = (int) MIN(found.size(), (size_t) capacity - 1);
@@ -99,7 +94,6 @@ try {
     ids[n] = tokenizer->end;
     return n + 1;
 } catch (const std::exception &e) {
-    g_set_error(error, LF_ERROR, LF_ERROR_TEXT, "prompt: cannot be split into tokens: %s",
-                e.what());
+    lf_fail(error, LF_ERROR_TEXT, "prompt: cannot be split into tokens: %s", e.what());
     return -1;
 }

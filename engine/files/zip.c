@@ -26,15 +26,14 @@ static uint64_t number(const uint8_t *bytes, int n_bytes)
     return value;
 }
 
-static gboolean within(uint64_t offset, uint64_t size, uint64_t limit)
+static bool within(uint64_t offset, uint64_t size, uint64_t limit)
 {
     return offset <= limit && size <= limit - offset;
 }
 
-static gboolean fail(GError **error, const char *what)
+static bool fail(GError **error, const char *what)
 {
-    g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "a zip archive that cannot be read: %s", what);
-    return FALSE;
+    return lf_fail(error, LF_ERROR_FORMAT, "a zip archive that cannot be read: %s", what);
 }
 
 /* The end record is the last thing but for a comment, whose length it tells. */
@@ -49,7 +48,7 @@ static const uint8_t *find_end(const LfZip *zip)
 }
 
 /* The 64-bit end record, when there is one, is found through a locator before the other one. */
-static gboolean find_directory(const LfZip *zip, Directory *directory, GError **error)
+static bool find_directory(const LfZip *zip, Directory *directory, GError **error)
 {
     const uint8_t *end = find_end(zip);
     if (!end)
@@ -66,24 +65,24 @@ static gboolean find_directory(const LfZip *zip, Directory *directory, GError **
     }
     if (!within(directory->offset, directory->size, place))
         return fail(error, "its directory lies outside of it");
-    return TRUE;
+    return true;
 }
 
 /* Values that do not fit into 32 bits stand in extra field 1, in this order, each only if
  * needed. */
-static gboolean widen(const uint8_t *extra, size_t size, uint64_t *values, int n_values)
+static bool widen(const uint8_t *extra, size_t size, uint64_t *values, int n_values)
 {
     while (size >= 4) {
         uint64_t id = number(extra, 2), length = number(extra + 2, 2);
         extra += 4;
         size -= 4;
         if (length > size)
-            return FALSE;
+            return false;
         for (int i = 0; id == 1 && i < n_values; i++) {
             if (values[i] != UINT32_MAX)
                 continue;
             if (length < 8)
-                return FALSE;
+                return false;
             values[i] = number(extra, 8);
             extra += 8;
             size -= 8;
@@ -92,7 +91,7 @@ static gboolean widen(const uint8_t *extra, size_t size, uint64_t *values, int n
         extra += length;
         size -= length;
     }
-    return TRUE;
+    return true;
 }
 
 static void add(LfZip *zip, char *name, const uint8_t *data, uint64_t size)
@@ -104,7 +103,7 @@ static void add(LfZip *zip, char *name, const uint8_t *data, uint64_t size)
 }
 
 /* One record of the directory, of at least CENTRAL bytes; `size` becomes its whole length. */
-static gboolean read_entry(LfZip *zip, const uint8_t *record, uint64_t *size, GError **error)
+static bool read_entry(LfZip *zip, const uint8_t *record, uint64_t *size, GError **error)
 {
     uint64_t name_size = number(record + 28, 2), extra_size = number(record + 30, 2);
     uint64_t whole = CENTRAL + name_size + extra_size + number(record + 32, 2);
@@ -128,25 +127,25 @@ static gboolean read_entry(LfZip *zip, const uint8_t *record, uint64_t *size, GE
     if (!within(data, values[0], zip->size))
         return fail(error, "an entry lies outside of it; the file may be cut off");
     add(zip, g_strndup((const char *) name, name_size), zip->bytes + data, values[0]);
-    return TRUE;
+    return true;
 }
 
-static gboolean read_directory(LfZip *zip, GError **error)
+static bool read_directory(LfZip *zip, GError **error)
 {
-    Directory directory;
+    Directory directory = {0};
     if (!find_directory(zip, &directory, error))
-        return FALSE;
+        return false;
     const uint8_t *record = zip->bytes + directory.offset;
     for (uint64_t left = directory.size; left > 0 || directory.count > 0; directory.count--) {
         uint64_t size = left;
         if (left < CENTRAL || directory.count == 0)
             return fail(error, "its directory and its number of entries differ");
         if (!read_entry(zip, record, &size, error))
-            return FALSE;
+            return false;
         record += size;
         left -= size;
     }
-    return TRUE;
+    return true;
 }
 
 static void entry_free(gpointer data)

@@ -8,6 +8,7 @@
 
 #include "kernels/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
