@@ -33,6 +33,16 @@ G_BEGIN_DECLS
 
 typedef struct LfModel LfModel;
 
+#define LF_MAX_SIZE     8192  /* pixels, of a width or height */
+#define LF_MAX_SPARSITY 0.999 /* target share of skipped key blocks */
+
+/* A LoRA file for the transformer: strength · (alpha / rank) · (up · down) is added to its weights.
+ * */
+typedef struct {
+    const char *file;
+    double strength;
+} LfLora;
+
 /* Called while a model loads: which part ("text encoder", "transformer", "decoder"), and the share
  * of all work that is done, 0…1. FALSE stops the loading with LF_ERROR_CANCELLED. Called on the
  * loading thread. */
@@ -48,11 +58,13 @@ typedef struct {
     /* Files or directories to take these parts from in place of the model's own, or NULL. */
     const char *text_encoder_location;
     const char *decoder_location;
+    const LfLora *loras; /* added after those of model.json, in this order */
+    int n_loras;
     LfLog log; /* of the model and of what it prepares; all-zero: none */
 } LfModelOptions;
 
-/* `to`, whatever it was, becomes a copy that owns its strings: for lf_model_options_clear, which
- * frees them and leaves all-zero options. Progress and log are copied as they stand. */
+/* `to`, whatever it was, becomes a copy that owns strings and LoRAs: for lf_model_options_clear,
+ * which frees them and leaves all-zero options. Progress and log are copied as they stand. */
 void lf_model_options_copy(LfModelOptions *to, const LfModelOptions *from);
 void lf_model_options_clear(LfModelOptions *options);
 

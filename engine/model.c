@@ -27,7 +27,7 @@ char *lf_model_default_location(void)
     return path;
 }
 
-/* ---- the numbers alone ----------------------------------------------------------------------- */
+/* ---- model.json alone ------------------------------------------------------------------------ */
 
 void lf_model_fill_info(const LfModelConfig *c, LfModelInfo *info)
 {
@@ -48,27 +48,29 @@ static gboolean check_exists(const LfModelConfig *config, const char *part, cons
                              GError **error)
 {
     if (!file)
-        return TRUE;
+        return true;
     g_autofree char *path = lf_model_config_path(config, file);
     if (g_file_test(path, G_FILE_TEST_EXISTS))
-        return TRUE;
-    g_set_error(error, LF_ERROR, LF_ERROR_NOT_FOUND,
-                "%s: no such file, which model.json names as the %s: put it there or correct the "
-                "name",
-                path, part);
-    return FALSE;
+        return true;
+    return lf_fail(
+        error, LF_ERROR_NOT_FOUND,
+        "%s: no such file, which model.json names as the %s: put it there or correct the "
+        "name",
+        path, part);
 }
 
 gboolean lf_model_probe(const char *location, LfModelInfo *info, GError **error)
 {
     LfModelConfig *config = lf_model_config_read(location, error);
     if (!config)
-        return FALSE;
+        return false;
     lf_model_fill_info(config, info);
     gboolean complete = check_exists(config, "transformer", config->files.transformer, error) &&
                         check_exists(config, "text encoder", config->files.text_encoder, error) &&
                         check_exists(config, "tokenizer", config->files.tokenizer, error) &&
                         check_exists(config, "decoder", config->files.decoder, error);
+    for (int i = 0; i < config->n_loras && complete; i++)
+        complete = check_exists(config, "LoRA", config->loras[i].file, error);
     lf_model_config_free(config);
     return complete;
 }
@@ -135,7 +137,10 @@ int lf_model_text_len(const LfModel *model)
 
 LfBackend *lf_model_backend(const LfModel *model, GError **error)
 {
-    return lf_backend_open(model->backend_name, model->n_threads, model->precision, error);
+    LfBackend *be = lf_backend_open(model->backend_name, model->n_threads, model->precision, error);
+    if (be)
+        be->log = model->log;
+    return be;
 }
 
 size_t lf_model_memory(const LfModel *m)
@@ -154,8 +159,8 @@ int lf_model_tokenize(const LfModel *m, const char *prompt, int32_t *ids, int ca
                       GError **error)
 {
     if (!m->tokenizer) {
-        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-                    "model %s has no text encoder and tokenizer: it takes no prompts", m->name);
+        lf_fail(error, LF_ERROR_UNSUPPORTED,
+                "model %s has no text encoder and tokenizer: it takes no prompts", m->name);
         return -1;
     }
     g_autofree char *clean = lf_prompt_clean(prompt, error);
@@ -164,22 +169,17 @@ int lf_model_tokenize(const LfModel *m, const char *prompt, int32_t *ids, int ca
 
 static gboolean check_ids(const LfModel *m, const int32_t *ids, int n, GError **error)
 {
-    if (!m->text_encoder) {
-        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED, "model %s has no text encoder", m->name);
-        return FALSE;
-    }
-    if (n < 1 || n > lf_model_text_len(m)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "%d token ids: model %s takes 1 to %d", n,
-                    m->name, lf_model_text_len(m));
-        return FALSE;
-    }
+    if (!m->text_encoder)
+        return lf_fail(error, LF_ERROR_UNSUPPORTED, "model %s has no text encoder", m->name);
+    if (n < 1 || n > lf_model_text_len(m))
+        return lf_fail(error, LF_ERROR_CONFIG, "%d token ids: model %s takes 1 to %d", n, m->name,
+                       lf_model_text_len(m));
     for (int i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= m->config->text_encoder.vocab) {
-            g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "token id %d at %d: model %s has 0 to %d",
-                        ids[i], i, m->name, m->config->text_encoder.vocab - 1);
-            return FALSE;
-        }
-    return TRUE;
+        if (ids[i] < 0 || ids[i] >= m->config->text_encoder.vocab)
+            return lf_fail(error, LF_ERROR_CONFIG,
+                           "token id %d at position %d out of range 0…%d of model %s", ids[i], i,
+                           m->config->text_encoder.vocab - 1, m->name);
+    return true;
 }
 
 /* The encoder on `be`, with all the memory that it takes for this once. */
@@ -192,7 +192,7 @@ static gboolean encode_on(const LfModel *m, LfBackend *be, const int32_t *ids, i
              text = lf_arena_tensor(&plan, be->activation_type, n, dim);
     lf_text_encoder_forward(m->text_encoder, lf_backend_plan(be), &plan, text, tokens, NULL);
     if (!lf_arena_init(&arena, be, plan.peak, error))
-        return FALSE;
+        return false;
     tokens = lf_arena_tensor(&arena, LF_I32, n);
     text = lf_arena_tensor(&arena, be->activation_type, n, dim);
     be->upload(be, tokens.data, ids, lf_tensor_size(tokens));
@@ -206,10 +206,10 @@ static gboolean encode_on(const LfModel *m, LfBackend *be, const int32_t *ids, i
 gboolean lf_model_encode(LfModel *m, const int32_t *ids, int n, float *out, GError **error)
 {
     if (!check_ids(m, ids, n, error))
-        return FALSE;
+        return false;
     LfBackend *be = lf_model_backend(m, error);
     if (!be)
-        return FALSE;
+        return false;
     gboolean done = encode_on(m, be, ids, n, out, error);
     lf_backend_close(be);
     return done;

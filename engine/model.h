@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A loaded model, as sessions see it. Immutable once open: any thread.
+ * A loaded model, as sessions see it. Thread-safety: immutable once open.
  */
 #ifndef LF_ENGINE_MODEL_H
 #define LF_ENGINE_MODEL_H
@@ -20,8 +20,9 @@ struct LfModel {
     char *backend_name; /* what sessions open for themselves */
     int n_threads;
     LfPrecision precision;
-    LfBackend *backend; /* that prepared the weights and frees them */
-    GPtrArray *sources; /* of the weights, some of which are used in place */
+    LfLog log;          /* from the options; of the backends, too */
+    LfBackend *backend; /* prepares the weights and frees them */
+    GPtrArray *sources; /* LfWeightSource *; some weights are used in place */
     LfTransformer *transformer;
     LfTextEncoder *text_encoder; /* NULL where !info.can_encode */
     LfTokenizer *tokenizer;      /* likewise */
@@ -31,7 +32,7 @@ struct LfModel {
 /* A backend like the model's, for one thread of work. */
 LfBackend *lf_model_backend(const LfModel *model, GError **error);
 
-/* What model.json tells of the model without its files. */
+/* What model.json alone says of the model, without its files. */
 void lf_model_fill_info(const LfModelConfig *config, LfModelInfo *info);
 
 size_t lf_model_memory(const LfModel *model);

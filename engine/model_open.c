@@ -4,6 +4,8 @@
  */
 #include "model.h"
 
+#include "files/weights.h"
+
 typedef enum { TEXT_ENCODER, TRANSFORMER, DECODER, N_PARTS } Part;
 
 static const char *const part_names[N_PARTS] = {"text encoder", "transformer", "decoder"};
@@ -12,22 +14,21 @@ typedef struct {
     LfModel *model;
     const LfModelOptions *options;
     LfTensorFile *files[N_PARTS];     /* NULL: not there, or random */
-    LfWeightSource *sources[N_PARTS]; /* NULL: not there; the model's */
-    Part part;                        /* at work */
+    LfWeightSource *sources[N_PARTS]; /* NULL: not there; the model owns them */
+    Part part;                        /* being loaded */
     double done, total;               /* bytes */
 } Loading;
 
-static gboolean report(Loading *l, double share, GError **error)
+static bool report(Loading *l, double share, GError **error)
 {
     LfProgress progress = l->options->progress;
     if (!progress || progress(part_names[l->part], share, l->options->progress_data))
-        return TRUE;
-    g_set_error(error, LF_ERROR, LF_ERROR_CANCELLED, "loading %s was cancelled", l->model->name);
-    return FALSE;
+        return true;
+    return lf_fail(error, LF_ERROR_CANCELLED, "loading %s was cancelled", l->model->name);
 }
 
 /* After every tensor: a large part takes minutes. */
-static gboolean report_tensor(size_t size, gpointer loading, GError **error)
+static bool report_tensor(size_t size, gpointer loading, GError **error)
 {
     Loading *l = loading;
     l->done += (double) size;
@@ -36,8 +37,8 @@ static gboolean report_tensor(size_t size, gpointer loading, GError **error)
 
 /* ---- parts of other models ------------------------------------------------------------------- */
 
-/* The model that a part comes from: the one at a directory, or, for a file, a model that has nothing
- * but that file, be it a text encoder or a decoder. */
+/* The model that a part comes from: the one at a directory, or, for a file, a model that has
+ * nothing but that file, be it a text encoder or a decoder. */
 static LfModelConfig *other_model(const LfModelConfig *own, const char *location, GError **error)
 {
     if (g_file_test(location, G_FILE_TEST_IS_DIR))
@@ -50,7 +51,7 @@ static LfModelConfig *other_model(const LfModelConfig *own, const char *location
     return other;
 }
 
-static gboolean replace_file(char **file, const LfModelConfig *other, const char *name)
+static bool replace_file(char **file, const LfModelConfig *other, const char *name)
 {
     if (name) {
         g_free(*file);
@@ -61,31 +62,29 @@ static gboolean replace_file(char **file, const LfModelConfig *other, const char
 
 /* model.json describes the model's own text encoder, so what it says of that does not hold for
  * another one. */
-static gboolean replace_text_encoder(LfModelConfig *config, const char *location, GError **error)
+static bool replace_text_encoder(LfModelConfig *config, const char *location, GError **error)
 {
     LfModelConfig *other = other_model(config, location, error);
     if (!other)
-        return FALSE;
+        return false;
     config->text_encoder = other->text_encoder;
     replace_file(&config->files.tokenizer, other, other->files.tokenizer);
-    gboolean replaced = replace_file(&config->files.text_encoder, other, other->files.text_encoder);
+    bool replaced = replace_file(&config->files.text_encoder, other, other->files.text_encoder);
     if (!replaced)
-        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "%s: the model there has no text encoder",
-                    location);
+        lf_fail(error, LF_ERROR_CONFIG, "%s: the model there has no text encoder", location);
     lf_model_config_free(other);
     return replaced;
 }
 
-static gboolean replace_decoder(LfModelConfig *config, const char *location, GError **error)
+static bool replace_decoder(LfModelConfig *config, const char *location, GError **error)
 {
     LfModelConfig *other = other_model(config, location, error);
     if (!other)
-        return FALSE;
+        return false;
     config->decoder = other->decoder;
-    gboolean replaced = replace_file(&config->files.decoder, other, other->files.decoder);
+    bool replaced = replace_file(&config->files.decoder, other, other->files.decoder);
     if (!replaced)
-        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "%s: the model there has no decoder",
-                    location);
+        lf_fail(error, LF_ERROR_CONFIG, "%s: the model there has no decoder", location);
     lf_model_config_free(other);
     return replaced;
 }
@@ -98,29 +97,72 @@ static LfWeightSource *add_source(LfModel *m, LfWeightSource *source)
     return source;
 }
 
+/* "BF16 151, F32 60": how many tensors there are of each type. */
+static char *type_mix(const LfTensorFile *file)
+{
+    int counts[LF_N_TYPES] = {0};
+    GString *text = g_string_new(NULL);
+    for (size_t i = 0; i < lf_tensor_file_count(file); i++)
+        counts[lf_tensor_file_nth(file, i)->type]++;
+    for (int type = 0; type < LF_N_TYPES; type++)
+        if (counts[type])
+            g_string_append_printf(text, "%s%s %d", text->len ? ", " : "",
+                                   lf_type_name((LfType) type), counts[type]);
+    return g_string_free(text, FALSE);
+}
+
 /* Opens the file of a part, if the model has that part. */
-static gboolean open_part(Loading *l, Part part, const char *file, GError **error)
+static bool open_part(Loading *l, Part part, const char *file, GError **error)
 {
     if (!file)
-        return TRUE;
+        return true;
     g_autofree char *path = lf_model_config_path(l->model->config, file);
     LfTensorFile *opened = l->files[part] = lf_tensor_file_open(path, error);
     if (!opened)
-        return FALSE;
+        return false;
     l->sources[part] = add_source(l->model, lf_weight_source_file(opened));
-    return TRUE;
+    g_autofree char *types = type_mix(opened);
+    lf_log(&l->model->log, LF_LOG_DEBUG, "%s: %s: %s, layout %s, %zu tensors (%s)",
+           part_names[part], path, lf_tensor_file_format(opened),
+           lf_weight_source_layout(l->sources[part]), lf_tensor_file_count(opened), types);
+    return true;
 }
 
-static gboolean open_files(Loading *l, GError **error)
+static bool add_lora(Loading *l, const char *path, double strength, GError **error)
+{
+    LfTensorFile *file = lf_tensor_file_open(path, error);
+    bool added = file && lf_weight_source_add_lora(l->sources[TRANSFORMER], file, strength, error);
+    if (added)
+        lf_log(&l->model->log, LF_LOG_INFO, "LoRA %s: %zu tensors, strength %g", path,
+               lf_tensor_file_count(file), strength);
+    lf_tensor_file_unref(file);
+    return added;
+}
+
+/* Those of model.json, then those of the options. */
+static bool add_loras(Loading *l, GError **error)
+{
+    const LfModelConfig *c = l->model->config;
+    bool added = true;
+    for (int i = 0; i < c->n_loras && added; i++) {
+        g_autofree char *path = lf_model_config_path(c, c->loras[i].file);
+        added = add_lora(l, path, c->loras[i].strength, error);
+    }
+    for (int i = 0; i < l->options->n_loras && added; i++)
+        added = add_lora(l, l->options->loras[i].file, l->options->loras[i].strength, error);
+    return added;
+}
+
+static bool open_files(Loading *l, GError **error)
 {
     LfModelConfig *c = l->model->config;
     return open_part(l, TEXT_ENCODER, c->files.text_encoder, error) &&
            open_part(l, TRANSFORMER, c->files.transformer, error) &&
-           open_part(l, DECODER, c->files.decoder, error);
+           open_part(l, DECODER, c->files.decoder, error) && add_loras(l, error);
 }
 
-/* What model.json leaves out stands in the tensors' shapes; then the parts have to fit. */
-static gboolean complete(Loading *l, GError **error)
+/* Dimensions that model.json leaves out come from the tensors' shapes; then all parts must fit. */
+static bool complete(Loading *l, GError **error)
 {
     LfModelConfig *c = l->model->config;
     LfTensorFile *encoder = l->files[TEXT_ENCODER], *decoder = l->files[DECODER];
@@ -130,24 +172,23 @@ static gboolean complete(Loading *l, GError **error)
            lf_model_config_check(c, error);
 }
 
-static gboolean load_tokenizer(LfModel *m, GError **error)
+static bool load_tokenizer(LfModel *m, GError **error)
 {
     if (!m->info.can_encode)
-        return TRUE;
+        return true;
     g_autofree char *path = lf_model_config_path(m->config, m->config->files.tokenizer);
     m->tokenizer = lf_tokenizer_open(path, error);
     if (!m->tokenizer)
-        return FALSE;
+        return false;
     int pieces = lf_tokenizer_size(m->tokenizer), vocab = m->config->text_encoder.vocab;
     if (pieces <= vocab)
-        return TRUE;
-    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                "%s has %d pieces, the text encoder knows %d: they are of different models", path,
-                pieces, vocab);
-    return FALSE;
+        return true;
+    return lf_fail(error, LF_ERROR_CONFIG,
+                   "%s has %d pieces, the text encoder knows %d: they are of different models",
+                   path, pieces, vocab);
 }
 
-static gboolean load_part(Loading *l, GError **error)
+static bool load_part(Loading *l, GError **error)
 {
     LfModel *m = l->model;
     LfWeightSource *source = l->sources[l->part];
@@ -164,11 +205,12 @@ static gboolean load_part(Loading *l, GError **error)
     }
 }
 
-/* A file may hold more than its part needs, so each part starts at what those before it weigh. */
-static gboolean load_parts(Loading *l, GError **error)
+/* A file may hold more than its part needs, so each part starts at the bytes of those before it.
+ * The weights of a part are uploaded when it is done: sessions read them on other streams. */
+static bool load_parts(Loading *l, GError **error)
 {
     double before = 0;
-    gboolean done = TRUE;
+    bool done = true;
     for (Part part = 0; part < N_PARTS; part++)
         l->total += l->sources[part] ? (double) lf_weight_source_size(l->sources[part]) : 0;
     for (Part part = 0; part < N_PARTS && done; part++) {
@@ -178,8 +220,14 @@ static gboolean load_parts(Loading *l, GError **error)
         l->part = part;
         l->done = before;
         lf_weight_source_set_progress(source, report_tensor, l);
-        done = report_tensor(0, l, error) && load_part(l, error);
+        int64_t start = g_get_monotonic_time();
+        done = report_tensor(0, l, error) && load_part(l, error) &&
+               l->model->backend->sync(l->model->backend, error);
         lf_weight_source_set_progress(source, NULL, NULL);
+        lf_log(&l->model->log, LF_LOG_DEBUG, "%s: %s in %.2f s, %.1f MB in its file",
+               part_names[part], done ? "loaded" : "given up",
+               1e-6 * (double) (g_get_monotonic_time() - start),
+               1e-6 * (double) lf_weight_source_size(source));
         before += (double) lf_weight_source_size(source);
     }
     return done && report(l, 1, error);
@@ -197,7 +245,13 @@ static void describe(LfModel *m)
     if (m->decoder)
         g_string_append_printf(s, "; tiny decoder, %d/%d/%d/%d channels", c->decoder.widths[0],
                                c->decoder.widths[1], c->decoder.widths[2], c->decoder.widths[3]);
+    for (guint i = 0; i < m->sources->len; i++)
+        if (lf_weight_source_lora_count(m->sources->pdata[i]) > 0)
+            g_string_append_printf(s, "; %d LoRA",
+                                   lf_weight_source_lora_count(m->sources->pdata[i]));
     m->description = g_string_free(s, FALSE);
+    lf_log(&m->log, LF_LOG_INFO, "model %s: %s; %.1f MB of weights on %s", m->name, m->description,
+           1e-6 * (double) lf_model_memory(m), m->backend->name);
 }
 
 static LfModel *model_new(const char *name, LfModelConfig *config, const LfModelOptions *options,
@@ -211,27 +265,32 @@ static LfModel *model_new(const char *name, LfModelConfig *config, const LfModel
     m->backend_name = g_strdup(options->backend ? options->backend : "auto");
     m->n_threads = options->n_threads;
     m->precision = options->precision;
+    m->log = options->log;
     m->backend = lf_model_backend(m, error);
-    if (m->backend)
+    if (m->backend) {
+        lf_log(&m->log, LF_LOG_INFO, "model %s: backend \"%s\" is %s, precision %s%s%s", name,
+               m->backend_name, m->backend->description, lf_precision_name(m->backend->precision),
+               *m->backend->fallback ? "; no GPU: " : "", m->backend->fallback);
         return m;
+    }
     lf_model_unref(m);
     return NULL;
 }
 
-static gboolean load_files(Loading *l, GError **error)
+static bool load_files(Loading *l, GError **error)
 {
     LfModel *m = l->model;
     const LfModelOptions *o = l->options;
+    lf_log(&m->log, LF_LOG_INFO, "model %s: opening %s", m->name, m->config->directory);
     if (o->text_encoder_location &&
         !replace_text_encoder(m->config, o->text_encoder_location, error))
-        return FALSE;
+        return false;
     if (o->decoder_location && !replace_decoder(m->config, o->decoder_location, error))
-        return FALSE;
-    if (!m->config->files.transformer) {
-        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                    "%s: model.json has no \"transformer\": it needs one with a \"file\"", m->name);
-        return FALSE;
-    }
+        return false;
+    if (!m->config->files.transformer)
+        return lf_fail(error, LF_ERROR_CONFIG,
+                       "%s: model.json has no \"transformer\": it needs one with a \"file\"",
+                       m->name);
     lf_model_fill_info(m->config, &m->info);
     return open_files(l, error) && complete(l, error) && load_tokenizer(m, error) &&
            load_parts(l, error);
@@ -256,7 +315,7 @@ LfModel *lf_model_open(const char *location, const LfModelOptions *options, GErr
     Loading l = {.model = model_new(name, config, options, error), .options = options};
     if (!l.model)
         return NULL;
-    gboolean loaded = load_files(&l, error);
+    bool loaded = load_files(&l, error);
     for (Part part = 0; part < N_PARTS; part++)
         lf_tensor_file_unref(l.files[part]);
     if (loaded)
@@ -271,24 +330,29 @@ LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOpt
 {
     LfModelConfig *config = lf_model_config_preset(preset);
     if (!config) {
-        g_set_error(error, LF_ERROR, LF_ERROR_NOT_FOUND,
-                    "no preset \"%s\": there are \"demo\" and \"wan-1.3b\"", preset);
+        lf_fail(error, LF_ERROR_NOT_FOUND, "no preset \"%s\": there are \"demo\" and \"wan-1.3b\"",
+                preset);
         return NULL;
     }
     options = options ? options : &defaults;
+    if (options->n_loras > 0) {
+        lf_fail(error, LF_ERROR_UNSUPPORTED, "random weights take no LoRA");
+        lf_model_config_free(config);
+        return NULL;
+    }
     Loading l = {.model = model_new(preset, config, options, error), .options = options};
     if (!l.model)
         return NULL;
     LfWeightSource *source = add_source(l.model, lf_weight_source_random(seed));
     l.sources[TRANSFORMER] = l.sources[DECODER] = source;
-    gboolean loaded = load_parts(&l, error);
+    bool loaded = load_parts(&l, error);
     if (!loaded) {
         lf_model_unref(l.model);
         return NULL;
     }
     lf_model_fill_info(config, &l.model->info);
-    l.model->info.can_encode = FALSE;
-    l.model->info.can_decode = TRUE;
+    l.model->info.can_encode = false;
+    l.model->info.can_decode = true;
     describe(l.model);
     return l.model;
 }

@@ -42,7 +42,6 @@ typedef struct {
 } LfSessionGraphs;
 
 /* Below 1, where no block would be left. */
-#define LF_MAX_SPARSITY 0.999
 
 struct LfSession {
     LfModel *model;

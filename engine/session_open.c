@@ -5,8 +5,6 @@
  */
 #include "session.h"
 
-enum { MAX_SIZE = 8192 /* pixels in each direction */, MAX_BLOCK = 4096 /* tokens */ };
-
 static gboolean fail(GError **error, LfError code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 static gboolean fail(GError **error, LfError code, const char *format, ...)
 {
@@ -20,18 +18,18 @@ static gboolean fail(GError **error, LfError code, const char *format, ...)
 
 static gboolean check_size(const char *name, int size, GError **error)
 {
-    if (size >= LF_SIZE_STEP && size <= MAX_SIZE && size % LF_SIZE_STEP == 0)
+    if (size >= LF_SIZE_STEP && size <= LF_MAX_SIZE && size % LF_SIZE_STEP == 0)
         return TRUE;
     return fail(error, LF_ERROR_CONFIG, "%s %d: choose a multiple of %d, %d to %d", name, size,
-                LF_SIZE_STEP, LF_SIZE_STEP, MAX_SIZE);
+                LF_SIZE_STEP, LF_SIZE_STEP, LF_MAX_SIZE);
 }
 
 static gboolean check_block(const char *name, int block, GError **error)
 {
-    if (block >= 0 && block <= MAX_BLOCK)
+    if (block >= 0 && block <= LF_MAX_BLOCK)
         return TRUE;
     return fail(error, LF_ERROR_CONFIG, "%s %d: choose 1 to %d tokens, or 0 for the model's", name,
-                block, MAX_BLOCK);
+                block, LF_MAX_BLOCK);
 }
 
 static gboolean check_options(const LfModel *m, const LfSessionOptions *o, GError **error)

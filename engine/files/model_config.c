@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * One table says what model.json may hold: part, key, kind, range, default.
+ * One table says what model.json may hold: section, key, kind, range, default.
  */
 #include "model_config.h"
 
 #include "engine/geometry.h"
+#include "engine/lightforcing.h"
 #include "json.h"
 #include "map.h"
 
@@ -12,16 +13,16 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { MAX_CONFIG_SIZE = 1 << 20, MAX_SIZE = 8192, MAX_FRAMES = 1 << 20 };
+enum { MAX_CONFIG_SIZE = 1 << 20, MAX_FRAMES = 1 << 20, MAX_LORAS = 64 };
 
-typedef enum { TEXT, WHOLE, REAL, STEPS, RATE, POSITIONS, ORDER, TINY } Kind;
+typedef enum { TEXT, WHOLE, REAL, STEPS, RATE, POSITIONS, ORDER, TINY, LORAS } Kind;
 
 typedef struct {
-    const char *part, *key;
+    const char *section, *key;
     Kind kind;
     size_t offset;      /* in LfModelConfig */
     double least, most; /* of WHOLE and REAL */
-    double normal;      /* value when the key is absent; 0 for what the shapes tell */
+    double normal;      /* default; 0 where a tensor's shape tells the value */
 } Field;
 
 #define AT(field) offsetof(LfModelConfig, field)
@@ -36,6 +37,7 @@ static const Field fields[] = {
     {"transformer", "text_dim", WHOLE, AT(transformer.text_dim), 1, 1 << 16, 0},
     {"transformer", "text_len", WHOLE, AT(transformer.text_len), 1, 1 << 16, 512},
     {"transformer", "channels", WHOLE, AT(transformer.channels), 1, 1024, 0},
+    {"transformer", "lora", LORAS, AT(loras), 0, 0, 0},
     {"text_encoder", "file", TEXT, AT(files.text_encoder), 0, 0, 0},
     {"text_encoder", "vocab", WHOLE, AT(text_encoder.vocab), 4, 1 << 24, 0},
     {"text_encoder", "dim", WHOLE, AT(text_encoder.dim), 1, 1 << 16, 0},
@@ -48,8 +50,8 @@ static const Field fields[] = {
     {"tokenizer", "file", TEXT, AT(files.tokenizer), 0, 0, 0},
     {"decoder", "type", TINY, 0, 0, 0, 0},
     {"decoder", "file", TEXT, AT(files.decoder), 0, 0, 0},
-    {"video", "width", WHOLE, AT(video.width), LF_SIZE_STEP, MAX_SIZE, 832},
-    {"video", "height", WHOLE, AT(video.height), LF_SIZE_STEP, MAX_SIZE, 480},
+    {"video", "width", WHOLE, AT(video.width), LF_SIZE_STEP, LF_MAX_SIZE, 832},
+    {"video", "height", WHOLE, AT(video.height), LF_SIZE_STEP, LF_MAX_SIZE, 480},
     {"video", "fps", RATE, AT(video.fps_n), 0, 0, 0},
     {"video", "chunk", WHOLE, AT(video.chunk), 1, 64, 3},
     {"schedule", "steps", STEPS, AT(schedule.steps), 0, 0, 0},
@@ -57,10 +59,10 @@ static const Field fields[] = {
     {"cache", "window", WHOLE, AT(cache.window), 0, MAX_FRAMES, 21},
     {"cache", "sink", WHOLE, AT(cache.sink), 0, MAX_FRAMES, 0},
     {"cache", "positions", POSITIONS, AT(cache.relative), 0, 0, 0},
-    {"sparse", "target", REAL, AT(sparse.target), 0, 0.999, 0.88},
-    {"sparse", "base", REAL, AT(sparse.base), 0, 0.999, 0.98},
-    {"sparse", "query_block", WHOLE, AT(sparse.query_block), 1, 4096, 64},
-    {"sparse", "key_block", WHOLE, AT(sparse.key_block), 1, 4096, 64},
+    {"sparse", "target", REAL, AT(sparse.target), 0, LF_MAX_SPARSITY, 0.88},
+    {"sparse", "base", REAL, AT(sparse.base), 0, LF_MAX_SPARSITY, 0.98},
+    {"sparse", "query_block", WHOLE, AT(sparse.query_block), 1, LF_MAX_BLOCK, 64},
+    {"sparse", "key_block", WHOLE, AT(sparse.key_block), 1, LF_MAX_BLOCK, 64},
     {"sparse", "keep_frames", WHOLE, AT(sparse.keep_frames), 1, MAX_FRAMES, 6},
     {"sparse", "keep_sink", WHOLE, AT(sparse.keep_sink), 0, MAX_FRAMES, 1},
     {"sparse", "keep_near", WHOLE, AT(sparse.keep_near), 0, MAX_FRAMES, 2},
@@ -68,16 +70,9 @@ static const Field fields[] = {
     {"sparse", "token_order", ORDER, AT(sparse.tile_rows), 0, 0, 0},
 };
 
-G_GNUC_PRINTF(2, 3)
-static gboolean refuse(GError **error, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    g_autofree char *text = g_strdup_vprintf(format, arguments);
-    va_end(arguments);
-    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "model.json: %s", text);
-    return FALSE;
-}
+/* `format` is a literal. */
+#define refuse(error, format, ...)                                                                 \
+    lf_fail(error, LF_ERROR_CONFIG, "model.json: " format, ##__VA_ARGS__)
 
 static void *place(LfModelConfig *config, const Field *field)
 {
@@ -105,6 +100,9 @@ void lf_model_config_free(LfModelConfig *config)
 {
     if (!config)
         return;
+    for (int i = 0; i < config->n_loras; i++)
+        g_free(config->loras[i].file);
+    g_free(config->loras);
     g_free(config->files.transformer);
     g_free(config->files.text_encoder);
     g_free(config->files.tokenizer);
@@ -115,10 +113,10 @@ void lf_model_config_free(LfModelConfig *config)
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-static gboolean is_number(JsonNode *node, gboolean whole)
+static bool is_number(JsonNode *node, bool whole)
 {
     if (!JSON_NODE_HOLDS_VALUE(node))
-        return FALSE;
+        return false;
     GType type = json_node_get_value_type(node);
     return type == G_TYPE_INT64 || (!whole && type == G_TYPE_DOUBLE);
 }
@@ -128,69 +126,69 @@ static const char *text_of(JsonNode *node)
     return JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
 }
 
-static gboolean read_number(const Field *field, JsonNode *node, void *to, GError **error)
+static bool read_number(const Field *field, JsonNode *node, void *to, GError **error)
 {
-    gboolean whole = field->kind == WHOLE;
+    bool whole = field->kind == WHOLE;
     if (!is_number(node, whole))
-        return refuse(error, "%s.%s: a %snumber is wanted", field->part, field->key,
-                      whole ? "whole " : "");
+        return refuse(error, "%s.%s: expected a %s", field->section, field->key,
+                      whole ? "whole number" : "number");
     double value = json_node_get_double(node);
     if (!(value >= field->least && value <= field->most))
-        return refuse(error, "%s.%s: %g is not in %g … %g", field->part, field->key, value,
+        return refuse(error, "%s.%s: %g is not in %g … %g", field->section, field->key, value,
                       field->least, field->most);
     if (whole)
         *(int *) to = (int) value;
     else
         *(double *) to = value;
-    return TRUE;
+    return true;
 }
 
-static gboolean read_text(const Field *field, JsonNode *node, char **to, GError **error)
+static bool read_text(const Field *field, JsonNode *node, char **to, GError **error)
 {
     const char *text = text_of(node);
     if (!text || !*text)
-        return refuse(error, "%s.%s: a text that is not empty is wanted", field->part, field->key);
+        return refuse(error, "%s.%s: expected a non-empty string", field->section, field->key);
     g_free(*to);
     *to = g_strdup(text);
-    return TRUE;
+    return true;
 }
 
-static gboolean read_choice(const Field *field, JsonNode *node, const char *const *choices,
-                            gboolean *to, GError **error)
+static bool read_choice(const Field *field, JsonNode *node, const char *const *choices, bool *to,
+                        GError **error)
 {
     const char *text = text_of(node);
     for (int i = 0; text && choices[i]; i++) {
         if (strcmp(text, choices[i]) == 0) {
             if (to)
                 *to = i;
-            return TRUE;
+            return true;
         }
     }
     g_autofree char *known = g_strjoinv("\" or \"", (char **) choices);
-    return refuse(error, "%s.%s: \"%s\" is wanted", field->part, field->key, known);
+    return refuse(error, "%s.%s: expected \"%s\"", field->section, field->key, known);
 }
 
-static gboolean read_steps(LfModelConfig *config, JsonNode *node, GError **error)
+static bool read_steps(LfModelConfig *config, JsonNode *node, GError **error)
 {
     JsonArray *array = JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
     guint n = array ? json_array_get_length(array) : 0;
     gint64 last = 1001;
     for (guint i = 0; i < n && n <= LF_MAX_STEPS; i++) {
         JsonNode *step = json_array_get_element(array, i);
-        gint64 value = is_number(step, TRUE) ? json_node_get_int(step) : 0;
+        gint64 value = is_number(step, true) ? json_node_get_int(step) : 0;
         if (value < 1 || value >= last)
-            return refuse(error, "schedule.steps: whole numbers from 1000 to 1 that fall are "
-                                 "wanted");
+            return refuse(error, "schedule.steps: expected whole numbers from 1000 down to 1, each "
+                                 "below the one before");
         config->schedule.steps[i] = (int) (last = value);
     }
     if (n < 1 || n > LF_MAX_STEPS)
-        return refuse(error, "schedule.steps: a list of 1 … %d steps is wanted", LF_MAX_STEPS);
+        return refuse(error, "schedule.steps: expected a list of 1 to %d steps", LF_MAX_STEPS);
     config->schedule.n_steps = (int) n;
-    return TRUE;
+    return true;
 }
 
 /* 16, 23.976 or "24000/1001". */
-static gboolean read_rate(LfModelConfig *config, JsonNode *node, GError **error)
+static bool read_rate(LfModelConfig *config, JsonNode *node, GError **error)
 {
     const char *text = text_of(node);
     gint64 n = 0, d = 1;
@@ -200,20 +198,20 @@ static gboolean read_rate(LfModelConfig *config, JsonNode *node, GError **error)
         d = *end == '/' ? g_ascii_strtoll(end + 1, &end, 10) : 0;
         if (*end)
             d = 0;
-    } else if (is_number(node, FALSE)) {
+    } else if (is_number(node, false)) {
         double rate = json_node_get_double(node);
         d = rate == floor(rate) ? 1 : 1000;
         n = rate > 0 && rate <= 1000 ? llround(rate * (double) d) : 0;
     }
     if (n < 1 || d < 1 || n > 1000000 || d > 1000000 || n > 1000 * d)
-        return refuse(error, "video.fps: a number up to 1000, or \"n/d\", is wanted");
+        return refuse(error, "video.fps: expected a number up to 1000, or \"n/d\"");
     config->video.fps_n = (int) n;
     config->video.fps_d = (int) d;
-    return TRUE;
+    return true;
 }
 
-/* "raster", or the tokens of a tile, "rows x columns" without the blanks. */
-static gboolean read_order(LfModelConfig *config, JsonNode *node, GError **error)
+/* "raster", or the rows and columns of a tile in tokens, "4x8". */
+static bool read_order(LfModelConfig *config, JsonNode *node, GError **error)
 {
     const char *text = text_of(node);
     gint64 rows = 0, cols = 0;
@@ -222,16 +220,53 @@ static gboolean read_order(LfModelConfig *config, JsonNode *node, GError **error
         rows = g_ascii_strtoll(text, &end, 10);
         cols = *end == 'x' ? g_ascii_strtoll(end + 1, &end, 10) : 0;
     }
-    if (!text || (end && (*end || rows < 1 || cols < 1 || rows > MAX_SIZE || cols > MAX_SIZE)))
-        return refuse(error, "sparse.token_order: \"raster\" or the tokens of a tile, \"4x8\" for "
-                             "4 rows of 8, is wanted");
+    if (!text ||
+        (end && (*end || rows < 1 || cols < 1 || rows > LF_MAX_SIZE || cols > LF_MAX_SIZE)))
+        return refuse(error,
+                      "sparse.token_order: expected \"raster\", or the rows and columns of a "
+                      "tile in tokens, such as \"4x8\"");
     config->sparse.tile_rows = (int) rows;
     config->sparse.tile_cols = (int) cols;
-    return TRUE;
+    return true;
 }
 
-static gboolean read_field(LfModelConfig *config, const Field *field, JsonNode *node,
-                           GError **error)
+/* [{"file": "style.safetensors", "strength": 0.8}]; the strength is 1 where it is absent. */
+static bool read_loras(LfModelConfig *config, JsonNode *node, GError **error)
+{
+    static const Field file = {"transformer.lora", "file", TEXT, 0, 0, 0, 0};
+    static const Field strength = {"transformer.lora", "strength", REAL, 0, -100, 100, 1};
+    JsonArray *array = JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+    guint n = array ? json_array_get_length(array) : 0;
+    if (!array || n > MAX_LORAS || config->loras)
+        return refuse(error,
+                      "transformer.lora: expected a list of at most %d objects with "
+                      "\"file\" and \"strength\"",
+                      MAX_LORAS);
+    config->loras = g_new0(struct LfLoraFile, n);
+    for (config->n_loras = 0; config->n_loras < (int) n;) {
+        struct LfLoraFile *lora = &config->loras[config->n_loras];
+        JsonNode *item = json_array_get_element(array, (guint) config->n_loras++);
+        JsonObjectIter iter;
+        const char *key;
+        JsonNode *value;
+        lora->strength = strength.normal;
+        if (!JSON_NODE_HOLDS_OBJECT(item))
+            return refuse(error, "transformer.lora: expected a list of objects");
+        json_object_iter_init(&iter, json_node_get_object(item));
+        while (json_object_iter_next(&iter, &key, &value)) {
+            if (strcmp(key, file.key) == 0 ? !read_text(&file, value, &lora->file, error)
+                : strcmp(key, strength.key) == 0
+                    ? !read_number(&strength, value, &lora->strength, error)
+                    : !refuse(error, "transformer.lora: unknown key \"%s\"", key))
+                return false;
+        }
+        if (!lora->file)
+            return refuse(error, "transformer.lora: \"file\" is missing");
+    }
+    return true;
+}
+
+static bool read_field(LfModelConfig *config, const Field *field, JsonNode *node, GError **error)
 {
     static const char *const positions[] = {"absolute", "relative", NULL};
     static const char *const types[] = {"tiny", NULL};
@@ -246,6 +281,8 @@ static gboolean read_field(LfModelConfig *config, const Field *field, JsonNode *
         return read_choice(field, node, positions, place(config, field), error);
     case ORDER:
         return read_order(config, node, error);
+    case LORAS:
+        return read_loras(config, node, error);
     case TINY:
         return read_choice(field, node, types, NULL, error);
     default:
@@ -253,53 +290,53 @@ static gboolean read_field(LfModelConfig *config, const Field *field, JsonNode *
     }
 }
 
-/* ---- parts ----------------------------------------------------------------------------------- */
+/* ---- sections -------------------------------------------------------------------------------- */
 
-static gboolean is_part(const char *part)
+static bool is_section(const char *section)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(fields); i++)
-        if (strcmp(fields[i].part, part) == 0)
-            return TRUE;
-    return FALSE;
+        if (strcmp(fields[i].section, section) == 0)
+            return true;
+    return false;
 }
 
-static const Field *field_of(const char *part, const char *key)
+static const Field *field_of(const char *section, const char *key)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(fields); i++)
-        if (strcmp(fields[i].part, part) == 0 && strcmp(fields[i].key, key) == 0)
+        if (strcmp(fields[i].section, section) == 0 && strcmp(fields[i].key, key) == 0)
             return &fields[i];
     return NULL;
 }
 
-static gboolean read_part(LfModelConfig *config, const char *part, JsonNode *node, GError **error)
+static bool read_section(LfModelConfig *config, const char *section, JsonNode *node, GError **error)
 {
     JsonObjectIter iter;
     const char *key;
     JsonNode *value;
-    if (!is_part(part))
-        return refuse(error, "unknown part \"%s\"", part);
+    if (!is_section(section))
+        return refuse(error, "unknown section \"%s\"", section);
     if (!JSON_NODE_HOLDS_OBJECT(node))
-        return refuse(error, "%s: an object is wanted", part);
+        return refuse(error, "%s: expected an object", section);
     json_object_iter_init(&iter, json_node_get_object(node));
     while (json_object_iter_next(&iter, &key, &value)) {
-        const Field *field = field_of(part, key);
+        const Field *field = field_of(section, key);
         if (!field)
-            return refuse(error, "%s: unknown key \"%s\"", part, key);
+            return refuse(error, "%s: unknown key \"%s\"", section, key);
         if (!read_field(config, field, value, error))
-            return FALSE;
+            return false;
     }
-    /* These parts are nothing but their file. */
-    if (field_of(part, "file") && !json_object_has_member(json_node_get_object(node), "file"))
-        return refuse(error, "%s.file: missing", part);
-    config->sparse.given |= strcmp(part, "sparse") == 0;
-    return TRUE;
+    /* A section that has the key "file" describes that file. */
+    if (field_of(section, "file") && !json_object_has_member(json_node_get_object(node), "file"))
+        return refuse(error, "%s.file: missing", section);
+    config->sparse.given |= strcmp(section, "sparse") == 0;
+    return true;
 }
 
 /* ---- contradictions -------------------------------------------------------------------------- */
 
-/* A head's channels turn in pairs: d/6 (rounded down) for rows and as many for columns, the rest
- * for time, so each third needs one pair. */
-static gboolean check_transformer(const LfTransformerConfig *t, GError **error)
+/* RoPE rotates a head's channels in pairs: d/6 pairs (rounded down) by the row, as many by the
+ * column, the rest by the time, and each needs one. */
+static bool check_transformer(const LfTransformerConfig *t, GError **error)
 {
     if (t->dim && t->heads) {
         int head_dim = t->dim / t->heads;
@@ -307,16 +344,16 @@ static gboolean check_transformer(const LfTransformerConfig *t, GError **error)
             return refuse(error, "transformer: %d heads do not divide dim %d", t->heads, t->dim);
         if (head_dim % 2 != 0 || head_dim < 6)
             return refuse(error,
-                          "transformer: dim %d / %d heads gives heads of %d; an even "
-                          "number of at least 6 is wanted",
+                          "transformer: dim %d / %d heads gives a head size of %d; an even "
+                          "number of at least 6 is expected",
                           t->dim, t->heads, head_dim);
     }
     if (t->freq_dim % 2 != 0)
         return refuse(error, "transformer.freq_dim: %d is not even", t->freq_dim);
-    return TRUE;
+    return true;
 }
 
-static gboolean check_text_encoder(const LfTextEncoderConfig *t, GError **error)
+static bool check_text_encoder(const LfTextEncoderConfig *t, GError **error)
 {
     if (t->attention_dim && t->heads && t->attention_dim % t->heads != 0)
         return refuse(error, "text_encoder: %d heads do not divide attention_dim %d", t->heads,
@@ -327,10 +364,10 @@ static gboolean check_text_encoder(const LfTextEncoderConfig *t, GError **error)
     if (t->buckets && t->max_distance <= t->buckets / 4)
         return refuse(error, "text_encoder.max_distance: %d is too small for %d buckets",
                       t->max_distance, t->buckets);
-    return TRUE;
+    return true;
 }
 
-static gboolean check_stream(const LfModelConfig *c, GError **error)
+static bool check_stream(const LfModelConfig *c, GError **error)
 {
     if (c->video.width % LF_SIZE_STEP != 0 || c->video.height % LF_SIZE_STEP != 0)
         return refuse(error, "video: %d×%d is no multiple of %d", c->video.width, c->video.height,
@@ -347,24 +384,24 @@ static gboolean check_stream(const LfModelConfig *c, GError **error)
         return refuse(error, "cache.window: %d frames do not hold a chunk of %d and a sink of %d",
                       c->cache.window, c->video.chunk, c->cache.sink);
     if (c->sparse.keep_sink + c->sparse.keep_near > c->sparse.keep_frames)
-        return refuse(error, "sparse: keep_sink %d + keep_near %d is more than keep_frames %d",
+        return refuse(error, "sparse: keep_sink %d + keep_near %d exceed keep_frames %d",
                       c->sparse.keep_sink, c->sparse.keep_near, c->sparse.keep_frames);
-    return TRUE;
+    return true;
 }
 
-gboolean lf_model_config_check(const LfModelConfig *config, GError **error)
+bool lf_model_config_check(const LfModelConfig *config, GError **error)
 {
     const LfTransformerConfig *t = &config->transformer;
     if (!check_transformer(t, error) || !check_text_encoder(&config->text_encoder, error) ||
         !check_stream(config, error))
-        return FALSE;
+        return false;
     if (t->text_dim && config->text_encoder.dim && t->text_dim != config->text_encoder.dim)
         return refuse(error, "transformer.text_dim %d, but text_encoder.dim %d", t->text_dim,
                       config->text_encoder.dim);
     if (t->channels && config->decoder.channels && t->channels != config->decoder.channels)
         return refuse(error, "the transformer makes latents of %d channels, the decoder takes %d",
                       t->channels, config->decoder.channels);
-    return TRUE;
+    return true;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -375,7 +412,7 @@ static JsonNode *load(const char *path, GError **error)
     if (!map)
         return NULL;
     if (g_mapped_file_get_length(map) > MAX_CONFIG_SIZE) {
-        g_set_error(error, LF_ERROR, LF_ERROR_FORMAT, "%s: longer than 1 MiB", path);
+        lf_fail(error, LF_ERROR_FORMAT, "%s: longer than 1 MiB", path);
         return NULL;
     }
     return lf_json_parse(g_mapped_file_get_contents(map), g_mapped_file_get_length(map), path,
@@ -384,7 +421,7 @@ static JsonNode *load(const char *path, GError **error)
 
 LfModelConfig *lf_model_config_read(const char *location, GError **error)
 {
-    gboolean folder = g_file_test(location, G_FILE_TEST_IS_DIR);
+    bool folder = g_file_test(location, G_FILE_TEST_IS_DIR);
     g_autofree char *path =
         folder ? g_build_filename(location, "model.json", NULL) : g_strdup(location);
     g_autoptr(JsonNode) root = load(path, error);
@@ -393,11 +430,11 @@ LfModelConfig *lf_model_config_read(const char *location, GError **error)
     LfModelConfig *config = config_new();
     config->directory = g_path_get_dirname(path);
     JsonObjectIter iter;
-    const char *part;
+    const char *section;
     JsonNode *node;
     json_object_iter_init(&iter, json_node_get_object(root));
-    while (json_object_iter_next(&iter, &part, &node))
-        if (!read_part(config, part, node, error))
+    while (json_object_iter_next(&iter, &section, &node))
+        if (!read_section(config, section, node, error))
             goto fail;
     if (!lf_model_config_check(config, error))
         goto fail;

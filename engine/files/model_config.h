@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * model.json: what a model directory holds, and the numbers that it was trained with.
- * What is unknown, out of range or contradictory is an error that names it. Numbers that the
- * tensors' shapes tell may be absent (0 here) and are filled by the functions *_complete.
+ * model.json: the files of a model directory, and the parameters that the model was trained with.
+ * An unknown key, a value out of range and a contradiction are errors that name it. Dimensions that
+ * the tensors' shapes tell may be absent (0 here) and are filled by the functions *_complete.
  */
 #ifndef LF_FILES_MODEL_CONFIG_H
 #define LF_FILES_MODEL_CONFIG_H
@@ -29,6 +29,11 @@ typedef struct {
     LfTransformerConfig transformer;
     LfTextEncoderConfig text_encoder;
     LfDecoderConfig decoder; /* type "tiny" */
+    struct LfLoraFile {
+        char *file; /* absolute or relative to the directory */
+        double strength;
+    } * loras; /* of the transformer, in the order in which they are added */
+    int n_loras;
     struct { /* absolute or relative to the directory; NULL: not part of the model */
         char *transformer, *text_encoder, *tokenizer, *decoder;
     } files;
@@ -41,12 +46,12 @@ typedef struct {
         double shift; /* 5 */
     } schedule;
     struct {
-        int window;        /* latent frames; 0: unbounded; default 21 */
-        int sink;          /* default 0 */
-        gboolean relative; /* positions "relative" to the window; default "absolute" */
+        int window;    /* latent frames; 0: unbounded; default 21 */
+        int sink;      /* default 0 */
+        bool relative; /* positions "relative" to the window; default "absolute" */
     } cache;
     struct {
-        gboolean given; /* the model has a "sparse" part */
+        bool given; /* model.json has a "sparse" section */
         double target, base;
         int query_block, key_block, keep_frames, keep_sink, keep_near, horizon;
         int tile_rows, tile_cols; /* token_order "4x8": tiles of so many tokens; 0: "raster" */
@@ -54,26 +59,25 @@ typedef struct {
     char *directory;
 } LfModelConfig;
 
-/* `location`: a directory with a model.json, or that file. Nesting is limited, the file at most 1
- * MiB. */
+/* `location`: a directory with a model.json, or that file, of at most 1 MiB. */
 LfModelConfig *lf_model_config_read(const char *location, GError **error);
 void lf_model_config_free(LfModelConfig *config);
 
-/* Refuses numbers that contradict each other, also those of different parts: once more after
- * completing. What is 0 is not known yet and passes. */
-gboolean lf_model_config_check(const LfModelConfig *config, GError **error);
+/* Refuses values that contradict each other, also those of different sections. Values of 0 are not
+ * known yet and pass: check again after completing. */
+bool lf_model_config_check(const LfModelConfig *config, GError **error);
 
-/* The path of a part's file. Transfer full. */
+/* The path of a file that the configuration names. Transfer full. */
 char *lf_model_config_path(const LfModelConfig *config, const char *file);
 
-/* Fills the numbers that were absent from the tensors' shapes and refuses those that contradict
- * them, naming both. The transformer's heads and text_len are in no shape: heads must be given,
- * text_len is 512 unless it is. */
-gboolean lf_transformer_config_complete(LfTransformerConfig *config, LfTensorFile *file,
-                                        GError **error);
-gboolean lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfTensorFile *file,
-                                         GError **error);
-gboolean lf_decoder_config_complete(LfDecoderConfig *config, LfTensorFile *file, GError **error);
+/* Fills absent dimensions from the tensors' shapes. A dimension that contradicts its tensor is an
+ * error that names both. No shape tells the transformer's heads and text_len: heads must be in
+ * model.json, text_len is 512 unless it is there. */
+bool lf_transformer_config_complete(LfTransformerConfig *config, LfTensorFile *file,
+                                    GError **error);
+bool lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfTensorFile *file,
+                                     GError **error);
+bool lf_decoder_config_complete(LfDecoderConfig *config, LfTensorFile *file, GError **error);
 
 /* "demo" or "wan-1.3b" without files: for random weights. NULL when there is no such preset. */
 LfModelConfig *lf_model_config_preset(const char *name);

@@ -13,8 +13,8 @@ static const LfModelConfig demo = {
     .decoder = {{64, 64, 32, 16}, 16},
     .video = {256, 160, 16, 1, 3},
     .schedule = {{1000, 750, 500, 250}, 4, 5.0},
-    .cache = {12, 1, TRUE},
-    .sparse = {TRUE, 0.85, 0.95, 32, 32, 3, 1, 1, 63, 0, 0},
+    .cache = {12, 1, true},
+    .sparse = {true, 0.85, 0.95, 32, 32, 3, 1, 1, 63, 0, 0},
 };
 
 /* Wan 2.1 1.3B as Self-Forcing uses it, with the sparsity that Light Forcing publishes for it, and
@@ -25,8 +25,8 @@ static const LfModelConfig wan = {
     .decoder = {{256, 128, 64, 64}, 16},
     .video = {832, 480, 16, 1, 3},
     .schedule = {{1000, 750, 500, 250}, 4, 5.0},
-    .cache = {21, 0, FALSE},
-    .sparse = {TRUE, 0.88, 0.98, 128, 64, 6, 1, 2, 63, 0, 0},
+    .cache = {21, 0, false},
+    .sparse = {true, 0.88, 0.98, 128, 64, 6, 1, 2, 63, 0, 0},
 };
 
 LfModelConfig *lf_model_config_preset(const char *name)

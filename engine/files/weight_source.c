@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Published names in files of all kinds of trainers. A checkpoint holds up to three copies of the
- * model, "generator_ema", "generator" and "critic": the first there is wins. Sharded training
- * leaves "_fsdp_wrapped_module." inside of the names, and wrapping modules leave "model." and
- * "diffusion_model." in front.
+ * From the names of a file to canonical ones, in three steps. A checkpoint may hold up to three
+ * copies of the model, "generator_ema", "generator" and "critic": of these the first that is there
+ * is read. Then what training frameworks put around names is removed. Then the layout is
+ * recognised, and its table applied.
  */
+#include "layouts/layouts.h"
 #include "weight_source.h"
 
 #include <stdlib.h>
@@ -17,43 +18,77 @@ static const char *const containers[] = {"generator_ema.", "generator.", "critic
 /* The container to read, or "" when the file is no checkpoint of several models. */
 static const char *container_of(LfTensorFile *file)
 {
-    gboolean found[G_N_ELEMENTS(containers)] = {FALSE};
+    bool found[G_N_ELEMENTS(containers)] = {false};
     for (size_t i = 0; i < lf_tensor_file_count(file); i++)
         for (gsize c = 0; c < G_N_ELEMENTS(containers); c++)
             found[c] |= g_str_has_prefix(lf_tensor_file_nth(file, i)->name, containers[c]);
     return found[0] ? containers[0] : found[1] ? containers[1] : "";
 }
 
-static const char *skip(const char *name, const char *prefix)
+/* Tensors of one copy of the model by their names without prefixes. Of two that end up under one
+ * name, the one with fewer prefixes is meant. */
+static GHashTable *unwrapped_names(LfTensorFile *file)
 {
-    return g_str_has_prefix(name, prefix) ? name + strlen(prefix) : name;
+    GHashTable *names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    const char *container = container_of(file);
+    for (size_t i = 0; i < lf_tensor_file_count(file); i++) {
+        const LfFileTensor *tensor = lf_tensor_file_nth(file, i);
+        if (!g_str_has_prefix(tensor->name, container))
+            continue;
+        char *name = lf_layout_unwrap(tensor->name + strlen(container));
+        const LfFileTensor *other = g_hash_table_lookup(names, name);
+        if (!other || strlen(tensor->name) < strlen(other->name))
+            g_hash_table_replace(names, name, (gpointer) tensor);
+        else
+            g_free(name);
+    }
+    return names;
 }
 
-/* The published name behind that of the file, or NULL for another container's. Transfer full. */
-static char *published_name(const char *name, const char *container)
+static const LfLayout *layout_of(GHashTable *names)
 {
-    if (!g_str_has_prefix(name, container))
-        return NULL;
-    g_auto(GStrv) pieces = g_strsplit(name + strlen(container), "_fsdp_wrapped_module.", -1);
-    g_autofree char *joined = g_strjoinv("", pieces);
-    const char *bare = skip(skip(joined, "model."), "diffusion_model.");
-    return g_strdup(skip(bare, "model."));
+    const LfLayout *const *layout = lf_layouts;
+    while ((*layout)->sign && !g_hash_table_contains(names, (*layout)->sign))
+        layout++;
+    return *layout;
 }
 
-/* Of two tensors that end up under one name, the one with fewer prefixes is meant. */
-static void add_name(GHashTable *names, char *name, const LfFileTensor *tensor)
+LfFileTensor lf_file_tensor_share(const LfFileTensor *tensor, int share, int n_shares)
 {
-    const LfFileTensor *other = g_hash_table_lookup(names, name);
-    if (!other || strlen(tensor->name) < strlen(other->name))
-        g_hash_table_replace(names, name, (gpointer) tensor);
-    else
-        g_free(name);
+    LfFileTensor part = *tensor;
+    if (n_shares > 1 && part.n_dims > 0 && part.shape[0] > 1 && part.shape[0] % n_shares == 0) {
+        part.shape[0] /= n_shares;
+        part.size /= (size_t) n_shares;
+        part.data = (const uint8_t *) part.data + (size_t) share * part.size;
+    }
+    return part;
+}
+
+/* Adds a tensor under every canonical name that the layout has for it. */
+static void add_tensor(LfWeightSource *source, const char *name, const LfFileTensor *tensor)
+{
+    bool listed = false;
+    for (const LfLayoutName *row = source->layout->names; row->theirs; row++) {
+        if (!lf_layout_matches(name, row->theirs))
+            continue;
+        listed = true;
+        if (!row->ours)
+            continue;
+        LfFileTensor part = lf_file_tensor_share(tensor, row->share, row->n_shares);
+        g_hash_table_replace(source->names, lf_layout_rename(name, row->theirs, row->ours),
+                             g_memdup2(&part, sizeof part));
+    }
+    if (!listed)
+        g_hash_table_replace(source->names, g_strdup(name), g_memdup2(tensor, sizeof *tensor));
 }
 
 static LfWeightSource *source_new(void)
 {
     LfWeightSource *source = g_new0(LfWeightSource, 1);
-    source->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    source->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    source->updates =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify) g_array_unref);
+    source->loras = g_ptr_array_new_with_free_func((GDestroyNotify) lf_tensor_file_unref);
     source->kept = g_ptr_array_new_with_free_func(free);
     return source;
 }
@@ -61,14 +96,14 @@ static LfWeightSource *source_new(void)
 LfWeightSource *lf_weight_source_file(LfTensorFile *file)
 {
     LfWeightSource *source = source_new();
-    const char *container = container_of(file);
+    g_autoptr(GHashTable) names = unwrapped_names(file);
+    GHashTableIter iter;
+    gpointer name, tensor;
     source->file = lf_tensor_file_ref(file);
-    for (size_t i = 0; i < lf_tensor_file_count(file); i++) {
-        const LfFileTensor *tensor = lf_tensor_file_nth(file, i);
-        char *name = published_name(tensor->name, container);
-        if (name)
-            add_name(source->names, name, tensor);
-    }
+    source->layout = layout_of(names);
+    g_hash_table_iter_init(&iter, names);
+    while (g_hash_table_iter_next(&iter, &name, &tensor))
+        add_tensor(source, name, tensor);
     return source;
 }
 
@@ -84,24 +119,35 @@ void lf_weight_source_free(LfWeightSource *source)
     if (!source)
         return;
     g_ptr_array_unref(source->kept);
+    g_hash_table_unref(source->updates);
+    g_ptr_array_unref(source->loras);
     g_hash_table_unref(source->names);
     lf_tensor_file_unref(source->file);
     g_free(source);
+}
+
+int lf_weight_source_lora_count(const LfWeightSource *source)
+{
+    return (int) source->loras->len;
+}
+
+const char *lf_weight_source_layout(const LfWeightSource *source)
+{
+    return source->layout ? source->layout->name : "random";
 }
 
 const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *name, GError **error)
 {
     const LfFileTensor *tensor = g_hash_table_lookup(source->names, name);
     if (!tensor && source->file)
-        g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "%s: missing in %s", name,
-                    lf_tensor_file_path(source->file));
+        lf_fail(error, LF_ERROR_SHAPE, "%s: missing in %s", name,
+                lf_tensor_file_path(source->file));
     else if (!tensor)
-        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-                    "%s: a random tensor has no shape of its own", name);
+        lf_fail(error, LF_ERROR_UNSUPPORTED, "%s: a random tensor has no shape of its own", name);
     return tensor;
 }
 
-gboolean lf_weight_source_has(LfWeightSource *source, const char *name)
+bool lf_weight_source_has(LfWeightSource *source, const char *name)
 {
     return !source->file || g_hash_table_contains(source->names, name);
 }
@@ -132,8 +178,7 @@ void *lf_weight_memory_new(const char *name, size_t size, GError **error)
 {
     void *memory = NULL;
     if (posix_memalign(&memory, MEMORY_ALIGNMENT, MAX(size, 1)) != 0) {
-        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY, "no %.1f MB of memory for %s",
-                    (double) size / 1e6, name);
+        lf_fail(error, LF_ERROR_MEMORY, "no %.1f MB of memory for %s", (double) size / 1e6, name);
         return NULL;
     }
     return memory;

@@ -1,21 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Inside of an LfWeightSource: for weight_source.c and weights.c only.
+ * The inside of an LfWeightSource: for weight_source.c, lora.c and weights.c only.
  */
 #ifndef LF_FILES_WEIGHT_SOURCE_H
 #define LF_FILES_WEIGHT_SOURCE_H
 
+#include "layouts/layouts.h"
 #include "weights.h"
 
 struct LfWeightSource {
-    LfTensorFile *file; /* NULL: random */
-    GHashTable *names;  /* published name → const LfFileTensor * */
-    uint64_t seed;      /* of random ones */
-    GPtrArray *kept;    /* memory that bound weights use in place */
+    LfTensorFile *file;     /* NULL: random */
+    const LfLayout *layout; /* of the file */
+    GHashTable *names;      /* canonical name → LfFileTensor *, which it owns */
+    GPtrArray *loras;       /* LfTensorFile *, where the data of `updates` is */
+    GHashTable *updates;    /* canonical name → GArray of LfUpdate, see lora.h */
+    uint64_t seed;          /* of random ones */
+    GPtrArray *kept;        /* memory that bound weights use in place */
     size_t kept_size;
     LfWeightProgress progress; /* or NULL */
     gpointer progress_data;
 };
+
+/* Range `share` of `n_shares` equal ranges of the rows of a tensor; all of one that has a single
+ * row or does not divide. */
+LfFileTensor lf_file_tensor_share(const LfFileTensor *tensor, int share, int n_shares);
 
 /* Memory for numbers of a weight, aligned for vector instructions; NULL and LF_ERROR_MEMORY. */
 void *lf_weight_memory_new(const char *name, size_t size, GError **error);

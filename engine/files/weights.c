@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A binding is filled in three steps: its parts are found and checked, their numbers are brought
- * together where they do not lie together already, and the backend makes a weight or vector of
+ * A binding is filled in three steps: its tensors are found and checked, their numbers are gathered
+ * in one piece of memory unless they are one already, and the backend makes a weight or vector of
  * them.
  */
+#include "lora.h"
 #include "random_weights.h"
 #include "weight_source.h"
 
@@ -12,18 +13,19 @@
 
 enum { MAX_PARTS = 8 };
 
-/* One of the names of a binding, with the rows that are wanted of it. */
+/* One of the names of a binding, and the rows of it that the binding has. */
 typedef struct {
     char *name;
     const LfFileTensor *tensor; /* NULL: random */
     const LfFileTensor *scale;  /* of an FP8 tensor's rows, or NULL */
-    const uint8_t *data;        /* of the first row wanted */
+    const GArray *updates;      /* of LoRAs, or NULL */
+    const uint8_t *data;        /* of the binding's first row */
 } Part;
 
 typedef struct {
     const LfBinding *binding;
     int n_dims;
-    int64_t rows, columns; /* of a part: what is wanted of its first dimension, and the others */
+    int64_t rows, columns; /* of each part in the binding: its first dimension, and the others */
     int n_parts;
     Part parts[MAX_PARTS];
 } Parts;
@@ -36,8 +38,8 @@ static void parts_clear(Parts *parts)
 
 /* ---- finding --------------------------------------------------------------------------------- */
 
-/* Whether the file's shape is the one wanted, in the binding's reading of it. */
-static gboolean fits(const Parts *parts, const LfFileTensor *t, const int64_t *shape)
+/* Whether the file's shape is the expected one, as this kind of binding reads it. */
+static bool fits(const Parts *parts, const LfFileTensor *t, const int64_t *shape)
 {
     int first = 0, n = parts->n_dims;
     if (parts->binding->kind == LF_BIND_LINEAR || parts->binding->kind == LF_BIND_LINEAR_FP8) {
@@ -51,7 +53,7 @@ static gboolean fits(const Parts *parts, const LfFileTensor *t, const int64_t *s
     return t->n_dims - first == n && memcmp(t->shape + first, shape, n * sizeof *shape) == 0;
 }
 
-static gboolean check(const Parts *parts, const Part *part, GError **error)
+static bool check(const Parts *parts, const Part *part, GError **error)
 {
     const LfBinding *binding = parts->binding;
     int64_t shape[G_N_ELEMENTS(binding->shape)];
@@ -60,25 +62,22 @@ static gboolean check(const Parts *parts, const Part *part, GError **error)
     if (!fits(parts, part->tensor, shape)) {
         g_autofree char *wanted = lf_shape_text(parts->n_dims, shape);
         g_autofree char *found = lf_shape_text(part->tensor->n_dims, part->tensor->shape);
-        g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "%s: %s wanted, file has %s", part->name,
-                    wanted, found);
-        return FALSE;
+        return lf_fail(error, LF_ERROR_SHAPE, "%s: %s expected, file has %s", part->name, wanted,
+                       found);
     }
-    if (part->tensor->type > LF_F8_E5M2) {
-        g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "%s: real numbers wanted, file has %s",
-                    part->name, lf_type_name(part->tensor->type));
-        return FALSE;
-    }
-    return TRUE;
+    if (part->tensor->type > LF_F8_E5M2)
+        return lf_fail(error, LF_ERROR_SHAPE, "%s: floating-point tensor expected, file has %s",
+                       part->name, lf_type_name(part->tensor->type));
+    return true;
 }
 
-static gboolean is_fp8(const LfFileTensor *t)
+static bool is_fp8(const LfFileTensor *t)
 {
     return t->type == LF_F8_E4M3 || t->type == LF_F8_E5M2;
 }
 
 /* "x.weight_scale", one for each row, or "x.scale_weight", one for all. */
-static gboolean find_scale(LfWeightSource *source, Part *part, GError **error)
+static bool find_scale(LfWeightSource *source, Part *part, GError **error)
 {
     g_autofree char *rows = g_strconcat(part->name, "_scale", NULL);
     g_autofree char *stem = g_strndup(part->name, strlen(part->name) - strlen("weight"));
@@ -87,43 +86,44 @@ static gboolean find_scale(LfWeightSource *source, Part *part, GError **error)
                        : lf_weight_source_has(source, all) ? all
                                                            : NULL;
     if (!name)
-        return TRUE;
+        return true;
     part->scale = lf_weight_source_find(source, name, error);
     size_t element = lf_type_size(part->scale->type);
     size_t n = part->scale->size / element;
     if (part->scale->type > LF_F64 || (n != 1 && n != (size_t) part->tensor->shape[0])) {
         g_autofree char *shape = lf_shape_text(part->scale->n_dims, part->scale->shape);
-        g_set_error(error, LF_ERROR, LF_ERROR_SHAPE,
-                    "%s: real numbers [%" G_GINT64_FORMAT ", 1] or [1] wanted, file has %s %s",
-                    name, part->tensor->shape[0], lf_type_name(part->scale->type), shape);
-        return FALSE;
+        return lf_fail(error, LF_ERROR_SHAPE,
+                       "%s: floating-point [%" G_GINT64_FORMAT
+                       ", 1] or [1] expected, file has %s %s",
+                       name, part->tensor->shape[0], lf_type_name(part->scale->type), shape);
     }
-    return TRUE;
+    return true;
 }
 
-static gboolean find_part(LfWeightSource *source, Parts *parts, Part *part, GError **error)
+static bool find_part(LfWeightSource *source, Parts *parts, Part *part, GError **error)
 {
     if (!source->file)
-        return TRUE;
+        return true;
     part->tensor = lf_weight_source_find(source, part->name, error);
     if (!part->tensor || !check(parts, part, error))
-        return FALSE;
+        return false;
     size_t row = (size_t) parts->columns * lf_type_size(part->tensor->type);
     part->data = (const uint8_t *) part->tensor->data + (size_t) parts->binding->first * row;
+    part->updates = lf_lora_updates(source, part->name);
     if (is_fp8(part->tensor) && g_str_has_suffix(part->name, ".weight"))
         return find_scale(source, part, error);
-    return TRUE;
+    return true;
 }
 
-static gboolean find_parts(LfWeightSource *source, const char *prefix, const LfBinding *binding,
-                           Parts *parts, GError **error)
+static bool find_parts(LfWeightSource *source, const char *prefix, const LfBinding *binding,
+                       Parts *parts, GError **error)
 {
     g_auto(GStrv) names = g_strsplit(binding->name, "|", MAX_PARTS);
     int n = (int) g_strv_length(names);
     *parts = (Parts){.binding = binding, .columns = 1};
     while (parts->n_dims < (int) G_N_ELEMENTS(binding->shape) && binding->shape[parts->n_dims])
         parts->n_dims++;
-    g_return_val_if_fail(parts->n_dims > 0 && binding->shape[0] % n == 0, FALSE);
+    g_return_val_if_fail(parts->n_dims > 0 && binding->shape[0] % n == 0, false);
     parts->rows = binding->shape[0] / n;
     for (int i = 1; i < parts->n_dims; i++)
         parts->columns *= binding->shape[i];
@@ -131,23 +131,24 @@ static gboolean find_parts(LfWeightSource *source, const char *prefix, const LfB
         Part *part = &parts->parts[parts->n_parts++];
         part->name = g_strconcat(prefix, names[parts->n_parts - 1], NULL);
         if (!find_part(source, parts, part, error))
-            return FALSE;
+            return false;
     }
-    return TRUE;
+    return true;
 }
 
-/* ---- bringing together ----------------------------------------------------------------------- */
+/* ---- gathering ------------------------------------------------------------------------------- */
 
-/* The type that the parts have in common once they are together. */
+/* The type of the parts' numbers once they are gathered: F32 where a LoRA adds to one. */
 static LfType common_type(const Parts *parts)
 {
     const LfFileTensor *first = parts->parts[0].tensor;
-    if (!first || is_fp8(first))
-        return LF_BF16;
-    for (int i = 1; i < parts->n_parts; i++)
-        if (parts->parts[i].tensor->type != first->type)
+    LfType type = !first || is_fp8(first) ? LF_BF16 : first->type;
+    for (int i = 0; i < parts->n_parts; i++) {
+        const Part *part = &parts->parts[i];
+        if (part->updates || (i > 0 && first && !is_fp8(first) && part->tensor->type != type))
             return LF_F32;
-    return first->type;
+    }
+    return type;
 }
 
 /* Row by row, because FP8 rows have their own scales. */
@@ -175,6 +176,14 @@ static void convert(const Parts *parts, const Part *part, LfType type, uint8_t *
     }
 }
 
+/* As float, with what LoRAs add. */
+static void merge(const Parts *parts, const Part *part, uint8_t *out)
+{
+    convert(parts, part, LF_F32, out);
+    lf_lora_apply(part->updates, (float *) (void *) out, parts->binding->first, parts->rows,
+                  parts->columns);
+}
+
 /* The numbers of all parts as `type`, one after the other. */
 static void gather(LfWeightSource *source, const Parts *parts, LfType type, uint8_t *out)
 {
@@ -182,7 +191,9 @@ static void gather(LfWeightSource *source, const Parts *parts, LfType type, uint
     size_t size = (size_t) count * lf_type_size(type);
     for (int i = 0; i < parts->n_parts; i++, out += size) {
         const Part *part = &parts->parts[i];
-        if (!part->tensor)
+        if (part->updates)
+            merge(parts, part, out);
+        else if (!part->tensor)
             lf_random_weights((uint16_t *) (void *) out, count, source->seed, part->name,
                               parts->n_dims, parts->columns);
         else if (part->tensor->type == type)
@@ -192,11 +203,12 @@ static void gather(LfWeightSource *source, const Parts *parts, LfType type, uint
     }
 }
 
-/* One part of a file can stay where it is, unless no element of it could be read there. */
-static gboolean lies_together(const Parts *parts)
+/* Whether the numbers can be used where they are: a single tensor, as the file has it, each element
+ * at an address that it can be read at. */
+static bool in_place(const Parts *parts)
 {
     const Part *part = &parts->parts[0];
-    return parts->n_parts == 1 && part->tensor && !is_fp8(part->tensor) &&
+    return parts->n_parts == 1 && part->tensor && !part->updates && !is_fp8(part->tensor) &&
            (uintptr_t) part->data % lf_type_size(part->tensor->type) == 0;
 }
 
@@ -225,18 +237,18 @@ static LfTensor tensor_of(const Parts *parts, LfType type, void *data)
     return t;
 }
 
-static gboolean bind_weight(LfBackend *be, LfWeightSource *source, const Parts *parts,
-                            LfWeight **field, GError **error)
+static bool bind_weight(LfBackend *be, LfWeightSource *source, const Parts *parts, LfWeight **field,
+                        GError **error)
 {
     LfTensor tensor = tensor_of(parts, common_type(parts), NULL);
     LfWeightKind kind = weight_kind(parts->binding->kind);
     void *memory = NULL;
-    if (lies_together(parts)) {
+    if (in_place(parts)) {
         tensor.data = (void *) parts->parts[0].data;
     } else if (!lf_backend_is_plan(be)) {
         memory = lf_weight_memory_new(parts->parts[0].name, lf_tensor_size(tensor), error);
         if (!memory)
-            return FALSE;
+            return false;
         tensor.data = memory;
         gather(source, parts, tensor.type, memory);
     }
@@ -253,44 +265,49 @@ static float *read_floats(LfWeightSource *source, const Parts *parts, GError **e
 {
     LfTensor tensor = tensor_of(parts, common_type(parts), NULL);
     int64_t count = lf_tensor_count(tensor);
-    g_autofree uint8_t *together = g_try_malloc(lf_tensor_size(tensor));
+    g_autofree uint8_t *gathered = g_try_malloc(lf_tensor_size(tensor));
     float *values = g_try_new(float, count);
-    if (!together || !values) {
-        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY, "no %.1f MB of memory for %s",
-                    8e-6 * (double) count, parts->parts[0].name);
+    if (!gathered || !values) {
+        lf_fail(error, LF_ERROR_MEMORY, "no %.1f MB of memory for %s", 8e-6 * (double) count,
+                parts->parts[0].name);
         g_free(values);
         return NULL;
     }
-    gather(source, parts, tensor.type, together);
-    lf_to_float(values, together, tensor.type, count);
+    gather(source, parts, tensor.type, gathered);
+    lf_to_float(values, gathered, tensor.type, count);
     return values;
 }
 
-static gboolean bind_vector(LfBackend *be, LfWeightSource *source, const Parts *parts,
-                            LfArena *arena, LfTensor *field, GError **error)
+static bool bind_vector(LfBackend *be, LfWeightSource *source, const Parts *parts, LfArena *arena,
+                        LfTensor *field, GError **error)
 {
     int64_t shape[LF_MAX_DIMS + 1] = {0};
     memcpy(shape, parts->binding->shape, sizeof parts->binding->shape);
     *field = lf_arena_alloc(arena, LF_F32, shape);
     if (!field->data) /* a plan */
-        return TRUE;
+        return true;
     g_autofree float *values = read_floats(source, parts, error);
     if (values)
         be->upload(be, field->data, values, lf_tensor_size(*field));
     return values != NULL;
 }
 
-static gboolean report(const LfWeightSource *source, const Parts *parts, GError **error)
+static bool report(const LfWeightSource *source, const Parts *parts, GError **error)
 {
-    size_t size = lf_tensor_size(tensor_of(parts, common_type(parts), NULL));
+    size_t size = 0;
+    for (int i = 0; i < parts->n_parts; i++) {
+        const LfFileTensor *tensor = parts->parts[i].tensor;
+        size +=
+            (size_t) (parts->rows * parts->columns) * lf_type_size(tensor ? tensor->type : LF_BF16);
+    }
     return !source->progress || source->progress(size, source->progress_data, error);
 }
 
-gboolean lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *prefix,
-                         const LfBinding *bindings, size_t n_bindings, LfArena *arena, void *object,
-                         GError **error)
+bool lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *prefix,
+                     const LfBinding *bindings, size_t n_bindings, LfArena *arena, void *object,
+                     GError **error)
 {
-    gboolean bound = TRUE;
+    bool bound = true;
     for (size_t i = 0; bound && i < n_bindings; i++) {
         void *field = (char *) object + bindings[i].offset;
         Parts parts;

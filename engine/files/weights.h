@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Binds named tensors to the fields of a struct: one table of names is a model's whole list of
- * weights. What is missing or has another shape is an error that names it:
- * "blocks.3.ffn.0.weight: [1536, 8960] wanted, file has [1536, 8192]".
+ * Binds named tensors to the fields of a struct: one table of names lists all weights of a model.
+ * A tensor that is missing or has another shape is an error that names it:
+ * "blocks.3.ffn.0.weight: [1536, 8960] expected, file has [1536, 8192]".
  */
 #ifndef LF_FILES_WEIGHTS_H
 #define LF_FILES_WEIGHTS_H
@@ -11,10 +11,9 @@
 #include "kernels/ops.h"
 #include "tensor_file.h"
 
-/* Where tensors come from: a file, under any of the prefixes that trainers put before the published
- * names ("generator_ema.", "model.", "_fsdp_wrapped_module." inside), or a generator of random
- * numbers. A weight may be used where it lies, in the file's map or in the source: the source
- * outlives everything that was bound from it.
+/* Where tensors come from: a file of any layout that layouts/ knows, or a generator of random
+ * numbers. Names are canonical, whatever the file calls its tensors. A weight may be used where it
+ * is, in the file's map or in the source: the source outlives everything that was bound from it.
  * Thread-safety: one thread at a time. */
 typedef struct LfWeightSource LfWeightSource;
 
@@ -25,22 +24,36 @@ LfWeightSource *lf_weight_source_file(LfTensorFile *file); /* takes a reference 
 LfWeightSource *lf_weight_source_random(uint64_t seed);
 void lf_weight_source_free(LfWeightSource *source); /* NULL is fine */
 
-/* The tensor of a published name, or NULL and LF_ERROR_SHAPE. Random ones have the shape that they
- * are asked for: for them it is LF_ERROR_UNSUPPORTED, and lf_weight_source_has is TRUE. */
-const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *name, GError **error);
-gboolean lf_weight_source_has(LfWeightSource *source, const char *name);
+/* Adds a LoRA, before anything is bound: strength · (alpha / rank) · (up · down), and plain
+ * differences, are added to the weights in float when these are bound; such weights are not used in
+ * place. Several add up. The source keeps a reference to `file`. LF_ERROR_FORMAT or
+ * LF_ERROR_UNSUPPORTED for a file that is no such LoRA, LF_ERROR_SHAPE for one of another model:
+ * modules that the weights lack, or other shapes. The source is of no use after an error. */
+bool lf_weight_source_add_lora(LfWeightSource *source, LfTensorFile *file, double strength,
+                               GError **error);
 
-/* Called after every tensor that was bound from the source, with its bytes; FALSE and an error stop
- * the binding. */
-typedef gboolean (*LfWeightProgress)(size_t size, gpointer data, GError **error);
+int lf_weight_source_lora_count(const LfWeightSource *source);
+
+/* The name of the file's layout, "Wan", "diffusers"; "random". */
+const char *lf_weight_source_layout(const LfWeightSource *source);
+
+/* The tensor of a canonical name, or NULL and LF_ERROR_SHAPE; without what a LoRA adds to it.
+ * Random ones have the shape that they are asked for: for them it is LF_ERROR_UNSUPPORTED, and
+ * lf_weight_source_has is true. */
+const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *name, GError **error);
+bool lf_weight_source_has(LfWeightSource *source, const char *name);
+
+/* Called after every tensor that was bound from the source, with its bytes in the file; false and
+ * an error stop the binding. */
+typedef bool (*LfWeightProgress)(size_t size, gpointer data, GError **error);
 void lf_weight_source_set_progress(LfWeightSource *source, LfWeightProgress progress,
                                    gpointer data);
 
-/* Bytes of all tensors under published names; 0 for a random source. */
+/* Bytes of all tensors under canonical names; 0 for a random source. */
 size_t lf_weight_source_size(const LfWeightSource *source);
 
-/* Bytes that the source holds itself for weights that are used in place: stacked, aligned or random
- * ones, not those in the file's map. */
+/* Bytes that the source holds itself for weights that are used in place: stacked, aligned, merged
+ * or random ones, not those in the file's map. */
 size_t lf_weight_source_memory(const LfWeightSource *source);
 
 typedef enum {
@@ -70,13 +83,13 @@ typedef struct {
  * lf_weights_unbind, which frees them all and is fine with a half-bound object. Vectors are taken
  * from `arena`; lf_weights_vector_size tells how many bytes of it. FP8 tensors become BF16, each
  * row times its entry of "….weight_scale" (or times "….scale_weight") where the file has one. */
-gboolean lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *prefix,
-                         const LfBinding *bindings, size_t n_bindings, LfArena *arena, void *object,
-                         GError **error);
+bool lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *prefix,
+                     const LfBinding *bindings, size_t n_bindings, LfArena *arena, void *object,
+                     GError **error);
 void lf_weights_unbind(LfBackend *be, const LfBinding *bindings, size_t n_bindings, void *object);
 
-/* The numbers that one binding names, in its shape, for weights that are computed from several of a
- * file. Free with g_free. */
+/* The numbers of one binding, in its shape, for a weight that is computed from several tensors.
+ * Free with g_free. */
 float *lf_weights_read(LfWeightSource *source, const char *prefix, const LfBinding *binding,
                        GError **error);
 

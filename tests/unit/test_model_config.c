@@ -112,8 +112,8 @@ static const struct {
     {"{\"transformer\": {\"dim\": 256}}", "transformer.file"},
     {"{\"transformer\": {\"file\": \"\"}}", "transformer.file"},
     {"{\"transformer\": {\"file\": \"a\", \"dim\": 256, \"heads\": 3}}", "3 heads"},
-    {"{\"transformer\": {\"file\": \"a\", \"dim\": 30, \"heads\": 2}}", "heads of 15"},
-    {"{\"transformer\": {\"file\": \"a\", \"dim\": 8, \"heads\": 2}}", "heads of 4"},
+    {"{\"transformer\": {\"file\": \"a\", \"dim\": 30, \"heads\": 2}}", "head size of 15"},
+    {"{\"transformer\": {\"file\": \"a\", \"dim\": 8, \"heads\": 2}}", "head size of 4"},
     {"{\"transformer\": {\"file\": \"a\", \"freq_dim\": 33}}", "freq_dim"},
     {"{\"text_encoder\": {\"file\": \"a\", \"attention_dim\": 64, \"heads\": 3}}", "3 heads"},
     {"{\"text_encoder\": {\"file\": \"a\", \"buckets\": 30}}", "buckets"},
@@ -123,6 +123,13 @@ static const struct {
      "text_dim 64"},
     {"{\"decoder\": {\"type\": \"wan\", \"file\": \"a\"}}", "decoder.type"},
     {"{\"tokenizer\": {}}", "tokenizer.file"},
+    {"{\"transformer\": {\"file\": \"a\", \"lora\": \"b\"}}", "transformer.lora"},
+    {"{\"transformer\": {\"file\": \"a\", \"lora\": [\"b\"]}}", "transformer.lora"},
+    {"{\"transformer\": {\"file\": \"a\", \"lora\": [{\"strength\": 1}]}}", "\"file\" is missing"},
+    {"{\"transformer\": {\"file\": \"a\", \"lora\": [{\"file\": \"b\", \"scale\": 1}]}}",
+     "\"scale\""},
+    {"{\"transformer\": {\"file\": \"a\", \"lora\": [{\"file\": \"b\", \"strength\": 101}]}}",
+     "transformer.lora.strength"},
 };
 
 static void test_refused(void)
@@ -265,7 +272,7 @@ static void test_complete(void)
     g_assert_nonnull(strstr(heads->message, "transformer.heads"));
     wrong = (LfTransformerConfig){.heads = 2, .layers = 3};
     g_assert_false(lf_transformer_config_complete(&wrong, transformer, &layers));
-    g_assert_nonnull(strstr(layers->message, "transformer.layers: 3 wanted"));
+    g_assert_nonnull(strstr(layers->message, "transformer.layers is 3, but the file has"));
     lf_tensor_file_unref(transformer);
     lf_tensor_file_unref(text);
     lf_tensor_file_unref(decoder);

@@ -18,6 +18,8 @@ static void on_log(LfLogLevel level, const char *message, gpointer data)
 static void test_copy(void)
 {
     char backend[] = "cpu", encoder[] = "encoder", decoder[] = "decoder";
+    char style[] = "style";
+    const LfLora loras[] = {{style, 0.5}, {style, -1}};
     LfModelOptions copy;
     const LfModelOptions options = {.backend = backend,
                                     .precision = LF_PRECISION_FP32,
@@ -25,16 +27,20 @@ static void test_copy(void)
                                     .progress = on_progress,
                                     .text_encoder_location = encoder,
                                     .decoder_location = decoder,
+                                    .loras = loras,
+                                    .n_loras = G_N_ELEMENTS(loras),
                                     .log = {on_log, NULL, LF_LOG_INFO}};
     lf_model_options_copy(&copy, &options);
     g_assert_true(lf_model_options_equal(&copy, &options));
     g_assert_true(copy.progress == on_progress && copy.log.write == on_log);
     g_assert_cmpint(copy.log.level, ==, LF_LOG_INFO);
-    backend[0] = encoder[0] = decoder[0] = '?';
+    backend[0] = encoder[0] = decoder[0] = style[0] = '?';
     g_assert_false(lf_model_options_equal(&copy, &options));
     g_assert_cmpstr(copy.backend, ==, "cpu");
     g_assert_cmpstr(copy.text_encoder_location, ==, "encoder");
     g_assert_cmpstr(copy.decoder_location, ==, "decoder");
+    g_assert_cmpstr(copy.loras[1].file, ==, "style");
+    g_assert_cmpfloat(copy.loras[1].strength, ==, -1);
     lf_model_options_clear(&copy);
     g_assert_true(lf_model_options_equal(&copy, &(LfModelOptions){0}));
     lf_model_options_clear(&copy);
@@ -43,7 +49,12 @@ static void test_copy(void)
 /* Each field that decides what is loaded, alone. */
 static void test_equal(void)
 {
+    static const LfLora loras[] = {{"a", 0.5}, {"b", 0.5}, {"a", 1}};
     static const LfModelOptions different[] = {
+        {.loras = &loras[0], .n_loras = 1},
+        {.loras = &loras[1], .n_loras = 1},
+        {.loras = &loras[2], .n_loras = 1},
+        {.loras = loras, .n_loras = 2},
         {.backend = "cpu"},
         {.precision = LF_PRECISION_BF16},
         {.n_threads = 1},

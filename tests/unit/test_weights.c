@@ -251,15 +251,15 @@ static void test_refused(void)
         {"whole.weight", 0, LF_BIND_LINEAR, {2, 3}, 0, 0},
     };
     static const char *const messages[] = {
-        "m.linear.weight: [4, 7] wanted, file has [4, 6]",
+        "m.linear.weight: [4, 7] expected, file has [4, 6]",
         "m.absent.weight: missing in",
         "m.absent.weight: missing in",
-        "m.linear.weight: [2, 6] wanted, file has [4, 6]",
-        "m.linear.weight: [5, 6] wanted, file has [4, 6]",
-        "m.vector: [5, 1] wanted, file has [5]",
-        "m.conv.weight: [2, 27, 1, 1] wanted, file has [2, 3, 3, 3]",
-        "m.linear.weight: [24] wanted, file has [4, 6]",
-        "m.whole.weight: real numbers wanted, file has I32",
+        "m.linear.weight: [2, 6] expected, file has [4, 6]",
+        "m.linear.weight: [5, 6] expected, file has [4, 6]",
+        "m.vector: [5, 1] expected, file has [5]",
+        "m.conv.weight: [2, 27, 1, 1] expected, file has [2, 3, 3, 3]",
+        "m.linear.weight: [24] expected, file has [4, 6]",
+        "m.whole.weight: floating-point tensor expected, file has I32",
     };
     Fixture f;
     LfFileTensor tensors[] = {

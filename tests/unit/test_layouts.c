@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * One small random model, written under the names of each layout: its weights are the same, bit for
+ * bit, and so are its pictures.
+ */
+#include "stream.h"
+
+#include "engine/files/layouts/layouts.h"
+#include "engine/files/weights.h"
+
+#include <glib/gstdio.h>
+#include <string.h>
+
+/* ---- files under other names ----------------------------------------------------------------- */
+
+typedef struct {
+    GArray *tensors; /* LfFileTensor; names owned, data another file's or of `memory` */
+    GPtrArray *memory;
+} Written;
+
+static Written written_new(void)
+{
+    return (Written){g_array_new(FALSE, FALSE, sizeof(LfFileTensor)),
+                     g_ptr_array_new_with_free_func(g_free)};
+}
+
+static void add(Written *w, char *name, const LfFileTensor *tensor)
+{
+    LfFileTensor t = *tensor;
+    t.name = name;
+    g_ptr_array_add(w->memory, name);
+    g_array_append_val(w->tensors, t);
+}
+
+static void write_to(Written *w, const char *path)
+{
+    g_autoptr(GError) error = NULL;
+    lf_safetensors_write(path, (const LfFileTensor *) (void *) w->tensors->data, w->tensors->len,
+                         &error);
+    g_assert_no_error(error);
+    g_array_unref(w->tensors);
+    g_ptr_array_unref(w->memory);
+}
+
+/* What diffusers calls a tensor of Wan. */
+static char *diffusers_name(const char *wan)
+{
+    static const char *const names[][2] = {
+        {"time_embedding.0", "condition_embedder.time_embedder.linear_1"},
+        {"time_embedding.2", "condition_embedder.time_embedder.linear_2"},
+        {"text_embedding.0", "condition_embedder.text_embedder.linear_1"},
+        {"text_embedding.2", "condition_embedder.text_embedder.linear_2"},
+        {"time_projection.1", "condition_embedder.time_proj"},
+        {"self_attn.norm", "attn1.norm"},
+        {"cross_attn.norm", "attn2.norm"},
+        {"self_attn.o.", "attn1.to_out.0."},
+        {"cross_attn.o.", "attn2.to_out.0."},
+        {"self_attn.", "attn1.to_"},
+        {"cross_attn.", "attn2.to_"},
+        {"norm3", "norm2"},
+        {"ffn.0", "ffn.net.0.proj"},
+        {"ffn.2", "ffn.net.2"},
+        {"head.head", "proj_out"},
+        {"head.modulation", "scale_shift_table"},
+        {"modulation", "scale_shift_table"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (strstr(wan, names[i][0])) {
+            GString *name = g_string_new(wan);
+            g_string_replace(name, names[i][0], names[i][1], 1);
+            return g_string_free(name, FALSE);
+        }
+    }
+    return g_strdup(wan);
+}
+
+/* q, k and v of self attention, k and v of cross attention as one tensor each. */
+static bool is_fused(const char *wan)
+{
+    return strstr(wan, "self_attn.q.") || strstr(wan, "self_attn.k.") ||
+           strstr(wan, "self_attn.v.") || strstr(wan, "cross_attn.k.") ||
+           strstr(wan, "cross_attn.v.");
+}
+
+static void add_stacked(Written *w, const LfTensorFile *file, char *name, const char *format,
+                        const char *const *parts, int n, int layer, const char *end)
+{
+    LfFileTensor stacked = {0};
+    GByteArray *bytes = g_byte_array_new();
+    for (int i = 0; i < n; i++) {
+        g_autofree char *module = g_strdup_printf(format, layer, parts[i]);
+        g_autofree char *full = g_strconcat(module, end, NULL);
+        const LfFileTensor *t = lf_tensor_file_find(file, full);
+        g_assert_nonnull(t);
+        stacked = *t;
+        g_byte_array_append(bytes, t->data, (guint) t->size);
+    }
+    stacked.shape[0] *= n;
+    stacked.size = bytes->len;
+    stacked.data = g_byte_array_free(bytes, FALSE);
+    g_ptr_array_add(w->memory, (gpointer) stacked.data);
+    add(w, name, &stacked);
+}
+
+static void add_fused(Written *w, const LfTensorFile *file, const char *prefix)
+{
+    static const char *const qkv[] = {"q", "k", "v"}, *const ends[] = {".weight", ".bias"};
+    for (int layer = 0; layer < LF_TINY_LAYERS; layer++)
+        for (gsize e = 0; e < G_N_ELEMENTS(ends); e++) {
+            char *self = g_strdup_printf("%sblocks.%d.attn1.to_qkv%s", prefix, layer, ends[e]);
+            char *cross = g_strdup_printf("%sblocks.%d.attn2.to_kv%s", prefix, layer, ends[e]);
+            add_stacked(w, file, self, "blocks.%d.self_attn.%s", qkv, 3, layer, ends[e]);
+            add_stacked(w, file, cross, "blocks.%d.cross_attn.%s", qkv + 1, 2, layer, ends[e]);
+        }
+}
+
+/* Writes `file` under diffusers' names, with `prefix` in front and `wrapper` before the last part
+ * of each, and a tensor that belongs to nothing. */
+static void write_diffusers(const LfTensorFile *file, const char *path, const char *prefix,
+                            const char *wrapper, bool fused)
+{
+    Written w = written_new();
+    const LfFileTensor *decoy = lf_tensor_file_nth(file, 0);
+    for (size_t i = 0; i < lf_tensor_file_count(file); i++) {
+        const LfFileTensor *t = lf_tensor_file_nth(file, i);
+        if (fused && is_fused(t->name))
+            continue;
+        g_autofree char *theirs = diffusers_name(t->name);
+        char *last = strrchr(theirs, '.');
+        g_autofree char *end = g_strdup(last ? last + 1 : theirs);
+        theirs[last ? last + 1 - theirs : 0] = '\0';
+        add(&w, g_strconcat(prefix, theirs, wrapper, end, NULL), t);
+    }
+    if (fused)
+        add_fused(&w, file, prefix);
+    add(&w, g_strconcat(prefix, "blocks.0.norm3.weight", NULL), decoy);
+    write_to(&w, path);
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
+static void assert_same_weights(const LfTensorFile *wan, LfWeightSource *source)
+{
+    for (size_t i = 0; i < lf_tensor_file_count(wan); i++) {
+        g_autoptr(GError) error = NULL;
+        const LfFileTensor *a = lf_tensor_file_nth(wan, i);
+        const LfFileTensor *b = lf_weight_source_find(source, a->name, &error);
+        g_assert_no_error(error);
+        g_assert_cmpint(a->type, ==, b->type);
+        g_assert_cmpmem(a->shape, (gsize) a->n_dims * sizeof *a->shape, b->shape,
+                        (gsize) b->n_dims * sizeof *b->shape);
+        g_assert_cmpmem(a->data, a->size, b->data, b->size);
+    }
+}
+
+static LfTensorFile *open_file(const char *dir, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+    LfTensorFile *file = lf_tensor_file_open(path, &error);
+    g_assert_no_error(error);
+    return file;
+}
+
+static void test_diffusers(void)
+{
+    static const struct {
+        const char *prefix, *wrapper;
+        bool fused;
+    } cases[] = {
+        {"", "", false},
+        {"", "", true},
+        {"transformer.", "", false},
+        {"model.diffusion_model.", "", true},
+        {"generator_ema.model.", "_fsdp_wrapped_module.", false},
+        {"_orig_mod.", "_checkpoint_wrapped_module.", false},
+    };
+    char *dir = lf_tiny_model_make(NULL, &(LfTinyModel){.seed = g_test_rand_int()});
+    LfTensorFile *wan = open_file(dir, "transformer.safetensors");
+    LfWeightSource *native = lf_weight_source_file(wan);
+    g_assert_cmpstr(lf_weight_source_layout(native), ==, "Wan");
+    assert_same_weights(wan, native);
+    lf_weight_source_free(native);
+    g_autofree char *path = g_build_filename(dir, "other.safetensors", NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        write_diffusers(wan, path, cases[i].prefix, cases[i].wrapper, cases[i].fused);
+        LfTensorFile *other = open_file(dir, "other.safetensors");
+        LfWeightSource *source = lf_weight_source_file(other);
+        g_assert_cmpstr(lf_weight_source_layout(source), ==, "diffusers");
+        assert_same_weights(wan, source);
+        g_assert_false(lf_weight_source_has(source, "blocks.0.norm2.weight"));
+        g_assert_false(lf_weight_source_has(source, "blocks.0.attn1.to_q.weight"));
+        lf_weight_source_free(source);
+        lf_tensor_file_unref(other);
+    }
+    lf_tensor_file_unref(wan);
+    lf_tiny_model_remove(dir);
+}
+
+/* As a whole model: what model.json leaves out is told by the shapes, whatever the names. */
+static void test_stream(void)
+{
+    g_autoptr(GError) error = NULL;
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_autofree char *path = g_build_filename(dir, "transformer.safetensors", NULL);
+    GByteArray *pictures[3];
+    LfTensorFile *wan = open_file(dir, "transformer.safetensors");
+    for (gsize i = 0; i < G_N_ELEMENTS(pictures); i++) {
+        if (i > 0)
+            write_diffusers(wan, path, "", "", i == 2);
+        LfModel *model = lf_model_open(dir, NULL, &error);
+        g_assert_no_error(error);
+        LfSession *s = stream_session(model, NULL, "a red star");
+        pictures[i] = stream_run(s, 2);
+        lf_session_free(s);
+        lf_model_unref(model);
+    }
+    for (gsize i = 1; i < G_N_ELEMENTS(pictures); i++)
+        stream_assert_same(pictures[0], pictures[i]);
+    for (gsize i = 0; i < G_N_ELEMENTS(pictures); i++)
+        g_byte_array_unref(pictures[i]);
+    lf_tensor_file_unref(wan);
+    lf_tiny_model_remove(dir);
+}
+
+static void test_unwrap(void)
+{
+    static const char *const cases[][2] = {
+        {"x.weight", "x.weight"},
+        {"model.x.weight", "x.weight"},
+        {"diffusion_model.model.x.weight", "x.weight"},
+        {"model.diffusion_model.x.weight", "x.weight"},
+        {"net._fsdp_wrapped_module.x._fsdp_wrapped_module.weight", "x.weight"},
+        {"model._orig_mod.x.weight", "x.weight"},
+        {"module.x.model.weight", "x.model.weight"},
+        {"models.x", "models.x"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *bare = lf_layout_unwrap(cases[i][0]);
+        g_assert_cmpstr(bare, ==, cases[i][1]);
+    }
+}
+
+static void test_rename(void)
+{
+    static const char *const cases[][4] = {
+        {"blocks.12.norm2.weight", "blocks.*.norm2", "blocks.*.norm3", "blocks.12.norm3.weight"},
+        {"blocks.12.norm2", "blocks.*.norm2", "b.*", "b.12"},
+        {"blocks.12.norm21.weight", "blocks.*.norm2", "blocks.*.norm3", NULL},
+        {"blocks.norm2.weight", "blocks.*.norm2", "blocks.*.norm3", NULL},
+        {"my.blocks.1.norm2.weight", "blocks.*.norm2", "blocks.*.norm3", NULL},
+        {"a.1.b.2.c", "a.*.b.*", "*.a.*.b", "1.a.2.b.c"},
+        {"blocks", "blocks.*", "x", NULL},
+        {"blocks.", "blocks.*", "x", NULL},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *renamed = lf_layout_rename(cases[i][0], cases[i][1], cases[i][2]);
+        g_assert_cmpstr(renamed, ==, cases[i][3]);
+        g_assert_true(lf_layout_matches(cases[i][0], cases[i][1]) == (renamed != NULL));
+    }
+}
+
+/* Of two tensors that end up under one name, the one with fewer prefixes is read. */
+static void test_shorter_name(void)
+{
+    static const float numbers[] = {1, 2, 3};
+    static const char *const names[][3] = {
+        {"x.weight", "model.x.weight", "model.model.x.weight"},
+        {"model.model.x.weight", "x.weight", "model.x.weight"},
+        {"diffusion_model.model.x.weight", "model.model.x.weight", "model.x.weight"},
+    };
+    static const float wanted[] = {1, 2, 3};
+    g_autofree char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "a.safetensors", NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        Written w = written_new();
+        for (int k = 0; k < 3; k++)
+            add(&w, g_strdup(names[i][k]),
+                &(LfFileTensor){.type = LF_F32,
+                                .n_dims = 1,
+                                .shape = {1},
+                                .data = &numbers[k],
+                                .size = sizeof numbers[k]});
+        write_to(&w, path);
+        LfTensorFile *file = open_file(dir, "a.safetensors");
+        LfWeightSource *source = lf_weight_source_file(file);
+        const LfFileTensor *t = lf_weight_source_find(source, "x.weight", NULL);
+        g_assert_nonnull(t);
+        g_assert_cmpfloat(*(const float *) t->data, ==, wanted[i]);
+        lf_weight_source_free(source);
+        lf_tensor_file_unref(file);
+    }
+    g_remove(path);
+    g_rmdir(dir);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/layouts/diffusers", test_diffusers);
+    g_test_add_func("/layouts/stream", test_stream);
+    g_test_add_func("/layouts/unwrap", test_unwrap);
+    g_test_add_func("/layouts/rename", test_rename);
+    g_test_add_func("/layouts/shorter-name", test_shorter_name);
+    return g_test_run();
+}
