@@ -76,6 +76,7 @@ typedef struct {
     int width, height; /* pixels, multiples of 16 */
     int fps_n, fps_d;  /* frames a second */
     int chunk;         /* latent frames of a chunk; 4 pixel frames each, the first chunk 3 fewer */
+    int steps;         /* denoising steps of a chunk */
     int window;        /* latent frames that a chunk attends to, itself included; 0: all */
     int sink;          /* first latent frames of the stream, never evicted from the window */
     gboolean sparse;   /* has numbers for Light Forcing attention */
@@ -110,9 +111,39 @@ const LfModelInfo *lf_model_info(const LfModel *model);
 const char *lf_model_name(const LfModel *model);        /* the directory's or the preset's name */
 const char *lf_model_description(const LfModel *model); /* its parts and widths, for people */
 const char *lf_model_device(const LfModel *model);      /* the backend's description */
+LfPrecision lf_model_precision(const LfModel *model);   /* what AUTO became; never AUTO */
+
 /* Why the backend "auto" is the CPU: what keeps it from a GPU. NULL when the CPU was asked for, and
  * on a GPU. */
 const char *lf_model_fallback(const LfModel *model);
+
+/* Whether a chunk's frames are still being decoded when lf_session_next returns it, as on a GPU:
+ * beside the next chunk, until lf_chunk_wait. */
+gboolean lf_model_is_asynchronous(const LfModel *model);
+
+/* The most FLOP/s that the model's device reaches, measured now, in some tenths of a second with
+ * nothing else running: on the CPU multiply-adds in registers on the model's threads, on a GPU one
+ * large bf16 product, which takes 0.4 GB of its memory. 0 when it cannot be measured. Any thread. */
+double lf_model_peak_flops(const LfModel *model);
+
+/* ---- what files hold ------------------------------------------------------------------------- */
+
+/* One thing that was found out. Valid during the call. */
+typedef struct {
+    const char *subject; /* "transformer", "text encoder", "tokenizer", "decoder", "video" … */
+    const char *tensors; /* path of the file of tensors that was read for it; NULL: none */
+    const char *description; /* for people, one line; NULL when not even that could be read */
+    const char *problem;     /* what is missing or does not fit, one line; NULL: nothing */
+} LfFinding;
+typedef void (*LfFound)(const LfFinding *finding, gpointer data);
+
+/* Looks at a model directory (or its model.json): calls `found` for every part and every section
+ * of numbers. Names and shapes of all tensors are checked; no weight is read. FALSE and an error
+ * when there is no model.json, or none that can be read. */
+gboolean lf_inspect_model(const char *location, LfFound found, gpointer data, GError **error);
+
+/* Looks at one file of tensors: calls `found` for every part of a model that it could serve as. */
+gboolean lf_inspect_file(const char *path, LfFound found, gpointer data, GError **error);
 
 /* ---- session --------------------------------------------------------------------------------- */
 
@@ -287,6 +318,10 @@ int lf_model_tokenize(const LfModel *model, const char *prompt, int32_t *ids, in
 gboolean lf_model_encode(LfModel *model, const int32_t *ids, int n, float *out, GError **error);
 int lf_model_text_dim(const LfModel *model);
 int lf_model_text_len(const LfModel *model);
+
+/* Channels of a latent, and pixels of a picture for each latent, in each direction. */
+int lf_model_channels(const LfModel *model);
+int lf_model_latent_scale(const LfModel *model);
 
 /* The latents of a chunk, [n_latent_frames, channels, h, w], as the decoder gets them. Valid while
  * the chunk lives. */

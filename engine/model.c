@@ -36,6 +36,7 @@ void lf_model_fill_info(const LfModelConfig *c, LfModelInfo *info)
                           .fps_n = c->video.fps_n,
                           .fps_d = c->video.fps_d,
                           .chunk = c->video.chunk,
+                          .steps = c->schedule.n_steps,
                           .window = c->cache.window,
                           .sink = c->cache.sink,
                           .sparse = c->sparse.given,
@@ -125,6 +126,16 @@ const char *lf_model_fallback(const LfModel *model)
     return *model->backend->fallback ? model->backend->fallback : NULL;
 }
 
+LfPrecision lf_model_precision(const LfModel *model)
+{
+    return model->backend->precision;
+}
+
+gboolean lf_model_is_asynchronous(const LfModel *model)
+{
+    return model->backend->asynchronous;
+}
+
 int lf_model_text_dim(const LfModel *model)
 {
     return model->config->transformer.text_dim;
@@ -133,6 +144,16 @@ int lf_model_text_dim(const LfModel *model)
 int lf_model_text_len(const LfModel *model)
 {
     return model->config->transformer.text_len;
+}
+
+int lf_model_channels(const LfModel *model)
+{
+    return model->config->transformer.channels;
+}
+
+int lf_model_latent_scale(const LfModel *model)
+{
+    return LF_PIXELS_PER_LATENT;
 }
 
 LfBackend *lf_model_backend(const LfModel *model, GError **error)

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What a model directory or a file of tensors holds. Whether anything is missing is found by
+ * loading every part on the plan backend: names and shapes are checked, and no weight is read.
+ */
+#include "model.h"
+
+typedef enum { TRANSFORMER, TEXT_ENCODER, DECODER, N_PARTS } Part;
+
+static const struct {
+    const char *name;
+    const char *sign; /* a tensor that no other part has */
+} parts[N_PARTS] = {{"transformer", "patch_embedding.weight"},
+                    {"text encoder", "token_embedding.weight"},
+                    {"decoder", "decoder.1.weight"}};
+
+typedef struct {
+    LfFound found;
+    gpointer data;
+} Inspection;
+
+static void tell(const Inspection *i, const char *subject, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
+static void tell(const Inspection *i, const char *subject, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    g_autofree char *text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    i->found(&(LfFinding){.subject = subject, .description = text}, i->data);
+}
+
+static void tell_problem(const Inspection *i, const char *subject, const char *problem)
+{
+    i->found(&(LfFinding){.subject = subject, .problem = problem}, i->data);
+}
+
+/* ---- parts ----------------------------------------------------------------------------------- */
+
+/* Each appends to `text` what the part is, as far as the file tells. False and an error when a
+ * tensor is missing or does not fit. */
+
+static bool inspect_transformer(LfTransformerConfig *c, LfTensorFile *file, LfWeightSource *source,
+                                GString *text, GError **error)
+{
+    bool heads_known = c->heads > 0; /* no shape tells them, and no shape depends on them */
+    c->heads = heads_known ? c->heads : 1;
+    if (!lf_transformer_config_complete(c, file, error))
+        return false;
+    g_string_append_printf(text, "causal Wan, %d layers of %d, ", c->layers, c->dim);
+    if (heads_known)
+        g_string_append_printf(text, "%d heads of %d, ", c->heads, c->dim / c->heads);
+    g_string_append_printf(text, "ffn %d, text of %d × %d, latents of %d channels", c->ffn,
+                           c->text_len, c->text_dim, c->channels);
+    LfTransformer *t = lf_transformer_new(lf_backend_plan(NULL), c, source, error);
+    lf_transformer_free(t);
+    return t != NULL;
+}
+
+static bool inspect_text_encoder(LfTextEncoderConfig *c, LfTensorFile *file, LfWeightSource *source,
+                                 GString *text, GError **error)
+{
+    if (!lf_text_encoder_config_complete(c, file, error))
+        return false;
+    g_string_append_printf(text, "umT5, %d layers of %d, %d heads, ffn %d, vocabulary of %d",
+                           c->layers, c->dim, c->heads, c->ffn, c->vocab);
+    LfTextEncoder *t = lf_text_encoder_new(lf_backend_plan(NULL), c, source, error);
+    lf_text_encoder_free(t);
+    return t != NULL;
+}
+
+static bool inspect_decoder(LfDecoderConfig *c, LfTensorFile *file, LfWeightSource *source,
+                            GString *text, GError **error)
+{
+    if (!lf_decoder_config_complete(c, file, error))
+        return false;
+    g_string_append_printf(text, "TAEHV, %d/%d/%d/%d channels, latents of %d", c->widths[0],
+                           c->widths[1], c->widths[2], c->widths[3], c->channels);
+    LfDecoderTiny *t = lf_decoder_tiny_new(lf_backend_plan(NULL), c, source, error);
+    lf_decoder_tiny_free(t);
+    return t != NULL;
+}
+
+static void inspect_part(const Inspection *i, Part part, LfModelConfig *c, LfTensorFile *file)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GString) text = g_string_new(NULL);
+    LfWeightSource *source = lf_weight_source_file(file);
+    bool whole =
+        part == TRANSFORMER    ? inspect_transformer(&c->transformer, file, source, text, &error)
+        : part == TEXT_ENCODER ? inspect_text_encoder(&c->text_encoder, file, source, text, &error)
+                               : inspect_decoder(&c->decoder, file, source, text, &error);
+    const LfFinding finding = {.subject = parts[part].name,
+                               .tensors = lf_tensor_file_path(file),
+                               .description = text->len > 0 ? text->str : NULL,
+                               .problem = whole ? NULL : error->message};
+    i->found(&finding, i->data);
+    lf_weight_source_free(source);
+}
+
+gboolean lf_inspect_file(const char *path, LfFound found, gpointer data, GError **error)
+{
+    const Inspection i = {found, data};
+    LfModelConfig config = {.text_encoder = {.buckets = 32, .max_distance = 128}};
+    LfTensorFile *file = lf_tensor_file_open(path, error);
+    if (!file)
+        return FALSE;
+    LfWeightSource *source = lf_weight_source_file(file);
+    for (Part part = 0; part < N_PARTS; part++)
+        if (lf_weight_source_has(source, parts[part].sign))
+            inspect_part(&i, part, &config, file);
+    lf_weight_source_free(source);
+    lf_tensor_file_unref(file);
+    return TRUE;
+}
+
+/* ---- a model --------------------------------------------------------------------------------- */
+
+static const char not_named[] = "model.json names none";
+
+static void inspect_named(const Inspection *i, LfModelConfig *c, Part part, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    if (!name) {
+        tell_problem(i, parts[part].name, not_named);
+        return;
+    }
+    g_autofree char *path = lf_model_config_path(c, name);
+    LfTensorFile *file = lf_tensor_file_open(path, &error);
+    if (file)
+        inspect_part(i, part, c, file);
+    else
+        tell_problem(i, parts[part].name, error->message);
+    lf_tensor_file_unref(file);
+}
+
+static void inspect_tokenizer(const Inspection *i, const LfModelConfig *c)
+{
+    g_autoptr(GError) error = NULL;
+    if (!c->files.tokenizer) {
+        tell_problem(i, "tokenizer", not_named);
+        return;
+    }
+    g_autofree char *path = lf_model_config_path(c, c->files.tokenizer);
+    LfTokenizer *tokenizer = lf_tokenizer_open(path, &error);
+    if (!tokenizer) {
+        tell_problem(i, "tokenizer", error->message);
+        return;
+    }
+    tell(i, "tokenizer", "%s: SentencePiece, %d pieces", c->files.tokenizer,
+         lf_tokenizer_size(tokenizer));
+    lf_tokenizer_free(tokenizer);
+}
+
+static void inspect_numbers(const Inspection *i, const LfModelConfig *c)
+{
+    g_autoptr(GString) steps = g_string_new(NULL);
+    for (int step = 0; step < c->schedule.n_steps; step++)
+        g_string_append_printf(steps, "%d ", c->schedule.steps[step]);
+    tell(i, "video", "%d×%d, %d/%d frames a second, chunks of %d latent frames", c->video.width,
+         c->video.height, c->video.fps_n, c->video.fps_d, c->video.chunk);
+    tell(i, "schedule", "%sof 1000, shift %g", steps->str, c->schedule.shift);
+    tell(i, "cache", "window %d%s, sink %d, positions %s", c->cache.window,
+         c->cache.window ? "" : " (unlimited)", c->cache.sink,
+         c->cache.relative ? "relative" : "absolute");
+    if (c->sparse.tile_rows > 0)
+        tell(i, "tokens", "in tiles of %dx%d", c->sparse.tile_rows, c->sparse.tile_cols);
+    if (c->sparse.given)
+        tell(i, "sparse",
+             "target %g, base %g, blocks of %d queries and %d keys, %d frames kept (first "
+             "%d, last %d), horizon %d",
+             c->sparse.target, c->sparse.base, c->sparse.query_block, c->sparse.key_block,
+             c->sparse.keep_frames, c->sparse.keep_sink, c->sparse.keep_near, c->sparse.horizon);
+    else
+        tell(i, "sparse", "none: attention is dense unless asked for");
+}
+
+gboolean lf_inspect_model(const char *location, LfFound found, gpointer data, GError **error)
+{
+    const Inspection i = {found, data};
+    g_autoptr(GError) contradiction = NULL;
+    LfModelConfig *c = lf_model_config_read(location, error);
+    if (!c)
+        return FALSE;
+    tell(&i, "model", "%s", c->directory);
+    inspect_named(&i, c, TRANSFORMER, c->files.transformer);
+    inspect_named(&i, c, TEXT_ENCODER, c->files.text_encoder);
+    inspect_tokenizer(&i, c);
+    inspect_named(&i, c, DECODER, c->files.decoder);
+    inspect_numbers(&i, c);
+    if (!lf_model_config_check(c, &contradiction))
+        tell_problem(&i, "model.json", contradiction->message);
+    lf_model_config_free(c);
+    return TRUE;
+}
