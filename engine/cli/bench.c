@@ -1,43 +1,59 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Times a stream. On the CPU dense and sparse attention take turns chunk by chunk, so that whatever
- * else the machine does meets both.
+ * Measures a stream. On the CPU dense and sparse attention take turns chunk by chunk, so that
+ * other load on the machine slows both of them.
  */
 #include "bench.h"
 
 #include "cli.h"
-#include "kernels/cpu/peak.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#define SUMMARY                                                                                    \
-    "Times a stream: milliseconds a chunk for each stage (medians over the chunks in steady\n"     \
-    "state, from where the window is full), frames a second in steady state and for the clip,\n"   \
-    "memory, floating-point work and its share of the machine's measured peak."
+static const CliHelp help = {
+    .summary =
+        "Measures how fast a model runs on this machine: milliseconds per chunk for each stage\n"
+        "(medians over the chunks in steady state, when the window is full), frames per second,\n"
+        "memory, floating-point work and its share of the measured peak of the device.\n\n"
+        "Without options: the demo model with dense and with sparse attention, which takes about\n"
+        "ten seconds on two CPU cores.",
+    .description =
+        "Examples:\n"
+        "  lightforcing bench --attention sparse\n"
+        "  lightforcing bench -r wan-1.3b --width 768 --height 512 --precision fp8 -n 9\n\n"
+        "Exit status: 0 success, 1 failure (the cause is on stderr), 2 wrong arguments.\n",
+    .attention =
+        "dense, sparse, both (default), or auto = sparse if the model has a sparse section"};
 
 typedef struct {
-    char *model, *random, *backend, *precision, *attention, *prompt;
-    int threads, width, height, window, sink, chunks;
-    double sparsity;
-    gboolean uniform, json;
+    CliOptions common;
+    char *prompt;
+    int width, height; /* −1: the model's */
+    int chunks;        /* 0: six more than the window has */
+    gboolean json;
 } Options;
 
-/* What is known of a chunk when its pictures are on the host. */
+/* A chunk whose frames were read. */
 typedef struct {
     LfChunkInfo info;
-    double read, wall; /* ms; wall: since the chunk before was on the host */
+    double read, wall; /* ms; wall: since the chunk before was read */
 } Timed;
 
 typedef struct {
     LfAttention attention;
     LfSession *session;
     Timed *chunks;
-    LfChunk *pending; /* generated, its pictures not read yet */
+    LfChunk *pending; /* generated, its frames not read yet */
     double open_ms, clip_ms;
-    guint8 *picture; /* I420 */
+    guint8 *frame; /* I420 */
 } Run;
+
+/* The default of --attention. */
+static bool wants_both(const CliOptions *o)
+{
+    return !o->attention || g_str_equal(o->attention, "both");
+}
 
 static double now_ms(void)
 {
@@ -65,10 +81,6 @@ static double decode_ms(const Timed *t)
 {
     return 1e-6 * (double) t->info.decode_time;
 }
-static double transfer_ms(const Timed *t)
-{
-    return 1e-6 * (double) t->info.transfer_time;
-}
 static double read_ms(const Timed *t)
 {
     return t->read;
@@ -78,7 +90,7 @@ static double wall_ms(const Timed *t)
     return t->wall;
 }
 
-/* Of the chunks [first, n). */
+/* Over the chunks first … n − 1. */
 static double median(const Timed *chunks, int first, int n, double (*time)(const Timed *))
 {
     g_autofree double *values = g_new(double, n - first);
@@ -95,7 +107,6 @@ static BenchTimes times_of(const Timed *c, int first, int n)
         .denoise = median(c, first, n, denoise_ms),
         .clean = median(c, first, n, clean_ms),
         .decode = median(c, first, n, decode_ms),
-        .transfer = median(c, first, n, transfer_ms),
         .read = median(c, first, n, read_ms),
         .chunk = median(c, first, n, wall_ms),
     };
@@ -109,7 +120,7 @@ static void conclude(const Bench *b, const Run *run, BenchResult *result)
     for (int i = 0; i < n; i++)
         frames += c[i].info.n_frames;
     LfFlops flops = lf_session_flops(run->session);
-    *result = (BenchResult){.attention = run->attention == LF_ATTENTION_DENSE ? "dense" : "sparse",
+    *result = (BenchResult){.attention = lf_attention_name(run->attention),
                             .sparsity = c[n - 1].info.sparsity,
                             .times = times_of(c, b->first_steady, n),
                             .open_ms = run->open_ms,
@@ -126,59 +137,56 @@ static void conclude(const Bench *b, const Run *run, BenchResult *result)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-/* A model without an encoder gets as much text as it takes, of no meaning. */
-static gboolean give_text(LfSession *session, LfModel *model, const char *prompt, GError **error)
+/* A model without a text encoder gets an embedding of full length, without a meaning. */
+static bool set_text(LfSession *session, LfModel *model, const char *prompt, GError **error)
 {
     if (lf_model_info(model)->can_encode)
         return lf_session_set_prompt(session, prompt, error);
     int rows = lf_model_text_len(model), dim = lf_model_text_dim(model);
-    g_autofree float *context = g_new(float, (gsize) rows *(gsize) dim);
-    for (gsize i = 0; i < (gsize) rows * (gsize) dim; i++)
+    g_autofree float *context = g_new(float, (gsize) (rows * dim));
+    for (int i = 0; i < rows * dim; i++)
         context[i] = sinf((float) i);
     return lf_session_set_context(session, context, rows, dim, error);
 }
 
-static gboolean open_run(Run *run, LfModel *model, const Options *o, const Bench *b, GError **error)
+static bool open_run(Run *run, LfModel *model, const Options *o, const Bench *b, GError **error)
 {
     double start = now_ms();
     const LfModelInfo *info = lf_model_info(model);
-    LfSessionOptions options = {.seed = 1,
-                                .width = o->width,
-                                .height = o->height,
-                                .attention = run->attention,
-                                .sparsity = o->sparsity,
-                                .uniform = o->uniform,
-                                .window = o->window,
-                                .sink = o->sink,
-                                .no_text = !info->can_encode,
-                                .no_decoder = !info->can_decode};
+    LfSessionOptions options = cli_session_options(&o->common);
+    options.seed = 1;
+    options.width = b->width;
+    options.height = b->height;
+    options.attention = run->attention;
+    options.no_text = !info->can_encode;
+    options.no_decoder = !info->can_decode;
     run->chunks = g_new0(Timed, b->n_chunks);
-    run->picture = g_malloc((gsize) b->width * (gsize) b->height * 3 / 2);
+    run->frame = g_malloc((gsize) b->width * (gsize) b->height * 3 / 2);
     run->session = lf_session_new(model, &options, error);
     run->open_ms = now_ms() - start;
     return run->session &&
-           give_text(run->session, model,
-                     o->prompt ? o->prompt : "a large red circle moves left on a green meadow",
-                     error);
+           set_text(run->session, model,
+                    o->prompt ? o->prompt : "a large red circle moves left on a green meadow",
+                    error);
 }
 
-/* Every picture of the chunk that was generated last, as a video encoder would want it. */
-static gboolean read_pending(Run *run, GError **error)
+/* Reads all frames of the chunk that was generated last, as a video encoder would. */
+static bool read_pending(Run *run, GError **error)
 {
     LfChunk *chunk = g_steal_pointer(&run->pending);
     if (!chunk)
-        return TRUE;
+        return true;
     const LfChunkInfo *info = lf_chunk_info(chunk);
     Timed *timed = &run->chunks[info->index];
     int width = info->width, half = width / 2;
-    guint8 *u = run->picture + (gsize) width * (gsize) info->height;
+    guint8 *u = run->frame + (gsize) width * (gsize) info->height;
     const LfPicture picture = {
         .format = LF_PIXELS_I420,
         .width = width,
         .height = info->height,
-        .planes = {run->picture, u, u + (gsize) half * (gsize) info->height / 2},
+        .planes = {run->frame, u, u + (gsize) half * (gsize) info->height / 2},
         .strides = {width, half, half}};
-    gboolean read = lf_chunk_wait(chunk, error);
+    bool read = lf_chunk_wait(chunk, error);
     double start = now_ms();
     for (int i = 0; i < info->n_frames && read; i++)
         read = lf_chunk_read(chunk, i, &picture, error);
@@ -188,13 +196,13 @@ static gboolean read_pending(Run *run, GError **error)
     return read;
 }
 
-/* Generates a chunk, and reads the one before, as a pipeline would do side by side: where the
- * decoder works beside the next chunk it has had that chunk's time. The first is read at once. */
-static gboolean run_chunk(Run *run, int index, GError **error)
+/* Generates a chunk, then reads the one before, so that a decoder that runs beside the next chunk
+ * has had the time of that chunk. The first chunk is read at once. */
+static bool run_chunk(Run *run, int index, GError **error)
 {
     double start = now_ms();
     LfChunk *chunk = lf_session_next(run->session, error);
-    gboolean done = chunk && read_pending(run, error);
+    bool done = chunk && read_pending(run, error);
     run->pending = chunk;
     if (done && index == 0)
         done = read_pending(run, error);
@@ -203,100 +211,104 @@ static gboolean run_chunk(Run *run, int index, GError **error)
     return done;
 }
 
-static gboolean end_run(Run *run, GError **error)
+static bool end_run(Run *run, GError **error)
 {
     double start = now_ms();
-    gboolean read = read_pending(run, error);
+    bool read = read_pending(run, error);
     run->clip_ms += now_ms() - start;
     return read;
 }
 
-/* The stream, in numbers. Steady state is where the window is full; of a clip that is too short for
- * that, or has no window, its second half. */
+/* Steady state begins where the window is full; in a clip that is too short for that, or without a
+ * window, with its second half. */
 static void plan(Bench *b, const Options *o)
 {
     const LfModelInfo *info = lf_model_info(b->model);
-    b->width = o->width ? o->width : info->width;
-    b->height = o->height ? o->height : info->height;
-    b->window = o->window > 0 ? o->window : o->window == 0 ? info->window : 0;
-    b->sink = o->sink > 0 ? o->sink : o->sink == 0 ? info->sink : 0;
+    b->width = o->width > 0 ? o->width : info->width;
+    b->height = o->height > 0 ? o->height : info->height;
+    b->window = o->common.window >= 0 ? o->common.window : info->window;
+    b->sink = o->common.sink >= 0 ? o->common.sink : info->sink;
     int full = (b->window + info->chunk - 1) / info->chunk;
     b->n_chunks = o->chunks ? o->chunks : full + 6;
     b->first_steady = full > 0 && full < b->n_chunks ? full : b->n_chunks / 2;
 }
 
-/* One stream after the other: on a device the decoder of one would meet the other's next chunk. */
-static gboolean run_apart(Bench *b, Run *runs, GError **error)
+/* Dense, sparse, or one run for each. */
+static int plan_runs(const Bench *b, const Options *o, Run *runs)
+{
+    LfAttention attention = cli_session_options(&o->common).attention;
+    if (attention == LF_ATTENTION_AUTO)
+        attention = lf_model_info(b->model)->sparse ? LF_ATTENTION_SPARSE : LF_ATTENTION_DENSE;
+    bool both = o->common.sparsity != 0 && wants_both(&o->common);
+    runs[0].attention = both ? LF_ATTENTION_DENSE : attention;
+    runs[1].attention = LF_ATTENTION_SPARSE;
+    return both ? 2 : 1;
+}
+
+/* One stream after the other: on a GPU the decoder of one stream would share the device with the
+ * next chunk of the other. */
+static bool run_one_by_one(Bench *b, Run *runs, GError **error)
 {
     for (int i = 0; i < b->n_results; i++) {
         for (int index = 0; index < b->n_chunks; index++)
             if (!run_chunk(&runs[i], index, error))
-                return FALSE;
+                return false;
         if (!end_run(&runs[i], error))
-            return FALSE;
+            return false;
     }
-    return TRUE;
+    return true;
 }
 
-static gboolean run_in_turns(Bench *b, Run *runs, GError **error)
+static bool run_in_turns(Bench *b, Run *runs, GError **error)
 {
     for (int index = 0; index < b->n_chunks; index++)
         for (int i = 0; i < b->n_results; i++)
             if (!run_chunk(&runs[i], index, error))
-                return FALSE;
+                return false;
     for (int i = 0; i < b->n_results; i++)
         if (!end_run(&runs[i], error))
-            return FALSE;
-    return TRUE;
+            return false;
+    return true;
 }
 
-static gboolean run_all(Bench *b, LfModel *model, const Options *o, Run *runs, GError **error)
+static bool run_all(Bench *b, LfModel *model, const Options *o, Run *runs, GError **error)
 {
     struct rusage usage;
     for (int i = 0; i < b->n_results; i++)
         if (!open_run(&runs[i], model, o, b, error))
-            return FALSE;
-    if (!(model->backend->asynchronous ? run_apart : run_in_turns)(b, runs, error))
-        return FALSE;
+            return false;
+    if (!(lf_model_is_asynchronous(model) ? run_one_by_one : run_in_turns)(b, runs, error))
+        return false;
     for (int i = 0; i < b->n_results; i++)
         conclude(b, &runs[i], &b->results[i]);
     getrusage(RUSAGE_SELF, &usage);
     b->peak_rss_mb = (double) usage.ru_maxrss * 1024 / 1e6;
-    return TRUE;
+    return true;
 }
 
-static LfModel *open_model(const Options *o, GError **error)
-{
-    LfModelOptions options = {.backend = o->backend, .n_threads = o->threads};
-    cli_precision(o->precision ? o->precision : "auto", &options.precision);
-    return o->random ? lf_model_new_random(o->random, 1, &options, error)
-                     : cli_open_model(o->model, &options, error);
-}
-
-static int bench(const Options *o, Run *runs, int n_runs)
+static int bench(const Options *o)
 {
     GError *error = NULL;
-    Bench b = {.n_results = n_runs};
-    b.n_threads = o->threads > 0 ? o->threads : (int) g_get_num_processors();
-    /* Before a backend is open: see kernels/cpu/spin.c. */
-    b.peak_gflops = 1e-9 * lf_cpu_peak_flops(b.n_threads);
-    LfModel *model = open_model(o, &error);
+    Run runs[2] = {0};
+    Bench b = {.n_threads =
+                   o->common.threads > 0 ? o->common.threads : (int) g_get_num_processors()};
+    LfModel *model = cli_open_model(&o->common, &error);
     if (!model)
         return cli_failed("bench", error);
     b.model = model;
-    if (model->backend->asynchronous)
-        b.peak_gflops = bench_peak_gflops(model->backend);
+    b.peak_gflops = 1e-9 * lf_model_peak_flops(model);
     plan(&b, o);
-    gboolean done = run_all(&b, model, o, runs, &error);
+    b.n_results = plan_runs(&b, o, runs);
+    bool done = run_all(&b, model, o, runs, &error);
     if (done && o->json)
         bench_print_json(&b);
     else if (done)
         bench_print(&b);
-    for (int i = 0; i < n_runs; i++) {
+    for (int i = 0; i < b.n_results; i++) {
         lf_chunk_unref(runs[i].pending);
         lf_session_free(runs[i].session);
         g_free(runs[i].chunks);
-        g_free(runs[i].picture);
+        g_free(runs[i].frame);
     }
     lf_model_unref(model);
     return done ? CLI_DONE : cli_failed("bench", error);
@@ -304,63 +316,39 @@ static int bench(const Options *o, Run *runs, int n_runs)
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-static int run(const Options *o)
+static int check(const Options *o)
 {
-    Run runs[2] = {{.attention = LF_ATTENTION_DENSE}, {.attention = LF_ATTENTION_SPARSE}};
-    if (o->model && o->random)
-        return cli_misused("bench", "either --model or --random");
+    LfAttention attention;
     if (o->chunks < 0 || o->chunks > 100000)
-        return cli_misused("bench", "--chunks %d: 1 to 100000", o->chunks);
-    if (o->threads < 0 || o->threads > 1024)
-        return cli_misused("bench", "--threads %d: 0 to 1024", o->threads);
-    LfPrecision precision;
-    if (o->precision && !cli_precision(o->precision, &precision))
-        return cli_misused("bench", "--precision %s: use auto, fp32, bf16 or fp8", o->precision);
-    if (!o->attention || g_str_equal(o->attention, "both"))
-        return bench(o, runs, 2);
-    if (g_str_equal(o->attention, "dense"))
-        return bench(o, runs, 1);
-    if (g_str_equal(o->attention, "sparse"))
-        return bench(o, runs + 1, 1);
-    return cli_misused("bench", "--attention %s: use dense, sparse or both", o->attention);
+        return cli_misused("bench", "--chunks %d: use 0 (the default) to 100000", o->chunks);
+    if (o->width == 0 || o->width < -1)
+        return cli_misused("bench", "--width %d: use -1 (model default) or pixels", o->width);
+    if (o->height == 0 || o->height < -1)
+        return cli_misused("bench", "--height %d: use -1 (model default) or pixels", o->height);
+    if (!wants_both(&o->common) && !lf_attention_from_name(o->common.attention, &attention))
+        return cli_misused("bench", "--attention %s: use auto, dense, sparse or both",
+                           o->common.attention);
+    return CLI_DONE;
 }
 
 int cli_bench(int argc, char **argv)
 {
-    Options o = {0};
+    Options o = {.common = CLI_OPTIONS_INIT, .width = -1, .height = -1};
     int status;
     const GOptionEntry entries[] = {
-        {"model", 'm', 0, G_OPTION_ARG_FILENAME, &o.model, "Model directory", "DIR"},
-        {"random", 'r', 0, G_OPTION_ARG_STRING, &o.random,
-         "Random weights of the size of: demo, wan-1.3b", "PRESET"},
-        {"backend", 'b', 0, G_OPTION_ARG_STRING, &o.backend, "auto (default), cpu, cuda or cuda:1",
-         "NAME"},
-        {"precision", 0, 0, G_OPTION_ARG_STRING, &o.precision, "auto (default), fp32, bf16 or fp8",
-         "NAME"},
-        {"threads", 't', 0, G_OPTION_ARG_INT, &o.threads, "CPU threads; 0: one a core", "N"},
-        {"width", 0, 0, G_OPTION_ARG_INT, &o.width, "Pixels; 0: the model's", "N"},
-        {"height", 0, 0, G_OPTION_ARG_INT, &o.height, "Pixels; 0: the model's", "N"},
-        {"attention", 'a', 0, G_OPTION_ARG_STRING, &o.attention,
-         "dense, sparse, or both (default) in turns", "KIND"},
-        {"sparsity", 's', 0, G_OPTION_ARG_DOUBLE, &o.sparsity,
-         "Target share of skipped key blocks; 0: the model's", "SHARE"},
-        {"uniform", 0, 0, G_OPTION_ARG_NONE, &o.uniform, "No Chunk-Aware Growth", NULL},
-        {"window", 'w', 0, G_OPTION_ARG_INT, &o.window,
-         "Latent frames attended to; 0: the model's, -1: all", "N"},
-        {"sink", 0, 0, G_OPTION_ARG_INT, &o.sink,
-         "First latent frames that stay; 0: the model's, -1: none", "N"},
+        {"width", 0, 0, G_OPTION_ARG_INT, &o.width, "Pixels (-1 = model default)", "N"},
+        {"height", 0, 0, G_OPTION_ARG_INT, &o.height, "Pixels (-1 = model default)", "N"},
         {"chunks", 'n', 0, G_OPTION_ARG_INT, &o.chunks,
-         "Chunks to make; 0: six after the window is full", "N"},
-        {"prompt", 'p', 0, G_OPTION_ARG_STRING, &o.prompt, "What to show", "TEXT"},
+         "Chunks to generate (default: 0 = six more than fill the window)", "N"},
+        {"prompt", 'p', 0, G_OPTION_ARG_STRING, &o.prompt, "Text prompt", "TEXT"},
         {"json", 'j', 0, G_OPTION_ARG_NONE, &o.json, "Print JSON", NULL},
         {NULL}};
-    if (cli_parse(entries, NULL, SUMMARY, 0, &argc, &argv, &status))
-        status = run(&o);
-    g_free(o.model);
-    g_free(o.random);
-    g_free(o.backend);
-    g_free(o.precision);
-    g_free(o.attention);
+    if (cli_parse(&help, entries, &o.common, &argc, &argv, &status)) {
+        status = check(&o);
+        if (status == CLI_DONE)
+            status = bench(&o);
+    }
+    cli_options_clear(&o.common);
     g_free(o.prompt);
     return status;
 }

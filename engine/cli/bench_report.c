@@ -1,37 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bench.h"
 
-#include "cli.h"
-
 #include <json-glib/json-glib.h>
 #include <stdio.h>
-
-static char *decoder_text(const LfModelConfig *c)
-{
-    return c->decoder.widths[0]
-               ? g_strdup_printf("tiny %d/%d/%d/%d", c->decoder.widths[0], c->decoder.widths[1],
-                                 c->decoder.widths[2], c->decoder.widths[3])
-               : g_strdup("none");
-}
-
-static const char *precision_of(const Bench *b)
-{
-    return cli_precision_name(b->model->backend->precision);
-}
 
 /* ---- for people ------------------------------------------------------------------------------ */
 
 static void print_head(const Bench *b)
 {
-    const LfModelConfig *c = b->model->config;
-    g_autofree char *decoder = decoder_text(c);
-    printf("model    %s: %s\n", b->model->name, b->model->description);
-    printf("device   %s; peak %.0f GFLOP/s (%s)\n", b->model->backend->description, b->peak_gflops,
-           b->model->backend->asynchronous ? "a large bf16 product" : "FMA");
-    printf("stream   %d×%d, chunks of %d latent frames, window %d%s, sink %d, %d steps, %s, "
-           "decoder %s\n",
-           b->width, b->height, c->video.chunk, b->window, b->window ? "" : " (unbounded)", b->sink,
-           c->schedule.n_steps, precision_of(b), decoder);
+    const LfModelInfo *info = lf_model_info(b->model);
+    printf("model    %s: %s\n", lf_model_name(b->model), lf_model_description(b->model));
+    printf("device   %s; peak %.0f GFLOP/s (%s)\n", lf_model_device(b->model), b->peak_gflops,
+           lf_model_is_asynchronous(b->model) ? "a large matrix product" : "FMA");
+    if (lf_model_fallback(b->model))
+        printf("no GPU   %s\n", lf_model_fallback(b->model));
+    printf("stream   %d×%d, %s, %d steps, chunks of %d latent frames, window %d%s, sink %d\n",
+           b->width, b->height, lf_precision_name(lf_model_precision(b->model)), info->steps,
+           info->chunk, b->window, b->window ? "" : " (unlimited)", b->sink);
     printf("measured %d chunks; steady state is the median of chunks %d to %d\n\n", b->n_chunks,
            b->first_steady, b->n_chunks - 1);
 }
@@ -47,8 +32,8 @@ static void print_row(const Bench *b, const char *label, const char *unit, size_
 static void print_memory(const Bench *b)
 {
     const LfMemory *m = &b->results[b->n_results - 1].memory;
-    printf("\nmemory   %.1f MB of weights, %.1f MB of state and %.1f MB of scratch a stream; the "
-           "process had %.0f MB resident at most\n",
+    printf("\nmemory   weights %.1f MB; for each stream %.1f MB of state and %.1f MB of scratch; "
+           "peak RSS of the process %.0f MB\n",
            (double) m->weights / 1e6, (double) m->state / 1e6, (double) m->scratch / 1e6,
            b->peak_rss_mb);
 }
@@ -61,21 +46,20 @@ void bench_print(const Bench *b)
     for (int i = 0; i < b->n_results; i++)
         printf("%12s", b->results[i].attention);
     printf("\n");
-    ROW("sparsity", "share of key blocks skipped at the end", sparsity);
-    ROW("encode", "ms a prompt", times.encode);
-    ROW("denoise", "ms a chunk", times.denoise);
-    ROW("clean pass", "ms", times.clean);
-    ROW("decode", "ms", times.decode);
-    ROW("transfer", "ms", times.transfer);
-    ROW("read", "ms, its pictures as I420 on the host", times.read);
-    ROW("chunk", "ms from one to the next", times.chunk);
-    ROW("open", "ms, a stream on an open model", open_ms);
-    ROW("first chunk", "ms, prompt included", first_ms);
-    ROW("clip", "ms from the first noise to the last pixel", clip_ms);
-    ROW("steady", "frames a second", fps_steady);
-    ROW("clip", "frames a second", fps_clip);
-    ROW("transformer", "GFLOP a chunk", gflop_transformer);
-    ROW("decoder", "GFLOP a chunk", gflop_decoder);
+    ROW("sparsity", "fraction of KV blocks skipped in the last chunk", sparsity);
+    ROW("encode", "ms per prompt", times.encode);
+    ROW("denoise", "ms per chunk", times.denoise);
+    ROW("clean pass", "ms per chunk", times.clean);
+    ROW("decode", "ms per chunk", times.decode);
+    ROW("read", "ms per chunk: conversion to I420 and transfer to the host", times.read);
+    ROW("chunk", "ms from one chunk to the next", times.chunk);
+    ROW("open", "ms to open a stream on a loaded model", open_ms);
+    ROW("first chunk", "ms, encoding of the prompt included", first_ms);
+    ROW("clip", "ms from the start to the last frame", clip_ms);
+    ROW("steady", "frames/s in steady state", fps_steady);
+    ROW("clip", "frames/s from start to end", fps_clip);
+    ROW("transformer", "GFLOP per chunk", gflop_transformer);
+    ROW("decoder", "GFLOP per chunk", gflop_decoder);
     ROW("rate", "GFLOP/s", gflops);
     printf("%-12s", "of peak");
     for (int i = 0; i < b->n_results; i++)
@@ -121,7 +105,6 @@ static void add_result(JsonBuilder *json, const Bench *b, const BenchResult *r)
     add_number(json, "denoise", r->times.denoise);
     add_number(json, "clean", r->times.clean);
     add_number(json, "decode", r->times.decode);
-    add_number(json, "transfer", r->times.transfer);
     add_number(json, "read", r->times.read);
     add_number(json, "chunk", r->times.chunk);
     add_number(json, "open", r->open_ms);
@@ -148,21 +131,19 @@ static void add_result(JsonBuilder *json, const Bench *b, const BenchResult *r)
 
 static void add_stream(JsonBuilder *json, const Bench *b)
 {
-    const LfModelConfig *c = b->model->config;
-    g_autofree char *decoder = decoder_text(c);
-    add_text(json, "model", b->model->name);
-    add_text(json, "description", b->model->description);
-    add_text(json, "device", b->model->backend->description);
-    add_text(json, "backend", b->model->backend->name);
-    add_text(json, "precision", precision_of(b));
-    add_text(json, "decoder", decoder);
+    const LfModelInfo *info = lf_model_info(b->model);
+    add_text(json, "model", lf_model_name(b->model));
+    add_text(json, "description", lf_model_description(b->model));
+    add_text(json, "device", lf_model_device(b->model));
+    add_text(json, "fallback", lf_model_fallback(b->model)); /* null: none */
+    add_text(json, "precision", lf_precision_name(lf_model_precision(b->model)));
     add_int(json, "threads", b->n_threads);
     add_int(json, "width", b->width);
     add_int(json, "height", b->height);
-    add_int(json, "chunk", c->video.chunk);
+    add_int(json, "chunk", info->chunk);
     add_int(json, "window", b->window);
     add_int(json, "sink", b->sink);
-    add_int(json, "steps", c->schedule.n_steps);
+    add_int(json, "steps", info->steps);
     add_int(json, "chunks", b->n_chunks);
     add_int(json, "first_steady_chunk", b->first_steady);
     add_number(json, "peak_gflops", b->peak_gflops);

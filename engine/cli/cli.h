@@ -1,36 +1,65 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The commands of the program `lightforcing`. Each takes its own arguments, its name first, and
- * returns the exit status: 0, 1 when something failed (said on stderr), 2 for wrong arguments.
+ * returns the exit status.
  */
 #ifndef LF_CLI_CLI_H
 #define LF_CLI_CLI_H
 
 #include "engine/lightforcing.h"
 
+#include <stdbool.h>
+
 int cli_info(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_replay(int argc, char **argv);
 
-enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+enum {
+    CLI_DONE = 0,
+    CLI_FAILED = 1, /* the cause is on stderr */
+    CLI_USAGE = 2   /* wrong arguments */
+};
 
-/* Reads the options. FALSE and the status when the command ends here: wrong ones, or --help. At
- * most `n_operands` arguments may remain in argv; `operands` names them in the help. */
-gboolean cli_parse(const GOptionEntry *entries, const char *operands, const char *summary,
-                   int n_operands, int *argc, char ***argv, int *status);
+/* Options that several commands have, each with one letter and one meaning in all of them. */
+typedef struct {
+    char *model, *random, *backend, *precision; /* as given; NULL: not given */
+    int threads;                                /* 0: one per core */
+    char *attention;
+    double sparsity;  /* −1: the model's; 0: dense */
+    int window, sink; /* latent frames; −1: the model's; window 0: unlimited, sink 0: none */
+    gboolean uniform;
+} CliOptions;
 
-/* "lightforcing bench: …" on stderr; returns CLI_FAILED or CLI_USAGE. Frees the error. */
+#define CLI_OPTIONS_INIT                                                                           \
+    {                                                                                              \
+        .sparsity = -1, .window = -1, .sink = -1                                                   \
+    }
+void cli_options_clear(CliOptions *options);
+
+/* What --help prints around the options. */
+typedef struct {
+    const char *operands; /* "DIR|FILE", or NULL */
+    int max_operands;
+    const char *summary, *description;
+    const char *attention; /* what --attention may be; for commands with the common options */
+} CliHelp;
+
+/* Reads the options of a command and, unless `common` is NULL, the common ones. False and the
+ * status when the command ends here: after --help, or when an option is unknown or a common one
+ * out of range. */
+bool cli_parse(const CliHelp *help, const GOptionEntry *entries, CliOptions *common, int *argc,
+               char ***argv, int *status);
+
+/* "lightforcing bench: …" on stderr; return CLI_FAILED and CLI_USAGE. cli_failed frees the
+ * error. */
 int cli_failed(const char *command, GError *error);
 int cli_misused(const char *command, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
-/* "dense", "sparse", "auto". FALSE: none of these. */
-gboolean cli_attention(const char *word, LfAttention *attention);
+/* The model that the options name, else the default one. */
+LfModel *cli_open_model(const CliOptions *options, GError **error);
 
-/* "auto", "fp32", "bf16", "fp8"; and the other way. */
-gboolean cli_precision(const char *word, LfPrecision *precision);
-const char *cli_precision_name(LfPrecision precision);
-
-/* The model at `location`, or the default one for NULL. */
-LfModel *cli_open_model(const char *location, const LfModelOptions *options, GError **error);
+/* What the common options say about a session. The only place that turns their sentinels, which
+ * are those of the element's properties, into the engine's. */
+LfSessionOptions cli_session_options(const CliOptions *options);
 
 #endif

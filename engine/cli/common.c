@@ -16,78 +16,140 @@ int cli_misused(const char *command, const char *format, ...)
     va_start(arguments, format);
     g_autofree char *message = g_strdup_vprintf(format, arguments);
     va_end(arguments);
-    fprintf(stderr, "lightforcing %s: %s\nlightforcing %s --help tells more.\n", command, message,
+    fprintf(stderr, "lightforcing %s: %s\nSee lightforcing %s --help.\n", command, message,
             command);
     return CLI_USAGE;
 }
 
-gboolean cli_parse(const GOptionEntry *entries, const char *operands, const char *summary,
-                   int n_operands, int *argc, char ***argv, int *status)
+/* ---- common options -------------------------------------------------------------------------- */
+
+static void add_common(GOptionContext *context, const CliHelp *help, CliOptions *o)
+{
+    const GOptionEntry entries[] = {
+        {"model", 'm', 0, G_OPTION_ARG_FILENAME, &o->model,
+         "Model directory (default: $LIGHTFORCING_MODEL, else the demo model)", "DIR"},
+        {"random", 'r', 0, G_OPTION_ARG_STRING, &o->random,
+         "Random weights in the size of demo or wan-1.3b", "PRESET"},
+        {"backend", 'b', 0, G_OPTION_ARG_STRING, &o->backend, "auto (default), cpu, cuda or cuda:1",
+         "NAME"},
+        {"precision", 0, 0, G_OPTION_ARG_STRING, &o->precision, "auto (default), fp32, bf16 or fp8",
+         "NAME"},
+        {"threads", 't', 0, G_OPTION_ARG_INT, &o->threads,
+         "CPU threads (default: 0 = one per core)", "N"},
+        {"attention", 'a', 0, G_OPTION_ARG_STRING, &o->attention, help->attention, "KIND"},
+        {"sparsity", 's', 0, G_OPTION_ARG_DOUBLE, &o->sparsity,
+         "Target fraction of KV blocks that are skipped (-1 = model default, 0 = dense)",
+         "FRACTION"},
+        {"uniform", 'u', 0, G_OPTION_ARG_NONE, &o->uniform,
+         "The same sparsity for all chunks: no Chunk-Aware Growth", NULL},
+        {"window", 'w', 0, G_OPTION_ARG_INT, &o->window,
+         "Attention window in latent frames (-1 = model default, 0 = unlimited)", "N"},
+        {"sink", 0, 0, G_OPTION_ARG_INT, &o->sink,
+         "Attention sink in latent frames (-1 = model default, 0 = none)", "N"},
+        {NULL}};
+    g_option_context_add_main_entries(context, entries, NULL);
+}
+
+static bool check_common(const CliOptions *o, const char *command, int *status)
+{
+    LfPrecision precision;
+    if (o->model && o->random)
+        *status = cli_misused(command, "--model and --random cannot be combined");
+    else if (o->threads < 0 || o->threads > 1024)
+        *status = cli_misused(command, "--threads %d: use 0 (one per core) to 1024", o->threads);
+    else if (o->precision && !lf_precision_from_name(o->precision, &precision))
+        *status = cli_misused(command, "--precision %s: use auto, fp32, bf16 or fp8", o->precision);
+    else if (o->sparsity != -1 && !(o->sparsity >= 0 && o->sparsity < 1))
+        *status = cli_misused(command,
+                              "--sparsity %g: use -1 (model default), 0 (dense) or a fraction "
+                              "below 1",
+                              o->sparsity);
+    else if (o->window < -1)
+        *status = cli_misused(command,
+                              "--window %d: use -1 (model default), 0 (unlimited) or a number of "
+                              "latent frames",
+                              o->window);
+    else if (o->sink < -1)
+        *status = cli_misused(command,
+                              "--sink %d: use -1 (model default), 0 (none) or a number of latent "
+                              "frames",
+                              o->sink);
+    else
+        return true;
+    return false;
+}
+
+void cli_options_clear(CliOptions *o)
+{
+    g_free(o->model);
+    g_free(o->random);
+    g_free(o->backend);
+    g_free(o->precision);
+    g_free(o->attention);
+}
+
+bool cli_parse(const CliHelp *help, const GOptionEntry *entries, CliOptions *common, int *argc,
+               char ***argv, int *status)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(GOptionContext) context = g_option_context_new(operands);
+    g_autoptr(GOptionContext) context = g_option_context_new(help->operands);
     const char *command = (*argv)[0];
-    gboolean help = FALSE;
+    gboolean help_wanted = FALSE;
     const GOptionEntry more[] = {
-        {"help", 'h', 0, G_OPTION_ARG_NONE, &help, "Show this help and end", NULL}, {NULL}};
+        {"help", 'h', 0, G_OPTION_ARG_NONE, &help_wanted, "Show this help", NULL}, {NULL}};
     g_option_context_set_help_enabled(context, FALSE); /* GLib's own would end the program */
-    g_option_context_set_summary(context, summary);
+    g_option_context_set_summary(context, help->summary);
+    g_option_context_set_description(context, help->description);
     g_option_context_add_main_entries(context, entries, NULL);
+    if (common)
+        add_common(context, help, common);
     g_option_context_add_main_entries(context, more, NULL);
     if (!g_option_context_parse(context, argc, argv, &error)) {
         *status = cli_misused(command, "%s", error->message);
-        return FALSE;
+        return false;
     }
-    if (help) {
+    if (help_wanted) {
         g_autofree char *text = g_option_context_get_help(context, TRUE, NULL);
         fputs(text, stdout);
         *status = CLI_DONE;
-        return FALSE;
+        return false;
     }
-    if (*argc > 1 + n_operands) {
-        *status = cli_misused(command, "\"%s\" is one argument too many", (*argv)[1 + n_operands]);
-        return FALSE;
+    if (*argc > 1 + help->max_operands) {
+        *status =
+            cli_misused(command, "unexpected argument \"%s\"", (*argv)[1 + help->max_operands]);
+        return false;
     }
-    return TRUE;
+    return !common || check_common(common, command, status);
 }
 
-/* The place of `word` in a list that ends with NULL; −1: it is not there. */
-static int place_of(const char *word, const char *const *words)
-{
-    for (int i = 0; words[i]; i++)
-        if (g_str_equal(word, words[i]))
-            return i;
-    return -1;
-}
+/* ---- from options to the engine -------------------------------------------------------------- */
 
-gboolean cli_attention(const char *word, LfAttention *attention)
+LfModel *cli_open_model(const CliOptions *o, GError **error)
 {
-    static const char *const words[] = {"auto", "dense", "sparse", NULL};
-    int place = place_of(word, words);
-    *attention = place < 0 ? LF_ATTENTION_AUTO : (LfAttention) place;
-    return place >= 0;
-}
-
-static const char *const precisions[] = {"auto", "fp32", "bf16", "fp8", NULL};
-
-gboolean cli_precision(const char *word, LfPrecision *precision)
-{
-    int place = place_of(word, precisions);
-    *precision = place < 0 ? LF_PRECISION_AUTO : (LfPrecision) place;
-    return place >= 0;
-}
-
-const char *cli_precision_name(LfPrecision precision)
-{
-    return precisions[precision];
-}
-
-LfModel *cli_open_model(const char *location, const LfModelOptions *options, GError **error)
-{
-    g_autofree char *found = location ? g_strdup(location) : lf_model_default_location();
-    if (found)
-        return lf_model_open(found, options, error);
-    g_set_error(error, LF_ERROR, LF_ERROR_NOT_FOUND,
-                "no model: name one with --model, or in LIGHTFORCING_MODEL");
+    LfModelOptions options = {.backend = o->backend, .n_threads = o->threads};
+    lf_precision_from_name(o->precision, &options.precision);
+    if (o->random)
+        return lf_model_new_random(o->random, 1, &options, error);
+    g_autofree char *location = o->model ? g_strdup(o->model) : lf_model_default_location();
+    if (location)
+        return lf_model_open(location, &options, error);
+    lf_fail(error, LF_ERROR_NOT_FOUND,
+            "no model found: name one with --model, or in LIGHTFORCING_MODEL");
     return NULL;
+}
+
+LfSessionOptions cli_session_options(const CliOptions *o)
+{
+    LfSessionOptions options = {.sparsity = o->sparsity == -1 ? 0 : o->sparsity,
+                                .uniform = o->uniform,
+                                .window = o->window == -1  ? 0
+                                          : o->window == 0 ? -1
+                                                           : o->window,
+                                .sink = o->sink == -1  ? 0
+                                        : o->sink == 0 ? -1
+                                                       : o->sink};
+    lf_attention_from_name(o->attention, &options.attention);
+    if (o->sparsity == 0)
+        options.attention = LF_ATTENTION_DENSE;
+    return options;
 }

@@ -8,9 +8,9 @@ static const struct {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"info", "what a model or a file of tensors holds, and what is missing", cli_info},
-    {"bench", "time a stream, chunk by chunk", cli_bench},
-    {"replay", "run the chunk loop on given numbers", cli_replay},
+    {"info", "show what a model or a file of tensors holds, and what is missing", cli_info},
+    {"bench", "measure how fast a model runs on this machine", cli_bench},
+    {"replay", "run the sampler on recorded noise and text embeddings", cli_replay},
 };
 
 static void print_usage(FILE *out)
@@ -18,7 +18,14 @@ static void print_usage(FILE *out)
     fputs("Usage: lightforcing COMMAND [OPTION…]\n\n", out);
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++)
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
-    fputs("\nlightforcing COMMAND --help tells the options of a command.\n", out);
+    fputs(
+        "\n"
+        "See lightforcing COMMAND --help for the options of a command.\n"
+        "lightforcing --version prints the version.\n\n"
+        "To generate, play or record video, use the GStreamer element:\n"
+        "  gst-launch-1.0 lightforcingsrc prompt=\"a red ball\" ! videoconvert ! autovideosink\n\n"
+        "Exit status: 0 success, 1 failure (the cause is on stderr), 2 wrong arguments.\n",
+        out);
 }
 
 static int run(int argc, char **argv)

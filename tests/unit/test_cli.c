@@ -8,6 +8,7 @@
 
 #include <glib/gstdio.h>
 #include <json-glib/json-glib.h>
+#include <math.h>
 #include <string.h>
 
 static char *model_dir, *scratch_dir;
@@ -60,25 +61,67 @@ static void test_usage(void)
 {
     expect(run(NULL, NULL), 2, "Usage");
     expect(run("--help", NULL), 0, "replay");
-    expect(run("--version", NULL), 0, "lightforcing 0.");
+    expect(run("-h", NULL), 0, "Exit status");
     expect(run("dance", NULL), 2, "no command \"dance\"");
+    expect(run("generate", NULL), 2, "gst-launch-1.0 lightforcingsrc");
     expect(run("info", "--help", NULL), 0, "DIR|FILE");
     expect(run("bench", "--help", NULL), 0, "--random");
     expect(run("replay", "--help", NULL), 0, "context");
+    const char *const commands[] = {"info", "bench", "replay"};
+    for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
+        expect(run(commands[i], "-h", NULL), 0, "Examples:\n  lightforcing ");
+        expect(run(commands[i], "-h", NULL), 0, "Exit status: 0 ");
+        expect(run(commands[i], "--frobnicate", NULL), 2, "frobnicate");
+        expect(run(commands[i], "a", "b", NULL), 2, "unexpected argument");
+    }
     expect(run("info", NULL), 2, "name a model");
-    expect(run("info", "a", "b", NULL), 2, "\"b\"");
-    expect(run("bench", "--frobnicate", NULL), 2, "frobnicate");
-    expect(run("bench", "--attention", "loose", NULL), 2, "loose");
-    expect(run("bench", "--precision", "fp7", NULL), 2, "fp7");
-    expect(run("bench", "--chunks", "-3", NULL), 2, "-3");
-    expect(run("bench", "--threads", "-1", NULL), 2, "--threads -1");
-    expect(run("bench", "--random", "demo", "--model", model_dir, NULL), 2, "--random");
-    expect(run("bench", "--random", "huge", NULL), 1, "\"huge\"");
-    expect(run("bench", "--model", model_dir, "--width", "17", NULL), 1, "width 17");
-    expect(run("bench", "--model", model_dir, "--backend", "abacus", NULL), 1, "abacus");
     expect(run("replay", NULL), 2, "--input");
-    expect(run("replay", "-i", "a", "-o", "b", "--precision", "int2", NULL), 2, "int2");
-    expect(run("replay", "-i", "a", "-o", "b", "--attention", "loose", NULL), 2, "loose");
+}
+
+static void test_version(void)
+{
+    Output output = run("--version", NULL);
+    g_autofree char *expected = g_strdup_printf("lightforcing %s\n", LF_TEST_VERSION);
+    g_assert_cmpint(output.status, ==, 0);
+    g_assert_cmpstr(output.out, ==, expected);
+    g_free(output.out);
+    g_free(output.err);
+}
+
+/* Status 2 and the option's name, before any model is opened. */
+static void test_wrong_options(void)
+{
+    const char *const bench[][4] = {
+        {"--attention", "loose", "--attention loose: use auto, dense, sparse or both"},
+        {"--precision", "fp7", "--precision fp7: use auto, fp32, bf16 or fp8"},
+        {"--chunks", "-3", "--chunks -3"},
+        {"--chunks", "100001", "--chunks 100001"},
+        {"--threads", "-1", "--threads -1"},
+        {"--threads", "1025", "--threads 1025"},
+        {"--sparsity", "1", "--sparsity 1"},
+        {"--sparsity", "-0.5", "--sparsity -0.5"},
+        {"--sparsity", "nan", "--sparsity nan"},
+        {"--window", "-2", "--window -2"},
+        {"--sink", "-2", "--sink -2"},
+        {"--width", "0", "--width 0"},
+        {"--width", "-16", "--width -16"},
+        {"--height", "0", "--height 0"},
+        {"--random", "demo", "--model and --random cannot be combined"},
+        {"-n", "two", "two"},
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(bench); i++)
+        expect(run("bench", "-m", "/nowhere", bench[i][0], bench[i][1], NULL), 2, bench[i][2]);
+    const char *const replay[][3] = {
+        {"--attention", "both", "--attention both: use auto, dense or sparse"},
+        {"--precision", "int2", "--precision int2"},
+        {"--sink", "-5", "--sink -5"},
+        {"-p", "fp32", "-p"}, /* the prompt of bench; here it would have no use */
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(replay); i++)
+        expect(run("replay", "-i", "a", "-o", "b", replay[i][0], replay[i][1], NULL), 2,
+               replay[i][2]);
+    expect(run("replay", "-i", "a", NULL), 2, "--output");
+    expect(run("info", "-t", model_dir, NULL), 2, "-t");
 }
 
 /* ---- info ------------------------------------------------------------------------------------ */
@@ -89,6 +132,11 @@ static void test_info(void)
     expect(run("info", model_dir, NULL), 0, "2 layers of 48, 2 heads of 24");
     expect(run("info", model_dir, NULL), 0, "missing       nothing");
     expect(run("info", "--tensors", model_dir, NULL), 0, "blocks.1.cross_attn.norm_k.weight");
+    expect(run("info", "-l", model_dir, NULL), 0, "blocks.1.cross_attn.norm_k.weight");
+    Output output = run("info", model_dir, NULL);
+    g_assert_null(strstr(output.out, "blocks.1.cross_attn.norm_k.weight"));
+    g_free(output.out);
+    g_free(output.err);
     expect(run("info", transformer, NULL), 0, "blocks.1.cross_attn.norm_k.weight");
     expect(run("info", transformer, NULL), 0, "as a model's transformer");
     expect(run("info", "/nowhere", NULL), 1, "/nowhere");
@@ -121,49 +169,124 @@ static void test_info_missing(void)
 
 /* ---- bench ----------------------------------------------------------------------------------- */
 
-static void test_bench_json(void)
+/* The JSON of a run that has to succeed. */
+#define bench_json(...) read_json(run("bench", "--json", __VA_ARGS__, NULL))
+static JsonObject *read_json(Output output)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(JsonParser) parser = json_parser_new();
-    Output output = run("bench", "--model", model_dir, "--chunks", "4", "--window", "7",
-                        "--attention", "both", "--json", NULL);
+    g_test_message("%s", output.err);
     g_assert_cmpint(output.status, ==, 0);
     g_assert_true(json_parser_load_from_data(parser, output.out, -1, &error));
     g_assert_no_error(error);
-    JsonObject *root = json_node_get_object(json_parser_get_root(parser));
-    g_assert_cmpint(json_object_get_int_member(root, "window"), ==, 7);
-    g_assert_cmpint(json_object_get_int_member(root, "steps"), ==, LF_TINY_STEPS);
-    g_assert_cmpint(json_object_get_int_member(root, "first_steady_chunk"), ==, 3);
+    g_free(output.out);
+    g_free(output.err);
+    return json_object_ref(json_node_get_object(json_parser_get_root(parser)));
+}
+
+static JsonObject *nth_result(JsonObject *bench, guint i)
+{
+    return json_array_get_object_element(json_object_get_array_member(bench, "results"), i);
+}
+
+static gint64 number(JsonObject *bench, const char *name)
+{
+    return json_object_get_int_member(bench, name);
+}
+
+/* Asserts that the bench made one run with each of the words, of which the last may be NULL. */
+static void assert_runs(JsonObject *bench, const char *first, const char *second)
+{
+    guint n = json_array_get_length(json_object_get_array_member(bench, "results"));
+    g_assert_cmpuint(n, ==, second ? 2 : 1);
+    for (guint i = 0; i < n; i++)
+        g_assert_cmpstr(json_object_get_string_member(nth_result(bench, i), "attention"), ==,
+                        i ? second : first);
+}
+
+static void test_bench_json(void)
+{
+    g_autoptr(JsonObject) root =
+        bench_json("--model", model_dir, "--chunks", "4", "--window", "7", "--attention", "both");
+    g_assert_cmpint(number(root, "window"), ==, 7);
+    g_assert_cmpint(number(root, "steps"), ==, LF_TINY_STEPS);
+    g_assert_cmpint(number(root, "chunk"), ==, LF_TINY_CHUNK);
+    g_assert_cmpint(number(root, "chunks"), ==, 4);
+    g_assert_cmpint(number(root, "first_steady_chunk"), ==, 3);
     g_assert_cmpstr(json_object_get_string_member(root, "precision"), ==, "fp32");
     g_assert_cmpfloat(json_object_get_double_member(root, "peak_gflops"), >, 0);
     g_assert_cmpfloat(json_object_get_double_member(root, "peak_rss_mb"), >, 1);
-    JsonArray *results = json_object_get_array_member(root, "results");
-    g_assert_cmpuint(json_array_get_length(results), ==, 2);
+    assert_runs(root, "dense", "sparse");
     for (guint i = 0; i < 2; i++) {
-        JsonObject *r = json_array_get_object_element(results, i);
-        JsonObject *ms = json_object_get_object_member(r, "ms");
-        const char *attention = json_object_get_string_member(r, "attention");
-        g_assert_cmpstr(attention, ==, i ? "sparse" : "dense");
-        g_assert_true((json_object_get_double_member(r, "sparsity") > 0) == (i == 1));
+        JsonObject *result = nth_result(root, i);
+        JsonObject *ms = json_object_get_object_member(result, "ms");
+        g_assert_true((json_object_get_double_member(result, "sparsity") > 0) == (i == 1));
         double sum = 0;
-        const char *const stages[] = {"denoise", "clean", "decode", "transfer"};
+        const char *const stages[] = {"denoise", "clean", "decode"};
         for (guint k = 0; k < G_N_ELEMENTS(stages); k++)
             sum += json_object_get_double_member(ms, stages[k]);
         /* One chunk is in steady state here, so that medians add up, to what the stages leave. */
         g_assert_cmpfloat(sum, <=, json_object_get_double_member(ms, "chunk") + 0.001);
         g_assert_cmpfloat(json_object_get_double_member(ms, "encode"), >, 0);
+        g_assert_cmpfloat(json_object_get_double_member(ms, "read"), >, 0);
     }
-    g_free(output.out);
-    g_free(output.err);
+}
+
+/* -1 is the model's number, 0 unlimited, none and dense. */
+static void test_bench_sentinels(void)
+{
+    g_autoptr(JsonObject) plain = bench_json("-m", model_dir, "-n", "2");
+    g_autoptr(JsonObject) own = bench_json("-m", model_dir, "-n", "2", "--window", "-1", "--sink",
+                                           "-1", "-s", "-1", "--width", "-1", "--height", "-1");
+    JsonObject *const same[] = {plain, own};
+    for (guint i = 0; i < G_N_ELEMENTS(same); i++) {
+        g_assert_cmpint(number(same[i], "window"), ==, LF_TINY_WINDOW);
+        g_assert_cmpint(number(same[i], "sink"), ==, LF_TINY_SINK);
+        g_assert_cmpint(number(same[i], "width"), ==, LF_TINY_WIDTH);
+        g_assert_cmpint(number(same[i], "height"), ==, LF_TINY_WIDTH);
+        assert_runs(same[i], "dense", "sparse");
+    }
+    g_autoptr(JsonObject) zero =
+        bench_json("-m", model_dir, "-n", "2", "-w", "0", "--sink", "0", "-s", "0");
+    g_assert_cmpint(number(zero, "window"), ==, 0);
+    g_assert_cmpint(number(zero, "sink"), ==, 0);
+    assert_runs(zero, "dense", NULL);
+    g_assert_cmpfloat(json_object_get_double_member(nth_result(zero, 0), "sparsity"), ==, 0);
+    g_autoptr(JsonObject) dense = bench_json("-m", model_dir, "-n", "2", "-a", "sparse", "-s", "0");
+    assert_runs(dense, "dense", NULL);
+}
+
+static void test_bench_options(void)
+{
+    g_autoptr(JsonObject) sparse = bench_json("-m", model_dir, "-n", "3", "-a", "auto", "-s", "0.5",
+                                              "-u", "-t", "1", "--width", "96", "--height", "80");
+    assert_runs(sparse, "sparse", NULL);
+    g_assert_cmpint(number(sparse, "threads"), ==, 1);
+    g_assert_cmpint(number(sparse, "width"), ==, 96);
+    g_assert_cmpint(number(sparse, "height"), ==, 80);
+    double sparsity = json_object_get_double_member(nth_result(sparse, 0), "sparsity");
+    g_assert_cmpfloat(fabs(sparsity - 0.5), <, 1e-6); /* at once, for it does not grow */
     expect(run("bench", "--model", model_dir, "-n", "1", "-a", "dense", NULL), 0, "GFLOP/s");
+    expect(run("bench", "-m", model_dir, "-n", "1", "--precision", "fp32", NULL), 0, "no GPU   ");
     expect(run("bench", "--random", "demo", "-n", "1", "-a", "sparse", "--width", "64", "--height",
                "48", "-t", "1", NULL),
            0, "64×48");
 }
 
+static void test_bench_errors(void)
+{
+    g_autofree char *endless = g_strnfill(70000, 'a');
+    expect(run("bench", "--random", "huge", NULL), 1, "\"huge\"");
+    expect(run("bench", "--model", "/nowhere", NULL), 1, "/nowhere");
+    expect(run("bench", "--model", model_dir, "--width", "17", NULL), 1, "width 17");
+    expect(run("bench", "--model", model_dir, "--backend", "abacus", NULL), 1, "abacus");
+    expect(run("bench", "-m", model_dir, "-b", "cpu", "--precision", "bf16", NULL), 1, "precision");
+    expect(run("bench", "-m", model_dir, "-n", "1", "-p", endless, NULL), 1, "lightforcing bench");
+}
+
 /* ---- replay ---------------------------------------------------------------------------------- */
 
-enum { CHUNKS = 3, LATENTS = LF_TINY_WIDTH / 8, IDS = 5 };
+enum { CHUNKS = 5, LATENTS = LF_TINY_WIDTH / 8, IDS = 5 };
 
 static float *random_numbers(gsize n)
 {
@@ -205,11 +328,14 @@ static const LfFileTensor *check_shape(const LfTensorFile *file, const char *nam
     return t;
 }
 
-static LfTensorFile *replayed(const char *input, const char *output, const char *more)
+/* What replay writes for the input, with at most three further arguments. */
+#define replayed(input, output, ...) replay(input, output, (const char *[4]){__VA_ARGS__})
+static LfTensorFile *replay(const char *input, const char *output, const char *const *more)
 {
     g_autoptr(GError) error = NULL;
-    expect(run("replay", "--model", model_dir, "--input", input, "--output", output, more, NULL), 0,
-           "");
+    expect(run("replay", "--model", model_dir, "--input", input, "--output", output, more[0],
+               more[0] ? more[1] : NULL, more[0] && more[1] ? more[2] : NULL, NULL),
+           0, "");
     LfTensorFile *file = lf_tensor_file_open(output, &error);
     g_assert_no_error(error);
     return file;
@@ -236,9 +362,9 @@ static void test_replay(void)
     g_assert_true(lf_safetensors_write(in, input, 2, &error));
     LfTensorFile *a = replayed(in, out, "--decode");
     g_assert_cmpuint(lf_tensor_file_count(a), ==, 4);
-    check_shape(a, "latents", LF_F32, "[9, 4, 8, 8]");
-    check_shape(a, "frames", LF_U8, "[33, 64, 64, 3]");
-    const LfFileTensor *sparsity = check_shape(a, "sparsity", LF_F32, "[3]");
+    check_shape(a, "latents", LF_F32, "[15, 4, 8, 8]");
+    check_shape(a, "frames", LF_U8, "[57, 64, 64, 3]");
+    const LfFileTensor *sparsity = check_shape(a, "sparsity", LF_F32, "[5]");
     g_assert_true(((const float *) sparsity->data)[0] == 0);
     g_assert_true(((const float *) sparsity->data)[2] > 0);
     const LfFileTensor *text = check_shape(a, "text", LF_F32, "[5, 32]");
@@ -250,15 +376,86 @@ static void test_replay(void)
     assert_same(a, b, "latents");
     assert_same(a, b, "sparsity");
     lf_tensor_file_unref(b);
-    b = replayed(in2, out2, "--attention=dense");
-    check_shape(b, "sparsity", LF_F32, "[3]");
-    g_assert_true(((const float *) lf_tensor_file_find(b, "sparsity")->data)[2] == 0);
-    lf_tensor_file_unref(b);
     lf_tensor_file_unref(a);
     g_remove(in);
     g_remove(in2);
     g_remove(out);
     g_remove(out2);
+}
+
+/* The first chunk whose latents differ; CHUNKS when none does. */
+static int first_difference(const LfTensorFile *a, const LfTensorFile *b)
+{
+    const LfFileTensor *x = lf_tensor_file_find(a, "latents");
+    const LfFileTensor *y = lf_tensor_file_find(b, "latents");
+    size_t chunk = x->size / CHUNKS;
+    g_assert_cmpuint(x->size, ==, y->size);
+    for (int i = 0; i < CHUNKS; i++)
+        if (memcmp((const char *) x->data + (size_t) i * chunk,
+                   (const char *) y->data + (size_t) i * chunk, chunk) != 0)
+            return i;
+    return CHUNKS;
+}
+
+static float sparsity_of(const LfTensorFile *file, int chunk)
+{
+    float sparsity;
+    memcpy(&sparsity, (const char *) lf_tensor_file_find(file, "sparsity")->data + 4 * chunk, 4);
+    return sparsity;
+}
+
+/* What the common options become in the engine. The window of the tiny model is three chunks: a
+ * longer one, or another sink, shows from the fourth chunk on. */
+static void test_replay_options(void)
+{
+    enum { EVICTS = LF_TINY_WINDOW / LF_TINY_CHUNK };
+    g_autoptr(GError) error = NULL;
+    g_autofree char *in = scratch_file("in.safetensors"), *out = scratch_file("out.safetensors");
+    g_autofree char *other_out = scratch_file("other.safetensors");
+    g_autofree float *noise = random_numbers(noise_count());
+    g_autofree float *context = random_numbers(6 * LF_TINY_TEXT_DIM);
+    const int64_t shape[] = {6, LF_TINY_TEXT_DIM};
+    const LfFileTensor input[] = {tensor("context", LF_F32, context, 2, shape),
+                                  tensor("noise", LF_F32, noise, 6, noise_shape)};
+    g_assert_true(lf_safetensors_write(in, input, 2, &error));
+
+    const struct {
+        const char *a[3], *b[3]; /* the options of two runs */
+        int differs;             /* the first chunk that differs */
+    } cases[] = {
+        {{NULL}, {"--window=-1", "--sink=-1", "--sparsity=-1"}, CHUNKS},
+        {{NULL}, {"--window=9", "--sink=1", "--attention=auto"}, CHUNKS},
+        {{NULL}, {"--threads=1", "--backend=cpu", "--precision=fp32"}, CHUNKS},
+        {{NULL}, {"--attention=sparse"}, CHUNKS},
+        {{NULL}, {"--attention=dense"}, 1}, /* the first chunk is always dense */
+        {{NULL}, {"--uniform"}, 1},
+        {{"--attention=dense"}, {"--sparsity=0"}, CHUNKS},
+        {{"--attention=dense"}, {"--sparsity=0", "--attention=sparse"}, CHUNKS},
+        {{"--attention=dense"}, {"--attention=dense", "--window=0"}, EVICTS},
+        {{"--attention=dense"}, {"--attention=dense", "--sink=0"}, EVICTS},
+        {{"--attention=dense", "--window=0"}, {"--attention=dense", "--window=15"}, CHUNKS},
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        LfTensorFile *a = replay(in, out, cases[i].a), *b = replay(in, other_out, cases[i].b);
+        g_test_message("case %u", i);
+        g_assert_cmpint(first_difference(a, b), ==, cases[i].differs);
+        lf_tensor_file_unref(a);
+        lf_tensor_file_unref(b);
+    }
+    LfTensorFile *grown = replayed(in, out, NULL);
+    g_assert_cmpfloat(sparsity_of(grown, 1), <, sparsity_of(grown, CHUNKS - 1));
+    lf_tensor_file_unref(grown);
+    LfTensorFile *uniform = replayed(in, out, "--uniform", "--sparsity=0.5");
+    g_assert_cmpfloat(sparsity_of(uniform, 0), ==, 0);
+    for (int i = 1; i < CHUNKS; i++)
+        g_assert_cmpfloat(sparsity_of(uniform, i), ==, 0.5f);
+    lf_tensor_file_unref(uniform);
+    LfTensorFile *dense = replayed(in, out, "--attention=dense");
+    g_assert_cmpfloat(sparsity_of(dense, CHUNKS - 1), ==, 0);
+    lf_tensor_file_unref(dense);
+    g_remove(in);
+    g_remove(out);
+    g_remove(other_out);
 }
 
 /* Input that cannot be: each said by the tensor's name, and nothing written. */
@@ -320,10 +517,16 @@ int main(int argc, char **argv)
     model_dir = lf_tiny_model_make(NULL, NULL);
     scratch_dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
     g_test_add_func("/cli/usage", test_usage);
+    g_test_add_func("/cli/version", test_version);
+    g_test_add_func("/cli/wrong-options", test_wrong_options);
     g_test_add_func("/cli/info", test_info);
     g_test_add_func("/cli/info-missing", test_info_missing);
     g_test_add_func("/cli/bench-json", test_bench_json);
+    g_test_add_func("/cli/bench-sentinels", test_bench_sentinels);
+    g_test_add_func("/cli/bench-options", test_bench_options);
+    g_test_add_func("/cli/bench-errors", test_bench_errors);
     g_test_add_func("/cli/replay", test_replay);
+    g_test_add_func("/cli/replay-options", test_replay_options);
     g_test_add_func("/cli/replay-errors", test_replay_errors);
     int status = g_test_run();
     lf_tiny_model_remove(model_dir);
