@@ -22,7 +22,7 @@ typedef struct LfGraph LfGraph; /* captured operations, see capture_begin */
 typedef struct LfEvent LfEvent;
 
 struct LfBackend {
-    const LfOps *ops;       /* every entry callable; see ops.h */
+    const LfOps *ops;       /* see ops.h */
     const char *name;       /* "cpu", "cuda", "plan" */
     char description[128];  /* for people: "AMD EPYC, 2 threads, AVX-512" */
     char fallback[256];     /* why "auto" has opened the CPU; "" where it was asked for */
@@ -98,7 +98,15 @@ LfBackend *lf_backend_open(const char *name, int n_threads, LfPrecision precisio
 
 void lf_backend_close(LfBackend *be); /* NULL is fine */
 
-/* As upload and download, for floats on the host and a tensor of F32, BF16 or F16. */
+/* The backend's copy, clear, upload and download for whole tensors (views from lf_tensor_slice
+ * included). The tensors of a copy have one type and one shape. A tensor without memory, and rows of
+ * F8_E4M3 with their scales, are refused by g_critical. `host` holds lf_tensor_size bytes. */
+void lf_copy(LfBackend *be, LfTensor dst, LfTensor src);
+void lf_clear(LfBackend *be, LfTensor t);
+void lf_upload(LfBackend *be, LfTensor dst, const void *host);
+void lf_download(LfBackend *be, void *host, LfTensor src);
+
+/* As lf_upload and lf_download, for floats on the host and a tensor of F32, BF16 or F16. */
 void lf_upload_floats(LfBackend *be, LfTensor dst, const float *values);
 void lf_download_floats(LfBackend *be, float *values, LfTensor src);
 

@@ -46,6 +46,13 @@ static bool has_shape(LfTensor t, LfType type, int n_dims, const int64_t *shape)
         }                                                                                          \
     } while (0)
 
+/* Runs the operation. A plan has none: there the call has only checked its arguments. */
+#define RUN(operation, ...)                                                                        \
+    do {                                                                                           \
+        if (be->ops->operation)                                                                    \
+            be->ops->operation(be, __VA_ARGS__);                                                   \
+    } while (0)
+
 #define SHAPE_OF(t, type, ...)                                                                     \
     has_shape((t), (type), sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                     \
               (const int64_t[]){__VA_ARGS__})
@@ -72,9 +79,74 @@ static bool linear_reads(const LfBackend *be, const LfWeight *weight, LfTensor x
            rows_hold(be, x, x.shape[0], weight->in);
 }
 
+static bool is_float(LfTensor t)
+{
+    return t.type == LF_F32 || t.type == LF_BF16 || t.type == LF_F16;
+}
+
 static int64_t blocks(int64_t tokens, int64_t block)
 {
     return (tokens + block - 1) / block;
+}
+
+const char *lf_ops_missing(const LfOps *ops)
+{
+#define MISSING(name)                                                                              \
+    if (!ops->name)                                                                                \
+        return #name;
+    LF_OPERATIONS(MISSING)
+#undef MISSING
+    return NULL;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+void lf_copy(LfBackend *be, LfTensor dst, LfTensor src)
+{
+    REQUIRE(SAME(dst, src) && !dst.scales && !src.scales, dst, src);
+    be->copy(be, dst.data, src.data, lf_tensor_size(dst));
+}
+
+void lf_clear(LfBackend *be, LfTensor t)
+{
+    REQUIRE(lf_is_set(t) && !t.scales, t);
+    be->clear(be, t.data, lf_tensor_size(t));
+}
+
+void lf_upload(LfBackend *be, LfTensor dst, const void *host)
+{
+    REQUIRE(lf_is_set(dst) && !dst.scales, dst);
+    be->upload(be, dst.data, host, lf_tensor_size(dst));
+}
+
+void lf_download(LfBackend *be, void *host, LfTensor src)
+{
+    REQUIRE(lf_is_set(src) && !src.scales, src);
+    be->download(be, host, src.data, lf_tensor_size(src));
+}
+
+void lf_upload_floats(LfBackend *be, LfTensor dst, const float *values)
+{
+    REQUIRE(is_float(dst), dst);
+    if (dst.type == LF_F32 || lf_backend_is_plan(be)) {
+        lf_upload(be, dst, values);
+        return;
+    }
+    g_autofree void *converted = g_malloc(lf_tensor_size(dst));
+    lf_from_float(converted, dst.type, values, lf_tensor_count(dst));
+    lf_upload(be, dst, converted);
+}
+
+void lf_download_floats(LfBackend *be, float *values, LfTensor src)
+{
+    REQUIRE(is_float(src), src);
+    if (src.type == LF_F32) {
+        lf_download(be, values, src);
+        return;
+    }
+    g_autofree void *narrow = g_malloc(lf_tensor_size(src));
+    lf_download(be, narrow, src);
+    lf_to_float(values, narrow, src.type, lf_tensor_count(src));
 }
 
 /* ---- weights --------------------------------------------------------------------------------- */
@@ -136,7 +208,7 @@ void lf_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, 
     REQUIRE(linear_reads(be, weight, x), out, x);
     REQUIRE(rows_hold(be, out, x.shape[0], weight->out), out, x);
     REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, out);
-    be->ops->linear(be, out, x, weight, bias, activation);
+    RUN(linear, out, x, weight, bias, activation);
 }
 
 void lf_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight,
@@ -146,7 +218,7 @@ void lf_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *w
     REQUIRE(A_SHAPE(x, y.shape[0], weight->out) || SHAPE(x, F32, y.shape[0], weight->out), x, y);
     REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, x);
     REQUIRE(SHAPE_OR_NONE(gate, F32, weight->out), gate, x);
-    be->ops->linear_residual(be, x, y, weight, bias, gate);
+    RUN(linear_residual, x, y, weight, bias, gate);
 }
 
 /* ---- norms ----------------------------------------------------------------------------------- */
@@ -157,7 +229,7 @@ void lf_layer_norm_modulate(LfBackend *be, LfTensor out, LfTensor x, LfTensor sc
     REQUIRE(A_SHAPE(x, x.shape[0], x.shape[1]), x);
     REQUIRE(rows_hold(be, out, x.shape[0], x.shape[1]), out, x);
     REQUIRE(SHAPE(scale, F32, x.shape[1]) && SAME(shift, scale), scale, shift, x);
-    be->ops->layer_norm_modulate(be, out, x, scale, shift, eps);
+    RUN(layer_norm_modulate, out, x, scale, shift, eps);
 }
 
 void lf_layer_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, LfTensor bias,
@@ -166,14 +238,14 @@ void lf_layer_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, LfT
     REQUIRE(A_SHAPE(x, x.shape[0], x.shape[1]), x);
     REQUIRE(rows_hold(be, out, x.shape[0], x.shape[1]), out, x);
     REQUIRE(SHAPE(weight, F32, x.shape[1]) && SAME(bias, weight), weight, bias, x);
-    be->ops->layer_norm(be, out, x, weight, bias, eps);
+    RUN(layer_norm, out, x, weight, bias, eps);
 }
 
 void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float eps)
 {
     REQUIRE(A_SHAPE(x, x.shape[0], x.shape[1]) && SAME(out, x), out, x);
     REQUIRE(SHAPE(weight, F32, x.shape[1]), weight, x);
-    be->ops->rms_norm(be, out, x, weight, eps);
+    RUN(rms_norm, out, x, weight, eps);
 }
 
 /* ---- self attention -------------------------------------------------------------------------- */
@@ -216,7 +288,7 @@ void lf_qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow
     REQUIRE(query_block >= 1 || !lf_is_set(q_pool), q_pool);
     REQUIRE(SHAPE_OR_NONE(q_pool, F32, heads, chunk * blocks(tokens, query_block), head), q_pool,
             q);
-    be->ops->qkv_norm_rope(be, q, q_pool, window, qkv, q_weight, k_weight, rope, query_block, eps);
+    RUN(qkv_norm_rope, q, q_pool, window, qkv, q_weight, k_weight, rope, query_block, eps);
 }
 
 void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
@@ -224,7 +296,7 @@ void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
     REQUIRE(x.type == be->activation_type || x.type == LF_F32, x);
     REQUIRE(SHAPE_OF(x, x.type, x.shape[0], x.shape[1], x.shape[2]) && SAME(out, x), out, x);
     REQUIRE(SHAPE(turn, F32, turn.shape[0], 2) && 2 * turn.shape[0] <= x.shape[2], turn, x);
-    be->ops->rope_shift(be, out, x, turn);
+    RUN(rope_shift, out, x, turn);
 }
 
 void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
@@ -243,7 +315,7 @@ void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWi
     REQUIRE(selection->keep_sink >= 0 && selection->keep_near >= 0 &&
                 selection->keep_sink + selection->keep_near <= selection->keep_frames,
             table);
-    be->ops->select_blocks(be, table, q_pool, window, selection);
+    RUN(select_blocks, table, q_pool, window, selection);
 }
 
 /* Attention's output: rows in F8_E4M3 need to know how large they can get. */
@@ -265,7 +337,7 @@ void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *windo
     REQUIRE(!lf_is_set(table) || (query_block >= 1 && window->key_block >= 1), table);
     REQUIRE(SHAPE_OR_NONE(table, I32, heads, chunk * blocks(tokens, query_block), table.shape[2]),
             table, q);
-    be->ops->attention(be, out, q, window, table, query_block);
+    RUN(attention, out, q, window, table, query_block);
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */
@@ -277,13 +349,13 @@ void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfT
     REQUIRE(attended(be, out, q.shape[0], q.shape[1], v_amax), out, q, v_amax);
     REQUIRE(A_SHAPE(k, k.shape[0], q.shape[1]) && SAME(v, k), k, v, q);
     REQUIRE(heads >= 1 && q.shape[1] % heads == 0, q);
-    be->ops->cross_attention(be, out, q, k, v, v_amax, heads, last_logit);
+    RUN(cross_attention, out, q, k, v, v_amax, heads, last_logit);
 }
 
 void lf_amax(LfBackend *be, LfTensor out, LfTensor x)
 {
     REQUIRE(SHAPE(out, F32, 1) && x.type == be->activation_type, out, x);
-    be->ops->amax(be, out, x);
+    RUN(amax, out, x);
 }
 
 void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
@@ -293,7 +365,7 @@ void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTe
             k, v);
     REQUIRE(SHAPE(bias, F32, bias.shape[0], q.shape[0], q.shape[0]), bias, q);
     REQUIRE(q.shape[1] % bias.shape[0] == 0, q, bias);
-    be->ops->text_attention(be, out, q, k, v, bias);
+    RUN(text_attention, out, q, k, v, bias);
 }
 
 void lf_position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buckets)
@@ -302,7 +374,7 @@ void lf_position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buck
     REQUIRE(SHAPE(table, F32, table.shape[0], table.shape[1]), table);
     REQUIRE(SHAPE(out, F32, table.shape[1], n, n), out, table);
     REQUIRE(SHAPE(buckets, I32, 2 * n - 1), buckets, out);
-    be->ops->position_bias(be, out, table, buckets);
+    RUN(position_bias, out, table, buckets);
 }
 
 void lf_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids)
@@ -310,13 +382,13 @@ void lf_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor i
     REQUIRE(table->kind == LF_WEIGHT_EMBEDDING, out, ids);
     REQUIRE(SHAPE(ids, I32, ids.shape[0]), ids);
     REQUIRE(A_SHAPE(out, ids.shape[0], table->in), out, ids);
-    be->ops->embedding(be, out, table, ids);
+    RUN(embedding, out, table, ids);
 }
 
 void lf_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up)
 {
     REQUIRE(A_SHAPE(gate, gate.shape[0], gate.shape[1]) && SAME(up, gate), gate, up);
-    be->ops->gelu_gate(be, gate, up);
+    RUN(gelu_gate, gate, up);
 }
 
 /* ---- latents --------------------------------------------------------------------------------- */
@@ -332,31 +404,31 @@ static bool patches_hold(const LfBackend *be, LfTensor rows, LfTensor x, LfTenso
 void lf_patchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
 {
     REQUIRE(patches_hold(be, out, x, order), out, x, order);
-    be->ops->patchify(be, out, x, order);
+    RUN(patchify, out, x, order);
 }
 
 void lf_unpatchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
 {
     REQUIRE(patches_hold(be, x, out, order), out, x, order);
-    be->ops->unpatchify(be, out, x, order);
+    RUN(unpatchify, out, x, order);
 }
 
 void lf_denoise(LfBackend *be, LfTensor out, LfTensor x, LfTensor v, float sigma)
 {
     REQUIRE(x.type == LF_F32 && SAME(out, x) && SAME(v, x), out, x, v);
-    be->ops->denoise(be, out, x, v, sigma);
+    RUN(denoise, out, x, v, sigma);
 }
 
 void lf_renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, float sigma)
 {
     REQUIRE(x0.type == LF_F32 && SAME(out, x0) && SAME(noise, x0), out, x0, noise);
-    be->ops->renoise(be, out, x0, noise, sigma);
+    RUN(renoise, out, x0, noise, sigma);
 }
 
 void lf_noise(LfBackend *be, LfTensor out, uint64_t seed, uint32_t chunk, uint32_t step)
 {
     REQUIRE(out.type == LF_F32 && lf_is_set(out), out);
-    be->ops->noise(be, out, seed, chunk, step);
+    RUN(noise, out, seed, chunk, step);
 }
 
 /* ---- decoder --------------------------------------------------------------------------------- */
@@ -366,7 +438,7 @@ void lf_tanh_clamp(LfBackend *be, LfTensor out, LfTensor x)
     const int64_t *s = x.shape;
     REQUIRE(SHAPE(x, F32, s[0], s[1], s[2], s[3]), x);
     REQUIRE(P_SHAPE(out, s[0], s[2], s[3], s[1]), out, x);
-    be->ops->tanh_clamp(be, out, x);
+    RUN(tanh_clamp, out, x);
 }
 
 void lf_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
@@ -381,7 +453,7 @@ void lf_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const Lf
     REQUIRE(SHAPE_OF(out, out.type, s[0], s[1], s[2], weight->out), out, x);
     REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, out);
     REQUIRE(!lf_is_set(residual) || SAME(residual, out), residual, out);
-    be->ops->conv3x3(be, out, x, past, weight, bias, residual, relu);
+    RUN(conv3x3, out, x, past, weight, bias, residual, relu);
 }
 
 void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, bool relu)
@@ -390,7 +462,7 @@ void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *wei
     REQUIRE(weight->kind == LF_WEIGHT_CONV_UP2, out, x);
     REQUIRE(P_SHAPE(x, s[0], s[1], s[2], weight->in), x);
     REQUIRE(P_SHAPE(out, s[0], 2 * s[1], 2 * s[2], weight->out), out, x);
-    be->ops->conv3x3_up2(be, out, x, weight, relu);
+    RUN(conv3x3_up2, out, x, weight, relu);
 }
 
 void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x)
@@ -398,16 +470,15 @@ void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x)
     const int64_t *s = x.shape;
     REQUIRE(P_SHAPE(x, s[0], s[1], s[2], 3), x);
     REQUIRE(SHAPE(out, U8, s[0], s[1], s[2], 3), out, x);
-    be->ops->rgb8(be, out, x);
+    RUN(rgb8, out, x);
 }
 
 bool lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
 {
     if (G_UNLIKELY(!SHAPE(rgb, U8, picture->height, picture->width, 3))) {
         tell_mistake(__func__, "U8 [height, width, 3]", 1, &rgb);
-        g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "a frame of %d×%d for a picture of %d×%d",
-                    (int) rgb.shape[1], (int) rgb.shape[0], picture->width, picture->height);
-        return false;
+        return lf_fail(error, LF_ERROR_SHAPE, "a frame of %d×%d for a picture of %d×%d",
+                       (int) rgb.shape[1], (int) rgb.shape[0], picture->width, picture->height);
     }
-    return be->ops->pixels(be, picture, rgb, error);
+    return !be->ops->pixels || be->ops->pixels(be, picture, rgb, error);
 }

@@ -217,34 +217,45 @@ bool lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **e
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
+/* Every entry of the table by name: a new operation lf_x is a prototype above, a row here, a front
+ * in ops.c, a function in each backend and a row of tests in tests/checkops. */
+#define LF_OPERATIONS(ENTRY)                                                                       \
+    ENTRY(weight_new)                                                                              \
+    ENTRY(weight_free)                                                                             \
+    ENTRY(linear)                                                                                  \
+    ENTRY(linear_residual)                                                                         \
+    ENTRY(layer_norm_modulate)                                                                     \
+    ENTRY(layer_norm)                                                                              \
+    ENTRY(rms_norm)                                                                                \
+    ENTRY(qkv_norm_rope)                                                                           \
+    ENTRY(rope_shift)                                                                              \
+    ENTRY(select_blocks)                                                                           \
+    ENTRY(attention)                                                                               \
+    ENTRY(cross_attention)                                                                         \
+    ENTRY(amax)                                                                                    \
+    ENTRY(text_attention)                                                                          \
+    ENTRY(position_bias)                                                                           \
+    ENTRY(embedding)                                                                               \
+    ENTRY(gelu_gate)                                                                               \
+    ENTRY(patchify)                                                                                \
+    ENTRY(unpatchify)                                                                              \
+    ENTRY(denoise)                                                                                 \
+    ENTRY(renoise)                                                                                 \
+    ENTRY(noise)                                                                                   \
+    ENTRY(tanh_clamp)                                                                              \
+    ENTRY(conv3x3)                                                                                 \
+    ENTRY(conv3x3_up2)                                                                             \
+    ENTRY(rgb8)                                                                                    \
+    ENTRY(pixels)
+
+/* A plan has no functions but for weights. Every other backend has them all. */
 struct LfOps {
-    __typeof__(lf_weight_new) *weight_new;
-    __typeof__(lf_weight_free) *weight_free;
-    __typeof__(lf_linear) *linear;
-    __typeof__(lf_linear_residual) *linear_residual;
-    __typeof__(lf_layer_norm_modulate) *layer_norm_modulate;
-    __typeof__(lf_layer_norm) *layer_norm;
-    __typeof__(lf_rms_norm) *rms_norm;
-    __typeof__(lf_qkv_norm_rope) *qkv_norm_rope;
-    __typeof__(lf_rope_shift) *rope_shift;
-    __typeof__(lf_select_blocks) *select_blocks;
-    __typeof__(lf_attention) *attention;
-    __typeof__(lf_cross_attention) *cross_attention;
-    __typeof__(lf_amax) *amax;
-    __typeof__(lf_text_attention) *text_attention;
-    __typeof__(lf_position_bias) *position_bias;
-    __typeof__(lf_embedding) *embedding;
-    __typeof__(lf_gelu_gate) *gelu_gate;
-    __typeof__(lf_patchify) *patchify;
-    __typeof__(lf_unpatchify) *unpatchify;
-    __typeof__(lf_denoise) *denoise;
-    __typeof__(lf_renoise) *renoise;
-    __typeof__(lf_noise) *noise;
-    __typeof__(lf_tanh_clamp) *tanh_clamp;
-    __typeof__(lf_conv3x3) *conv3x3;
-    __typeof__(lf_conv3x3_up2) *conv3x3_up2;
-    __typeof__(lf_rgb8) *rgb8;
-    __typeof__(lf_pixels) *pixels;
+#define LF_ENTRY(name) __typeof__(lf_##name) *name;
+    LF_OPERATIONS(LF_ENTRY)
+#undef LF_ENTRY
 };
+
+/* The name of the first operation that the table has no function for; NULL when it is complete. */
+const char *lf_ops_missing(const LfOps *ops);
 
 #endif

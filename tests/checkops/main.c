@@ -119,6 +119,33 @@ static void add_device_cases(const CheckOp *op, LfPrecision precision)
     }
 }
 
+/* ---- nothing left out ------------------------------------------------------------------------ */
+
+static bool has_test(const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(stems); i++)
+        for (const CheckOp *op = stems[i]; op->name; op++)
+            if (g_str_equal(op->name, name))
+                return true;
+    return false;
+}
+
+/* Each instruction set's table is complete, and each operation of ops.h has a test here. Weights
+ * are tested with the operations that read them. */
+static void check_complete(void)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(levels); i++) {
+        LfBackend *be = open_level(levels[i], 1);
+        g_assert_cmpstr(lf_ops_missing(be->ops), ==, NULL);
+        lf_backend_close(be);
+    }
+#define HAS_TEST(name)                                                                             \
+    if (!g_str_has_prefix(#name, "weight_") && !has_test(#name))                                   \
+        g_error("checkops has no test of lf_" #name);
+    LF_OPERATIONS(HAS_TEST)
+#undef HAS_TEST
+}
+
 static void add_all_cases(const CheckOp *op)
 {
     add_cases(op);
@@ -163,6 +190,7 @@ int main(int argc, char **argv)
     if (argc > 1 && g_str_equal(argv[1], "--bench"))
         return bench(argc - 2, argv + 2);
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/checkops/complete", check_complete);
     for (size_t i = 0; i < G_N_ELEMENTS(stems); i++)
         for (const CheckOp *op = stems[i]; op->name; op++)
             add_all_cases(op);

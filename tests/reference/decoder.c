@@ -78,7 +78,7 @@ static void compare_past(Stream *s, int chunk)
     for (int block = 0; block < BLOCKS; block++) {
         int64_t count = lf_tensor_count(s->state.past[block]);
         float *ours = g_new(float, count);
-        s->be->download(s->be, ours, s->state.past[block].data, (size_t) count * sizeof(float));
+        lf_download(s->be, ours, s->state.past[block]);
         char *name = g_strdup_printf("%s.past.%d.%d", s->c->name, chunk, block);
         ref_compare(name, ours, ref_f32(s->results, name, count), count, BOUND);
         g_free(name);
@@ -94,9 +94,9 @@ static void decode_chunk(Stream *s, int chunk, float *frames)
     float *latents = ref_numbers("latents", (int64_t) CHUNKS * LATENTS, 1.5, 0);
     LfTensor z = lf_arena_tensor(&s->arena, LF_F32, REF_CHUNK, REF_CHANNELS, HEIGHT, WIDTH);
     LfTensor rgb = lf_arena_tensor(&s->arena, LF_F32, FRAMES / CHUNKS, 8 * HEIGHT, 8 * WIDTH, 3);
-    s->be->upload(s->be, z.data, latents + chunk * LATENTS, lf_tensor_size(z));
+    lf_upload(s->be, z, latents + chunk * LATENTS);
     g_assert_true(lf_decoder_tiny_forward(s->decoder, s->be, &s->arena, rgb, z, &s->state, NULL));
-    s->be->download(s->be, frames, rgb.data, lf_tensor_size(rgb));
+    lf_download(s->be, frames, rgb);
     s->be->sync(s->be, &error);
     g_assert_no_error(error);
     lf_arena_release(&s->arena, mark);

@@ -43,7 +43,7 @@ static LfTensor rotation(LfArena *arena, int first, int n, int pairs)
 static LfTensor numbers(LfArena *arena, LfTensor t, const char *name, double scale, double mean)
 {
     float *values = ref_numbers(name, lf_tensor_count(t), scale, mean);
-    arena->backend->upload(arena->backend, t.data, values, lf_tensor_size(t));
+    lf_upload(arena->backend, t, values);
     g_free(values);
     return t;
 }

@@ -62,7 +62,7 @@ static LfTransformer *load(Engine *e, int layers, const char *silent)
 static LfTensor take_numbers(LfArena *arena, LfTensor t, const char *name)
 {
     float *values = ref_numbers(name, lf_tensor_count(t), 1, 0);
-    arena->backend->upload(arena->backend, t.data, values, lf_tensor_size(t));
+    lf_upload(arena->backend, t, values);
     g_free(values);
     return t;
 }
@@ -159,7 +159,7 @@ static void compare(Engine *e, const char *name, LfTensor ours)
 {
     int64_t count = lf_tensor_count(ours);
     float *values = g_new(float, count);
-    e->be->download(e->be, values, ours.data, lf_tensor_size(ours));
+    lf_download(e->be, values, ours);
     ref_compare(name, values, ref_f32(e->results, name, count), count, BOUND);
     g_free(values);
 }
@@ -172,7 +172,7 @@ static void compare_without(Engine *e, const char *name, LfTensor ours, const ch
     int64_t count = lf_tensor_count(ours);
     float *values = g_new(float, count);
     float *own = ref_weight(weight, 1, &count, FALSE);
-    e->be->download(e->be, values, ours.data, lf_tensor_size(ours));
+    lf_download(e->be, values, ours);
     for (int64_t i = 0; i < count; i++)
         values[i] -= own[i];
     ref_compare(weight, values, ref_f32(e->results, name, count), count, BOUND);
@@ -191,7 +191,7 @@ static void compare_time(Engine *e)
     float *own = ref_weight("head.modulation", 1, (const int64_t[]){2 * REF_DIM}, FALSE);
     const float *time = ref_f32(e->results, "stage.e", REF_DIM);
     float wanted[2 * REF_DIM], ours[2 * REF_DIM];
-    e->be->download(e->be, ours, e->noisy.head.data, sizeof ours);
+    lf_download(e->be, ours, e->noisy.head);
     for (int i = 0; i < 2 * REF_DIM; i++)
         wanted[i] = own[i] + time[i % REF_DIM];
     ref_compare("head.modulation", ours, wanted, 2 * REF_DIM, BOUND);
@@ -223,7 +223,7 @@ static float *chunk_rows(Engine *e, const LfWindow *window, LfTensor from)
     int first = (int) window->slots.shape[0] - REF_CHUNK;
     for (int f = 0; f < REF_CHUNK; f++) {
         int slot = lf_i32(window->slots)[first + f];
-        e->be->download(e->be, frame, lf_tensor_at(from, slot).data, sizeof frame);
+        lf_download(e->be, frame, lf_tensor_at(from, slot));
         for (int i = 0; i < FRAME; i++) {
             int head = i / (TOKENS * HEAD_DIM), token = i / HEAD_DIM % TOKENS;
             out[((f * TOKENS + token) * REF_HEADS + head) * HEAD_DIM + i % HEAD_DIM] = frame[i];

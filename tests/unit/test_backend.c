@@ -102,6 +102,64 @@ static void test_mistakes(void)
     lf_backend_close(be);
 }
 
+static void expect_critical(const char *pattern)
+{
+    g_test_expect_message(NULL, G_LOG_LEVEL_CRITICAL, pattern);
+}
+
+/* Copies, clears and transfers of tensors move what the tensors hold and nothing beside it; those
+ * that cannot be are refused and write nothing. */
+static void test_memory(void)
+{
+    LfBackend *be = open_cpu(1);
+    float from[12], to[12] = {0}, zeros[12] = {0};
+    fill(from, 12);
+    LfTensor x = lf_tensor(from, LF_F32, 4, 3), out = lf_tensor(to, LF_F32, 4, 3);
+    LfTensor e4m3 = {.data = to, .type = LF_F8_E4M3, .n_dims = 2, .shape = {4, 3}, .scales = from};
+
+    expect_critical("lf_copy: *F32 [4, 3], F32 [2, 3]");
+    lf_copy(be, out, lf_tensor_slice(x, 0, 2));
+    expect_critical("lf_copy: *F32 [4, 3], I32 [4, 3]");
+    lf_copy(be, out, lf_tensor(from, LF_I32, 4, 3));
+    expect_critical("lf_copy: *");
+    lf_copy(be, e4m3, e4m3);
+    expect_critical("lf_clear: *");
+    lf_clear(be, LF_NONE);
+    expect_critical("lf_upload: *");
+    lf_upload(be, e4m3, from);
+    expect_critical("lf_download: *");
+    lf_download(be, to, LF_NONE);
+    expect_critical("lf_upload_floats: *I32 [4, 3]");
+    lf_upload_floats(be, lf_tensor(to, LF_I32, 4, 3), from);
+    g_test_assert_expected_messages();
+    g_assert_cmpmem(to, sizeof to, zeros, sizeof zeros);
+
+    lf_copy(be, lf_tensor_slice(out, 1, 2), lf_tensor_slice(x, 0, 2));
+    g_assert_cmpmem(to + 3, 6 * sizeof *to, from, 6 * sizeof *to);
+    g_assert_cmpfloat(to[2], ==, 0);
+    g_assert_cmpfloat(to[9], ==, 0);
+    lf_clear(be, lf_tensor_at(out, 1));
+    g_assert_cmpmem(to + 3, 3 * sizeof *to, zeros, 3 * sizeof *to);
+    g_assert_cmpmem(to + 6, 3 * sizeof *to, from + 3, 3 * sizeof *to);
+    lf_upload(be, lf_tensor_at(out, 3), from);
+    g_assert_cmpmem(to + 9, 3 * sizeof *to, from, 3 * sizeof *to);
+    lf_download(be, to, lf_tensor_at(x, 2));
+    g_assert_cmpmem(to, 3 * sizeof *to, from + 6, 3 * sizeof *to);
+    lf_copy(lf_backend_plan(NULL), lf_tensor(NULL, LF_F32, 2), lf_tensor(NULL, LF_F32, 2));
+    lf_backend_close(be);
+}
+
+/* lf_fail sets the error, if there is a place for it, and is false. */
+static void test_fail(void)
+{
+    GError *error = NULL;
+    g_assert_false(lf_fail(NULL, LF_ERROR_TEXT, "nobody asks"));
+    g_assert_false(lf_fail(&error, LF_ERROR_CONFIG, "%d blocks of %s", 3, "rows"));
+    g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
+    g_assert_cmpstr(error->message, ==, "3 blocks of rows");
+    g_clear_error(&error);
+}
+
 static void test_wrong_weights(void)
 {
     static const struct {
@@ -209,6 +267,8 @@ int main(int argc, char **argv)
     g_test_add_func("/backend/level", test_level);
     g_test_add_func("/backend/plan", test_plan);
     g_test_add_func("/backend/mistakes", test_mistakes);
+    g_test_add_func("/backend/memory", test_memory);
+    g_test_add_func("/backend/fail", test_fail);
     g_test_add_func("/backend/wrong-weights", test_wrong_weights);
     g_test_add_func("/backend/latch", test_latch);
     g_test_add_func("/backend/shared-weights", test_shared_weights);
