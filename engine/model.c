@@ -216,7 +216,7 @@ static gboolean encode_on(const LfModel *m, LfBackend *be, const int32_t *ids, i
         return false;
     tokens = lf_arena_tensor(&arena, LF_I32, n);
     text = lf_arena_tensor(&arena, be->activation_type, n, dim);
-    be->upload(be, tokens.data, ids, lf_tensor_size(tokens));
+    lf_upload(be, tokens, ids);
     lf_text_encoder_forward(m->text_encoder, be, &arena, text, tokens, NULL);
     lf_download_floats(be, out, text);
     gboolean done = be->sync(be, error);

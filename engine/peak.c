@@ -33,7 +33,7 @@ static bool product_init(Product *p, LfBackend *be)
     g_autofree uint16_t *values = random_bf16((gsize) SIZE * SIZE);
     p->x = lf_arena_tensor(&p->arena, LF_BF16, SIZE, SIZE);
     p->out = lf_arena_tensor(&p->arena, LF_BF16, SIZE, SIZE);
-    be->upload(be, p->x.data, values, lf_tensor_size(p->x));
+    lf_upload(be, p->x, values);
     p->weight = lf_weight_new(be, LF_WEIGHT_LINEAR, lf_tensor(values, LF_BF16, SIZE, SIZE), NULL);
     p->begin = be->event_new(be);
     p->end = be->event_new(be);

@@ -122,7 +122,7 @@ static gboolean encode(LfSession *s, GError **error)
     if (s->now.n_ids > 0) {
         LfTensor ids = lf_tensor_slice(s->ids, 0, s->now.n_ids);
         s->n_context = s->now.n_ids;
-        s->be->upload(s->be, ids.data, s->now.ids, lf_tensor_size(ids));
+        lf_upload(s->be, ids, s->now.ids);
         done = lf_text_encoder_forward(s->model->text_encoder, s->be, &s->scratch,
                                        lf_session_context(s), ids, &s->cancelled);
     }
@@ -158,7 +158,7 @@ static void draw(LfSession *s, LfTensor out, int step)
         return;
     }
     s->noise_source(s->host_noise, lf_tensor_count(out), s->index, step, s->noise_data);
-    s->be->upload(s->be, out.data, s->host_noise, lf_tensor_size(out));
+    lf_upload(s->be, out, s->host_noise);
 }
 
 /* All noise first: what follows is the same work in every chunk. */
@@ -178,7 +178,7 @@ static bool decode(LfSession *s, LfChunk *chunk)
         return true;
     if (be != s->be)
         s->be->wait_event(s->be, s->decoded);
-    s->be->copy(s->be, s->clean.data, s->x.data, lf_tensor_size(s->x));
+    lf_copy(s->be, s->clean, s->x);
     note(s, LF_COPIED);
     be->wait_event(be, s->events[LF_COPIED]);
     be->event_record(be, chunk->decode_begin);
@@ -197,7 +197,7 @@ static gboolean fetch(LfSession *s, LfChunk *chunk, bool encoded, bool done, GEr
     if (!finish(s, done, error))
         return FALSE;
     gint64 start = g_get_monotonic_time();
-    s->be->download(s->be, chunk->latents.data, s->x.data, lf_tensor_size(s->x));
+    lf_download(s->be, chunk->latents.data, s->x);
     gboolean well = s->be->sync(s->be, error);
     LfChunkInfo *info = &chunk->info;
     LfEvent **at = s->events;

@@ -288,7 +288,7 @@ static bool bind_vector(LfBackend *be, LfWeightSource *source, const Parts *part
         return true;
     g_autofree float *values = read_floats(source, parts, error);
     if (values)
-        be->upload(be, field->data, values, lf_tensor_size(*field));
+        lf_upload(be, *field, values);
     return values != NULL;
 }
 

@@ -224,7 +224,7 @@ LfDecoderState lf_decoder_state(const LfDecoderTiny *d, const LfGeometry *geomet
 void lf_decoder_state_reset(LfBackend *be, LfDecoderState *state)
 {
     for (int i = 0; i < N_BLOCKS; i++)
-        be->clear(be, state->past[i].data, lf_tensor_size(state->past[i]));
+        lf_clear(be, state->past[i]);
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -244,11 +244,6 @@ static bool stopped(const Run *run)
     return lf_is_cancelled(run->cancelled);
 }
 
-static void copy(LfBackend *be, LfTensor to, LfTensor from)
-{
-    be->copy(be, to.data, from.data, lf_tensor_size(to));
-}
-
 /* x [1 + n, h, w, C], in place: y = relu(c4(relu(c2(relu(c0([x, past]))))) + x). a, b [n, h, w, C]
  * are scratch. */
 static bool memory_block(Run *run, int index, LfTensor x, LfTensor a, LfTensor b)
@@ -256,8 +251,8 @@ static bool memory_block(Run *run, int index, LfTensor x, LfTensor a, LfTensor b
     const MemoryBlock *m = &run->d->blocks[index];
     int64_t n = x.shape[0] - 1;
     LfTensor now = lf_tensor_slice(x, 1, n), before = lf_tensor_slice(x, 0, n);
-    copy(run->be, lf_tensor_at(x, 0), run->past->past[index]);
-    copy(run->be, run->next.past[index], lf_tensor_at(x, n));
+    lf_copy(run->be, lf_tensor_at(x, 0), run->past->past[index]);
+    lf_copy(run->be, run->next.past[index], lf_tensor_at(x, n));
     if (stopped(run))
         return false;
     lf_conv3x3(run->be, a, now, before, m->conv[0], m->bias[0], LF_NONE, true);
@@ -365,7 +360,7 @@ bool lf_decoder_tiny_forward(const LfDecoderTiny *d, LfBackend *be, LfArena *scr
                    (stage + 1 == N_STAGES ? pictures(&run, rgb, x) : next_stage(&run, stage, &x));
     }
     for (int i = 0; i < N_BLOCKS && done; i++)
-        copy(be, state->past[i], run.next.past[i]);
+        lf_copy(be, state->past[i], run.next.past[i]);
     lf_arena_release(scratch, mark);
     return done;
 }

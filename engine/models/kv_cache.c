@@ -75,9 +75,10 @@ static bool grow_layer(LfKvCache *cache, Frames *layer, int slots, GError **erro
     larger.memory = memory;
     if (lf_is_set(layer->k)) {
         LfBackend *be = cache->be;
-        be->copy(be, larger.k.data, layer->k.data, lf_tensor_size(layer->k));
-        be->copy(be, larger.v.data, layer->v.data, lf_tensor_size(layer->v));
-        be->copy(be, larger.k_pool.data, layer->k_pool.data, lf_tensor_size(layer->k_pool));
+        int64_t kept = layer->k.shape[0];
+        lf_copy(be, lf_tensor_slice(larger.k, 0, kept), layer->k);
+        lf_copy(be, lf_tensor_slice(larger.v, 0, kept), layer->v);
+        lf_copy(be, lf_tensor_slice(larger.k_pool, 0, kept), layer->k_pool);
         if (!be->sync(be, error)) {
             lf_arena_clear(&memory);
             return false;
@@ -159,7 +160,7 @@ static void write_positions(LfKvCache *cache, LfTensor table, uint64_t first)
         return;
     float *values = g_new(float, lf_tensor_count(table));
     lf_position_table(values, pairs, first, count);
-    cache->be->upload(cache->be, table.data, values, lf_tensor_size(table));
+    lf_upload(cache->be, table, values);
     g_free(values);
 }
 
@@ -180,8 +181,8 @@ static void write_tiles(LfKvCache *cache)
             lf_position_table(at + 2 * pairs.row, pairs.col, (uint64_t) col, 1);
             order[row * g->cols + col] = token;
         }
-    cache->be->upload(cache->be, cache->rope.row.data, turns, lf_tensor_size(cache->rope.row));
-    cache->be->upload(cache->be, cache->order.data, order, lf_tensor_size(cache->order));
+    lf_upload(cache->be, cache->rope.row, turns);
+    lf_upload(cache->be, cache->order, order);
 }
 
 static void write_grid(LfKvCache *cache)
@@ -218,7 +219,7 @@ static void write_slots(LfKvCache *cache)
             frame = sink + (frame - sink) % ring;
         slots[i] = (int32_t) frame;
     }
-    cache->be->upload(cache->be, cache->list.data, slots, (size_t) cache->frames * sizeof *slots);
+    lf_upload(cache->be, lf_tensor_slice(cache->list, 0, cache->frames), slots);
     g_free(slots);
 }
 
@@ -259,10 +260,8 @@ static void keep_sink(LfKvCache *cache, uint64_t first, int written)
     for (int i = 0; i < cache->config.layers; i++) {
         LfTensor k = lf_tensor_slice(cache->layers[i].k, from, count);
         LfTensor k_pool = lf_tensor_slice(cache->layers[i].k_pool, from, count);
-        be->copy(be, lf_tensor_slice(cache->sinks[i].k, from, count).data, k.data,
-                 lf_tensor_size(k));
-        be->copy(be, lf_tensor_slice(cache->sinks[i].k_pool, from, count).data, k_pool.data,
-                 lf_tensor_size(k_pool));
+        lf_copy(be, lf_tensor_slice(cache->sinks[i].k, from, count), k);
+        lf_copy(be, lf_tensor_slice(cache->sinks[i].k_pool, from, count), k_pool);
     }
 }
 

@@ -36,8 +36,7 @@ bool lf_past_reserve(LfPast *past, uint64_t chunks, GError **error)
         room *= 2;
     if (!take(&larger, past->latents.shape + 1, (int64_t) room, error))
         return false;
-    past->be->copy(past->be, larger.latents.data, past->latents.data,
-                   lf_tensor_size(past->latents));
+    lf_copy(past->be, lf_tensor_slice(larger.latents, 0, past->latents.shape[0]), past->latents);
     if (!past->be->sync(past->be, error)) {
         lf_past_clear(&larger);
         return false;
@@ -54,5 +53,5 @@ LfTensor lf_past_chunk(const LfPast *past, uint64_t index)
 
 void lf_past_keep(LfPast *past, uint64_t index, LfTensor x)
 {
-    past->be->copy(past->be, lf_past_chunk(past, index).data, x.data, lf_tensor_size(x));
+    lf_copy(past->be, lf_past_chunk(past, index), x);
 }

@@ -151,7 +151,7 @@ static LfTensor offset_buckets(const LfTextEncoder *t, LfBackend *be, LfArena *s
     int32_t *buckets = g_new(int32_t, 2 * n - 1);
     for (int i = 0; i < 2 * n - 1; i++)
         buckets[i] = lf_position_bucket(i - (n - 1), t->config.buckets, t->config.max_distance);
-    be->upload(be, out.data, buckets, lf_tensor_size(out));
+    lf_upload(be, out, buckets);
     g_free(buckets);
     return out;
 }

@@ -26,10 +26,10 @@ static LfTensor padded_context(const LfTransformer *t, LfBackend *be, LfArena *s
     int64_t width = t->config.text_dim, real = lf_is_set(context) ? context.shape[0] : 0;
     LfTensor padded = lf_arena_tensor(scratch, be->activation_type, rows, width);
     if (real > 0)
-        be->copy(be, padded.data, context.data, lf_tensor_size(context));
+        lf_copy(be, lf_tensor_slice(padded, 0, real), context);
     if (real < rows) {
         LfTensor last = lf_tensor_slice(padded, real, 1);
-        be->clear(be, last.data, lf_tensor_size(last));
+        lf_clear(be, last);
     }
     return padded;
 }
@@ -106,9 +106,9 @@ void lf_transformer_modulate(const LfTransformer *t, LfBackend *be, LfArena *scr
 
     for (int i = 0; i < layers; i++) {
         LfTensor learned = t->layers[i].modulation;
-        be->copy(be, lf_tensor_at(m->blocks, i).data, learned.data, lf_tensor_size(learned));
+        lf_copy(be, lf_tensor_at(m->blocks, i), learned);
     }
-    be->copy(be, m->head.data, w->head_modulation.data, lf_tensor_size(w->head_modulation));
+    lf_copy(be, m->head, w->head_modulation);
     lf_linear_residual(be, lf_tensor_reshape(m->blocks, layers, 6 * d),
                        lf_tensor_slice(time, 0, layers), w->time_projection,
                        w->time_projection_bias, LF_NONE);
