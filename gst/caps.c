@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "caps.h"
 
-/* Up to here, players that are told nothing take video for BT.601. */
+/* Players take video of up to this height for BT.601 when nothing says otherwise. */
 #define BT601_LINES 576
 
 GstCaps *gst_light_forcing_caps_restrict(const GstCaps *template, const GstLightForcingVideo *video)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What the source pad offers: formats, sizes and colours of the frames.
+ * Caps of the source pad: formats, sizes and colours of the frames.
  */
 #ifndef GST_LIGHT_FORCING_CAPS_H
 #define GST_LIGHT_FORCING_CAPS_H
@@ -11,15 +11,15 @@
 
 G_BEGIN_DECLS
 
-/* A size that is not known yet: 0 each. */
+/* Size and frame rate; 0 where they are not known. */
 typedef struct {
     gint width, height;
     gint fps_n, fps_d;
 } GstLightForcingVideo;
 
-/* I420 stands first: an encoder that is offered RGB alone makes 4:4:4 streams of it, which browsers
- * and phones do not play. Sizes are in steps of 16 (latent pixels are 8 wide and the transformer
- * takes them by twos); the colours of RGB formats are sRGB and not spelt out. */
+/* I420 is first: an encoder that is offered only RGB makes 4:4:4 streams, which browsers and phones
+ * do not play. Sizes are multiples of 16: a latent pixel is 8 pixels wide, a patch of the
+ * transformer 2 latent pixels. RGB formats are sRGB, and have no colorimetry field. */
 #define GST_LIGHT_FORCING_CAPS                                                                     \
     "video/x-raw, format = (string) { I420, NV12 }, " GST_LIGHT_FORCING_GEOMETRY                   \
     ", colorimetry = (string) { bt601, bt709 }, chroma-site = (string) mpeg2; "                    \
@@ -30,11 +30,12 @@ typedef struct {
     "framerate = (fraction) [ 1/1, 240/1 ], pixel-aspect-ratio = (fraction) 1/1, "                 \
     "interlace-mode = (string) progressive"
 
-/* `template` with what is known of `video` in it. Transfer full. */
+/* A copy of `template` with the known fields of `video` set. Transfer full. */
 GstCaps *gst_light_forcing_caps_restrict(const GstCaps *template,
                                          const GstLightForcingVideo *video);
 
-/* The first structure, nearest to `video`. Takes and returns caps like GstBaseSrcClass.fixate. */
+/* Fixates the first structure, as near to `video` as it can be. Takes the caps and returns a
+ * reference, like GstBaseSrcClass.fixate. */
 GstCaps *gst_light_forcing_caps_fixate(GstCaps *caps, const GstLightForcingVideo *video);
 
 /* Points `picture` at the mapped `frame`. */

@@ -111,7 +111,8 @@ GstLightForcingQueueState gst_light_forcing_generator_peek(GstLightForcingGenera
                                                            GstLightForcingFrame *frame);
 void gst_light_forcing_generator_drop(GstLightForcingGenerator *generator);
 
-/* While flushing, peek does not wait and returns QUEUE_FLUSHING. Worker and queue are left alone. */
+/* While flushing, peek returns QUEUE_FLUSHING without waiting. The worker goes on, and the queue
+ * stays. */
 void gst_light_forcing_generator_set_flushing(GstLightForcingGenerator *generator,
                                               gboolean flushing);
 

@@ -338,8 +338,8 @@ static gboolean gst_light_forcing_src_stop(GstBaseSrc *base)
 }
 
 /* Interrupts create(), which waits for a frame or for the clock. Called not only to stop but also
- * for EOS and, from GStreamer 1.24 on, for PAUSED: generated chunks stay, and the chunk at work goes
- * on. */
+ * for EOS and, from GStreamer 1.24 on, for PAUSED: generated chunks stay, and the chunk at work
+ * goes on. */
 static void set_flushing(GstLightForcingSrc *self, gboolean flushing)
 {
     GST_DEBUG_OBJECT(self, flushing ? "unlock" : "unlock stop");

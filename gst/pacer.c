@@ -60,7 +60,7 @@ void gst_light_forcing_pacer_shift(GstLightForcingPacer *pacer, GstClockTime by)
     pacer->origin += by;
 }
 
-/* NULL: there is no clock, or nothing may be waited for. */
+/* NULL when there is no clock, or while flushing. */
 static GstClockID begin_wait(GstLightForcingPacer *pacer, GstElement *element)
 {
     GstClock *clock = gst_element_get_clock(element);

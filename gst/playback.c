@@ -13,8 +13,8 @@
  * half of that is still shown in time. */
 #define LATE_FRAMES 0.5
 
-/* A stream that repeats frames catches up with the clock after a delay of up to this. After a longer
- * one, such as a suspended machine, it is shifted. */
+/* A stream that repeats frames catches up with the clock after a delay of up to this. After a
+ * longer one, such as a suspended machine, it is shifted. */
 #define REPEAT_LIMIT GST_SECOND
 
 /* A longer underrun is reported in parts of this length. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The plugin: one element. Nothing is opened or computed here, so that the registry scan is quick
- * and works on every machine.
+ * The plugin: one element. Nothing is opened or computed here: the registry scan is quick and works
+ * on every machine.
  */
 #include "gstlightforcingsrc.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What happened since the stream's start, counted; the element's `stats` property.
+ * Statistics since stream start: the element's property `stats`.
  */
 #ifndef GST_LIGHT_FORCING_STATS_H
 #define GST_LIGHT_FORCING_STATS_H
@@ -11,18 +11,18 @@
 
 G_BEGIN_DECLS
 
-/* Times in nanoseconds. All-zero: nothing happened. The owner locks. */
+/* Times in nanoseconds. All-zero is the state at stream start. The owner locks. */
 typedef struct {
-    guint64 n_frames; /* that left, repeated ones among them */
-    guint64 n_repeated;
-    guint64 n_underruns; /* times that a live stream ran dry */
+    guint64 n_frames;    /* pushed, including repeated frames */
+    guint64 n_repeated;  /* frames */
+    guint64 n_underruns; /* of a live stream; several late frames in a row are one */
     GstClockTime shifted_time;
 
     guint64 n_chunks, n_generated_frames;
     gint chunk_frames; /* of the last chunk */
     double sparsity;   /* of the last chunk */
     gint64 generate_time, generate_time_max, decode_time, encode_time_last;
-    /* After the first chunk, which begins cold: what the rate is taken of, if there is more. */
+    /* Without the first chunk, which warms up: the rate is computed from these when it can be. */
     guint64 n_steady_frames;
     gint64 steady_time;
 
@@ -36,10 +36,11 @@ typedef struct {
 
 void gst_light_forcing_stats_add_chunk(GstLightForcingStats *stats, const LfChunkInfo *info);
 
-/* `latency`: 0 for the first prompt, which waited for the model. */
+/* `latency`: from setting the prompt to its first frame; 0 for the first prompt, which waited for
+ * the model. */
 void gst_light_forcing_stats_add_prompt(GstLightForcingStats *stats, GstClockTime latency);
 
-/* Frames that are generated in a second; 0 before the first chunk. */
+/* Frames per second that can be generated; 0 before the first chunk. */
 double gst_light_forcing_stats_rate(const GstLightForcingStats *stats);
 
 /* Transfer full. `level`: chunks in the queue. */

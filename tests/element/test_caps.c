@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What kinds of video leave the element, and that each shows the same picture.
+ * Caps negotiation, and that every format has the same picture.
  */
 #include "source.h"
 
@@ -173,7 +173,7 @@ static void assert_opaque(const GstVideoFrame *frame)
                              ==, 255);
 }
 
-/* Some frame in the middle of the second chunk. */
+/* A frame in the middle of the second chunk. */
 static GstBuffer *some_frame(Source *source)
 {
     source_skip(source, 13);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What goes wrong: each case has an error (or warning) of its own, before GStreamer's general one,
- * and nothing hangs.
+ * Failures: each has an error or warning of its own on the bus, before GStreamer's general error,
+ * and none of them hangs.
  */
 #include "source.h"
 
@@ -92,7 +92,7 @@ static void test_absent_path(void)
                      GST_RESOURCE_ERROR_NOT_FOUND, "/no/such/model");
 }
 
-/* A model of one's own, to be damaged. */
+/* Models for a single test, which damages their files. */
 static char *file_of(const char *model, const char *name)
 {
     return g_build_filename(model, name, NULL);
@@ -127,7 +127,7 @@ static void test_missing_part(void)
     char *model = lf_tiny_model_make(NULL, &(LfTinyModel){.without = "decoder"});
     expect_not_ready(source_new("model-location", model, NULL), GST_STREAM_ERROR,
                      GST_STREAM_ERROR_WRONG_TYPE, "decoder-location");
-    /* … which can be named instead. */
+    /* It can be taken from elsewhere. */
     char *decoder = file_of(tiny_model(), "decoder.safetensors");
     Source *source = source_play(NULL, "model-location", model, "decoder-location", decoder, NULL);
     source_skip(source, 10);
@@ -195,7 +195,7 @@ static void unreadable_as_nobody(void)
     g_assert_cmpint(g_chmod(model, 0755), ==, 0);
     g_assert_cmpint(g_chmod(path, 0000), ==, 0);
     gst_object_unref(gst_object_ref_sink(gst_element_factory_make("lightforcingsrc", NULL)));
-    if (geteuid() == 0) /* who may not read the build folder either: hence the plugin first */
+    if (geteuid() == 0) /* nobody may not read the build folder: the plugin was loaded above */
         g_assert_cmpint(seteuid(65534), ==, 0);
     expect_not_playing(source_new("model-location", model, NULL), GST_RESOURCE_ERROR,
                        GST_RESOURCE_ERROR_OPEN_READ, "transformer.safetensors");
@@ -222,7 +222,7 @@ static void test_impossible_settings(void)
                        GST_RESOURCE_ERROR_SETTINGS, "window");
 }
 
-/* Of a GPU there is none, or none with that number. */
+/* There is no GPU, or none with that number. */
 static void test_no_device(void)
 {
     expect_not_playing(
@@ -382,8 +382,8 @@ static char *words(int n)
     return g_string_free(text, FALSE);
 }
 
-/* A prompt of more tokens than the model takes is shown, and said to be cut: when it is set, or, for
- * the first one, as the stream begins. */
+/* A prompt of more tokens than the model takes is shown, and said to be cut: when it is set, or,
+ * for the first one, as the stream begins. */
 static void test_cut_prompt(void)
 {
     char *long_text = words(40), *short_text = words(5);

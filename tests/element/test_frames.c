@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What leaves the element when nothing waits for a clock: frames, their times, what goes with them.
+ * A source that is not live: frames, their timestamps, and the events and messages with them.
  */
 #include "source.h"
 
@@ -152,9 +152,9 @@ static void test_latency_not_live(void)
     source_free(source);
 }
 
-/* ---- the same frames again ------------------------------------------------------------------- */
+/* ---- seeds ----------------------------------------------------------------------------------- */
 
-/* Hashes of the next frames, in their order. */
+/* A hash of the next frames. */
 static char *digest(Source *source, guint n_frames)
 {
     GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA1);
@@ -199,7 +199,7 @@ static gint64 seed_in_stats(Source *source)
     return seed;
 }
 
-/* The seed that a random one turned out to be gives the same frames again. */
+/* The statistics have the random seed, and that seed gives the same frames again. */
 static void test_random_seed(void)
 {
     Source *source = source_play(NULL, "seed", (gint64) -1, "prompt", "a ball", NULL);
@@ -263,8 +263,8 @@ static void test_prompt_messages(void)
     source_free(source);
 }
 
-/* A new prompt is seen from a chunk's first frame on, at most as many chunks later as the queue can
- * hold beside the one that is being generated. */
+/* A new prompt is shown from the first frame of a chunk on. One chunk may be queued and one be
+ * generated before. */
 static void test_prompt_change(void)
 {
     Source *source = source_play(NULL, NULL);
@@ -396,7 +396,7 @@ static void test_restart(gconstpointer requests)
     order_clear(&order);
 }
 
-/* How the last prompt that was told of came in; takes the message. */
+/* The message is about this prompt and this transition. Takes the message. */
 static void check_transition(GstMessage *message, const char *prompt, const char *wanted)
 {
     const GstStructure *s = gst_message_get_structure(message);
@@ -407,9 +407,9 @@ static void check_transition(GstMessage *message, const char *prompt, const char
     gst_message_unref(message);
 }
 
-/* What leaves the pad when the prompt changes: the probe sees that timestamps have no gaps, and
- * only a cut is marked, as the restart is. The property is set while the stream plays, and is the
- * last prompt's alone: the one before came in with its default. */
+/* Timestamps have no gaps at a change of the prompt, and only a cut is marked as discontinuous,
+ * with a keyframe request. The property is set between the second and the third prompt: only the
+ * third has that transition. */
 static void test_transition(gconstpointer data)
 {
     const char *name = data;

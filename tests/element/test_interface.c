@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What applications rely on: names, flags and defaults of the element's properties. A change here
- * breaks somebody's pipeline.
+ * Names, flags and defaults of the element's properties, on which applications rely: a change here
+ * breaks pipelines. A new property needs no row.
  */
 #include "source.h"
 
@@ -187,7 +187,7 @@ static void test_factory(void)
     gst_object_unref(factory);
 }
 
-/* All of this works, and this element can be made, where there is no model. */
+/* None of this needs a model. */
 int main(int argc, char **argv)
 {
     g_unsetenv("LIGHTFORCING_MODEL");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Live streams: frames leave on the clock, which a test clock turns by hand.
+ * Live streams: frames leave at their time, by a test clock that the tests advance.
  */
 #include "source.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A short life of the element with a bit of everything, for valgrind and the leaks tracer.
+ * Short streams with all kinds of objects, for valgrind and the leaks tracer.
  */
 #include "source.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * State changes, at all times and many of them; several elements; threads that interfere.
+ * State changes at any time, several elements, threads that interfere, the debug log.
  */
 #include "source.h"
 
