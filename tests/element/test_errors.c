@@ -303,6 +303,7 @@ static void test_failing_later(void)
     source_expect(source, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT,
                   "memory for another chunk");
     g_atomic_int_set(&refuse_memory, FALSE);
+    g_usleep(100 * 1000); /* the worker ends after it has posted the error */
     source_skip(source, FIRST_CHUNK + 12);
     source_expect(source, GST_MESSAGE_ERROR, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
                   "Internal data stream error"); /* GstBaseSrc's */
