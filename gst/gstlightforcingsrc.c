@@ -189,7 +189,7 @@ static void gst_light_forcing_src_restart(GstLightForcingSrc *self, gint64 seed)
 {
     GST_OBJECT_LOCK(self);
     guint64 new_seed = seed_or_random(seed >= 0 ? seed : self->settings.seed);
-    GST_DEBUG_OBJECT(self, "restart with seed %" G_GUINT64_FORMAT, new_seed);
+    GST_INFO_OBJECT(self, "restart with seed %" G_GUINT64_FORMAT, new_seed);
     if (self->generator)
         gst_light_forcing_generator_restart(self->generator, new_seed);
     GST_OBJECT_UNLOCK(self);

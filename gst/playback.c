@@ -299,6 +299,9 @@ static void announce(GstLightForcingSrc *self, const Playback *playback,
                      const GstLightForcingFrame *frame, const GstBuffer *buffer)
 {
     gboolean is_new = frame->prompt != self->current_prompt, first = !self->current_prompt;
+    if (frame->cut)
+        GST_INFO_OBJECT(self, "new scene from %" GST_TIME_FORMAT " on",
+                        GST_TIME_ARGS(GST_BUFFER_PTS(buffer)));
     if ((frame->cut && playback->keyframe_requests != GST_LIGHT_FORCING_KEYFRAMES_NONE) ||
         (is_new && !first && playback->keyframe_requests == GST_LIGHT_FORCING_KEYFRAMES_PROMPT)) {
         GST_DEBUG_OBJECT(self, "requesting a keyframe");

@@ -339,7 +339,7 @@ static void test_bad_first_prompt(void)
 
 static void test_empty_prompt(void)
 {
-    Source *source = source_play(NULL, "prompt", "", NULL);
+    Source *source = source_play(NULL, "prompt", "", "send-prompt-tags", TRUE, NULL);
     source_skip(source, 30);
     GstMessage *message = source_prompt_message(source);
     g_assert_cmpstr(gst_structure_get_string(gst_message_get_structure(message), "prompt"), ==, "");

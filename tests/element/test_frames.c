@@ -466,13 +466,13 @@ static void test_cut_chunk(void)
 }
 
 /* The scene after a restart with the first one's seed is the first one. */
-static void test_restart_repeats(void)
+static void test_restart_repeats(gconstpointer seed)
 {
     Source *source = source_play(NULL, NULL);
     GBytes *first[FIRST_CHUNK];
     for (int i = 0; i < FIRST_CHUNK; i++)
         first[i] = source_pull_bytes(source);
-    g_signal_emit_by_name(source->element, "restart", (gint64) 1);
+    g_signal_emit_by_name(source->element, "restart", (gint64) GPOINTER_TO_INT(seed));
 
     GBytes *bytes = source_pull_bytes(source);
     int n_others = 0;
@@ -492,6 +492,74 @@ static void test_restart_repeats(void)
 }
 
 /* ---- stats, control -------------------------------------------------------------------------- */
+
+/* The planned sparsity of this chunk, from its message. */
+static double chunk_sparsity(Source *source, guint64 wanted)
+{
+    double sparsity = -1;
+    guint64 chunk = G_MAXUINT64;
+    while (chunk != wanted) {
+        GstMessage *message = source_message(source, GST_MESSAGE_ELEMENT);
+        g_assert_nonnull(message);
+        const GstStructure *s = gst_message_get_structure(message);
+        if (gst_message_has_name(message, "lightforcing-chunk"))
+            g_assert_true(gst_structure_get(s, "chunk", G_TYPE_UINT64, &chunk, "sparsity",
+                                            G_TYPE_DOUBLE, &sparsity, NULL));
+        gst_message_unref(message);
+    }
+    return sparsity;
+}
+
+/* Options that are set while the model loads count from the first chunk on, those that are set later
+ * from the next one on. The first chunk of a scene is dense in any case. */
+static void test_options(void)
+{
+    Source *source = source_new(NULL);
+    source_hold(source, 1);
+    gst_harness_set_blocking_push_mode(source->harness);
+    source_set_state(source, GST_STATE_PAUSED);
+    gst_util_set_object_arg(G_OBJECT(source->element), "attention", "dense");
+    source_set_state(source, GST_STATE_PLAYING);
+    source_skip(source, 1);
+    source_wait_held(source);
+    gst_util_set_object_arg(G_OBJECT(source->element), "attention", "sparse");
+    source_release(source);
+    source_skip(source, FIRST_CHUNK);
+    g_assert_cmpfloat(chunk_sparsity(source, 1), ==, 0);
+    g_assert_cmpfloat(chunk_sparsity(source, 2), >, 0);
+    source_free(source);
+}
+
+/* What a sink reports of its quality is in the statistics. */
+static void test_qos(void)
+{
+    double proportion = 0;
+    GstStructure *stats = NULL;
+    Source *source = source_play(NULL, NULL);
+    source_skip(source, 1);
+    gst_harness_push_upstream_event(source->harness,
+                                    gst_event_new_qos(GST_QOS_TYPE_UNDERFLOW, 1.5, 0, 0));
+    g_object_get(source->element, "stats", &stats, NULL);
+    g_assert_true(gst_structure_get_double(stats, "qos-proportion", &proportion));
+    g_assert_cmpfloat(proportion, ==, 1.5);
+    gst_structure_free(stats);
+    source_free(source);
+}
+
+/* The first prompt waits for the model: it has no latency. */
+static void test_prompt_latency(void)
+{
+    Source *source = source_play(NULL, NULL);
+    source_skip(source, 1);
+    g_object_set(source->element, "prompt", "a blue star", NULL);
+    g_assert_cmpuint(source_stat(source, "prompt-latency-max"), ==, 0);
+    while (source_stat(source, "prompts") < 2)
+        source_skip(source, 1);
+    g_assert_cmpuint(source_stat(source, "prompt-latency-last"), >, 0);
+    g_assert_cmpuint(source_stat(source, "prompt-latency-max"), ==,
+                     source_stat(source, "prompt-latency-last"));
+    source_free(source);
+}
 
 static void test_stats(void)
 {
@@ -591,7 +659,12 @@ int main(int argc, char **argv)
     g_test_add_data_func("/frames/restart/none", "none", test_restart);
     g_test_add_data_func("/frames/restart/cut", "cut", test_restart);
     g_test_add_data_func("/frames/restart/prompt", "prompt", test_restart);
-    g_test_add_func("/frames/restart-repeats", test_restart_repeats);
+    g_test_add_data_func("/frames/restart-repeats/seed", GINT_TO_POINTER(1), test_restart_repeats);
+    g_test_add_data_func("/frames/restart-repeats/property", GINT_TO_POINTER(-1),
+                         test_restart_repeats);
+    g_test_add_func("/frames/options", test_options);
+    g_test_add_func("/frames/qos", test_qos);
+    g_test_add_func("/frames/prompt-latency", test_prompt_latency);
     g_test_add_func("/frames/stats", test_stats);
     g_test_add_func("/frames/controlled-sparsity", test_controlled_sparsity);
     return tests_run();

@@ -196,6 +196,28 @@ static void test_repeat(void)
     source_free(source);
 }
 
+/* Repeated frames catch up with the clock after a short delay; a long one shifts the timestamps. */
+static void test_repeat_long_delay(void)
+{
+    Source *source = live_new(tiny_model(), "repeat");
+    for (guint i = 0; i < 5; i++)
+        next_at(source, START + i * FRAME_DURATION);
+    g_assert_true(gst_harness_wait_for_clock_id_waits(source->harness, 1, 10));
+    gst_harness_set_time(source->harness, START + 5 * FRAME_DURATION + GST_SECOND / 2);
+    for (guint i = 5; i < 20; i++)
+        g_assert_false(next_at(source, START + i * FRAME_DURATION));
+    g_assert_cmpuint(source_stat(source, "shifted-time"), ==, 0);
+
+    GstClockTime now = START + 20 * FRAME_DURATION + 3 * GST_SECOND;
+    g_assert_true(gst_harness_wait_for_clock_id_waits(source->harness, 1, 10));
+    gst_harness_set_time(source->harness, now);
+    g_assert_false(next_at(source, START + 20 * FRAME_DURATION)); /* waited already */
+    g_assert_true(next_at(source, now));
+    g_assert_false(next_at(source, now + FRAME_DURATION));
+    g_assert_cmpuint(source_stat(source, "shifted-time"), ==, 3 * GST_SECOND - FRAME_DURATION);
+    source_free(source);
+}
+
 /* ---- pauses ---------------------------------------------------------------------------------- */
 
 /* Turns the clock to the next frame's time, and checks the frame. Returns its timestamp. */
@@ -259,6 +281,7 @@ int main(int argc, char **argv)
     g_test_add_func("/live/shift", test_shift);
     g_test_add_func("/live/none", test_none);
     g_test_add_func("/live/repeat", test_repeat);
+    g_test_add_func("/live/repeat-long-delay", test_repeat_long_delay);
     g_test_add_func("/live/pauses", test_pauses);
     return tests_run();
 }

@@ -357,7 +357,7 @@ static void test_log(void)
         "I: model /",       "D: start\n",   "I: loaded ",
         "I: running on ",   "I: caps ",     "D: prompt set: \"a blue star\"\n",
         "D: chunk 0: ",     "D: chunk 1: ", "I: prompt shown from 0:00:00.0",
-        "D: restart with ", "D: stop\n",    "D: unlock\n"};
+        "I: restart with ", "D: stop\n",    "D: unlock\n"};
     GString *log = g_string_new(NULL);
     gst_debug_add_log_function(keep_line, log, NULL);
     gst_debug_set_threshold_for_name("lightforcingsrc", GST_LEVEL_DEBUG);
