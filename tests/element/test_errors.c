@@ -402,6 +402,22 @@ static void test_cut_prompt(void)
     source_free(source);
     g_free(long_text);
     g_free(short_text);
+
+    /* As many tokens as the model takes are none too many. */
+    GstMessage *warning = NULL;
+    source = source_play(NULL, NULL);
+    source_skip(source, 1);
+    gst_bus_set_flushing(source->bus, TRUE);
+    gst_bus_set_flushing(source->bus, FALSE);
+    for (int n = 1; n < 40 && !warning; n++) {
+        char *text = words(n);
+        g_object_set(source->element, "prompt", text, NULL);
+        warning = gst_bus_pop_filtered(source->bus, GST_MESSAGE_WARNING);
+        g_free(text);
+    }
+    source_check(warning, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
+                 "has 25 tokens");
+    source_free(source);
 }
 
 static void test_prompt_location(void)
