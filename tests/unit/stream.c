@@ -1,16 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "stream.h"
 
+#include "engine/session.h"
+
 #include <string.h>
 
-LfModel *stream_model(const LfTinyModel *options)
+const char *stream_backend(void)
+{
+    const char *chosen = g_getenv("LF_TEST_BACKEND");
+    return chosen ? chosen : "cpu";
+}
+
+LfModel *stream_model_on(const LfTinyModel *options, const char *backend)
 {
     g_autoptr(GError) error = NULL;
     char *dir = lf_tiny_model_make(NULL, options);
-    LfModel *model = lf_model_open(dir, NULL, &error);
+    LfModel *model = lf_model_open(dir, &(LfModelOptions){.backend = backend}, &error);
     g_assert_no_error(error);
     lf_tiny_model_remove(dir);
     return model;
+}
+
+LfModel *stream_model(const LfTinyModel *options)
+{
+    return stream_model_on(options, stream_backend());
 }
 
 LfSession *stream_session(LfModel *model, const LfSessionOptions *options, const char *prompt)
@@ -31,6 +44,15 @@ LfChunk *stream_next(LfSession *session)
     g_assert_no_error(error);
     g_assert_nonnull(chunk);
     return chunk;
+}
+
+void stream_drop(LfSession *session, int n_chunks)
+{
+    for (int i = 0; i < n_chunks; i++) {
+        LfChunk *chunk = stream_next(session);
+        g_assert_true(lf_chunk_wait(chunk, NULL));
+        lf_chunk_unref(chunk);
+    }
 }
 
 GByteArray *stream_pictures(const LfChunk *chunk)
@@ -77,6 +99,30 @@ void stream_assert_same(const GByteArray *a, const GByteArray *b)
     for (guint i = 0; i < a->len; i++)
         different += a->data[i] != b->data[i];
     g_assert_cmpuint(different, ==, 0);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static void *(*backend_alloc)(LfBackend *be, size_t size);
+static gint n_allocations;
+
+static void *counting_alloc(LfBackend *be, size_t size)
+{
+    n_allocations++;
+    return backend_alloc(be, size);
+}
+
+gint *stream_count_allocations(LfSession *session)
+{
+    backend_alloc = session->be->alloc;
+    session->be->alloc = session->decoding->alloc = counting_alloc;
+    n_allocations = 0;
+    return &n_allocations;
+}
+
+gsize stream_heap_noise(const LfSession *session)
+{
+    return session->be->asynchronous ? 32768 : 4096;
 }
 
 void stream_assert_error(GError **error, LfError code, const char *word)

@@ -8,14 +8,22 @@
 #include "engine/lightforcing.h"
 #include "tests/common/tiny_model.h"
 
-/* The tiny model, opened; its files are gone by then but for the map. */
+/* What the tests run on: $LF_TEST_BACKEND, or "cpu". */
+const char *stream_backend(void);
+
+/* The tiny model, opened on that, or on another backend; its files are gone by then but for the
+ * map. */
 LfModel *stream_model(const LfTinyModel *options);
+LfModel *stream_model_on(const LfTinyModel *options, const char *backend);
 
 /* A session with a prompt ("" for none). */
 LfSession *stream_session(LfModel *model, const LfSessionOptions *options, const char *prompt);
 
 /* The next chunk; an error ends the test. */
 LfChunk *stream_next(LfSession *session);
+
+/* The next n chunks: waits for each, and lets go of it. */
+void stream_drop(LfSession *session, int n_chunks);
 
 /* All pictures of a chunk, RGB. */
 GByteArray *stream_pictures(const LfChunk *chunk);
@@ -25,6 +33,13 @@ GByteArray *stream_run(LfSession *session, int n_chunks);
 
 void stream_assert_same(const GByteArray *a, const GByteArray *b);
 gboolean stream_same(const GByteArray *a, const GByteArray *b);
+
+/* Counts what the session's backends allocate from here on. One session at a time. */
+gint *stream_count_allocations(LfSession *session);
+
+/* Bytes by which the heap of a session at rest may differ. Where its calls run on another thread,
+ * malloc keeps what that thread has freed. */
+gsize stream_heap_noise(const LfSession *session);
 
 /* That `error` has this code and its message holds `word`; frees it. */
 void stream_assert_error(GError **error, LfError code, const char *word);

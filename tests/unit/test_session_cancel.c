@@ -146,7 +146,7 @@ static void test_stage(gconstpointer data)
     g_autoptr(GByteArray) wanted_then = stream_run(s, 1);
 
     lf_session_restart(s, 4);
-    s->be->ops = &ops;
+    s->be->ops = s->decoding->ops = &ops;
     cancel_once(s, stage, prompt);
     cancel_once(s, stage, prompt);
     g_autoptr(GByteArray) same = stream_run(s, 2);
@@ -175,7 +175,7 @@ static void check_transition(LfTransition transition, Stage stage)
     g_assert_true(lf_session_set_prompt(s, prompt, NULL));
     g_autoptr(GByteArray) same = stream_run(s, BEFORE);
     stream_assert_same(wanted, same);
-    s->be->ops = &ops;
+    s->be->ops = s->decoding->ops = &ops;
     hook.n_parts = transition == LF_TRANSITION_RECACHE ? PARTS : 0;
     cancel_once(s, stage, next_prompt);
     lf_session_set_transition(s, LF_TRANSITION_CONTINUE);
@@ -215,7 +215,7 @@ static void test_recache_then_another(void)
     g_byte_array_unref(stream_run(sound, 4));
     lf_session_set_transition(sound, LF_TRANSITION_RECACHE);
     g_assert_true(lf_session_set_prompt(sound, "a third", NULL));
-    s->be->ops = &ops;
+    s->be->ops = s->decoding->ops = &ops;
     hook.n_parts = 3;
     lf_session_set_transition(s, LF_TRANSITION_RECACHE);
     cancel_once(s, STEP_1, next_prompt);

@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A device for tests: the CPU's operations behind a queue and a thread for each backend. It is
+ * built as the module lightforcing-cuda, so that kernels/open.c opens it as the backend "cuda" and
+ * the engine takes the way that it takes on a GPU: a second backend for the decoder, events, graphs,
+ * failures that are told later. Types are the CPU's, so frames equal the CPU's byte for byte.
+ *
+ * Calls return at once. Operations, moves of memory and events run on the backend's thread in the
+ * order of the calls. A capture keeps calls, and graph_launch queues them again. What the contract
+ * in kernels/backend.h forbids (upload, download, sync, alloc or an event inside of a capture, the
+ * time of an event that has not completed) ends the process.
+ *
+ * The environment, read whenever a backend is opened:
+ *
+ *   LF_STANDIN_FAIL    "operation:n", any number of them separated by commas. The n-th call (from
+ *                      1) of this operation on this backend fails: it writes nothing, and
+ *                      event_sync reports it until sync has. Operations are the entries of LfOps
+ *                      without the weights' two, and upload, download, copy, clear and
+ *                      graph_launch; "any" counts all of these. Calls of a graph count when they
+ *                      run. "pixels" fails where it is called. "alloc", "event_new" and "capture"
+ *                      (its end) fail as their contract says, by returning NULL.
+ *   LF_STANDIN_POISON  1: from a failed call until sync has reported it, outputs are filled with
+ *                      bytes of 255 in place of being computed; so are memory when it is
+ *                      allocated and the first line of a picture whose "pixels" failed.
+ *   LF_STANDIN_SLOW    Every call that is queued sleeps before it runs, each for a random time from
+ *                      0 to twice so many microseconds.
+ *   LF_STANDIN_OPEN    "old-driver" or "unsupported": opening fails, with the message of a driver
+ *                      that is too old, or of a device that no kernel is built for.
+ */
+#include <gmodule.h>
+
+extern "C" {
+#include "kernels/cuda/module.h"
+#include "kernels/ops.h"
+}
+
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+namespace {
+
+struct Standin;
+
+struct Call {
+    const char *name; /* for LF_STANDIN_FAIL; NULL: cannot fail */
+    LfTensor out;     /* what poison fills; {}: nothing */
+    std::function<void(Standin *)> run;
+};
+
+/* A call that LF_STANDIN_FAIL names, and how often it has been met. */
+struct Fault {
+    std::string name;
+    long at, met;
+};
+
+struct EventState {
+    uint64_t recorded = 0, completed = 0; /* calls of event_record, and how many have run */
+    int64_t time = 0;                     /* of the last that has run; ns */
+};
+
+struct Standin {
+    LfBackend base;
+    LfOps ops;
+    LfBackend *cpu; /* used by `thread` alone, but for pixels and weights */
+    bool poison;
+    int slow; /* microseconds */
+
+    std::thread thread;
+    std::condition_variable work; /* something is queued, or `closing` */
+    std::deque<Call> queue;       /* this and what follows: guarded by device().lock */
+    size_t n_unfinished;          /* queued or running */
+    bool closing;                 /* the thread ends when the queue is empty */
+    std::vector<Fault> faults;
+    std::string failure;                        /* latched; empty: none */
+    std::unique_ptr<std::vector<Call>> capture; /* between capture_begin and capture_end */
+};
+
+/* Shared by all backends, as events are. Never destroyed: backends may be left open at exit. */
+struct Device {
+    std::mutex lock;
+    std::condition_variable changed; /* an event has completed, or a queue is empty */
+};
+
+Device &device()
+{
+    static Device *one = new Device;
+    return *one;
+}
+
+using Lock = std::unique_lock<std::mutex>;
+
+Standin *standin(LfBackend *be)
+{
+    return reinterpret_cast<Standin *>(be);
+}
+
+/* ---- failures -------------------------------------------------------------------------------- */
+
+bool meets_fault(Standin *s, const char *name, bool counts_as_any)
+{
+    bool fails = false;
+    Lock hold(device().lock);
+    for (Fault &fault : s->faults)
+        if (fault.name == name || (counts_as_any && fault.name == "any"))
+            fails |= ++fault.met == fault.at;
+    return fails;
+}
+
+/* Under the lock. */
+bool tell_failure(const Standin *s, GError **error)
+{
+    if (s->failure.empty())
+        return true;
+    g_set_error(error, LF_ERROR, LF_ERROR_DEVICE,
+                "%s: launch failed on %s: try again; if it stays, start the program anew, or use "
+                "the backend \"cpu\"",
+                s->failure.c_str(), s->base.description);
+    return false;
+}
+
+/* ---- the queue ------------------------------------------------------------------------------- */
+
+/* True when the call is to run. */
+bool admit(Standin *s, const Call &call)
+{
+    if (s->slow > 0)
+        g_usleep((gulong) g_random_int_range(0, 2 * s->slow + 1));
+    bool fails = meets_fault(s, call.name, true);
+    Lock hold(device().lock);
+    if (fails && s->failure.empty())
+        s->failure = call.name;
+    bool poisoned = s->poison && !s->failure.empty();
+    if (poisoned && lf_is_set(call.out))
+        memset(call.out.data, 0xff, lf_tensor_size(call.out));
+    return !fails && !(poisoned && lf_is_set(call.out));
+}
+
+void perform(Standin *s, const Call &call)
+{
+    if (!call.name || admit(s, call))
+        call.run(s);
+}
+
+void work(Standin *s)
+{
+    Lock hold(device().lock);
+    for (;;) {
+        s->work.wait(hold, [s] { return s->closing || !s->queue.empty(); });
+        if (s->queue.empty())
+            return;
+        Call call = std::move(s->queue.front());
+        s->queue.pop_front();
+        hold.unlock();
+        perform(s, call);
+        call = Call();
+        hold.lock();
+        if (--s->n_unfinished == 0)
+            device().changed.notify_all();
+    }
+}
+
+void enqueue(Standin *s, Call call)
+{
+    Lock hold(device().lock);
+    s->queue.push_back(std::move(call));
+    s->n_unfinished++;
+    s->work.notify_one();
+}
+
+/* Operations, copy and clear, which alone may be captured. */
+void enqueue_or_capture(Standin *s, Call call)
+{
+    if (s->capture)
+        s->capture->push_back(std::move(call));
+    else
+        enqueue(s, std::move(call));
+}
+
+void refuse_in_capture(Standin *s, const char *what)
+{
+    if (s->capture)
+        g_error("%s inside of a capture", what);
+}
+
+void drain(Standin *s, Lock &hold)
+{
+    device().changed.wait(hold, [s] { return s->n_unfinished == 0; });
+}
+
+/* ---- operations ------------------------------------------------------------------------------ */
+
+/* An argument until its call runs. What is given by reference lives no longer than the call. */
+template <typename T> struct Kept {
+    T value;
+    explicit Kept(T given) : value(given)
+    {
+    }
+    T get() const
+    {
+        return value;
+    }
+};
+
+template <typename T> struct KeptReference {
+    T value;
+    explicit KeptReference(const T *given) : value(*given)
+    {
+    }
+    const T *get() const
+    {
+        return &value;
+    }
+};
+
+template <> struct Kept<const LfWindow *> : KeptReference<LfWindow> {
+    using KeptReference::KeptReference;
+};
+
+template <> struct Kept<const LfRope *> : KeptReference<LfRope> {
+    using KeptReference::KeptReference;
+};
+
+template <> struct Kept<const LfSelection *> : KeptReference<LfSelection> {
+    using KeptReference::KeptReference;
+};
+
+/* Every operation writes its first tensor. */
+template <typename... A> LfTensor output_of(LfTensor first, A...)
+{
+    return first;
+}
+
+template <auto entry> struct Queued;
+
+template <typename... A, void (*LfOps::*entry)(LfBackend *, A...)> struct Queued<entry> {
+    static inline const char *name;
+
+    static void call(LfBackend *be, A... arguments)
+    {
+        std::tuple<Kept<A>...> kept{Kept<A>(arguments)...};
+        auto run = [kept](Standin *s) {
+            std::apply([s](const auto &...k) { (s->cpu->ops->*entry)(s->cpu, k.get()...); }, kept);
+        };
+        enqueue_or_capture(standin(be), {name, output_of(arguments...), run});
+    }
+};
+
+LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error)
+{
+    Standin *s = standin(be);
+    {
+        Lock hold(device().lock);
+        drain(s, hold);
+    }
+    return s->cpu->ops->weight_new(s->cpu, kind, source, error);
+}
+
+void weight_free(LfBackend *be, LfWeight *weight)
+{
+    standin(be)->cpu->ops->weight_free(standin(be)->cpu, weight);
+}
+
+/* On the caller's thread, with a failure of its own. */
+bool pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
+{
+    Standin *s = standin(be);
+    if (!meets_fault(s, "pixels", false))
+        return s->cpu->ops->pixels(s->cpu, picture, rgb, error);
+    for (int i = 0; s->poison && i < 3; i++)
+        if (picture->planes[i])
+            memset(picture->planes[i], 0xff, (size_t) picture->strides[i]);
+    g_set_error(error, LF_ERROR, LF_ERROR_DEVICE, "pixels: copy failed on %s", s->base.description);
+    return false;
+}
+
+void fill_table(LfOps *table)
+{
+    table->weight_new = weight_new;
+    table->weight_free = weight_free;
+    table->pixels = pixels;
+#define QUEUE(operation)                                                                           \
+    (Queued<&LfOps::operation>::name = #operation,                                                 \
+     table->operation = Queued<&LfOps::operation>::call)
+    QUEUE(linear);
+    QUEUE(linear_residual);
+    QUEUE(layer_norm_modulate);
+    QUEUE(layer_norm);
+    QUEUE(rms_norm);
+    QUEUE(qkv_norm_rope);
+    QUEUE(rope_shift);
+    QUEUE(select_blocks);
+    QUEUE(attention);
+    QUEUE(cross_attention);
+    QUEUE(amax);
+    QUEUE(text_attention);
+    QUEUE(position_bias);
+    QUEUE(embedding);
+    QUEUE(gelu_gate);
+    QUEUE(patchify);
+    QUEUE(unpatchify);
+    QUEUE(denoise);
+    QUEUE(renoise);
+    QUEUE(noise);
+    QUEUE(tanh_clamp);
+    QUEUE(conv3x3);
+    QUEUE(conv3x3_up2);
+    QUEUE(rgb8);
+#undef QUEUE
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+void *alloc(LfBackend *be, size_t size)
+{
+    Standin *s = standin(be);
+    refuse_in_capture(s, "alloc");
+    void *memory = meets_fault(s, "alloc", false) ? nullptr : s->cpu->alloc(s->cpu, size);
+    if (memory && s->poison)
+        memset(memory, 0xff, size);
+    return memory;
+}
+
+/* What is queued before may still use it. */
+void release(LfBackend *be, void *memory)
+{
+    enqueue(standin(be), {nullptr, {}, [memory](Standin *s) { s->cpu->free(s->cpu, memory); }});
+}
+
+void upload(LfBackend *be, void *dst, const void *src, size_t size)
+{
+    refuse_in_capture(standin(be), "upload");
+    std::shared_ptr<void> bytes(g_memdup2(src, size), g_free);
+    enqueue(standin(be), {"upload", {}, [dst, bytes, size](Standin *s) {
+                              s->cpu->upload(s->cpu, dst, bytes.get(), size);
+                          }});
+}
+
+void download(LfBackend *be, void *dst, const void *src, size_t size)
+{
+    Standin *s = standin(be);
+    refuse_in_capture(s, "download");
+    enqueue(s, {"download", {}, [dst, src, size](Standin *t) {
+                    t->cpu->download(t->cpu, dst, src, size);
+                }});
+    Lock hold(device().lock);
+    drain(s, hold);
+}
+
+void copy(LfBackend *be, void *dst, const void *src, size_t size)
+{
+    enqueue_or_capture(standin(be), {"copy", {}, [dst, src, size](Standin *s) {
+                                         s->cpu->copy(s->cpu, dst, src, size);
+                                     }});
+}
+
+void clear(LfBackend *be, void *dst, size_t size)
+{
+    enqueue_or_capture(
+        standin(be), {"clear", {}, [dst, size](Standin *s) { s->cpu->clear(s->cpu, dst, size); }});
+}
+
+bool sync(LfBackend *be, GError **error)
+{
+    Standin *s = standin(be);
+    refuse_in_capture(s, "sync");
+    GError *of_cpu = nullptr;
+    Lock hold(device().lock);
+    drain(s, hold);
+    if (!s->cpu->sync(s->cpu, &of_cpu) && s->failure.empty())
+        s->failure = of_cpu->message;
+    g_clear_error(&of_cpu);
+    bool well = tell_failure(s, error);
+    s->failure.clear();
+    return well;
+}
+
+} // namespace
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+/* Calls that are queued keep the state: an event may be freed before they have run. */
+struct LfEvent {
+    std::shared_ptr<EventState> state;
+};
+
+struct LfGraph {
+    std::shared_ptr<const std::vector<Call>> calls;
+};
+
+namespace {
+
+LfEvent *event_new(LfBackend *be)
+{
+    if (meets_fault(standin(be), "event_new", false))
+        return nullptr;
+    return new LfEvent{std::make_shared<EventState>()};
+}
+
+void event_free(LfBackend *, LfEvent *event)
+{
+    delete event;
+}
+
+void event_record(LfBackend *be, LfEvent *event)
+{
+    Standin *s = standin(be);
+    refuse_in_capture(s, "event_record");
+    std::shared_ptr<EventState> state = event->state;
+    {
+        Lock hold(device().lock);
+        state->recorded++;
+    }
+    enqueue(s, {nullptr, {}, [state](Standin *) {
+                    Lock hold(device().lock);
+                    state->completed++;
+                    state->time = 1000 * g_get_monotonic_time();
+                    device().changed.notify_all();
+                }});
+}
+
+/* For the last record so far, as cudaEventSynchronize; true at once where there was none. */
+void await(const EventState &state, Lock &hold)
+{
+    uint64_t target = state.recorded;
+    device().changed.wait(hold, [&state, target] { return state.completed >= target; });
+}
+
+bool event_sync(LfBackend *be, LfEvent *event, GError **error)
+{
+    Lock hold(device().lock);
+    await(*event->state, hold);
+    return tell_failure(standin(be), error);
+}
+
+void wait_event(LfBackend *be, LfEvent *event)
+{
+    Standin *s = standin(be);
+    refuse_in_capture(s, "wait_event");
+    std::shared_ptr<EventState> state = event->state;
+    Lock hold(device().lock);
+    uint64_t target = state->recorded;
+    hold.unlock();
+    enqueue(s, {nullptr, {}, [state, target](Standin *) {
+                    Lock held(device().lock);
+                    device().changed.wait(held, [&] { return state->completed >= target; });
+                }});
+}
+
+int64_t event_elapsed(LfBackend *, LfEvent *from, LfEvent *to)
+{
+    Lock hold(device().lock);
+    for (const LfEvent *event : {from, to})
+        if (event->state->recorded == 0 || event->state->completed < event->state->recorded)
+            g_error("event_elapsed of an event that has not completed");
+    return to->state->time - from->state->time;
+}
+
+/* ---- graphs ---------------------------------------------------------------------------------- */
+
+void capture_begin(LfBackend *be)
+{
+    refuse_in_capture(standin(be), "capture_begin");
+    standin(be)->capture = std::make_unique<std::vector<Call>>();
+}
+
+LfGraph *capture_end(LfBackend *be)
+{
+    Standin *s = standin(be);
+    if (!s->capture)
+        g_error("capture_end without capture_begin");
+    std::shared_ptr<const std::vector<Call>> calls = std::move(s->capture);
+    if (meets_fault(s, "capture", false))
+        return nullptr;
+    return new LfGraph{calls};
+}
+
+void graph_launch(LfBackend *be, LfGraph *graph)
+{
+    refuse_in_capture(standin(be), "graph_launch");
+    enqueue(standin(be), {"graph_launch", {}, [calls = graph->calls](Standin *s) {
+                              for (const Call &call : *calls)
+                                  perform(s, call);
+                          }});
+}
+
+void graph_free(LfBackend *, LfGraph *graph)
+{
+    delete graph;
+}
+
+/* ---- open and close -------------------------------------------------------------------------- */
+
+void close(LfBackend *be)
+{
+    Standin *s = standin(be);
+    {
+        Lock hold(device().lock);
+        s->closing = true;
+        s->work.notify_one();
+    }
+    s->thread.join();
+    lf_backend_close(s->cpu);
+    delete s;
+}
+
+std::vector<Fault> read_faults()
+{
+    std::vector<Fault> faults;
+    const char *text = g_getenv("LF_STANDIN_FAIL");
+    g_auto(GStrv) words = g_strsplit(text ? text : "", ",", -1);
+    for (char **word = words; *word; word++) {
+        const char *colon = strchr(*word, ':');
+        long at = colon ? atol(colon + 1) : 0;
+        if (at < 1)
+            g_error("LF_STANDIN_FAIL=%s: write \"operation:n\", n from 1", text);
+        faults.push_back({std::string(*word, (size_t) (colon - *word)), at, 0});
+    }
+    return faults;
+}
+
+bool is_usable(int number, LfPrecision precision, GError **error)
+{
+    const char *state = g_getenv("LF_STANDIN_OPEN");
+    if (g_strcmp0(state, "old-driver") == 0)
+        g_set_error(error, LF_ERROR, LF_ERROR_DEVICE,
+                    "CUDA device %d cannot be used: CUDA driver version is insufficient for CUDA "
+                    "runtime version: this build needs driver 580 or newer; update it, or use the "
+                    "backend \"cpu\"",
+                    number);
+    else if (g_strcmp0(state, "unsupported") == 0)
+        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+                    "the stand-in has compute capability 10.0, which no kernel was built for: use "
+                    "the backend \"cpu\"");
+    else if (number > 0)
+        g_set_error(error, LF_ERROR, LF_ERROR_DEVICE,
+                    "no CUDA device %d: there is 1, numbered from 0", number);
+    else if (precision == LF_PRECISION_FP8)
+        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+                    "the stand-in: precision fp8 is not to be had: use bf16");
+    else
+        return true;
+    return false;
+}
+
+LfBackend *open(int number, LfPrecision precision, GError **error)
+{
+    LfBackend *cpu = is_usable(number, precision, error) ? lf_backend_open_cpu(1, error) : nullptr;
+    if (!cpu)
+        return nullptr;
+    const char *slow = g_getenv("LF_STANDIN_SLOW");
+    Standin *s = new Standin();
+    s->cpu = cpu;
+    s->poison = g_strcmp0(g_getenv("LF_STANDIN_POISON"), "1") == 0;
+    s->slow = slow ? atoi(slow) : 0;
+    s->faults = read_faults();
+    fill_table(&s->ops);
+    LfBackend *be = &s->base;
+    be->ops = &s->ops;
+    be->name = "cuda";
+    g_strlcpy(be->description, "stand-in for a device", sizeof be->description);
+    be->n_threads = 1;
+    be->precision = precision == LF_PRECISION_AUTO ? LF_PRECISION_BF16 : precision;
+    be->activation_type = cpu->activation_type;
+    be->decoder_type = cpu->decoder_type;
+    be->asynchronous = true;
+    be->alloc = alloc;
+    be->free = release;
+    be->upload = upload;
+    be->download = download;
+    be->copy = copy;
+    be->clear = clear;
+    be->sync = sync;
+    be->event_new = event_new;
+    be->event_free = event_free;
+    be->event_record = event_record;
+    be->event_sync = event_sync;
+    be->wait_event = wait_event;
+    be->event_elapsed = event_elapsed;
+    be->capture_begin = capture_begin;
+    be->capture_end = capture_end;
+    be->graph_launch = graph_launch;
+    be->graph_free = graph_free;
+    be->close = close;
+    s->thread = std::thread(work, s);
+    return be;
+}
+
+} // namespace
+
+extern "C" {
+extern G_MODULE_EXPORT const LfCudaModule lf_cuda_module;
+const LfCudaModule lf_cuda_module = {open};
+}
