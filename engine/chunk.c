@@ -115,17 +115,21 @@ void lf_chunk_unref(LfChunk *chunk)
     lf_chunk_pool_unref(pool);
 }
 
-/* Learns of a chunk what was true of it already. */
+/* Caches decode_time; logically const. */
 gboolean lf_chunk_wait(const LfChunk *chunk, GError **error)
 {
     LfBackend *be = chunk->pool->be;
-    LfChunk *learnt = (LfChunk *) chunk;
+    LfChunk *waited = (LfChunk *) chunk;
     if (!lf_is_set(chunk->rgb) || g_atomic_int_get(&chunk->waited))
         return TRUE;
     if (!be->event_sync(be, chunk->decode_end, error))
         return FALSE;
-    learnt->info.decode_time = be->event_elapsed(be, chunk->decode_begin, chunk->decode_end);
-    g_atomic_int_set(&learnt->waited, 1);
+    g_mutex_lock(&chunk->pool->lock); /* any number of threads may wait: one of them writes */
+    if (!chunk->waited) {
+        waited->info.decode_time = be->event_elapsed(be, chunk->decode_begin, chunk->decode_end);
+        g_atomic_int_set(&waited->waited, 1);
+    }
+    g_mutex_unlock(&chunk->pool->lock);
     return TRUE;
 }
 

@@ -24,6 +24,8 @@
  *                      allocated and the first line of a picture whose "pixels" failed.
  *   LF_STANDIN_SLOW    Every call that is queued sleeps before it runs, each for a random time from
  *                      0 to twice so many microseconds.
+ *   LF_STANDIN_QUEUE   A call waits where so many are queued already, as a driver's do. Else there is
+ *                      no bound, and a chunk is called long before it is made.
  *   LF_STANDIN_OPEN    "old-driver" or "unsupported": opening fails, with the message of a driver
  *                      that is too old, or of a device that no kernel is built for.
  */
@@ -71,7 +73,8 @@ struct Standin {
     LfOps ops;
     LfBackend *cpu; /* used by `thread` alone, but for pixels and weights */
     bool poison;
-    int slow; /* microseconds */
+    int slow;    /* microseconds */
+    size_t most; /* calls in the queue; 0: no bound */
 
     std::thread thread;
     std::condition_variable work; /* something is queued, or `closing` */
@@ -86,7 +89,7 @@ struct Standin {
 /* Shared by all backends, as events are. Never destroyed: backends may be left open at exit. */
 struct Device {
     std::mutex lock;
-    std::condition_variable changed; /* an event has completed, or a queue is empty */
+    std::condition_variable changed; /* an event has completed, or a queue is shorter */
 };
 
 Device &device()
@@ -158,6 +161,8 @@ void work(Standin *s)
             return;
         Call call = std::move(s->queue.front());
         s->queue.pop_front();
+        if (s->most > 0)
+            device().changed.notify_all();
         hold.unlock();
         perform(s, call);
         call = Call();
@@ -170,6 +175,7 @@ void work(Standin *s)
 void enqueue(Standin *s, Call call)
 {
     Lock hold(device().lock);
+    device().changed.wait(hold, [s] { return s->most == 0 || s->queue.size() < s->most; });
     s->queue.push_back(std::move(call));
     s->n_unfinished++;
     s->work.notify_one();
@@ -555,11 +561,12 @@ LfBackend *open(int number, LfPrecision precision, GError **error)
     LfBackend *cpu = is_usable(number, precision, error) ? lf_backend_open_cpu(1, error) : nullptr;
     if (!cpu)
         return nullptr;
-    const char *slow = g_getenv("LF_STANDIN_SLOW");
+    const char *slow = g_getenv("LF_STANDIN_SLOW"), *most = g_getenv("LF_STANDIN_QUEUE");
     Standin *s = new Standin();
     s->cpu = cpu;
     s->poison = g_strcmp0(g_getenv("LF_STANDIN_POISON"), "1") == 0;
     s->slow = slow ? atoi(slow) : 0;
+    s->most = most ? (size_t) atoi(most) : 0;
     s->faults = read_faults();
     fill_table(&s->ops);
     LfBackend *be = &s->base;

@@ -229,6 +229,32 @@ static void test_recache_then_another(void)
     lf_model_unref(model);
 }
 
+/* A restart forgets the transition that a cancelled chunk had begun. */
+static void test_restart_in_recache(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
+    LfOps ops = hooked(s->be->ops);
+    g_byte_array_unref(stream_run(s, 4));
+    s->be->ops = s->decoding->ops = &ops;
+    hook.n_parts = 3;
+    lf_session_set_transition(s, LF_TRANSITION_RECACHE);
+    cancel_once(s, RECACHE, next_prompt);
+    hook.n_parts = 0;
+    lf_session_restart(s, 4);
+    LfSession *fresh = stream_session(model, &(LfSessionOptions){.seed = 4}, next_prompt);
+    for (int i = 0; i < 3; i++) {
+        LfChunk *chunk = stream_next(s);
+        g_assert_cmpint(lf_chunk_info(chunk)->transition, ==, LF_TRANSITION_CONTINUE);
+        g_autoptr(GByteArray) got = stream_pictures(chunk), wanted = stream_run(fresh, 1);
+        stream_assert_same(wanted, got);
+        lf_chunk_unref(chunk);
+    }
+    lf_session_free(s);
+    lf_session_free(fresh);
+    lf_model_unref(model);
+}
+
 /* ---- at no stage in particular --------------------------------------------------------------- */
 
 static gpointer cancel_soon(gpointer session)
@@ -277,6 +303,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/session/cancel/recache", test_recache);
     g_test_add_func("/session/cancel/recache/then-another", test_recache_then_another);
+    g_test_add_func("/session/cancel/recache/restart", test_restart_in_recache);
     g_test_add_func("/session/cancel/cut", test_cut);
     g_test_add_func("/session/cancel/any-time", test_any_time);
     return g_test_run();

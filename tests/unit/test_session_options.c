@@ -116,6 +116,55 @@ static void test_read_errors(void)
     lf_model_unref(model);
 }
 
+/* Of each plane of each format: lines of one byte too few are refused, and the shortest are not
+ * written beyond. */
+static void test_strides(void)
+{
+    enum { W = LF_TINY_WIDTH, END = 16 };
+    static const struct {
+        LfPixelFormat format;
+        int lines[3]; /* bytes of a line of each plane */
+    } formats[] = {{LF_PIXELS_RGB, {3 * W}},
+                   {LF_PIXELS_BGR, {3 * W}},
+                   {LF_PIXELS_RGBX, {4 * W}},
+                   {LF_PIXELS_BGRX, {4 * W}},
+                   {LF_PIXELS_I420, {W, W / 2, W / 2}},
+                   {LF_PIXELS_NV12, {W, W}}};
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, NULL, "a ring");
+    LfChunk *chunk = stream_next(s);
+    for (guint i = 0; i < G_N_ELEMENTS(formats); i++) {
+        g_autoptr(GError) error = NULL;
+        uint8_t *planes[3] = {0};
+        LfPicture picture = {.format = formats[i].format, .width = W, .height = W};
+        for (int p = 0; p < 3; p++) {
+            int size = formats[i].lines[p] * (p == 0 ? W : W / 2);
+            planes[p] = g_malloc((gsize) size + END);
+            memset(planes[p] + size, 0x5a, END);
+            picture.planes[p] = formats[i].lines[p] > 0 ? planes[p] : NULL;
+            picture.strides[p] = formats[i].lines[p];
+        }
+        g_assert_true(lf_chunk_read(chunk, 0, &picture, &error));
+        for (int p = 0; p < 3; p++) {
+            int size = formats[i].lines[p] * (p == 0 ? W : W / 2);
+            for (int k = 0; k < END; k++)
+                g_assert_cmpint(planes[p][size + k], ==, 0x5a);
+            if (formats[i].lines[p] == 0)
+                continue;
+            g_autofree char *word = g_strdup_printf("plane %d", p);
+            picture.strides[p]--;
+            g_assert_false(lf_chunk_read(chunk, 0, &picture, &error));
+            stream_assert_error(&error, LF_ERROR_CONFIG, word);
+            picture.strides[p]++;
+        }
+        for (int p = 0; p < 3; p++)
+            g_free(planes[p]);
+    }
+    lf_chunk_unref(chunk);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
 /* Everything else is gone, and the pictures are still there. */
 static void test_outlives(void)
 {
@@ -160,6 +209,7 @@ int main(int argc, char **argv)
     g_test_add_func("/session/bad-options", test_bad_options);
     g_test_add_func("/session/missing-parts", test_missing_parts);
     g_test_add_func("/chunk/read-errors", test_read_errors);
+    g_test_add_func("/chunk/strides", test_strides);
     g_test_add_func("/chunk/outlives", test_outlives);
     g_test_add_func("/chunk/pool", test_pool);
     return g_test_run();

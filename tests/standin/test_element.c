@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The element on a device that fails: it posts an error, and every frame that it has pushed is the
+ * one that the CPU makes. On a device that cannot be used it plays on the CPU, or says why not.
+ */
+#include "gst/enums.h"
+#include "tests/element/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { FRAMES = FIRST_CHUNK + 12 * 4 };
+
+static void clear_switches(void)
+{
+    unsetenv("LF_STANDIN_FAIL");
+    unsetenv("LF_STANDIN_POISON");
+    unsetenv("LF_STANDIN_OPEN");
+}
+
+static GPtrArray *reference(void)
+{
+    GPtrArray *frames = g_ptr_array_new_with_free_func((GDestroyNotify) g_bytes_unref);
+    Source *source = source_play(NULL, "backend", GST_LIGHT_FORCING_BACKEND_CPU, NULL);
+    for (int i = 0; i < FRAMES; i++)
+        g_ptr_array_add(frames, source_pull_bytes(source));
+    source_free(source);
+    return frames;
+}
+
+static gboolean is_frame(GstBuffer *buffer, GBytes *wanted)
+{
+    GstMapInfo map;
+    g_assert_true(gst_buffer_map(buffer, &map, GST_MAP_READ));
+    gboolean same = map.size == g_bytes_get_size(wanted) &&
+                    memcmp(map.data, g_bytes_get_data(wanted, NULL), map.size) == 0;
+    gst_buffer_unmap(buffer, &map);
+    return same;
+}
+
+/* Plays until the error comes. */
+static void expect_failure(const char *fail, const GPtrArray *wanted)
+{
+    setenv("LF_STANDIN_FAIL", fail, 1);
+    setenv("LF_STANDIN_POISON", "1", 1);
+    Source *source =
+        source_new("backend", GST_LIGHT_FORCING_BACKEND_CUDA, "num-buffers", FRAMES, NULL);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    GstMessage *message = source_message(source, GST_MESSAGE_ERROR | GST_MESSAGE_EOS);
+    source_check(message, GST_MESSAGE_ERROR, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED,
+                 "stand-in");
+    gst_element_set_state(source->element, GST_STATE_NULL);
+    guint n = 0;
+    for (GstBuffer *buffer; (buffer = gst_harness_try_pull(source->harness)); n++) {
+        g_assert_cmpuint(n, <, wanted->len);
+        g_assert_true(is_frame(buffer, wanted->pdata[n]));
+        gst_buffer_unref(buffer);
+    }
+    g_test_message("%s: %u frames", fail, n);
+    g_assert_cmpuint(n, <, FRAMES);
+    clear_switches();
+    source_free(source);
+}
+
+typedef struct {
+    const char *operation;
+    int most; /* calls of it that there are before FRAMES are made, at least */
+} Failing;
+
+static void test_failure(gconstpointer data)
+{
+    const Failing *failing = data;
+    g_autoptr(GPtrArray) wanted = reference();
+    for (int round = 0; round < 4; round++) {
+        g_autofree char *fail = g_strdup_printf("%s:%d", failing->operation,
+                                                g_test_rand_int_range(1, failing->most + 1));
+        expect_failure(fail, wanted);
+    }
+}
+
+/* The default backend, auto: the frames are the CPU's, whichever it has taken. */
+static void check_auto(const char *state)
+{
+    g_autoptr(GPtrArray) wanted = reference();
+    if (state)
+        setenv("LF_STANDIN_OPEN", state, 1);
+    Source *source = source_play(NULL, NULL);
+    for (int i = 0; i < FRAMES; i++) {
+        GstBuffer *buffer = source_pull(source);
+        g_assert_true(is_frame(buffer, wanted->pdata[i]));
+        gst_buffer_unref(buffer);
+    }
+    clear_switches();
+    source_free(source);
+}
+
+static void test_frames(void)
+{
+    check_auto(NULL);
+}
+
+static void test_unsupported(void)
+{
+    check_auto("unsupported");
+}
+
+static void test_old_driver(void)
+{
+    check_auto("old-driver");
+}
+
+int main(int argc, char **argv)
+{
+    static const Failing failing[] = {{"tanh_clamp", 5},  {"conv3x3", 60},   {"rgb8", 60},
+                                      {"pixels", FRAMES}, {"attention", 20}, {"noise", 8}};
+    clear_switches();
+    tests_init(&argc, &argv);
+    g_test_add_func("/element/standin/frames", test_frames);
+    for (guint i = 0; i < G_N_ELEMENTS(failing); i++) {
+        g_autofree char *path = g_strconcat("/element/standin/fails/", failing[i].operation, NULL);
+        g_test_add_data_func(path, &failing[i], test_failure);
+    }
+    g_test_add_func("/element/standin/unsupported", test_unsupported);
+    g_test_add_func("/element/standin/old-driver", test_old_driver);
+    return tests_run();
+}
