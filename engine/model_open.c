@@ -224,6 +224,12 @@ static bool load_parts(Loading *l, GError **error)
         done = report_tensor(0, l, error) && load_part(l, error) &&
                l->model->backend->sync(l->model->backend, error);
         lf_weight_source_set_progress(source, NULL, NULL);
+        const char *unused;
+        int n_unused = done ? lf_weight_source_unused(source, &unused) : 0;
+        if (n_unused > 0)
+            lf_log(&l->model->log, part == TRANSFORMER ? LF_LOG_WARNING : LF_LOG_INFO,
+                   "%s: %d tensors of its file are not used, the first is %s", part_names[part],
+                   n_unused, unused);
         lf_log(&l->model->log, LF_LOG_DEBUG, "%s: %s in %.2f s, %.1f MB in its file",
                part_names[part], done ? "loaded" : "given up",
                1e-6 * (double) (g_get_monotonic_time() - start),

@@ -105,10 +105,14 @@ static bool read_tensors(Reading *in, GMappedFile *map, JsonNode **header, GArra
     if (size >= 8)
         memcpy(&n, bytes, 8);
     n = GUINT64_FROM_LE(n);
-    if (size < 8 || n > size - 8 || n > MAX_HEADER)
+    if (size >= 8 && n <= size - 8 && n > MAX_HEADER)
+        return lf_fail(error, LF_ERROR_UNSUPPORTED,
+                       "%s: a header of %.1f MB, more than %d MiB: leave its metadata out",
+                       in->path, 1e-6 * (double) n, MAX_HEADER >> 20);
+    if (size < 8 || n > size - 8)
         return lf_fail(error, LF_ERROR_FORMAT,
                        "%s: a header of %" G_GUINT64_FORMAT " bytes in a file of %" G_GSIZE_FORMAT
-                       ": the file is cut off or no safetensors",
+                       ": the file is cut off or not safetensors",
                        in->path, n, size);
     in->data = bytes + 8 + n;
     in->size = size - 8 - n;
@@ -221,6 +225,13 @@ bool lf_safetensors_read_index(LfTensorFile *file, GMappedFile *map, GError **er
     while (g_hash_table_iter_next(&iter, &shard, NULL)) {
         g_autofree char *path = g_build_filename(folder, shard, NULL);
         GMappedFile *part = lf_tensor_file_map(file, path, error);
+        if (part && g_mapped_file_get_length(part) >= 4 &&
+            memcmp(g_mapped_file_get_contents(part), "PK\3\4", 4) == 0)
+            return lf_fail(
+                error, LF_ERROR_UNSUPPORTED,
+                "%s: a shard in PyTorch's format; only safetensors shards are read: save "
+                "them as such, or as one file",
+                path);
         if (!part || !read_file(file, path, part, weight_map, shard, error))
             return false;
     }

@@ -83,6 +83,10 @@ static Reader reader_of(const char *bytes, gsize size, const char **cure)
         *cure = "legacy PyTorch format (before 1.6); load it and save it again with torch.save";
     else if (size >= 19 && memcmp(bytes, "version https://git", 19) == 0)
         *cure = "it is a pointer of Git LFS; fetch the file with git lfs pull";
+    else if (size >= 4 && memcmp(bytes, "GGUF", 4) == 0)
+        *cure = "it is a GGUF file, which is not supported: use the model's safetensors";
+    else if (size > 0 && bytes[0] == '<')
+        *cure = "it is a web page, not weights; download the file again";
     else if (size == 0)
         *cure = "it is empty";
     return NULL;

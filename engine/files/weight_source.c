@@ -64,6 +64,12 @@ LfFileTensor lf_file_tensor_share(const LfFileTensor *tensor, int share, int n_s
     return part;
 }
 
+static void add_name(LfWeightSource *source, char *name, LfFileTensor tensor)
+{
+    LfNamedTensor named = {tensor, false};
+    g_hash_table_replace(source->names, name, g_memdup2(&named, sizeof named));
+}
+
 /* Adds a tensor under every canonical name that the layout has for it. */
 static void add_tensor(LfWeightSource *source, const char *name, const LfFileTensor *tensor)
 {
@@ -74,12 +80,11 @@ static void add_tensor(LfWeightSource *source, const char *name, const LfFileTen
         listed = true;
         if (!row->ours)
             continue;
-        LfFileTensor part = lf_file_tensor_share(tensor, row->share, row->n_shares);
-        g_hash_table_replace(source->names, lf_layout_rename(name, row->theirs, row->ours),
-                             g_memdup2(&part, sizeof part));
+        add_name(source, lf_layout_rename(name, row->theirs, row->ours),
+                 lf_file_tensor_share(tensor, row->share, row->n_shares));
     }
     if (!listed)
-        g_hash_table_replace(source->names, g_strdup(name), g_memdup2(tensor, sizeof *tensor));
+        add_name(source, g_strdup(name), *tensor);
 }
 
 static LfWeightSource *source_new(void)
@@ -138,13 +143,34 @@ const char *lf_weight_source_layout(const LfWeightSource *source)
 
 const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *name, GError **error)
 {
-    const LfFileTensor *tensor = g_hash_table_lookup(source->names, name);
-    if (!tensor && source->file)
+    LfNamedTensor *named = g_hash_table_lookup(source->names, name);
+    if (named) {
+        named->used = true;
+        return &named->tensor;
+    }
+    if (source->file)
         lf_fail(error, LF_ERROR_SHAPE, "%s: missing in %s", name,
                 lf_tensor_file_path(source->file));
-    else if (!tensor)
+    else
         lf_fail(error, LF_ERROR_UNSUPPORTED, "%s: a random tensor has no shape of its own", name);
-    return tensor;
+    return NULL;
+}
+
+int lf_weight_source_unused(const LfWeightSource *source, const char **first)
+{
+    int n = 0;
+    GHashTableIter iter;
+    gpointer name, named;
+    *first = NULL;
+    g_hash_table_iter_init(&iter, source->names);
+    while (g_hash_table_iter_next(&iter, &name, &named)) {
+        if (((const LfNamedTensor *) named)->used)
+            continue;
+        n++;
+        if (!*first || strcmp(name, *first) < 0)
+            *first = name;
+    }
+    return n;
 }
 
 bool lf_weight_source_has(LfWeightSource *source, const char *name)
@@ -162,10 +188,10 @@ size_t lf_weight_source_size(const LfWeightSource *source)
 {
     size_t size = 0;
     GHashTableIter iter;
-    gpointer tensor;
+    gpointer named;
     g_hash_table_iter_init(&iter, source->names);
-    while (g_hash_table_iter_next(&iter, NULL, &tensor))
-        size += ((const LfFileTensor *) tensor)->size;
+    while (g_hash_table_iter_next(&iter, NULL, &named))
+        size += ((const LfNamedTensor *) named)->tensor.size;
     return size;
 }
 

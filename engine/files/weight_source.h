@@ -8,10 +8,16 @@
 #include "layouts/layouts.h"
 #include "weights.h"
 
+/* A tensor under its canonical name. */
+typedef struct {
+    LfFileTensor tensor;
+    bool used;
+} LfNamedTensor;
+
 struct LfWeightSource {
     LfTensorFile *file;     /* NULL: random */
     const LfLayout *layout; /* of the file */
-    GHashTable *names;      /* canonical name → LfFileTensor *, which it owns */
+    GHashTable *names;      /* canonical name → LfNamedTensor *, which it owns */
     GPtrArray *loras;       /* LfTensorFile *, where the data of `updates` is */
     GHashTable *updates;    /* canonical name → GArray of LfUpdate, see lora.h */
     uint64_t seed;          /* of random ones */

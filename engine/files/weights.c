@@ -76,6 +76,26 @@ static bool is_fp8(const LfFileTensor *t)
     return t->type == LF_F8_E4M3 || t->type == LF_F8_E5M2;
 }
 
+/* Without its scale an FP8 weight is wrong by orders of magnitude, so that any scale under an
+ * unknown name is an error. Scales of the input are of no concern here. */
+static bool check_no_scale(LfWeightSource *source, const Part *part, const char *stem,
+                           GError **error)
+{
+    GHashTableIter iter;
+    gpointer key;
+    g_hash_table_iter_init(&iter, source->names);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        const char *name = key;
+        if (g_str_has_prefix(name, stem) && strstr(name + strlen(stem), "scale") &&
+            !strstr(name + strlen(stem), "input"))
+            return lf_fail(error, LF_ERROR_SHAPE,
+                           "%s is FP8, and its scale %s is not understood: expected %s_scale for "
+                           "each row, or %sscale_weight for all",
+                           part->name, name, part->name, stem);
+    }
+    return true;
+}
+
 /* "x.weight_scale", one for each row, or "x.scale_weight", one for all. */
 static bool find_scale(LfWeightSource *source, Part *part, GError **error)
 {
@@ -86,7 +106,7 @@ static bool find_scale(LfWeightSource *source, Part *part, GError **error)
                        : lf_weight_source_has(source, all) ? all
                                                            : NULL;
     if (!name)
-        return true;
+        return check_no_scale(source, part, stem, error);
     part->scale = lf_weight_source_find(source, name, error);
     size_t element = lf_type_size(part->scale->type);
     size_t n = part->scale->size / element;

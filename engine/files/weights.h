@@ -43,6 +43,10 @@ const char *lf_weight_source_layout(const LfWeightSource *source);
 const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *name, GError **error);
 bool lf_weight_source_has(LfWeightSource *source, const char *name);
 
+/* How many tensors were neither found nor bound so far, and the first of their names, in `first`;
+ * 0 and NULL for a random source. */
+int lf_weight_source_unused(const LfWeightSource *source, const char **first);
+
 /* Called after every tensor that was bound from the source, with its bytes in the file; false and
  * an error stop the binding. */
 typedef bool (*LfWeightProgress)(size_t size, gpointer data, GError **error);

@@ -134,6 +134,46 @@ static void test_errors(void)
     lf_tiny_model_remove(dir);
 }
 
+static void on_log(LfLogLevel level, const char *message, gpointer data)
+{
+    g_assert_cmpint(level, >, LF_LOG_NONE);
+    g_assert_null(strchr(message, '\n'));
+    g_string_append_printf(data, "%d %s\n", level, message);
+}
+
+/* What a bug report needs: where from, on what, and of what kind each file is. */
+static void test_log(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GString) lines = g_string_new(NULL);
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    LfModelOptions options = {.backend = "cpu", .log = {on_log, lines, LF_LOG_DEBUG}};
+    LfModel *model = lf_model_open(dir, &options, &error);
+    g_assert_no_error(error);
+    const char *const expected[] = {dir,
+                                    "backend \"cpu\" is",
+                                    "precision fp32",
+                                    "transformer.safetensors: safetensors, layout Wan, ",
+                                    "(BF16 ",
+                                    "decoder: loaded in",
+                                    lf_model_description(model),
+                                    "MB of weights on cpu"};
+    for (gsize i = 0; i < G_N_ELEMENTS(expected); i++)
+        if (!strstr(lines->str, expected[i]))
+            g_error("no \"%s\" in:\n%s", expected[i], lines->str);
+    g_assert_null(strstr(lines->str, "not used"));
+    lf_model_unref(model);
+
+    g_string_truncate(lines, 0);
+    options.log.level = LF_LOG_INFO;
+    model = lf_model_open(dir, &options, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(strstr(lines->str, dir));
+    g_assert_null(strstr(lines->str, "layout"));
+    lf_model_unref(model);
+    lf_tiny_model_remove(dir);
+}
+
 /* Parts of another model, as a directory or a file; they have to fit. */
 static void test_other_parts(void)
 {
@@ -223,6 +263,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/probe-and-info", test_probe_and_info);
     g_test_add_func("/model/fallback", test_fallback);
     g_test_add_func("/model/errors", test_errors);
+    g_test_add_func("/model/log", test_log);
     g_test_add_func("/model/other-parts", test_other_parts);
     g_test_add_func("/model/default-location", test_default_location);
     g_test_add_func("/model/random", test_random);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Cleaning of prompts. The values that are wanted are what the published pipelines' own cleaning
- * makes of the same text, but for the case in `kept`.
+ * Cleaning of prompts. The expected values are what the published pipelines' own cleaning makes of
+ * the same text, but for the case in `kept`.
  */
 #include "engine/files/tokenizer.h"
 
@@ -27,9 +27,12 @@ static const char *const cases[][2] = {
     {"&eacute; &EACUTE; &Eacute; &AMP; &bogus; & &;", "é É É & &bogus; & &;"},
     {"&copy 2024 &notit; &notin; &noti", "© 2024 ¬it; ∉ ¬i"},
     {"&#128; &#0; &#xD800; &#99999999999999;", "€ \ufffd \ufffd \ufffd"},
+    {"a&#160;b &#127;c &#128; &#159; &#161;", "a b c € Ÿ ¡"},
     {"&CounterClockwiseContourIntegral; y", "∳ y"},
     {"&amp;lt; &amp;amp;lt; &amp;amp;amp;amp;lt;", "< < <"},
     {"<i> &amp;amp;lt; &amp;amp;amp;lt;", "<i> &lt; &amp;lt;"},
+    {"<b>\n&amp;amp;amp;lt;", "<b> &amp;lt;"},
+    {"&amp;amp;amp;lt;\n<b>", "< <b>"},
     {"100% <tag> $5", "100% <tag> $5"},
     /* UTF-8 that was read as Windows-1252 or Latin-1, once and twice, and text that only looks
      * so */
@@ -106,12 +109,11 @@ static void test_refused(void)
     g_free(huge);
 }
 
-/* The worst that 64 KiB can ask for takes a fraction of a second, also where it nests: nothing here
- * grows with the square of the length, which would take minutes. */
+/* The worst that 64 KiB can ask for, also where it nests. If anything here grew with the square of
+ * the length, this would take longer than the test's time limit. */
 static void test_hostile(void)
 {
     static const char *const parts[] = {"&amp;", "&amp;amp", "&", "&a", "Ã", "Ãƒ", "\n", "\033["};
-    gint64 begin = g_get_monotonic_time();
     for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
         GString *text = g_string_new(NULL);
         while (text->len + strlen(parts[i]) <= 64 * 1024)
@@ -121,8 +123,6 @@ static void test_hostile(void)
         g_free(clean);
         g_string_free(text, TRUE);
     }
-    g_test_message("%.0f ms", (double) (g_get_monotonic_time() - begin) / 1e3);
-    g_assert_cmpint(g_get_monotonic_time() - begin, <, 60 * G_USEC_PER_SEC);
 }
 
 int main(int argc, char **argv)

@@ -75,10 +75,13 @@ static void test_write_fails(void)
 {
     g_autoptr(GError) place = NULL, size = NULL;
     LfFileTensor wrong = {"wrong", LF_F32, 1, {3}, floats, 8};
-    g_assert_false(lf_safetensors_write("/nonexistent/a.safetensors", written, 1, &place));
-    g_assert_error(place, LF_ERROR, LF_ERROR_WRITE);
     char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
     g_autofree char *path = g_build_filename(dir, "out.safetensors", NULL);
+    g_autofree char *below = g_build_filename(path, "a.safetensors", NULL);
+    g_assert_true(g_file_set_contents(path, "a regular file", -1, NULL));
+    g_assert_false(lf_safetensors_write(below, written, 1, &place));
+    g_assert_error(place, LF_ERROR, LF_ERROR_WRITE);
+    g_assert_cmpint(g_remove(path), ==, 0);
     g_assert_false(lf_safetensors_write(path, &wrong, 1, &size));
     g_assert_error(size, LF_ERROR, LF_ERROR_SHAPE);
     g_assert_cmpint(g_rmdir(dir), ==, 0); /* nothing was left in it */
@@ -223,7 +226,9 @@ static GError *open_sharded(const char *index, LfTensorFile **file)
     char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
     g_autofree char *one = g_build_filename(dir, "one.safetensors", NULL);
     g_autofree char *two = g_build_filename(dir, "two.safetensors", NULL);
+    g_autofree char *zip = g_build_filename(dir, "zip.bin", NULL);
     g_autofree char *path = g_build_filename(dir, "all.safetensors.index.json", NULL);
+    g_assert_true(g_file_set_contents(zip, "PK\3\4 and so on", -1, NULL));
     g_assert_true(lf_safetensors_write(one, written, 2, NULL));
     g_assert_true(lf_safetensors_write(two, written + 3, 2, NULL));
     g_assert_true(g_file_set_contents(path, index, -1, NULL));
@@ -270,6 +275,7 @@ static void test_sharded_refused(void)
         {"{\"weight_map\": {\"a\": \"one.safetensors\"}}", LF_ERROR_FORMAT, "a: not in one"},
         {"{\"weight_map\": {\"odd\": \"two.safetensors\"}}", LF_ERROR_FORMAT, "odd: not in two"},
         {"{\"weight_map\": {\"odd\": \"all.safetensors.index.json\"}}", LF_ERROR_FORMAT, "all"},
+        {"{\"weight_map\": {\"odd\": \"zip.bin\"}}", LF_ERROR_UNSUPPORTED, "PyTorch's format"},
     };
     for (gsize i = 0; i < G_N_ELEMENTS(refused); i++) {
         g_autoptr(GError) error = open_sharded(refused[i].index, NULL);
@@ -277,6 +283,39 @@ static void test_sharded_refused(void)
         g_assert_error(error, LF_ERROR, (int) refused[i].code);
         g_assert_nonnull(strstr(error->message, refused[i].named));
     }
+}
+
+/* ---- other formats --------------------------------------------------------------------------- */
+
+static void test_other_formats(void)
+{
+    static const struct {
+        const char *bytes;
+        gssize size;
+        LfError code;
+        const char *named;
+    } files[] = {
+        {"", 0, LF_ERROR_FORMAT, "empty"},
+        {"GGUF\3\0\0\0 and so on", 18, LF_ERROR_FORMAT, "GGUF"},
+        {"<!DOCTYPE html><html>", -1, LF_ERROR_FORMAT, "web page"},
+        {"version https://git-lfs.github.com/spec/v1", -1, LF_ERROR_FORMAT, "git lfs pull"},
+        {"\x80\2\x8a\nl\xfc\x9c", 7, LF_ERROR_FORMAT, "torch.save"},
+        {"Entry not found", -1, LF_ERROR_FORMAT, "neither a safetensors nor"},
+        {"{\"error\": \"no such file\"}", -1, LF_ERROR_FORMAT, "not a safetensors index"},
+        {"\0\0\0\1\0\0\0\0{", 9, LF_ERROR_FORMAT, "cut off"},
+    };
+    char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "weights.bin", NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_true(g_file_set_contents(path, files[i].bytes, files[i].size, NULL));
+        g_assert_null(lf_tensor_file_open(path, &error));
+        g_test_message("%s", error->message);
+        g_assert_error(error, LF_ERROR, (int) files[i].code);
+        g_assert_nonnull(strstr(error->message, files[i].named));
+        g_assert_nonnull(strstr(error->message, "weights.bin"));
+    }
+    lf_tiny_model_remove(dir);
 }
 
 /* ---- places ---------------------------------------------------------------------------------- */
@@ -303,19 +342,6 @@ static void test_places(void)
     lf_tiny_model_remove(dir);
 }
 
-static void test_other_formats(void)
-{
-    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n";
-    g_autoptr(GError) lfs = lf_hostile_open("", pointer, sizeof pointer - 1);
-    g_autoptr(GError) old = lf_hostile_open("", "\x80\x02\x8a\nl", 5);
-    g_autoptr(GError) text = lf_hostile_open("", "hello, this is text", 19);
-    g_autoptr(GError) empty = lf_hostile_open("", "", 0);
-    g_assert_nonnull(strstr(lfs->message, "git lfs pull"));
-    g_assert_nonnull(strstr(old->message, "torch.save"));
-    g_assert_error(text, LF_ERROR, LF_ERROR_FORMAT);
-    g_assert_nonnull(strstr(empty->message, "empty"));
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -330,7 +356,7 @@ int main(int argc, char **argv)
     g_test_add_func("/safetensors/damaged", test_damaged);
     g_test_add_func("/safetensors/sharded", test_sharded);
     g_test_add_func("/safetensors/sharded-refused", test_sharded_refused);
-    g_test_add_func("/safetensors/places", test_places);
     g_test_add_func("/safetensors/other-formats", test_other_formats);
+    g_test_add_func("/safetensors/places", test_places);
     return g_test_run();
 }

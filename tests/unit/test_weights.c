@@ -299,6 +299,69 @@ static void test_fp8(void)
     close_tensors(&f);
 }
 
+/* Row scales are those of the rows that are bound: 1.5 · 2 in row 0, 1.5 · 3 in row 1 … */
+static void test_fp8_rows(void)
+{
+    static const LfBinding binding = {"w.weight", 0, LF_BIND_LINEAR, {2, 3}, 3, 6};
+    GError *error = NULL;
+    Fixture f;
+    LfFileTensor tensors[] = {
+        {"w.weight", LF_F8_E4M3, 2, {6, 3}, memset(g_malloc(18), 0x3c, 18), 18},
+        counting("w.weight_scale", LF_F32, 2, SHAPE(6, 1)),
+    };
+    open_tensors(&f, tensors, G_N_ELEMENTS(tensors));
+    Object o = {0};
+    g_assert_true(lf_weights_bind(f.be, f.source, "", &binding, 1, &f.arena, &o, &error));
+    g_assert_no_error(error);
+    g_assert_cmpfloat(entry(&f, o.linear, 0, 2), ==, 7.5f);
+    g_assert_cmpfloat(entry(&f, o.linear, 1, 0), ==, 9.0f);
+    lf_weights_unbind(f.be, &binding, 1, &o);
+    close_tensors(&f);
+}
+
+/* An FP8 weight whose scale has a name that is not known would be used without it. */
+static void test_fp8_unknown_scale(void)
+{
+    static const char *const names[] = {"m.w.weight_scale_inv", "m.w.scale",
+                                        "m.w.weight_quant_scale", "m.w.weight.scale"};
+    static const LfBinding binding = {"w.weight", 0, LF_BIND_LINEAR, {2, 3}, 0, 0};
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        Fixture f;
+        LfFileTensor tensors[] = {
+            {"m.w.weight", LF_F8_E4M3, 2, {2, 3}, memset(g_malloc(6), 0x3c, 6), 6},
+            counting("m.w.input_scale", LF_F32, 2, SHAPE(1)),
+            counting(names[i], LF_F32, 2, SHAPE(1)),
+        };
+        open_tensors(&f, tensors, G_N_ELEMENTS(tensors));
+        assert_refused(&f, &binding, names[i]);
+        close_tensors(&f);
+    }
+}
+
+/* Tensors that nothing was bound from are counted, and the first one is named. */
+static void test_unused(void)
+{
+    static const LfBinding binding = {"b.weight", 0, LF_BIND_LINEAR, {2, 3}, 0, 0};
+    GError *error = NULL;
+    const char *first = NULL;
+    Fixture f;
+    LfFileTensor tensors[] = {
+        counting("c.weight", LF_F32, 0, SHAPE(2, 3)),
+        counting("b.weight", LF_F32, 0, SHAPE(2, 3)),
+        counting("a.weight", LF_F32, 0, SHAPE(2, 3)),
+        counting("scaled_fp8", LF_F32, 0, SHAPE(1)),
+    };
+    open_tensors(&f, tensors, G_N_ELEMENTS(tensors));
+    Object o = {0};
+    g_assert_cmpint(lf_weight_source_unused(f.source, &first), ==, 3);
+    g_assert_true(lf_weights_bind(f.be, f.source, "", &binding, 1, &f.arena, &o, &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(lf_weight_source_unused(f.source, &first), ==, 2);
+    g_assert_cmpstr(first, ==, "a.weight");
+    lf_weights_unbind(f.be, &binding, 1, &o);
+    close_tensors(&f);
+}
+
 /* Data at an odd address in the file is moved to an even one before it is used. */
 static void test_unaligned(void)
 {
@@ -409,6 +472,9 @@ int main(int argc, char **argv)
     g_test_add_func("/weights/containers", test_containers);
     g_test_add_func("/weights/refused", test_refused);
     g_test_add_func("/weights/fp8", test_fp8);
+    g_test_add_func("/weights/fp8-rows", test_fp8_rows);
+    g_test_add_func("/weights/fp8-unknown-scale", test_fp8_unknown_scale);
+    g_test_add_func("/weights/unused", test_unused);
     g_test_add_func("/weights/unaligned", test_unaligned);
     g_test_add_func("/weights/random-numbers", test_random_numbers);
     g_test_add_func("/weights/random-bind", test_random_bind);
