@@ -58,7 +58,8 @@ static bool take_field(Bytes *bytes, uint64_t *number, Bytes *content)
 
 /* ---- the trie -------------------------------------------------------------------------------- */
 
-/* The library keeps this many matches of one position, and counts on there not being more. */
+/* SentencePiece keeps this many matches of one position and does not check that there are no more.
+ * */
 #define MAX_MATCHES 32
 
 typedef struct {
@@ -80,8 +81,7 @@ static uint32_t unit_at(const Trie *trie, uint32_t index)
     return GUINT32_FROM_LE(unit);
 }
 
-/* The node of unit `index`, reached as a child of one with `matches`; false when it leads
- * astray. */
+/* The node of unit `index`, the child of a node with `matches`; false when it is out of bounds. */
 static bool enter(const Trie *trie, uint32_t index, uint8_t matches, Node *node)
 {
     uint32_t unit = unit_at(trie, index);
@@ -93,8 +93,9 @@ static bool enter(const Trie *trie, uint32_t index, uint8_t matches, Node *node)
     return !ends || (unit_at(trie, node->base) & 0x7fffffff) <= trie->n_text;
 }
 
-/* Paths join, so a unit is walked again only when more matches lie before it than ever. A cycle
- * without a match is harmless (the prompt ends), one with a match gets too many. */
+/* Paths join, so a unit is visited again only when it is reached with more matches than before. A
+ * cycle without a match is harmless, because the prompt ends; a cycle with one exceeds the limit.
+ * */
 static bool walk(const Trie *trie, GArray *stack)
 {
     Node node;

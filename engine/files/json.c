@@ -10,7 +10,7 @@ static bool outside_of_strings(char c)
     return g_ascii_isalnum(c) || (c && strchr("{}[]:,+-. \t\r\n", c));
 }
 
-/* The code unit of the escape \uXXXX that begins at text[i]; -1 when it is none. */
+/* The code unit of the escape \uXXXX at text[i]; -1 when there is no such escape. */
 static int code_unit(const char *text, gsize size, gsize i)
 {
     int unit = 0;
@@ -24,9 +24,9 @@ static int code_unit(const char *text, gsize size, gsize i)
     return unit;
 }
 
-/* Bytes of the escape at text[i]; 0 for one that JSON does not have, or whose number is no
- * character. From half a surrogate pair, or an octal number, json-glib would make a string that is
- * no UTF-8. */
+/* Bytes of the escape at text[i]; 0 for an escape that JSON does not have and for a number that is
+ * no character. json-glib would turn half a surrogate pair, or an octal number, into a string that
+ * is not UTF-8. */
 static gsize escape_size(const char *text, gsize size, gsize i)
 {
     int unit = code_unit(text, size, i);
@@ -38,8 +38,8 @@ static gsize escape_size(const char *text, gsize size, gsize i)
     return unit < 0xdc00 && low >= 0xdc00 && low <= 0xdfff ? 12 : 0;
 }
 
-/* Depth is counted as json-glib will count it: the two agree on where a string ends, and only
- * strings could hide a bracket once comments are out. */
+/* Counts depth as json-glib does: both agree on where a string ends, and once comments are refused
+ * only a string can hide a bracket. */
 static const char *fault_of(const char *text, gsize size)
 {
     int depth = 0;
@@ -67,7 +67,7 @@ static const char *fault_of(const char *text, gsize size)
 
 JsonNode *lf_json_parse(const char *text, gsize size, const char *what, GError **error)
 {
-    const char *fault = "it is no UTF-8";
+    const char *fault = "it is not UTF-8";
     if (size == 0)
         fault = "it is empty";
     else if (g_utf8_validate_len(text, size, NULL))
@@ -78,9 +78,9 @@ JsonNode *lf_json_parse(const char *text, gsize size, const char *what, GError *
         fault = parse->message;
     JsonNode *root = fault ? NULL : json_parser_get_root(parser);
     if (!fault && (!root || !JSON_NODE_HOLDS_OBJECT(root)))
-        fault = "it is no object";
+        fault = "it is not an object";
     if (fault) {
-        lf_fail(error, LF_ERROR_FORMAT, "%s is no JSON that can be read: %s", what, fault);
+        lf_fail(error, LF_ERROR_FORMAT, "%s is not valid JSON: %s", what, fault);
         return NULL;
     }
     return json_node_ref(root);

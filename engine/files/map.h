@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Files as memory.
+ * Memory-mapped files.
  */
 #ifndef LF_FILES_MAP_H
 #define LF_FILES_MAP_H
@@ -9,7 +9,7 @@
 
 G_BEGIN_DECLS
 
-/* Maps a file to be read. Only regular ones: a pipe would block and a device never end.
+/* Maps a file for reading. Regular files only: a pipe would block, a device never end.
  * LF_ERROR_NOT_FOUND or LF_ERROR_READ. Transfer full. */
 GMappedFile *lf_map_file(const char *path, GError **error);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The numbers of known models, for random weights.
+ * The configurations of known models, for random weights.
  */
 #include "model_config.h"
 
@@ -18,7 +18,8 @@ static const LfModelConfig demo = {
 };
 
 /* Wan 2.1 1.3B as Self-Forcing uses it, with the sparsity that Light Forcing publishes for it, and
- * blocks of 64 keys for 128 queries: with 64 queries every block of keys is read twice as often. */
+ * blocks of 64 keys for 128 queries: with 64 queries every block of keys would be read twice as
+ * often. */
 static const LfModelConfig wan = {
     .transformer = {1536, 12, 8960, 30, 256, 4096, 512, 16},
     .text_encoder = {256384, 4096, 4096, 64, 10240, 24, 32, 128},

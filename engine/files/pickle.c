@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The opcodes that a state dictionary needs (protocol 2, and those of protocol 4 that newer writers
- * put in its place); any other is refused. Every operation takes at least a byte, makes at most one
- * value and pushes at most one, and nothing is done by recursion, so the size of the pickle bounds
- * time and memory.
+ * use instead); any other is refused. Every operation reads at least a byte and makes and pushes at
+ * most one value, and nothing recurses, so the size of the pickle bounds time and memory.
  */
 #include "pickle.h"
 
@@ -13,7 +12,7 @@ enum {
     MAX_SIZE = 32 << 20,
     MAX_VALUES = 500000,
     MAX_MARKS = 10000,
-    MAX_GLOBAL = 256 /* letters of a module's or a global's name */
+    MAX_GLOBAL = 256 /* characters of a module's or a global's name */
 };
 
 struct LfPickle {
@@ -62,13 +61,13 @@ LfPickleValue *lf_pickle_value(LfPickle *pickle, LfPickleKind kind)
 static const uint8_t *take(LfPickle *pickle, uint64_t n)
 {
     if (n > pickle->size - pickle->at)
-        return lf_pickle_fail(pickle, "it ends too early");
+        return lf_pickle_fail(pickle, "corrupt PyTorch file: it ends too early");
     const uint8_t *bytes = pickle->bytes + pickle->at;
     pickle->at += n;
     return bytes;
 }
 
-/* A little-endian number without a sign; 0 after a failure, which the machine then stops at. */
+/* A little-endian unsigned number; 0 after a failure, which ends the unpickling. */
 static uint64_t take_number(LfPickle *pickle, int n_bytes)
 {
     const uint8_t *bytes = take(pickle, (uint64_t) n_bytes);
@@ -78,7 +77,7 @@ static uint64_t take_number(LfPickle *pickle, int n_bytes)
     return value;
 }
 
-/* A line of a GLOBAL, into `line` of MAX_GLOBAL + 1 letters. */
+/* A line of a GLOBAL, into `line` of MAX_GLOBAL + 1 characters. */
 static bool take_line(LfPickle *pickle, char *line)
 {
     const uint8_t *start = pickle->bytes + pickle->at;
@@ -111,7 +110,7 @@ static guint floor_of(const LfPickle *pickle)
 static LfPickleValue *top(LfPickle *pickle)
 {
     if (pickle->stack->len <= floor_of(pickle))
-        return lf_pickle_fail(pickle, "it takes more values than there are");
+        return lf_pickle_fail(pickle, "corrupt PyTorch file: the stack is empty");
     return g_ptr_array_index(pickle->stack, pickle->stack->len - 1);
 }
 
@@ -123,7 +122,7 @@ static LfPickleValue *pop(LfPickle *pickle)
     return value;
 }
 
-/* Forgets the last mark; the height of the stack at it. */
+/* Removes the last mark and returns the height of the stack at it. */
 static bool pop_mark(LfPickle *pickle, guint *height)
 {
     if (pickle->marks->len == 0) {
@@ -155,7 +154,7 @@ static void push_number(LfPickle *pickle, int64_t number)
     push(pickle, value);
 }
 
-/* LONG1: two's complement of any length; what needs more than 64 bits has no use here. */
+/* LONG1: two's complement of any length; more than 64 bits become a value without use. */
 static void push_long(LfPickle *pickle)
 {
     int n = (int) take_number(pickle, 1);
@@ -185,7 +184,7 @@ static void push_text(LfPickle *pickle, int length_bytes)
 static void push_tuple(LfPickle *pickle, guint n)
 {
     if (pickle->stack->len - floor_of(pickle) < n) {
-        lf_pickle_fail(pickle, "it takes more values than there are");
+        lf_pickle_fail(pickle, "corrupt PyTorch file: the stack is empty");
         return;
     }
     LfPickleValue *tuple = lf_pickle_value(pickle, LF_PICKLE_TUPLE);
@@ -226,7 +225,7 @@ static void recall(LfPickle *pickle, uint64_t index)
     LfPickleValue *value =
         index < pickle->memo->len ? g_ptr_array_index(pickle->memo, index) : NULL;
     if (!value)
-        lf_pickle_fail(pickle, "a value that was never stored");
+        lf_pickle_fail(pickle, "corrupt PyTorch file: a value that was never stored");
     push(pickle, value);
 }
 
@@ -235,12 +234,13 @@ static void extend(LfPickle *pickle, LfPickleKind kind, guint height)
 {
     guint n = pickle->stack->len - height;
     if (height <= floor_of(pickle)) {
-        lf_pickle_fail(pickle, "it takes more values than there are");
+        lf_pickle_fail(pickle, "corrupt PyTorch file: the stack is empty");
         return;
     }
     LfPickleValue *to = g_ptr_array_index(pickle->stack, height - 1);
     if (to->kind != kind || (kind == LF_PICKLE_DICT && n % 2 != 0))
-        lf_pickle_fail(pickle, "items for what is no list or dictionary");
+        lf_pickle_fail(pickle,
+                       "corrupt PyTorch file: items for a value that is no list or dictionary");
     else
         move_items(pickle, to, height);
 }
@@ -295,17 +295,17 @@ static void push_call(LfPickle *pickle)
     if (!callable)
         return;
     if (arguments->kind != LF_PICKLE_TUPLE || callable->kind != LF_PICKLE_OBJECT)
-        lf_pickle_fail(pickle, "a call of what cannot be called");
+        lf_pickle_fail(pickle, "corrupt PyTorch file: a call of a value that cannot be called");
     else
         push(pickle, pickle->hooks->call(pickle, callable, arguments));
 }
 
-/* BUILD gives an object its further state: of dictionaries that is "_metadata", of no use here. */
+/* BUILD sets further state of an object: "_metadata" of a dictionary, which has no use here. */
 static void build(LfPickle *pickle)
 {
     LfPickleValue *object = pop(pickle) ? top(pickle) : NULL;
     if (object && object->kind != LF_PICKLE_DICT && object->kind != LF_PICKLE_OBJECT)
-        lf_pickle_fail(pickle, "state for what is no object");
+        lf_pickle_fail(pickle, "corrupt PyTorch file: state for a value that is no object");
 }
 
 static void stop(LfPickle *pickle)
@@ -322,7 +322,7 @@ static void step(LfPickle *pickle, uint8_t opcode)
         if (take_number(pickle, 1) > 5)
             lf_pickle_fail(pickle, "an unknown protocol");
         break;
-    case 0x95: /* FRAME: a length that readers from streams need */
+    case 0x95: /* FRAME: a length that only stream readers need */
         take(pickle, 8);
         break;
     case '}':
@@ -425,7 +425,8 @@ static void step(LfPickle *pickle, uint8_t opcode)
         stop(pickle);
         break;
     default:
-        lf_pickle_fail(pickle, "operation 0x%02x, which no dictionary of tensors needs", opcode);
+        lf_pickle_fail(pickle, "corrupt PyTorch file, or not a state_dict: operation 0x%02x",
+                       opcode);
     }
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A pickle's machine that builds plain values and can do nothing else: numbers, texts, tuples,
- * lists, dictionaries. What a name of a module means, what calling it gives and what a persistent
- * id stands for is asked from the caller, who knows a few harmless ones and refuses all others.
+ * An unpickler that builds plain values and can do nothing else: numbers, strings, tuples, lists,
+ * dictionaries. The caller's hooks resolve globals, calls and persistent ids: they know a few
+ * harmless ones and refuse all others.
  */
 #ifndef LF_FILES_PICKLE_H
 #define LF_FILES_PICKLE_H
@@ -15,12 +15,12 @@
 
 typedef enum {
     LF_PICKLE_NONE,
-    LF_PICKLE_OTHER, /* a value of no interest: real numbers, integers of more than 64 bits */
+    LF_PICKLE_OTHER, /* a value without use: floats, integers of more than 64 bits */
     LF_PICKLE_INT,   /* booleans too */
     LF_PICKLE_TEXT,
     LF_PICKLE_TUPLE,
     LF_PICKLE_LIST,
-    LF_PICKLE_DICT,   /* items are keys and values by turns, in the order they were set */
+    LF_PICKLE_DICT,   /* items alternate between key and value, in the order they were set */
     LF_PICKLE_OBJECT, /* of the caller's hooks */
 } LfPickleKind;
 
@@ -29,7 +29,7 @@ typedef struct {
     union {
         int64_t number;
         struct {
-            const char *text; /* in the pickle, without an end mark */
+            const char *text; /* in the pickle, not NUL-terminated */
             size_t length;
         };
         GPtrArray *items; /* LfPickleValue *; NULL: none */
@@ -48,13 +48,13 @@ typedef struct {
     void *data;
 } LfPickleHooks;
 
-/* Runs the whole pickle. `bytes` and `hooks` outlive the result. Limits: 32 MiB, half a million
- * values. */
+/* Runs the pickle to its end. `bytes` and `hooks` outlive the result. Limits: 32 MiB, half a
+ * million values. */
 LfPickle *lf_pickle_read(const void *bytes, size_t size, const LfPickleHooks *hooks,
                          GError **error);
 void lf_pickle_free(LfPickle *pickle); /* NULL is fine */
 
-/* The value that it built. Its parts may stand in several places, and contain themselves. */
+/* The value that the pickle builds. A value may occur in several places, and contain itself. */
 const LfPickleValue *lf_pickle_root(const LfPickle *pickle);
 
 /* For hooks. */

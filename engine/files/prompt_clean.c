@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What the published pipelines do to a prompt before the tokenizer (engine specification, 2.1):
- * repair each line until it stands still, unescape HTML twice more, collapse whitespace. One pass
- * is one function from one array of characters to the next.
+ * Cleans a prompt as the published pipelines do before the tokenizer: repairs each line until
+ * nothing changes, unescapes HTML twice more, collapses whitespace. Each pass is a function from
+ * one array of characters to the next.
  */
 #include "tokenizer.h"
 
@@ -50,7 +50,7 @@ static bool contains(const gunichar *set, gunichar c)
 
 /* ---- Windows-1252 ---------------------------------------------------------------------------- */
 
-/* Bytes 0x80…0x9F; its holes stand for themselves, as web browsers read them. */
+/* Bytes 0x80…0x9F; unassigned bytes stand for themselves, as in web browsers. */
 static const gunichar windows_1252[32] = {
     0x20ac, 0x81,   0x201a, 0x192,  0x201e, 0x2026, 0x2020, 0x2021, 0x2c6,  0x2030, 0x160,
     0x2039, 0x152,  0x8d,   0x17d,  0x8f,   0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022,
@@ -69,16 +69,16 @@ static uint8_t misread_byte(gunichar c)
 
 /* ---- UTF-8 that was read as Windows-1252 ----------------------------------------------------- */
 
-/* What may well follow a letter: quotes that close, dashes, an ellipsis, a bullet; then marks, a
- * fixed space, and the letters among the misread bytes ("KŘÍŽ"). */
+/* Characters that may follow a letter: closing quotes, dashes, an ellipsis, a bullet; then marks, a
+ * no-break space, and the letters among the misread bytes ("KŘÍŽ"). */
 static const gunichar closing[] = {0x2018, 0x2019, 0x201c, 0x201d, 0x203a, 0xbb,
                                    0xab,   0x2013, 0x2014, 0x2026, 0x2022, 0};
 static const gunichar others[] = {0x2122, 0xae,  0xa9,  0xb0,  0xb7,  0xa0,  0xad, 0x160,
                                   0x161,  0x17d, 0x17e, 0x152, 0x153, 0x178, 0};
 
-/* Whether the n characters at `i`, which are valid UTF-8 when taken as bytes, cannot be meant as
- * they stand. "Ã" and "Â" begin what is misread most and hardly ever end a word; after any other
- * letter a fixed space is French typography ("voilà €"). */
+/* Whether the n characters at `i`, which are valid UTF-8 when read as bytes, are misread text for
+ * sure. "Ã" and "Â" begin most misread text and hardly ever end a word; a no-break space after any
+ * other letter is French typography ("voilà €"). */
 static bool is_implausible(Span in, size_t i, size_t n)
 {
     bool common = in.chars[i] == 0xc3 || in.chars[i] == 0xc2;
@@ -89,8 +89,8 @@ static bool is_implausible(Span in, size_t i, size_t n)
     return common && (!after_letter || g_unichar_isalpha(char_at(in, i + n)));
 }
 
-/* The character that the text at `i` is when it was misread, and how many now stand for it; 0 when
- * it cannot have been. */
+/* The character that was misread as the text at `i`, and how many characters that text has; 0 when
+ * it cannot be misread text. */
 static gunichar misread_at(Span in, size_t i, size_t *n)
 {
     char bytes[5] = {0};
@@ -102,8 +102,8 @@ static gunichar misread_at(Span in, size_t i, size_t *n)
     return valid ? c : 0;
 }
 
-/* Changes the line only when something in it cannot be meant; then everything that can be misread
- * text is taken for it. */
+/* Changes a line only if some of it is misread text for sure; then all that can be is read as such.
+ * */
 static void repair_misread(GArray *out, Span in)
 {
     bool found = false;
@@ -146,7 +146,7 @@ static const char *find_entity_prefix(Span in, size_t n, size_t *length)
     return NULL;
 }
 
-/* Reads "#38" or "#x26" at in.chars[0]; returns its length without a ';', 0 when it is none. */
+/* Reads "#38" or "#x26" at in.chars[0]; returns its length without a ';', 0 if it is neither. */
 static size_t read_number(Span in, uint32_t *value)
 {
     bool hex = char_at(in, 1) == 'x' || char_at(in, 1) == 'X';
@@ -175,7 +175,7 @@ static void put_numbered(GArray *out, uint32_t value)
         put(out, value);
 }
 
-/* How many characters of `in` may be a name: HTML's end marks end it, a ';' belongs to it. */
+/* How many characters of `in` may be a name: up to HTML's terminators, a ';' included. */
 static size_t name_length(Span in)
 {
     static const gunichar ends[] = {'\t', '\n', '\f', ' ', '<', '&', '#', 0};
@@ -185,7 +185,7 @@ static size_t name_length(Span in)
     return n > 0 && char_at(in, n) == ';' ? n + 1 : n;
 }
 
-/* Puts what the text after an '&' stands for and returns how long that was, or 0. */
+/* Puts the characters of the entity after an '&' and returns the entity's length, or 0. */
 static size_t unescape_one(GArray *out, Span in)
 {
     uint32_t value;
@@ -221,7 +221,7 @@ static size_t unescape_shouted(GArray *out, Span in, size_t n)
     return n;
 }
 
-/* As above, but only what ends in ';' and is known whole. */
+/* As unescape_one, but only complete names that end in ';'. */
 static size_t unescape_one_strictly(GArray *out, Span in)
 {
     uint32_t value;
@@ -319,7 +319,7 @@ static void compose(GArray *out, Span in)
     put_utf8(out, composed ? composed : "");
 }
 
-/* ---- the whole ------------------------------------------------------------------------------- */
+/* ---- all passes ------------------------------------------------------------------------------ */
 
 typedef void (*Pass)(GArray *out, Span in);
 
@@ -346,7 +346,7 @@ static GArray *copy_of(Span in)
 }
 
 /* Applies `pass` until it changes nothing. */
-static void settle(GArray **text, Pass pass)
+static void apply_until_stable(GArray **text, Pass pass)
 {
     bool still = false;
     for (int round = 0; round < MAX_ROUNDS && !still; round++) {
@@ -357,33 +357,33 @@ static void settle(GArray **text, Pass pass)
     }
 }
 
-static void mend(GArray *out, Span in)
+static void repair_line(GArray *out, Span in)
 {
     GArray *text = copy_of(in);
-    settle(&text, repair_misread);
+    apply_until_stable(&text, repair_misread);
     apply(&text, make_plain);
     apply(&text, compose);
     g_array_append_vals(out, text->data, text->len);
     g_array_unref(text);
 }
 
-static void unescape_and_mend(GArray *out, Span in)
+static void unescape_and_repair_line(GArray *out, Span in)
 {
     GArray *text = copy_of(in);
     apply(&text, unescape_strictly);
-    mend(out, span_of(text));
+    repair_line(out, span_of(text));
     g_array_unref(text);
 }
 
-/* Line by line. From the first line with a tag on, nothing is unescaped here. */
-static void repair(GArray *out, Span in)
+/* Line by line. From the first line with a tag to the end, nothing is unescaped here. */
+static void repair_lines(GArray *out, Span in)
 {
     bool has_tags = false;
     for (size_t begin = 0, end; begin < in.n; begin = end) {
         for (end = begin; end < in.n && (end == begin || in.chars[end - 1] != '\n'); end++)
             has_tags |= in.chars[end] == '<';
         GArray *line = copy_of((Span){in.chars + begin, end - begin});
-        settle(&line, has_tags ? mend : unescape_and_mend);
+        apply_until_stable(&line, has_tags ? repair_line : unescape_and_repair_line);
         g_array_append_vals(out, line->data, line->len);
         g_array_unref(line);
     }
@@ -413,8 +413,7 @@ char *lf_prompt_clean(const char *prompt, GError **error)
     size_t size = strnlen(prompt, MAX_BYTES + 1);
     const char *wrong;
     if (size > MAX_BYTES) {
-        lf_fail(error, LF_ERROR_TEXT,
-                "prompt: longer than %d KiB, the most that is taken; shorten it", MAX_BYTES / 1024);
+        lf_fail(error, LF_ERROR_TEXT, "prompt: longer than %d KiB; shorten it", MAX_BYTES / 1024);
         return NULL;
     }
     if (!g_utf8_validate_len(prompt, size, &wrong)) {
@@ -424,7 +423,7 @@ char *lf_prompt_clean(const char *prompt, GError **error)
     }
     GArray *text = copy_of((Span){NULL, 0});
     put_utf8(text, prompt);
-    apply(&text, repair);
+    apply(&text, repair_lines);
     apply(&text, unescape_all);
     apply(&text, unescape_all);
     apply(&text, collapse_space);

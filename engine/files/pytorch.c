@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * PyTorch's zip format: <root>/data.pkl is a pickle of nested dictionaries, whose tensors are views
- * (offset, shape, strides) of storages, which lie raw in <root>/data/<key>. Names of nested
- * dictionaries are joined with '.'; what is no tensor is left out.
+ * PyTorch's zip format: <root>/data.pkl is a pickle of nested dictionaries. Their tensors are views
+ * (offset, shape, strides) of storages, and the bytes of a storage are in <root>/data/<key>. Names
+ * of nested dictionaries are joined with '.'; values that are not tensors are left out.
  */
 #include "pickle.h"
 #include "tensor_list.h"
@@ -12,9 +12,9 @@
 
 enum { MAX_DEPTH = 16, MAX_NAME = 512, MAX_VISITS = 200000 };
 
-/* What a global, or what its call has made, is good for. */
+/* What a global, or the result of calling it, is used for. */
 typedef enum {
-    NOTHING, /* harmless, and no use: torch.device */
+    NOTHING, /* harmless and without use: torch.device */
     DICTIONARY,
     SIZE,
     TYPE,
@@ -36,7 +36,7 @@ typedef struct {
     int64_t shape[LF_FILE_MAX_DIMS], stride[LF_FILE_MAX_DIMS]; /* of a tensor, in elements */
 } Object;
 
-/* All that a pickle may name. */
+/* All globals that a pickle may name. */
 static const struct {
     const char *module, *name;
     Object object;
@@ -143,7 +143,7 @@ static LfPickleValue *find_storage(LfPickle *pickle, const LfPickleValue *id)
         pickle, &(Object){.role = STORAGE, .type = type->type, .data = entry->data, .size = size});
 }
 
-/* The whole numbers of a tuple; their number, or −1 when it is no such tuple. */
+/* The integers of a tuple; returns how many, or −1 when it is not a tuple of integers. */
 static int numbers(const LfPickleValue *tuple, int64_t *values)
 {
     if (tuple->kind != LF_PICKLE_TUPLE || lf_pickle_count(tuple) > LF_FILE_MAX_DIMS)
@@ -156,7 +156,7 @@ static int numbers(const LfPickleValue *tuple, int64_t *values)
     return (int) lf_pickle_count(tuple);
 }
 
-/* Whether every element, from `offset` on, lies inside of the storage's `count` elements. */
+/* Whether every element, from `offset` on, is within the storage's `count` elements. */
 static bool lies_inside(const Object *tensor, int64_t offset, int64_t count)
 {
     int64_t last = offset, reach;
@@ -184,13 +184,13 @@ static LfPickleValue *rebuild(LfPickle *pickle, Role role, const LfPickleValue *
     int64_t offset = lf_pickle_item(arguments, 1)->number;
     tensor.n_dims = numbers(lf_pickle_item(arguments, 2), tensor.shape);
     if (tensor.n_dims < 0 || numbers(lf_pickle_item(arguments, 3), tensor.stride) != tensor.n_dims)
-        return lf_pickle_fail(pickle, "a tensor's shape is none, or has too many dimensions");
+        return lf_pickle_fail(pickle, "a tensor with a missing shape, or with too many dimensions");
     for (int i = 0; i < tensor.n_dims; i++)
         if (tensor.shape[i] == 1) /* its stride is never used, and may be any number */
             tensor.stride[i] = 0;
     size_t element = lf_type_size(type->type);
     if (!lies_inside(&tensor, offset, (int64_t) (storage->size / element)))
-        return lf_pickle_fail(pickle, "a tensor reaches out of its storage");
+        return lf_pickle_fail(pickle, "corrupt PyTorch file: a tensor is larger than its storage");
     tensor.data = storage->data + (size_t) offset * element;
     return new_object(pickle, &tensor);
 }
@@ -218,7 +218,7 @@ static LfPickleValue *call(LfPickle *pickle, const LfPickleValue *callable,
     default:
         break;
     }
-    return lf_pickle_fail(pickle, "a call with arguments that it cannot have");
+    return lf_pickle_fail(pickle, "corrupt PyTorch file: a call with wrong arguments");
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */
@@ -251,8 +251,8 @@ static void gather(const Object *tensor, uint8_t *out, size_t size)
     }
 }
 
-/* Strides may repeat elements, so a short file could ask for any amount of memory: what is copied
- * stays below the file's own size. */
+/* Strides may repeat elements, so a short file could ask for any amount of memory: copies are
+ * limited to the file's own size. */
 static bool make_contiguous(Reading *in, const Object *object, LfFileTensor *t, GError **error)
 {
     uint8_t *copy = NULL;
@@ -297,7 +297,7 @@ static bool append_key(GString *name, const LfPickleValue *key)
     return name->len <= MAX_NAME;
 }
 
-/* A dictionary may stand in many places, also in itself: depth and number of visits are limited. */
+/* A dictionary may occur in many places, also in itself: depth and number of visits are limited. */
 static bool flatten(Reading *in, const LfPickleValue *dict, GString *name, int depth,
                     GError **error)
 {
@@ -320,7 +320,7 @@ static bool flatten(Reading *in, const LfPickleValue *dict, GString *name, int d
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* The entry <root>/data.pkl; its root is the name that the archive had when it was written. */
+/* The entry <root>/data.pkl; <root> is the archive's name when it was written. */
 static const LfZipEntry *find_pickle(Reading *in, GError **error)
 {
     for (size_t i = 0; i < lf_zip_count(in->zip); i++) {
@@ -331,8 +331,8 @@ static const LfZipEntry *find_pickle(Reading *in, GError **error)
             return entry;
         }
     }
-    lf_fail(error, LF_ERROR_FORMAT,
-            "%s: a zip archive without data.pkl was not written by torch.save", in->file->path);
+    lf_fail(error, LF_ERROR_FORMAT, "%s: a zip archive without data.pkl: not written by torch.save",
+            in->file->path);
     return NULL;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Numbers are drawn with replacement from a table of 4096 normal ones, by the bits of a hashed
- * counter: five of them for each hash. Their speed must not hide behind a real generator's.
+ * Values are drawn with replacement from a table of 4096 normal values, by the bits of a hashed
+ * counter: five for each hash. A real generator would take longer than preparing the weights.
  */
 #include "random_weights.h"
 
@@ -33,8 +33,8 @@ static uint64_t hash_text(const char *text, uint64_t seed)
     return h;
 }
 
-/* Box–Muller, with the mean and the deviation of the whole table made exactly 0 and 1: the numbers
- * come in pairs of opposite sign. */
+/* Box–Muller. The values come in pairs of opposite sign and are scaled, so that the table has mean
+ * 0 and deviation 1 exactly. */
 static const float *normal_table(void)
 {
     static float table[TABLE];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * safetensors: the header's length n (u64, little-endian), n bytes of JSON, then the data. Each
- * entry names a type, a shape and the bytes [begin, end) of the data that it takes.
+ * entry names a type, a shape and the bytes [begin, end) of its data.
  */
 #include "json.h"
 #include "tensor_list.h"
@@ -21,7 +21,7 @@ static bool fail(const Reading *in, const char *name, GError **error, const char
     return lf_fail(error, LF_ERROR_FORMAT, "%s: %s: %s", in->path, name, what);
 }
 
-/* The whole numbers of a JSON array; their number, or −1 when it is no such array. */
+/* The integers of a JSON array; returns how many, or −1 when it is not an array of integers. */
 static int numbers(JsonObject *entry, const char *key, int64_t *values, int capacity)
 {
     JsonNode *node = json_object_get_member(entry, key);
@@ -135,7 +135,7 @@ static bool read_tensors(Reading *in, GMappedFile *map, JsonNode **header, GArra
     return check_overlap(in, tensors, error);
 }
 
-/* Adds the tensors of one file; with `weight_map`, those that it says are in `shard`. */
+/* Adds the tensors of one file; with `weight_map`, only those that it lists for `shard`. */
 static bool read_file(LfTensorFile *file, const char *path, GMappedFile *map,
                       JsonObject *weight_map, const char *shard, GError **error)
 {
@@ -161,7 +161,8 @@ bool lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error)
     return read_file(file, file->path, map, NULL, NULL, error);
 }
 
-/* The names of the shards. They lie beside the index: a name that leads elsewhere is refused. */
+/* The names of the shards. They are in the index's folder: a name that leads elsewhere is refused.
+ * */
 static bool list_shards(LfTensorFile *file, JsonObject *weight_map, GHashTable *shards,
                         GError **error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Writes a safetensors file: what has the largest elements first, so that everything is aligned.
+ * Writes a safetensors file, tensors with the largest elements first, so that all are aligned.
  */
 #include "tensor_list.h"
 
@@ -68,13 +68,13 @@ static bool write_all(FILE *stream, const LfFileTensor **tensors, size_t n_tenso
     guint64 length = GUINT64_TO_LE((guint64) header->len);
     bool written = fwrite(&length, 8, 1, stream) == 1 &&
                    fwrite(header->str, 1, header->len, stream) == header->len;
-    for (size_t i = 0; written && i < n_tensors; i++) /* an empty tensor may be without data */
+    for (size_t i = 0; written && i < n_tensors; i++) /* an empty tensor may have no data */
         written = tensors[i]->size == 0 ||
                   fwrite(tensors[i]->data, 1, tensors[i]->size, stream) == tensors[i]->size;
     return written;
 }
 
-/* Flushed to the disk before it gets its name, so that no crash leaves half a file under it. */
+/* Flushed to the disk before it gets its name, so that a crash never leaves half a file. */
 static bool write_as(const char *temporary, int fd, const char *path, const LfFileTensor **tensors,
                      size_t n_tensors)
 {

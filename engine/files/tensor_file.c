@@ -60,8 +60,8 @@ bool lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size)
 
 typedef bool (*Reader)(LfTensorFile *file, GMappedFile *map, GError **error);
 
-/* The length that a safetensors file begins with is far below 2^32, so it has zero bytes where
- * JSON has text. */
+/* A safetensors file begins with a length far below 2^32, so it has zero bytes where JSON has
+ * text. */
 static bool looks_like_json(const char *bytes, gsize size)
 {
     gsize start = 0;

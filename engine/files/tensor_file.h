@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A file of named tensors, mapped into memory: safetensors (one file, or the index of a sharded
- * set) and PyTorch's zip format (.pt, .pth). Nothing in a file is believed before it was checked:
- * lengths, offsets, overlaps, counts and nesting are, and no object of a pickle is ever executed.
- * As with every map, a file must not be cut short while it is open: replace it by renaming.
+ * set) and PyTorch's zip format (.pt, .pth). Files are not trusted: lengths, offsets,
+ * overlaps, counts and nesting are checked, and nothing in a pickle is ever executed. A mapped file
+ * must not be truncated while it is open: replace it by renaming.
  *
  * Thread-safety: immutable after opening.
  */
@@ -21,7 +21,7 @@ typedef struct LfTensorFile LfTensorFile;
 
 /* One tensor of a file. Contiguous. `data` points into the mapping, at any alignment. */
 typedef struct {
-    const char *name; /* as the file has it */
+    const char *name; /* in the file */
     LfType type;
     int n_dims;
     int64_t shape[LF_FILE_MAX_DIMS];
@@ -29,8 +29,8 @@ typedef struct {
     size_t size; /* bytes */
 } LfFileTensor;
 
-/* Opens `path` by what its first bytes say: safetensors, *.index.json of a sharded set (the shards
- * lie beside it), or a PyTorch zip. */
+/* Opens `path`. The first bytes tell the format: safetensors, *.index.json of a sharded set (the
+ * shards are in the same folder), or a PyTorch zip. */
 LfTensorFile *lf_tensor_file_open(const char *path, GError **error);
 LfTensorFile *lf_tensor_file_ref(LfTensorFile *file);
 void lf_tensor_file_unref(LfTensorFile *file);
@@ -38,7 +38,7 @@ void lf_tensor_file_unref(LfTensorFile *file);
 const char *lf_tensor_file_path(const LfTensorFile *file);
 const char *lf_tensor_file_format(const LfTensorFile *file); /* "safetensors", "PyTorch" */
 
-/* In the order of the names. */
+/* Tensors in the order of their names. */
 size_t lf_tensor_file_count(const LfTensorFile *file);
 const LfFileTensor *lf_tensor_file_nth(const LfTensorFile *file, size_t index);
 const LfFileTensor *lf_tensor_file_find(const LfTensorFile *file, const char *name); /* or NULL */

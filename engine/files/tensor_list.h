@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What the readers of the formats (safetensors.c, pytorch.c) build: for them and tensor_file.c
- * only.
+ * The inside of an LfTensorFile, which the readers of the formats fill: for safetensors.c,
+ * pytorch.c and tensor_file.c only.
  */
 #ifndef LF_FILES_TENSOR_LIST_H
 #define LF_FILES_TENSOR_LIST_H
@@ -13,7 +13,7 @@ struct LfTensorFile {
     char *path;
     const char *format;
     GPtrArray *maps;     /* GMappedFile * */
-    GPtrArray *copies;   /* memory that tensors were made contiguous in */
+    GPtrArray *copies;   /* memory of tensors that were made contiguous */
     GStringChunk *names; /* of `tensors` */
     GArray *tensors;     /* LfFileTensor; sorted by name once the reader is done */
 };
@@ -24,7 +24,7 @@ GMappedFile *lf_tensor_file_map(LfTensorFile *file, const char *path, GError **e
 /* Appends `tensor`; its name is copied, its data stays where it is. */
 void lf_tensor_file_add(LfTensorFile *file, const LfFileTensor *tensor);
 
-/* Elements of a shape, and bytes of it in `type`. false when a dimension is negative or the
+/* Bytes of a shape in `type`. False when a dimension is negative or the
  * numbers do not fit. */
 bool lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size);
 

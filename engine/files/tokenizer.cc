@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * SentencePiece behind C. Every id, the normaliser's rules and the special pieces come from the
- * model file. What the published pipelines add to SentencePiece's pieces is one end mark; there is
- * no begin mark. (Their wrapper also turns a literal "</s>" or "<extra_id_7>" inside a prompt into
- * that special id; here such text stays text.)
+ * model file. As the published pipelines do, one end mark is added to SentencePiece's pieces; there
+ * is no begin mark. (Their wrapper also turns a literal "</s>" or "<extra_id_7>" inside a prompt
+ * into that special id; here such text stays text.)
  */
 #include "tokenizer.h"
 #include "charsmap.h"
@@ -24,7 +24,7 @@ struct LfTokenizer {
 static bool read_model(sentencepiece::SentencePieceProcessor &pieces, const char *path,
                        const char *bytes, size_t size, GError **error)
 {
-    /* The library reads the normaliser's tables without looking whether they are whole. */
+    /* The library reads the normaliser's tables without bounds checks. */
     if (!lf_charsmap_check(bytes, size))
         return lf_fail(error, LF_ERROR_FORMAT,
                        "%s: not a whole SentencePiece model; copy the tokenizer again", path);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Text → ids, as the published pipelines do it: cleaning (whitespace mode), then SentencePiece with
- * the model's own normaliser. Immutable after opening: any thread.
+ * the model's own normaliser. Thread-safety: immutable after opening.
  */
 #ifndef LF_FILES_TOKENIZER_H
 #define LF_FILES_TOKENIZER_H
@@ -19,15 +19,15 @@ LfTokenizer *lf_tokenizer_open(const char *path, GError **error);
 void lf_tokenizer_free(LfTokenizer *tokenizer);
 int lf_tokenizer_size(const LfTokenizer *tokenizer); /* pieces */
 
-/* Ids of a cleaned prompt with the end mark, at most `capacity` including it: what is longer is cut
- * off before the mark. Returns how many, ≥ 1, or −1 and LF_ERROR_TEXT. */
+/* Ids of a cleaned prompt with the end mark, at most `capacity` including it; a longer text is
+ * truncated before the mark. Returns how many, ≥ 1, or −1 and LF_ERROR_TEXT. */
 int lf_tokenizer_encode(const LfTokenizer *tokenizer, const char *text, int32_t *ids, int capacity,
                         GError **error);
 
 /* The cleaning alone: curly quotes, Latin ligatures and full-width forms made plain, C0 controls
  * and terminal escapes removed, UTF-8 that was read as Windows-1252 or Latin-1 ("cafÃ©") repaired,
- * HTML entities unescaped, NFC, runs of Unicode whitespace to one space, stripped. Text misread by
- * any other code page, or whose misread parts were lost since, stays as it is. Transfer full; NULL
+ * HTML entities unescaped, NFC, runs of Unicode whitespace to one space, stripped. Text that was
+ * misread by another code page, or is incomplete, stays as it is. Transfer full; NULL
  * and LF_ERROR_TEXT when it is not UTF-8 or longer than 64 KiB. */
 char *lf_prompt_clean(const char *text, GError **error);
 

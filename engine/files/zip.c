@@ -33,10 +33,10 @@ static bool within(uint64_t offset, uint64_t size, uint64_t limit)
 
 static bool fail(GError **error, const char *what)
 {
-    return lf_fail(error, LF_ERROR_FORMAT, "a zip archive that cannot be read: %s", what);
+    return lf_fail(error, LF_ERROR_FORMAT, "invalid zip archive: %s", what);
 }
 
-/* The end record is the last thing but for a comment, whose length it tells. */
+/* The end record is last, but for a comment whose length it has. */
 static const uint8_t *find_end(const LfZip *zip)
 {
     for (size_t back = END; back <= zip->size && back <= END + MAX_COMMENT; back++) {
@@ -64,12 +64,11 @@ static bool find_directory(const LfZip *zip, Directory *directory, GError **erro
             (Directory){number(end64 + 48, 8), number(end64 + 40, 8), number(end64 + 32, 8)};
     }
     if (!within(directory->offset, directory->size, place))
-        return fail(error, "its directory lies outside of it");
+        return fail(error, "its directory is outside of it");
     return true;
 }
 
-/* Values that do not fit into 32 bits stand in extra field 1, in this order, each only if
- * needed. */
+/* Values that do not fit into 32 bits are in extra field 1, in this order, each only if needed. */
 static bool widen(const uint8_t *extra, size_t size, uint64_t *values, int n_values)
 {
     while (size >= 4) {
@@ -102,7 +101,7 @@ static void add(LfZip *zip, char *name, const uint8_t *data, uint64_t size)
     g_hash_table_insert(zip->entries, name, entry);
 }
 
-/* One record of the directory, of at least CENTRAL bytes; `size` becomes its whole length. */
+/* One record of the directory, of at least CENTRAL bytes; `size` becomes its length. */
 static bool read_entry(LfZip *zip, const uint8_t *record, uint64_t *size, GError **error)
 {
     uint64_t name_size = number(record + 28, 2), extra_size = number(record + 30, 2);
@@ -113,7 +112,7 @@ static bool read_entry(LfZip *zip, const uint8_t *record, uint64_t *size, GError
         return fail(error, "a damaged directory");
     *size = whole;
     if (!g_utf8_validate_len((const char *) name, name_size, NULL))
-        return fail(error, "a name that is no UTF-8");
+        return fail(error, "a name that is not UTF-8");
     if (!widen(name + name_size, extra_size, values, 3))
         return fail(error, "a damaged directory");
     if (number(record + 10, 2) != 0 || values[0] != values[1])
@@ -121,11 +120,11 @@ static bool read_entry(LfZip *zip, const uint8_t *record, uint64_t *size, GError
     if (number(record + 8, 2) & 1)
         return fail(error, "its entries are encrypted");
     if (!within(values[2], LOCAL, zip->size) || memcmp(zip->bytes + values[2], "PK\3\4", 4) != 0)
-        return fail(error, "an entry lies outside of it");
+        return fail(error, "an entry is outside of it");
     const uint8_t *local = zip->bytes + values[2];
     uint64_t data = values[2] + LOCAL + number(local + 26, 2) + number(local + 28, 2);
     if (!within(data, values[0], zip->size))
-        return fail(error, "an entry lies outside of it; the file may be cut off");
+        return fail(error, "an entry is outside of it; the file may be cut off");
     add(zip, g_strndup((const char *) name, name_size), zip->bytes + data, values[0]);
     return true;
 }

@@ -20,8 +20,8 @@ typedef struct {
     size_t size;
 } LfZipEntry;
 
-/* `bytes` outlive the result. An entry that is compressed, encrypted or lies outside of the archive
- * makes all of it refused. */
+/* `bytes` outlive the result. An archive with an entry that is compressed, encrypted or out of
+ * bounds is refused. */
 LfZip *lf_zip_open(const void *bytes, size_t size, GError **error);
 void lf_zip_free(LfZip *zip); /* NULL is fine */
 
