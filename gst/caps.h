@@ -25,8 +25,9 @@ typedef struct {
     ", colorimetry = (string) { bt601, bt709 }, chroma-site = (string) mpeg2; "                    \
     "video/x-raw, format = (string) { RGBA, RGBx, BGRx, BGRA, RGB, BGR "                           \
     "}, " GST_LIGHT_FORCING_GEOMETRY
+#define GST_LIGHT_FORCING_SIZES "(int) [ 16, " G_STRINGIFY(LF_MAX_SIZE) ", 16 ]"
 #define GST_LIGHT_FORCING_GEOMETRY                                                                 \
-    "width = (int) [ 16, 8192, 16 ], height = (int) [ 16, 8192, 16 ], "                            \
+    "width = " GST_LIGHT_FORCING_SIZES ", height = " GST_LIGHT_FORCING_SIZES ", "                  \
     "framerate = (fraction) [ 1/1, 240/1 ], pixel-aspect-ratio = (fraction) 1/1, "                 \
     "interlace-mode = (string) progressive"
 
