@@ -48,6 +48,7 @@ static const struct {
     {"torch._utils", "_rebuild_tensor_v2", {.role = REBUILD}},
     {"torch._utils", "_rebuild_tensor_v3", {.role = REBUILD_3}},
     {"torch._utils", "_rebuild_parameter", {.role = PARAMETER}},
+    {"torch._utils", "_rebuild_parameter_with_state", {.role = PARAMETER}},
     {"torch", "FloatStorage", {.role = STORAGE_TYPE, .type = LF_F32}},
     {"torch", "HalfStorage", {.role = STORAGE_TYPE, .type = LF_F16}},
     {"torch", "BFloat16Storage", {.role = STORAGE_TYPE, .type = LF_BF16}},

@@ -468,6 +468,21 @@ static void test_oddities(void)
         DICT(TENSOR("\6", "\5", "K\1\x85", "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85")))));
 }
 
+/* A parameter that somebody has set an attribute of: PyTorch adds it as a dictionary. */
+static void test_parameter_with_state(void)
+{
+    g_autofree char *path = NULL;
+    static const char pickle[] = DICT("ctorch._utils\n_rebuild_parameter_with_state\n(" TENSOR(
+        "\6", "\1", "K\2\x85", "K\1\x85") HOOKS "}" TEXT("\1", "x") "K\1stR");
+    GByteArray *bytes = archive(pickle, sizeof pickle - 1, NULL);
+    LfTensorFile *file = open_bytes(bytes, &path);
+    const LfFileTensor *t = lf_tensor_file_find(file, "a");
+    g_assert_nonnull(t);
+    g_assert_cmpmem(t->data, t->size, floats + 1, 2 * sizeof *floats);
+    lf_tensor_file_unref(file);
+    g_byte_array_unref(bytes);
+}
+
 /* ---- bombs: short files that ask for depth, time or memory ----------------------------------- */
 
 static void assert_bomb(GByteArray *pickle, const char *told)
@@ -568,6 +583,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pytorch/archives", test_archives);
     g_test_add_func("/pytorch/lies", test_lies);
     g_test_add_func("/pytorch/oddities", test_oddities);
+    g_test_add_func("/pytorch/parameter-with-state", test_parameter_with_state);
     g_test_add_func("/pytorch/bombs", test_bombs);
     g_test_add_func("/pytorch/nested-bombs", test_nested_bombs);
     g_test_add_func("/pytorch/stride-bomb", test_stride_bomb);
