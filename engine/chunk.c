@@ -9,13 +9,13 @@ struct LfChunkPool {
     LfBackend *be;
     LfGeometry geometry;
     int channels;
-    gboolean pixels;
+    bool pixels, latents;
     GMutex lock;
     LfChunk *free; /* guarded by lock */
 };
 
 LfChunkPool *lf_chunk_pool_new(LfModel *model, LfBackend *be, const LfGeometry *geometry,
-                               gboolean pixels)
+                               bool pixels, bool latents)
 {
     LfChunkPool *pool = g_new0(LfChunkPool, 1);
     g_atomic_ref_count_init(&pool->refs);
@@ -25,6 +25,7 @@ LfChunkPool *lf_chunk_pool_new(LfModel *model, LfBackend *be, const LfGeometry *
     pool->geometry = *geometry;
     pool->channels = model->config->transformer.channels;
     pool->pixels = pixels;
+    pool->latents = latents;
     return pool;
 }
 
@@ -58,20 +59,22 @@ static LfChunk *chunk_new(LfChunkPool *pool, GError **error)
 {
     const LfGeometry *g = &pool->geometry;
     LfChunk *chunk = g_new0(LfChunk, 1);
-    chunk->latents =
-        lf_tensor(NULL, LF_F32, g->chunk, pool->channels, g->latent_height, g->latent_width);
-    size_t size = lf_tensor_size(chunk->latents);
-    chunk->latents.data = malloc(size);
-    if (chunk->latents.data && pool->pixels) {
-        chunk->rgb =
-            lf_tensor(NULL, LF_U8, LF_FRAMES_PER_LATENT * g->chunk, g->height, g->width, 3);
-        size = lf_tensor_size(chunk->rgb);
-        chunk->rgb.data = pool->be->alloc(pool->be, size);
+    size_t size = 0;
+    if (pool->latents) {
+        chunk->latents =
+            lf_tensor(NULL, LF_F32, g->chunk, pool->channels, g->latent_height, g->latent_width);
+        size = lf_tensor_size(chunk->latents);
+        chunk->latents.data = malloc(size);
+    }
+    if (pool->pixels) {
+        chunk->rgb = lf_tensor(NULL, LF_U8, lf_decoded_frames(g), g->height, g->width, 3);
+        size += lf_tensor_size(chunk->rgb);
+        chunk->rgb.data = pool->be->alloc(pool->be, lf_tensor_size(chunk->rgb));
     }
     chunk->decode_begin = pool->be->event_new(pool->be);
     chunk->decode_end = pool->be->event_new(pool->be);
-    if (chunk->latents.data && (!pool->pixels || chunk->rgb.data) && chunk->decode_begin &&
-        chunk->decode_end)
+    if ((!pool->latents || chunk->latents.data) && (!pool->pixels || chunk->rgb.data) &&
+        chunk->decode_begin && chunk->decode_end)
         return chunk;
     g_set_error(error, LF_ERROR, LF_ERROR_MEMORY,
                 "no %.1f MB of memory for another chunk: let go of earlier ones sooner",

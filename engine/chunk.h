@@ -18,12 +18,12 @@ struct LfChunk {
     LfEvent *decode_begin, *decode_end;
     gint waited;      /* atomic: for decode_end, so that info's decode_time is there */
     LfTensor rgb;     /* U8 [4·c, H, W, 3], backend memory; LF_NONE in a stream without decoder */
-    LfTensor latents; /* F32 [c, C, h, w], host memory */
+    LfTensor latents; /* F32 [c, C, h, w], host memory; LF_NONE where they are not kept */
 };
 
-/* `pixels`: chunks have room for them. The pool keeps the model and takes the backend over. */
+/* `pixels`, `latents`: chunks have room for them. The pool keeps the model and owns the backend. */
 LfChunkPool *lf_chunk_pool_new(LfModel *model, LfBackend *be, const LfGeometry *geometry,
-                               gboolean pixels);
+                               bool pixels, bool latents);
 void lf_chunk_pool_unref(LfChunkPool *pool); /* the session's reference; NULL is fine */
 
 /* A free chunk, or a new one; its contents are undefined. On the thread of the backend. */

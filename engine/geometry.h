@@ -9,16 +9,25 @@
 #include <stdint.h>
 
 enum {
-    LF_PIXELS_PER_LATENT = 8,               /* in each direction */
     LF_PATCH = 2,                           /* latents of a token, in each direction … */
     LF_PATCH_LATENTS = LF_PATCH * LF_PATCH, /* … and of each channel */
-    LF_FRAMES_PER_LATENT = 4,               /* pixel frames, all but … */
-    LF_FRAMES_TRIMMED = 3, /* … the first of the stream, whose decoding starts from nothing */
-    LF_SIZE_STEP = LF_PIXELS_PER_LATENT * LF_PATCH, /* widths and heights are multiples of this */
-    LF_MAX_BLOCK = 4096                             /* tokens of an attention block */
+    LF_SIZE_STEP = 8 * LF_PATCH, /* widths and heights are multiples: a latent's pixels · patch */
+    LF_MAX_BLOCK = 4096          /* tokens of an attention block */
 };
 
+/* How an autoencoder's latents relate to pixels. A decoder class names its own. */
 typedef struct {
+    int pixels;  /* pixels of a latent, in each direction */
+    int frames;  /* pixel frames of a latent frame */
+    int trimmed; /* pixel frames fewer in the first latent frame of a video: a decoder without
+                    memory makes that one latent into one picture, not `frames` of them */
+} LfLatentFormat;
+
+/* Wan 2.1, and every decoder of its latents. */
+#define LF_WAN21_FORMAT ((LfLatentFormat){.pixels = 8, .frames = 4, .trimmed = 3})
+
+typedef struct {
+    LfLatentFormat format;
     int width, height;               /* pixels */
     int latent_width, latent_height; /* latents */
     int cols, rows;                  /* tokens */
@@ -28,11 +37,11 @@ typedef struct {
     int chunk_tokens;                /* N = c·T */
 } LfGeometry;
 
-static inline LfGeometry lf_geometry(int width, int height, int chunk)
+static inline LfGeometry lf_geometry_of(LfLatentFormat format, int width, int height, int chunk)
 {
-    LfGeometry g = {.width = width, .height = height, .chunk = chunk};
-    g.latent_width = width / LF_PIXELS_PER_LATENT;
-    g.latent_height = height / LF_PIXELS_PER_LATENT;
+    LfGeometry g = {.format = format, .width = width, .height = height, .chunk = chunk};
+    g.latent_width = width / format.pixels;
+    g.latent_height = height / format.pixels;
     g.cols = g.latent_width / LF_PATCH;
     g.rows = g.latent_height / LF_PATCH;
     g.frame_tokens = g.cols * g.rows;
@@ -40,8 +49,13 @@ static inline LfGeometry lf_geometry(int width, int height, int chunk)
     return g;
 }
 
-/* Tokens have the order of their rows (raster), or, where there are tiles, that of the tiles: these
- * row by row, and in each its tokens row by row. A block of tokens is then compact. */
+static inline LfGeometry lf_geometry(int width, int height, int chunk)
+{
+    return lf_geometry_of(LF_WAN21_FORMAT, width, height, chunk);
+}
+
+/* Tokens are numbered row by row (raster). With tiles they are numbered tile by tile, the tiles row
+ * by row and the tokens of a tile row by row, so that a block of tokens is compact. */
 static inline bool lf_tiles_fit(const LfGeometry *g)
 {
     return g->tile_rows == 0 || (g->rows % g->tile_rows == 0 && g->cols % g->tile_cols == 0);
@@ -56,21 +70,21 @@ static inline int lf_token_at(const LfGeometry *g, int row, int col)
     return tile * g->tile_rows * g->tile_cols + in_tile;
 }
 
-/* Blocks of a frame; the last may be partial. */
+/* Blocks of a frame; the last one may be partial. */
 static inline int lf_frame_blocks(int frame_tokens, int block)
 {
     return (frame_tokens + block - 1) / block;
 }
 
-/* Pixel frames of chunk `index`, and of all chunks before it. */
-static inline int lf_chunk_frames(int chunk, uint64_t index)
+/* Pixel frames that a decoder makes of a chunk, and those of chunk `index` of a scene. */
+static inline int lf_decoded_frames(const LfGeometry *g)
 {
-    return LF_FRAMES_PER_LATENT * chunk - (index == 0 ? LF_FRAMES_TRIMMED : 0);
+    return g->format.frames * g->chunk;
 }
 
-static inline uint64_t lf_frames_before_chunk(int chunk, uint64_t index)
+static inline int lf_chunk_frames(const LfGeometry *g, uint64_t index)
 {
-    return index == 0 ? 0 : index * LF_FRAMES_PER_LATENT * (uint64_t) chunk - LF_FRAMES_TRIMMED;
+    return lf_decoded_frames(g) - (index == 0 ? g->format.trimmed : 0);
 }
 
 #endif

@@ -192,6 +192,9 @@ typedef struct {
                                  which must divide the frame's; 0: the model's order; −1: row by
                                  row */
     gboolean one_map; /* a chunk's later steps attend to the blocks that its first has selected */
+
+    gboolean keep_latents; /* chunks keep their latents, for lf_chunk_latents */
+    LfLog log;             /* of this session; unset: the model's */
 } LfSessionOptions;
 
 /* Everything that a session will need is allocated here and with its first chunk (an unbounded
@@ -200,10 +203,11 @@ typedef struct {
 LfSession *lf_session_new(LfModel *model, const LfSessionOptions *options, GError **error);
 void lf_session_free(LfSession *session); /* NULL is fine; no call may be under way */
 
-/* The prompt from the next chunk on. Reads the text at once: LF_ERROR_TEXT when it is no UTF-8 or
- * longer than 64 KiB; "" is a prompt. More tokens than the model takes are cut off, as its
- * reference does. Thread-safety: any thread, also during lf_session_next. */
-gboolean lf_session_set_prompt(LfSession *session, const char *prompt, GError **error);
+/* Sets the prompt from the next chunk on and returns its number, which LfChunkInfo.prompt_id tells
+ * of the chunks that show it; 0 and an error when the text is not valid UTF-8 or longer than 64 KiB
+ * (LF_ERROR_TEXT). "" is a prompt. More tokens than the model takes are cut off, as its reference
+ * does. Thread-safety: any thread, also during lf_session_next. */
+uint64_t lf_session_set_prompt(LfSession *session, const char *prompt, GError **error);
 
 /* Attention and target sparsity from the next chunk on; as in the options, beyond them the nearest
  * that can be. Thread-safety: any thread. */
@@ -246,7 +250,7 @@ typedef struct {
     int n_frames;         /* pixel frames: 4·chunk, or 3 fewer in the stream's or a cut's first */
     int n_latent_frames;
     int width, height;  /* pixels */
-    uint64_t prompt_id; /* counts lf_session_set_prompt calls, 1 for the first */
+    uint64_t prompt_id; /* of lf_session_set_prompt, 1 for the first */
     /* How its prompt came in; CONTINUE when that is the one of the chunk before, too, and in the
      * first chunk of the stream. */
     LfTransition transition;
@@ -256,8 +260,7 @@ typedef struct {
     int64_t recache_time; /* the past anew; 0 when that was not to be done */
     int64_t denoise_time; /* the few steps */
     int64_t clean_time;   /* the clean pass */
-    int64_t decode_time; /* on a GPU, where it runs beside the next chunk: 0 before lf_chunk_wait */
-    int64_t transfer_time; /* device to host; next to nothing on the CPU */
+    int64_t decode_time;  /* on a GPU 0 until lf_chunk_wait: it runs beside the next chunk */
 } LfChunkInfo;
 
 /* Generates the next chunk. Blocks for as long as that takes, on a GPU but for the decoding, which
@@ -267,6 +270,11 @@ typedef struct {
  * session can be used again after any error, after LF_ERROR_MEMORY and LF_ERROR_DEVICE when it was
  * restarted. Thread-safety: one thread at a time. */
 LfChunk *lf_session_next(LfSession *session, GError **error);
+
+/* The same from latents in place of denoising: [chunk, channels, h, w], normalised as the
+ * transformer makes them. They pass through the clean pass and the decoder and become the past of
+ * the chunks after them: a stream that begins with a picture, or continues a video. */
+LfChunk *lf_session_next_given(LfSession *session, const float *latents, GError **error);
 
 LfChunk *lf_chunk_ref(LfChunk *chunk);
 void lf_chunk_unref(LfChunk *chunk); /* also after the session was freed */
@@ -323,8 +331,8 @@ int lf_model_text_len(const LfModel *model);
 int lf_model_channels(const LfModel *model);
 int lf_model_latent_scale(const LfModel *model);
 
-/* The latents of a chunk, [n_latent_frames, channels, h, w], as the decoder gets them. Valid while
- * the chunk lives. */
+/* The latents of a chunk, [n_latent_frames, channels, h, w], as the decoder reads them; NULL in a
+ * session without keep_latents. Valid while the chunk lives. */
 const float *lf_chunk_latents(const LfChunk *chunk, int *n_channels, int *height, int *width);
 
 G_END_DECLS

@@ -153,7 +153,7 @@ int lf_model_channels(const LfModel *model)
 
 int lf_model_latent_scale(const LfModel *model)
 {
-    return LF_PIXELS_PER_LATENT;
+    return LF_WAN21_FORMAT.pixels;
 }
 
 LfBackend *lf_model_backend(const LfModel *model, GError **error)

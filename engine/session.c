@@ -1,340 +1,388 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The chunk loop. A chunk starts as noise, becomes a picture of the prompt in a few steps, passes
- * through the transformer once more so that what the cache remembers of it is clean, and is
- * decoded. Whatever stops it half-way leaves the stream where the chunk began: the cache
- * takes the chunk in, and the decoder its memory, only when all is done.
+ * The chunk loop: the stream plans a chunk, the worker runs it, both commit it.
  *
- * A new prompt may change what is remembered: the past is made anew under it, or forgotten, which
- * begins a new scene. The cache, the growth and the decoder count chunks from the scene's first,
- * the noise from the stream's. Either cannot be taken back once begun: a chunk that is left keeps
- * its transition for the next attempt.
+ * A chunk starts as noise and is denoised in a few steps. Another pass of the transformer over the
+ * finished latents leaves clean keys and values in the cache. Then it is decoded. Whatever stops it
+ * half-way leaves the stream where the chunk began: cache and decoder take the chunk in only when
+ * it is complete.
  *
- * On a GPU all of a chunk is called without waiting for any of it. One wait ends the chunk, for its
- * latents; its pictures are waited for by who reads them, while the next chunk is on its way.
+ * A new prompt may recompute the keys and values of the past, or begin a new scene without a past.
+ * Cache, growth and decoder count chunks from the first one of the scene, the noise counts them
+ * from the first one of the stream. A transition cannot be taken back once it has begun: a
+ * cancelled chunk keeps it for the next attempt.
+ *
+ * On a device all work of a chunk is queued without waiting for any of it. One wait ends the chunk.
+ * Whoever reads its pictures waits for the decoder, which runs beside the next chunk.
  */
 #include "session.h"
 
 #include "cancel.h"
+#include "flops.h"
 
-#include <string.h>
+/* ---- the parts of a chunk: queued on the worker's backends, false when cancelled ------------- */
 
-/* ---- stages ---------------------------------------------------------------------------------- */
-
-/* Waits for the backend, and says why the chunk was left. Work that was called and is not wanted
- * any more has to end first: the next attempt uses the same memory. */
-static gboolean finish(LfSession *s, bool done, GError **error)
+static void record(LfWorker *w, LfChunkEvent event)
 {
-    gboolean well = s->be->sync(s->be, error);
-    if (!well) /* which of the calls failed is not known: it may have been the prompt's */
-        s->encoded = 0;
+    w->be->event_record(w->be, w->events[event]);
+}
+
+/* Prompt → the keys and values that the cross attention of every layer reads. */
+static bool encode(LfWorker *w, uint64_t prompt_id, const LfRequest *request)
+{
+    w->encoded = 0;
+    if (request->n_ids > 0) {
+        LfTensor ids = lf_tensor_slice(w->ids, 0, request->n_ids);
+        w->n_context = request->n_ids;
+        lf_upload(w->be, ids, request->ids);
+        if (!lf_text_encoder_forward(w->model->text_encoder, w->be, &w->scratch,
+                                     lf_tensor_slice(w->context, 0, w->n_context), ids,
+                                     &w->cancelled))
+            return false;
+    }
+    LfTensor context = w->n_context > 0 ? lf_tensor_slice(w->context, 0, w->n_context) : LF_NONE;
+    lf_transformer_text(w->model->transformer, w->be, &w->scratch, &w->text, context);
+    w->encoded = prompt_id;
+    return true;
+}
+
+static LfPass pass_at(LfWorker *w, int modulation)
+{
+    return (LfPass){.be = w->be,
+                    .scratch = &w->scratch,
+                    .modulation = &w->modulations[modulation],
+                    .text = &w->text,
+                    .cache = w->cache,
+                    .scheme = w->scheme,
+                    .cancelled = &w->cancelled};
+}
+
+/* The past's keys and values under the current text. There is a past, and room for it: neither
+ * begin fails. */
+static bool recache(LfWorker *w, uint64_t scene_index)
+{
+    LfPass pass = pass_at(w, w->config.n_steps);
+    if (!lf_kv_cache_begin_past(w->cache, scene_index, NULL) ||
+        !lf_transformer_recache(w->model->transformer, &pass, &w->past))
+        return false;
+    lf_kv_cache_commit_past(w->cache);
+    return lf_kv_cache_begin(w->cache, scene_index, NULL);
+}
+
+/* out = the noise of step `step` of the chunk: the first one's, or that of a re-noising. */
+static void draw(LfWorker *w, LfTensor out, const LfChunkPlan *plan, int step)
+{
+    if (!w->noise_source) {
+        lf_noise(w->be, out, plan->seed, (uint32_t) plan->index, (uint32_t) step);
+        return;
+    }
+    w->noise_source(w->host_noise, lf_tensor_count(out), plan->index, step, w->noise_data);
+    lf_upload(w->be, out, w->host_noise);
+}
+
+/* All noise comes first: the steps are then the same work in every chunk. */
+static void draw_noise(LfWorker *w, const LfChunkPlan *plan)
+{
+    draw(w, w->x, plan, 0);
+    for (int step = 1; step < w->config.n_steps; step++)
+        draw(w, lf_tensor_at(w->noise, step), plan, step);
+}
+
+/* The few steps. Each one estimates x0 = x − σ·v(x); all but the last add noise again:
+ * x = (1 − σ')·x0 + σ'·noise. They leave keys and values of the noisy chunk in the cache. */
+static bool denoise(gpointer worker)
+{
+    LfWorker *w = worker;
+    const LfStep *steps = w->config.steps;
+    size_t mark = w->scratch.used;
+    bool done = true;
+    w->scheme->class->begin_steps(w->scheme, w->cache, &w->scratch);
+    for (int step = 0; step < w->config.n_steps; step++) {
+        LfPass pass = pass_at(w, step);
+        w->scheme->class->begin_pass(w->scheme, step);
+        done = lf_transformer_forward(w->model->transformer, &pass, w->velocity, w->x);
+        if (!done)
+            break;
+        lf_denoise(w->be, w->x, w->x, w->velocity, steps[step].sigma);
+        if (step + 1 < w->config.n_steps)
+            lf_renoise(w->be, w->x, w->x, lf_tensor_at(w->noise, step + 1), steps[step + 1].sigma);
+    }
+    lf_arena_release(&w->scratch, mark);
+    return done;
+}
+
+/* One pass at t = 0 over the finished latents, for its keys and values alone. */
+static bool clean(gpointer worker)
+{
+    LfWorker *w = worker;
+    LfPass pass = pass_at(w, w->config.n_steps);
+    w->scheme->class->begin_pass(w->scheme, LF_CLEAN_PASS);
+    return lf_transformer_forward(w->model->transformer, &pass, LF_NONE, w->x);
+}
+
+/* Keeps the latents: a recache needs them later, and the decoder reads them while x is the next
+ * chunk's. Their place may be one that the decoder still reads for the chunk before. */
+static void keep_latents(LfWorker *w, uint64_t scene_index)
+{
+    if (w->decoder_be != w->be)
+        w->be->wait_event(w->be, w->decoded);
+    lf_past_keep(&w->past, scene_index, w->x);
+    record(w, LF_KEPT);
+}
+
+/* Nobody waits for the decoder here: it may have a backend of its own. */
+static bool decode(LfWorker *w, uint64_t scene_index, const LfChunk *chunk)
+{
+    LfBackend *be = w->decoder_be;
+    if (!w->config.has_pixels)
+        return true;
+    be->wait_event(be, w->events[LF_KEPT]);
+    be->event_record(be, chunk->decode_begin);
+    if (scene_index == 0)
+        lf_decoder_state_reset(be, &w->decoder);
+    bool done =
+        lf_decoder_tiny_forward(w->model->decoder, be, w->decoder_scratch, chunk->rgb,
+                                lf_past_chunk(&w->past, scene_index), &w->decoder, &w->cancelled);
+    be->event_record(be, chunk->decode_end);
+    be->event_record(be, w->decoded);
+    return done;
+}
+
+/* ---- a chunk on the worker ------------------------------------------------------------------- */
+
+/* Replayed from graphs where the chunk before did the same. */
+static bool run_passes(LfWorker *w, const LfChunkPlan *plan, const float *given)
+{
+    LfGraphKey key = {.frames = lf_kv_cache_frames(w->cache),
+                      .text_rows = w->text.rows,
+                      .last_logit = w->text.last_logit,
+                      .scheme = w->scheme->class->graph_key(w->scheme)};
+    lf_graphs_begin(&w->graphs, &key);
+    bool done = true;
+    if (given) {
+        lf_upload(w->be, w->x, given);
+    } else {
+        draw_noise(w, plan);
+        done = lf_graphs_run(&w->graphs, 0, denoise, w, &w->cancelled);
+    }
+    record(w, LF_DENOISED);
+    done = done && lf_graphs_run(&w->graphs, 1, clean, w, &w->cancelled);
+    record(w, LF_CLEANED);
+    return done;
+}
+
+/* Queues everything. `given`: latents in place of those that denoising would make, or NULL. */
+static bool run(LfWorker *w, const LfChunkPlan *plan, const LfRequest *request,
+                const LfChunk *chunk, const float *given)
+{
+    record(w, LF_STARTED);
+    if (w->encoded != plan->prompt_id && !encode(w, plan->prompt_id, request))
+        return false;
+    record(w, LF_ENCODED);
+    if (plan->transition == LF_TRANSITION_RECACHE && !recache(w, plan->scene_index))
+        return false;
+    record(w, LF_RECACHED);
+    w->scheme->class->plan(w->scheme, w->cache, plan->sparsity);
+    if (!run_passes(w, plan, given))
+        return false;
+    keep_latents(w, plan->scene_index);
+    return decode(w, plan->scene_index, chunk);
+}
+
+/* Waits for all queued work but the decoder's (the next attempt reuses its memory), then reports
+ * failure or cancellation. */
+static bool finish(LfWorker *w, bool done, GError **error)
+{
+    bool well = w->be->sync(w->be, error);
+    if (!well) /* the call that failed is not known: it may have been one of the text's */
+        w->encoded = 0;
     if (well && !done)
         g_set_error(error, LF_ERROR, LF_ERROR_CANCELLED, "the chunk was cancelled");
     return well && done;
 }
 
-static void note(LfSession *s, LfChunkEvent moment)
-{
-    s->be->event_record(s->be, s->events[moment]);
-}
+/* ---- memory and work, by running the same calls on a shadow of the worker -------------------- */
 
-static void read_request(LfSession *s)
+/* The scratch of chunk `scene_index` of a scene, dense and sparse. */
+static bool reserve(LfWorker *w, uint64_t scene_index, LfTransition transition, GError **error)
 {
-    int32_t *ids = s->now.ids;
-    g_mutex_lock(&s->lock);
-    memcpy(ids, s->request.ids, (size_t) s->request.n_ids * sizeof *ids);
-    s->now = s->request;
-    g_mutex_unlock(&s->lock);
-    s->now.ids = ids;
-}
-
-/* Chunks of the scene before the one at work. */
-static uint64_t scene_index(const LfSession *s)
-{
-    return s->index - s->scene;
-}
-
-/* Of what was begun before and what is asked for now, what changes more. Without a past there is
- * nothing to change. */
-static void begin_transition(LfSession *s)
-{
-    if (scene_index(s) == 0)
-        return;
-    if (s->shown != s->now.prompt_id)
-        s->transition = MAX(s->transition, s->now.transition);
-    if (s->transition == LF_TRANSITION_CUT) {
-        lf_kv_cache_reset(s->cache);
-        s->scene = s->index;
-    }
-}
-
-/* Makes room in the cache, and for what follows where a window without bound has not done so from
- * the start. */
-static gboolean begin_window(LfSession *s, GError **error)
-{
-    uint64_t index = scene_index(s);
-    if (!lf_kv_cache_begin(s->cache, index, error))
-        return FALSE;
-    if (s->window > 0)
-        return TRUE;
-    return lf_past_reserve(&s->past, index + 1, error) && lf_session_reserve(s, s->cache, error) &&
-           (s->transition != LF_TRANSITION_RECACHE ||
-            lf_session_reserve_recache(s, s->cache, index, error));
-}
-
-static gboolean begin(LfSession *s, LfChunk *chunk, GError **error)
-{
-    const LfGeometry *g = &s->geometry;
-    if (lf_is_cancelled(&s->cancelled))
-        return finish(s, false, error);
-    read_request(s);
-    if (s->now.prompt_id == 0) {
-        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                    "no prompt: call lf_session_set_prompt before the first chunk");
-        return FALSE;
-    }
-    begin_transition(s);
-    if (!begin_window(s, error))
-        return FALSE;
-    chunk->info = (LfChunkInfo){.index = s->index,
-                                .first_frame = s->n_frames,
-                                .n_frames = lf_chunk_frames(g->chunk, scene_index(s)),
-                                .n_latent_frames = g->chunk,
-                                .width = g->width,
-                                .height = g->height,
-                                .prompt_id = s->now.prompt_id,
-                                .transition = s->transition,
-                                .sparsity = lf_session_sparsity(s, &s->now, scene_index(s))};
-    s->attend = lf_session_attend(s, s->cache, chunk->info.sparsity);
-    return TRUE;
-}
-
-LfTensor lf_session_context(const LfSession *s)
-{
-    return s->n_context > 0 ? lf_tensor_slice(s->context, 0, s->n_context) : LF_NONE;
-}
-
-/* Prompt → the keys and values that every layer's cross attention reads. */
-static gboolean encode(LfSession *s, GError **error)
-{
-    bool done = true;
-    s->encoded = 0;
-    if (s->now.n_ids > 0) {
-        LfTensor ids = lf_tensor_slice(s->ids, 0, s->now.n_ids);
-        s->n_context = s->now.n_ids;
-        lf_upload(s->be, ids, s->now.ids);
-        done = lf_text_encoder_forward(s->model->text_encoder, s->be, &s->scratch,
-                                       lf_session_context(s), ids, &s->cancelled);
-    }
-    if (done)
-        lf_transformer_text(s->model->transformer, s->be, &s->scratch, &s->text,
-                            lf_session_context(s));
-    if (!done)
-        return finish(s, done, error);
-    s->encoded = s->now.prompt_id;
-    return TRUE;
-}
-
-/* The past anew under the text at hand: the cache goes back to before the chunk, and to the chunk
- * again. There is a past, and room: neither fails. */
-static bool recache(LfSession *s)
-{
-    uint64_t index = scene_index(s);
-    bool done =
-        lf_kv_cache_begin_past(s->cache, index, NULL) &&
-        lf_transformer_recache(s->model->transformer, s->be, &s->scratch, &s->past,
-                               &s->modulations[s->n_steps], &s->text, s->cache, &s->cancelled);
-    if (!done)
+    const LfGeometry *g = &w->config.geometry;
+    LfWorker shadow;
+    LfBackend *nothing = lf_backend_plan(w->be);
+    if (!lf_worker_shadow(&shadow, w, nothing, scene_index, error))
         return false;
-    lf_kv_cache_commit_past(s->cache);
-    return lf_kv_cache_begin(s->cache, index, NULL);
-}
-
-/* out = the noise of (chunk, step): step 0 the first, the others those of re-noising. */
-static void draw(LfSession *s, LfTensor out, int step)
-{
-    if (!s->noise_source) {
-        lf_noise(s->be, out, s->seed, (uint32_t) s->index, (uint32_t) step);
-        return;
+    int text_len = lf_model_text_len(w->model);
+    LfRequest request = {.n_ids = w->config.has_text ? text_len : 0};
+    LfChunk chunk = {.rgb = lf_tensor(NULL, LF_U8, lf_decoded_frames(g), g->height, g->width, 3)};
+    LfChunkPlan plan = {.scene_index = scene_index, .transition = transition};
+    shadow.n_context = text_len;
+    lf_transformer_modulate(w->model->transformer, nothing, &shadow.scratch, w->modulations, 0);
+    for (int sparse = 0; sparse < 2; sparse++) {
+        plan.sparsity = sparse ? G_MINDOUBLE : 0; /* the largest table of blocks there can be */
+        plan.prompt_id = (uint64_t) sparse + 1;
+        run(&shadow, &plan, &request, &chunk, NULL);
     }
-    s->noise_source(s->host_noise, lf_tensor_count(out), s->index, step, s->noise_data);
-    lf_upload(s->be, out, s->host_noise);
-}
-
-/* All noise first: what follows is the same work in every chunk. */
-static void draw_all(LfSession *s)
-{
-    draw(s, s->x, 0);
-    for (int step = 1; step < s->n_steps; step++)
-        draw(s, lf_tensor_at(s->noise, step), step);
-}
-
-/* The decoder, which follows the transformer and, where it has a backend of its own, is not waited
- * for. The latents are copied for it once it has done with those of the chunk before. */
-static bool decode(LfSession *s, LfChunk *chunk)
-{
-    LfBackend *be = s->decoding;
-    if (!lf_is_set(chunk->rgb))
-        return true;
-    if (be != s->be)
-        s->be->wait_event(s->be, s->decoded);
-    lf_copy(s->be, s->clean, s->x);
-    note(s, LF_COPIED);
-    be->wait_event(be, s->events[LF_COPIED]);
-    be->event_record(be, chunk->decode_begin);
-    if (scene_index(s) == 0)
-        lf_decoder_state_reset(be, &s->decoder);
-    bool done = lf_decoder_tiny_forward(s->model->decoder, be, s->decode_scratch, chunk->rgb,
-                                        s->clean, &s->decoder, &s->cancelled);
-    be->event_record(be, chunk->decode_end);
-    be->event_record(be, s->decoded);
+    bool done = lf_worker_enlarge(w, &shadow, error);
+    lf_worker_shadow_clear(&shadow);
     return done;
 }
 
-/* Waits for all but the decoder. */
-static gboolean fetch(LfSession *s, LfChunk *chunk, bool encoded, bool done, GError **error)
+/* A chunk with a full window needs the most. A recache computes the most frames when the window has
+ * just no room for another chunk, or, where chunks do not fill it evenly, one chunk later without
+ * the sink. Without a bound every chunk reserves for itself. */
+bool lf_session_reserve(LfSession *s, GError **error)
 {
-    if (!finish(s, done, error))
-        return FALSE;
-    gint64 start = g_get_monotonic_time();
-    lf_download(s->be, chunk->latents.data, s->x);
-    gboolean well = s->be->sync(s->be, error);
-    LfChunkInfo *info = &chunk->info;
-    LfEvent **at = s->events;
-    info->transfer_time = 1000 * (g_get_monotonic_time() - start);
-    if (encoded)
-        info->encode_time = s->be->event_elapsed(s->be, at[LF_STARTED], at[LF_ENCODED]);
-    if (s->transition == LF_TRANSITION_RECACHE)
-        info->recache_time = s->be->event_elapsed(s->be, at[LF_ENCODED], at[LF_RECACHED]);
-    info->denoise_time = s->be->event_elapsed(s->be, at[LF_RECACHED], at[LF_DENOISED]);
-    info->clean_time = s->be->event_elapsed(s->be, at[LF_DENOISED], at[LF_CLEANED]);
-    return well;
+    LfWorker *w = &s->worker;
+    uint64_t chunk = (uint64_t) w->config.geometry.chunk, window = (uint64_t) w->config.window;
+    if (window == 0)
+        return reserve(w, 0, LF_TRANSITION_CONTINUE, error);
+    return reserve(w, (window + chunk - 1) / chunk, LF_TRANSITION_CONTINUE, error) &&
+           reserve(w, window / chunk, LF_TRANSITION_RECACHE, error) &&
+           reserve(w, window / chunk + 1, LF_TRANSITION_RECACHE, error);
 }
 
-static gboolean generate(LfSession *s, LfChunk *chunk, GError **error)
+LfMemory lf_session_memory(const LfSession *s)
 {
-    bool encoded = s->encoded != s->now.prompt_id;
-    note(s, LF_STARTED);
-    if (encoded && !encode(s, error))
-        return FALSE;
-    note(s, LF_ENCODED);
-    bool done = s->transition != LF_TRANSITION_RECACHE || recache(s);
-    note(s, LF_RECACHED);
-    draw_all(s);
-    done = done && lf_session_denoise(s);
-    note(s, LF_DENOISED);
-    done = done && lf_session_clean(s);
-    note(s, LF_CLEANED);
-    done = done && decode(s, chunk);
-    return fetch(s, chunk, encoded, done, error);
+    return lf_worker_memory(&s->worker);
 }
 
-/* The chunk is done: it becomes past. */
-static void commit(LfSession *s, const LfChunk *chunk)
+LfFlops lf_session_flops(LfSession *s)
 {
-    lf_kv_cache_commit(s->cache);
-    lf_past_keep(&s->past, scene_index(s), s->x);
-    s->transition = LF_TRANSITION_CONTINUE;
-    s->shown = s->now.prompt_id;
-    s->n_frames += (uint64_t) chunk->info.n_frames;
-    s->index++;
+    LfFlops flops = {0};
+    LfFlopCounter counter;
+    LfWorker shadow, *w = &s->worker;
+    const LfGeometry *g = &w->config.geometry;
+    uint64_t index = lf_stream_steady_index(&s->stream);
+    if (!lf_worker_shadow(&shadow, w, lf_flop_counter_init(&counter, w->be), index, NULL))
+        return flops;
+    LfChunk chunk = {.rgb = lf_tensor(NULL, LF_U8, lf_decoded_frames(g), g->height, g->width, 3)};
+    g_mutex_lock(&s->lock);
+    double sparsity = lf_stream_sparsity(&s->stream, &s->request, index);
+    g_mutex_unlock(&s->lock);
+    if (w->encoded)
+        shadow.text.rows = w->text.rows;
+    w->scheme->class->plan(w->scheme, shadow.cache, sparsity);
+    denoise(&shadow);
+    clean(&shadow);
+    flops.transformer = counter.flops;
+    decode(&shadow, index, &chunk);
+    flops.decoder = counter.flops - flops.transformer;
+    lf_worker_shadow_clear(&shadow);
+    return flops;
+}
+
+/* ---- plan, run, commit ----------------------------------------------------------------------- */
+
+static void read_request(LfSession *s)
+{
+    int32_t *ids = s->current.ids;
+    g_mutex_lock(&s->lock);
+    memcpy(ids, s->request.ids, (size_t) s->request.n_ids * sizeof *ids);
+    s->current = s->request;
+    g_mutex_unlock(&s->lock);
+    s->current.ids = ids;
+}
+
+/* Room for the chunk in the cache. An unbounded window grows here, with all that depends on it. */
+static bool begin_window(LfWorker *w, const LfChunkPlan *plan, GError **error)
+{
+    uint64_t index = plan->scene_index;
+    if (index == 0)
+        lf_kv_cache_reset(w->cache);
+    if (!lf_kv_cache_begin(w->cache, index, error))
+        return false;
+    return w->config.window > 0 || (lf_past_reserve(&w->past, index + 1, error) &&
+                                    reserve(w, index, plan->transition, error));
+}
+
+static bool plan_chunk(LfSession *s, LfChunkPlan *plan, GError **error)
+{
+    if (lf_is_cancelled(&s->worker.cancelled))
+        return finish(&s->worker, false, error);
+    read_request(s);
+    if (s->current.prompt_id == 0) {
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                    "no prompt: call lf_session_set_prompt before the first chunk");
+        return false;
+    }
+    *plan = lf_stream_plan(&s->stream, &s->current);
+    return begin_window(&s->worker, plan, error);
+}
+
+static LfChunkInfo describe(const LfWorker *w, const LfChunkPlan *plan, bool encoded)
+{
+    const LfGeometry *g = &w->config.geometry;
+    LfBackend *be = w->be;
+    LfEvent *const *at = w->events;
+    return (LfChunkInfo){
+        .index = plan->index,
+        .first_frame = plan->first_frame,
+        .n_frames = plan->n_frames,
+        .n_latent_frames = g->chunk,
+        .width = g->width,
+        .height = g->height,
+        .prompt_id = plan->prompt_id,
+        .transition = plan->transition,
+        .sparsity = plan->sparsity,
+        .encode_time = encoded ? be->event_elapsed(be, at[LF_STARTED], at[LF_ENCODED]) : 0,
+        .recache_time = plan->transition == LF_TRANSITION_RECACHE
+                            ? be->event_elapsed(be, at[LF_ENCODED], at[LF_RECACHED])
+                            : 0,
+        .denoise_time = be->event_elapsed(be, at[LF_RECACHED], at[LF_DENOISED]),
+        .clean_time = be->event_elapsed(be, at[LF_DENOISED], at[LF_CLEANED]),
+    };
+}
+
+static void log_chunk(const LfLog *log, const LfChunkInfo *i)
+{
+    lf_log(log, LF_LOG_DEBUG,
+           "chunk %" G_GUINT64_FORMAT ": frames %" G_GUINT64_FORMAT "+%d, prompt %" G_GUINT64_FORMAT
+           ", %s, sparsity %.3f; encode %.1f ms, recache %.1f, denoise %.1f, clean pass %.1f",
+           i->index, i->first_frame, i->n_frames, i->prompt_id, lf_transition_name(i->transition),
+           i->sparsity, 1e-6 * (double) i->encode_time, 1e-6 * (double) i->recache_time,
+           1e-6 * (double) i->denoise_time, 1e-6 * (double) i->clean_time);
+}
+
+static void commit(LfSession *s, const LfChunkPlan *plan)
+{
+    lf_kv_cache_commit(s->worker.cache);
+    lf_stream_commit(&s->stream, plan);
+}
+
+static bool next(LfSession *s, LfChunk *chunk, const float *given, GError **error)
+{
+    LfWorker *w = &s->worker;
+    LfChunkPlan plan;
+    if (!plan_chunk(s, &plan, error))
+        return false;
+    bool encoded = w->encoded != plan.prompt_id;
+    bool done = run(w, &plan, &s->current, chunk, given);
+    if (done && lf_is_set(chunk->latents))
+        lf_download(w->be, chunk->latents.data, w->x);
+    if (!finish(w, done, error))
+        return false;
+    chunk->info = describe(w, &plan, encoded);
+    if (!w->decoder_be->asynchronous && !lf_chunk_wait(chunk, error))
+        return false;
+    log_chunk(&w->log, &chunk->info);
+    commit(s, &plan);
+    return true;
+}
+
+static LfChunk *next_chunk(LfSession *s, const float *given, GError **error)
+{
+    LfChunk *chunk = lf_chunk_pool_take(s->pool, error);
+    if (chunk && !next(s, chunk, given, error))
+        g_clear_pointer(&chunk, lf_chunk_unref);
+    return chunk;
 }
 
 LfChunk *lf_session_next(LfSession *s, GError **error)
 {
-    LfChunk *chunk = lf_chunk_pool_take(s->pool, error);
-    if (!chunk)
-        return NULL;
-    if (begin(s, chunk, error) && generate(s, chunk, error) &&
-        (s->decoding->asynchronous || lf_chunk_wait(chunk, error))) {
-        commit(s, chunk);
-        return chunk;
-    }
-    lf_chunk_unref(chunk);
-    return NULL;
+    return next_chunk(s, NULL, error);
 }
 
-/* ---- from outside ---------------------------------------------------------------------------- */
-
-gboolean lf_session_set_prompt(LfSession *s, const char *prompt, GError **error)
+LfChunk *lf_session_next_given(LfSession *s, const float *latents, GError **error)
 {
-    int capacity = lf_model_text_len(s->model);
-    if (!s->has_text) {
-        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-                    "this session takes its text as numbers: make one without no_text");
-        return FALSE;
-    }
-    g_autofree int32_t *ids = g_new(int32_t, capacity);
-    int n = lf_model_tokenize(s->model, prompt, ids, capacity, error);
-    if (n < 0)
-        return FALSE;
-    g_mutex_lock(&s->lock);
-    memcpy(s->request.ids, ids, (size_t) n * sizeof *ids);
-    s->request.n_ids = n;
-    s->request.prompt_id++;
-    g_mutex_unlock(&s->lock);
-    return TRUE;
-}
-
-gboolean lf_session_set_context(LfSession *s, const float *context, int rows, int text_dim,
-                                GError **error)
-{
-    const LfModel *m = s->model;
-    if (text_dim != lf_model_text_dim(m) || rows < 0 || rows > lf_model_text_len(m)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "context: [0 … %d, %d] wanted, [%d, %d] given",
-                    lf_model_text_len(m), lf_model_text_dim(m), rows, text_dim);
-        return FALSE;
-    }
-    if (rows > 0)
-        lf_upload_floats(s->be, lf_tensor_slice(s->context, 0, rows), context);
-    s->n_context = rows;
-    g_mutex_lock(&s->lock);
-    s->request.n_ids = 0;
-    s->request.prompt_id++;
-    g_mutex_unlock(&s->lock);
-    return s->be->sync(s->be, error);
-}
-
-void lf_session_set_attention(LfSession *s, LfAttention attention, double sparsity)
-{
-    g_mutex_lock(&s->lock);
-    s->request.attention = attention;
-    s->request.sparsity = CLAMP(sparsity, 0, LF_MAX_SPARSITY);
-    g_mutex_unlock(&s->lock);
-}
-
-void lf_session_set_transition(LfSession *s, LfTransition transition)
-{
-    g_mutex_lock(&s->lock);
-    s->request.transition = CLAMP(transition, LF_TRANSITION_CONTINUE, LF_TRANSITION_CUT);
-    g_mutex_unlock(&s->lock);
-}
-
-void lf_session_set_noise(LfSession *s, LfNoise noise, gpointer data)
-{
-    if (noise && !s->host_noise)
-        s->host_noise = g_malloc(lf_tensor_size(s->x));
-    s->noise_source = noise;
-    s->noise_data = data;
-}
-
-void lf_session_cancel(LfSession *s)
-{
-    g_atomic_int_set(&s->cancelled, 1);
-}
-
-void lf_session_resume(LfSession *s)
-{
-    g_atomic_int_set(&s->cancelled, 0);
-}
-
-/* The decoder forgets with its first chunk. Its failure, which failed the chunks that it had not
- * finished, ends here. */
-void lf_session_restart(LfSession *s, uint64_t seed)
-{
-    s->decoding->sync(s->decoding, NULL);
-    lf_kv_cache_reset(s->cache);
-    s->transition = LF_TRANSITION_CONTINUE;
-    s->seed = seed;
-    s->index = s->scene = s->n_frames = 0;
+    return next_chunk(s, latents, error);
 }

@@ -226,6 +226,7 @@ static bool open_session(Replay *r, GError **error)
     options.width = r->width;
     options.height = r->height;
     options.no_text = TRUE;
+    options.keep_latents = TRUE;
     options.no_decoder = !r->options->decode;
     r->session = lf_session_new(r->model, &options, error);
     if (!r->session)

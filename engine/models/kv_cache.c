@@ -22,17 +22,17 @@ struct LfKvCache {
     LfPairs pairs;
     int key_blocks; /* of a frame */
 
-    LfArena memory; /* of what does not grow */
-    LfRope rope;    /* its times are the chunk's part of `times` */
+    LfArena memory; /* of the tensors that do not grow */
+    LfRope rope;    /* `time` is the slice of `times` for the chunk */
     LfTensor order; /* I32 [T], or LF_NONE in raster order */
-    LfTensor turn;  /* [n_time, 2]: from the sink's own numbers to those below the window's */
-    Sink *sinks;    /* of each layer, or NULL: only when the sink ever turns */
+    LfTensor shift; /* [n_time, 2]: angles from the sink's numbers to those below the window's */
+    Sink *sinks;    /* of each layer; NULL when the sink is never rotated */
 
     int slots;
     Frames *layers;
     LfArena list_memory;
     LfTensor list;  /* I32 [slots]; the first `frames` are the window's slots, oldest first */
-    LfTensor times; /* F32 [slots, n_time, 2]; the angles of those that are written */
+    LfTensor times; /* F32 [slots, n_time, 2]: time angles of the frames that are written */
 
     bool begun, committed;
     uint64_t chunk; /* the one begun */
@@ -46,7 +46,7 @@ static bool planned(const LfKvCache *cache)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static Frames take_frames(const LfKvCache *cache, LfArena *arena, int slots)
+static Frames alloc_frames(const LfKvCache *cache, LfArena *arena, int slots)
 {
     const LfKvCacheConfig *c = &cache->config;
     int tokens = c->geometry.frame_tokens;
@@ -64,14 +64,16 @@ static bool grow_layer(LfKvCache *cache, Frames *layer, int slots, GError **erro
     LfArena plan = lf_arena_plan(), memory;
     double values = 3.0 * slots * c->heads * c->geometry.frame_tokens * c->head_dim;
     if (values > (double) (G_MAXINT64 / 8)) { /* the sizes below would wrap */
-        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY, "no %.0f TB of memory: set a smaller window",
-                    values * sizeof(float) / 1e12);
+        g_set_error(
+            error, LF_ERROR, LF_ERROR_MEMORY,
+            "attention window too large: it would need %.0f TB of memory; set a smaller window",
+            values * sizeof(float) / 1e12);
         return false;
     }
-    take_frames(cache, &plan, slots);
+    alloc_frames(cache, &plan, slots);
     if (!lf_arena_init(&memory, cache->be, plan.peak, error))
         return false;
-    Frames larger = take_frames(cache, &memory, slots);
+    Frames larger = alloc_frames(cache, &memory, slots);
     larger.memory = memory;
     if (lf_is_set(layer->k)) {
         LfBackend *be = cache->be;
@@ -89,7 +91,7 @@ static bool grow_layer(LfKvCache *cache, Frames *layer, int slots, GError **erro
     return true;
 }
 
-static void take_list(LfKvCache *cache, LfArena *arena, int slots)
+static void alloc_list(LfKvCache *cache, LfArena *arena, int slots)
 {
     cache->list = lf_arena_tensor(arena, LF_I32, slots);
     cache->times = lf_arena_tensor(arena, LF_F32, slots, cache->pairs.time, 2);
@@ -100,11 +102,11 @@ static bool grow_list(LfKvCache *cache, int slots, GError **error)
 {
     LfKvCache planned = *cache;
     LfArena plan = lf_arena_plan(), memory;
-    take_list(&planned, &plan, slots);
+    alloc_list(&planned, &plan, slots);
     if (!lf_arena_init(&memory, cache->be, plan.peak, error))
         return false;
     lf_arena_clear(&cache->list_memory);
-    take_list(cache, &memory, slots);
+    alloc_list(cache, &memory, slots);
     cache->list_memory = memory;
     return true;
 }
@@ -123,12 +125,12 @@ static bool grow(LfKvCache *cache, int slots, GError **error)
     return true;
 }
 
-static bool sink_turns(const LfKvCacheConfig *c)
+static bool sink_rotates(const LfKvCacheConfig *c)
 {
     return c->relative && c->window > 0 && c->sink > 0;
 }
 
-static void take_fixed(LfKvCache *cache, LfArena *arena)
+static void alloc_fixed(LfKvCache *cache, LfArena *arena)
 {
     const LfKvCacheConfig *c = &cache->config;
     const LfGeometry *g = &c->geometry;
@@ -140,7 +142,7 @@ static void take_fixed(LfKvCache *cache, LfArena *arena)
         cache->rope.row = lf_arena_tensor(arena, LF_F32, g->rows, pairs.row, 2);
         cache->rope.col = lf_arena_tensor(arena, LF_F32, g->cols, pairs.col, 2);
     }
-    cache->turn = lf_arena_tensor(arena, LF_F32, pairs.time, 2);
+    cache->shift = lf_arena_tensor(arena, LF_F32, pairs.time, 2);
     for (int i = 0; cache->sinks && i < c->layers; i++) {
         cache->sinks[i].k = lf_arena_tensor(arena, cache->be->activation_type, c->sink, c->heads,
                                             g->frame_tokens, c->head_dim);
@@ -164,24 +166,24 @@ static void write_positions(LfKvCache *cache, LfTensor table, uint64_t first)
     g_free(values);
 }
 
-/* In tiles: both turns of each token, and the token of each patch. */
+/* In tiles: the row and column angles of each token, and the token of each patch. */
 static void write_tiles(LfKvCache *cache)
 {
     const LfGeometry *g = &cache->config.geometry;
     LfPairs pairs = cache->pairs;
     if (planned(cache))
         return;
-    g_autofree float *turns = g_new(float, lf_tensor_count(cache->rope.row));
+    g_autofree float *angles = g_new(float, lf_tensor_count(cache->rope.row));
     g_autofree int32_t *order = g_new(int32_t, g->frame_tokens);
     for (int row = 0; row < g->rows; row++)
         for (int col = 0; col < g->cols; col++) {
             int token = lf_token_at(g, row, col);
-            float *at = turns + 2 * token * (pairs.row + pairs.col);
+            float *at = angles + 2 * token * (pairs.row + pairs.col);
             lf_position_table(at, pairs.row, (uint64_t) row, 1);
             lf_position_table(at + 2 * pairs.row, pairs.col, (uint64_t) col, 1);
             order[row * g->cols + col] = token;
         }
-    lf_upload(cache->be, cache->rope.row, turns);
+    lf_upload(cache->be, cache->rope.row, angles);
     lf_upload(cache->be, cache->order, order);
 }
 
@@ -200,7 +202,7 @@ static uint64_t end_of_chunk(const LfKvCache *cache)
     return (cache->chunk + 1) * (uint64_t) cache->config.geometry.chunk;
 }
 
-/* Frames between the sink and the next frame of the window: how far the sink's numbers lag. */
+/* Frames that were evicted, all between the sink and the next frame of the window. */
 static uint64_t evicted(const LfKvCache *cache)
 {
     return end_of_chunk(cache) - (uint64_t) cache->frames;
@@ -223,7 +225,7 @@ static void write_slots(LfKvCache *cache)
     g_free(slots);
 }
 
-/* The last `count` frames of the window are about to be written: they get their numbers. */
+/* The last `count` frames of the window are about to be written: sets their time angles. */
 static void write_times(LfKvCache *cache, int count)
 {
     int first = cache->frames - count;
@@ -234,12 +236,12 @@ static void write_times(LfKvCache *cache, int count)
 static void shift_frames(LfKvCache *cache, LfTensor out, LfTensor x)
 {
     for (int64_t i = 0; i < x.shape[0]; i++)
-        lf_rope_shift(cache->be, lf_tensor_at(out, i), lf_tensor_at(x, i), cache->turn);
+        lf_rope_shift(cache->be, lf_tensor_at(out, i), lf_tensor_at(x, i), cache->shift);
 }
 
-static void turn_sink(LfKvCache *cache)
+static void rotate_sink(LfKvCache *cache)
 {
-    write_positions(cache, cache->turn, evicted(cache));
+    write_positions(cache, cache->shift, evicted(cache));
     for (int i = 0; i < cache->config.layers; i++) {
         shift_frames(cache, cache->layers[i].k, cache->sinks[i].k);
         shift_frames(cache, cache->layers[i].k_pool, cache->sinks[i].k_pool);
@@ -248,8 +250,8 @@ static void turn_sink(LfKvCache *cache)
 
 /* ---- the chunk ------------------------------------------------------------------------------- */
 
-/* Copies those of the `written` frames from `first` on that are the sink's, while they have their
- * own numbers. */
+/* Copies the frames of the sink among the `written` ones from `first` on, while their keys are
+ * rotated by their own numbers. */
 static void keep_sink(LfKvCache *cache, uint64_t first, int written)
 {
     LfBackend *be = cache->be;
@@ -273,7 +275,7 @@ void lf_kv_cache_commit(LfKvCache *cache)
     cache->committed = true;
 }
 
-/* How many frames an unbounded cache has to hold for `frames`: double until they fit. */
+/* Doubles an unbounded cache until `frames` fit. */
 static bool make_room(LfKvCache *cache, uint64_t frames, GError **error)
 {
     int slots = cache->slots;
@@ -316,7 +318,7 @@ static void enter(LfKvCache *cache, uint64_t index)
         lf_tensor_slice(cache->times, cache->frames - c->geometry.chunk, c->geometry.chunk);
     write_slots(cache);
     if (cache->sinks && evicted(cache) > 0)
-        turn_sink(cache);
+        rotate_sink(cache);
 }
 
 bool lf_kv_cache_begin(LfKvCache *cache, uint64_t index, GError **error)
@@ -337,10 +339,9 @@ bool lf_kv_cache_begin(LfKvCache *cache, uint64_t index, GError **error)
     return true;
 }
 
-/* ---- the past anew --------------------------------------------------------------------------- */
+/* ---- recache --------------------------------------------------------------------------------- */
 
-/* Frames of the window that are made anew: a sink that is all that is left of its time is not. */
-static int renewed(const LfKvCache *cache)
+int lf_kv_cache_recomputed(const LfKvCache *cache)
 {
     return cache->frames - (evicted(cache) > 0 ? cache->config.sink : 0);
 }
@@ -348,16 +349,16 @@ static int renewed(const LfKvCache *cache)
 bool lf_kv_cache_begin_past(LfKvCache *cache, uint64_t index, GError **error)
 {
     uint64_t next = cache->begun ? cache->chunk + cache->committed : 0;
-    bool at_hand = index == next || (cache->begun && index == cache->chunk);
-    if (index == 0 || !(at_hand || planned(cache))) {
+    bool reachable = index == next || (cache->begun && index == cache->chunk);
+    if (index == 0 || !(reachable || planned(cache))) {
         g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                    "the past of chunk %" G_GUINT64_FORMAT
-                    " cannot be made anew: the cache is at chunk %" G_GUINT64_FORMAT,
+                    "no recache before chunk %" G_GUINT64_FORMAT
+                    ": the cache is at chunk %" G_GUINT64_FORMAT,
                     index, next);
         return false;
     }
     enter(cache, index - 1);
-    write_times(cache, renewed(cache));
+    write_times(cache, lf_kv_cache_recomputed(cache));
     cache->committed = true;
     return true;
 }
@@ -368,38 +369,31 @@ void lf_kv_cache_commit_past(LfKvCache *cache)
         keep_sink(cache, 0, cache->frames);
 }
 
-int lf_kv_cache_renewed(const LfKvCache *cache)
-{
-    return renewed(cache);
-}
-
-LfKvPart lf_kv_cache_part(const LfKvCache *cache, int first)
+LfKvRun lf_kv_cache_run(const LfKvCache *cache, int first)
 {
     uint64_t chunk = (uint64_t) cache->config.geometry.chunk;
-    LfKvPart part = {.first = cache->frames - renewed(cache) + first};
-    uint64_t frame = evicted(cache) + (uint64_t) part.first;
-    part.chunk = frame / chunk;
-    part.skipped = (int) (frame % chunk);
-    part.count = (int) chunk - part.skipped;
-    return part;
+    LfKvRun run = {.first = cache->frames - lf_kv_cache_recomputed(cache) + first};
+    uint64_t frame = evicted(cache) + (uint64_t) run.first;
+    run.chunk = frame / chunk;
+    run.skipped = (int) (frame % chunk);
+    run.count = (int) chunk - run.skipped;
+    return run;
 }
 
-LfWindow lf_kv_cache_part_window(const LfKvCache *cache, int layer, const LfKvPart *part)
+LfWindow lf_kv_cache_run_window(const LfKvCache *cache, int layer, const LfKvRun *run)
 {
     LfWindow window = lf_kv_cache_window(cache, layer);
-    window.slots = lf_tensor_slice(window.slots, 0, part->first + part->count);
-    window.chunk = part->count;
+    window.slots = lf_tensor_slice(window.slots, 0, run->first + run->count);
+    window.chunk = run->count;
     return window;
 }
 
-LfRope lf_kv_cache_part_rope(const LfKvCache *cache, const LfKvPart *part)
+LfRope lf_kv_cache_run_rope(const LfKvCache *cache, const LfKvRun *run)
 {
     LfRope rope = cache->rope;
-    rope.time = lf_tensor_slice(cache->times, part->first, part->count);
+    rope.time = lf_tensor_slice(cache->times, run->first, run->count);
     return rope;
 }
-
-/* ---- forgetting ------------------------------------------------------------------------------ */
 
 void lf_kv_cache_reset(LfKvCache *cache)
 {
@@ -408,7 +402,7 @@ void lf_kv_cache_reset(LfKvCache *cache)
     cache->frames = 0;
 }
 
-/* ---- asked ----------------------------------------------------------------------------------- */
+/* ---- queries --------------------------------------------------------------------------------- */
 
 LfWindow lf_kv_cache_window(const LfKvCache *cache, int layer)
 {
@@ -454,24 +448,38 @@ size_t lf_kv_cache_memory(const LfKvCache *cache)
     return size;
 }
 
-/* ---- made and freed -------------------------------------------------------------------------- */
+/* ---- creation -------------------------------------------------------------------------------- */
+
+/* A number of the configuration below `least` is an error that names it. */
+static bool check_least(const char *name, int value, int least, GError **error)
+{
+    if (value >= least)
+        return true;
+    g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
+                "invalid KV cache configuration: %s is %d, must be at least %d", name, value,
+                least);
+    return false;
+}
 
 static bool check_config(const LfKvCacheConfig *c, GError **error)
 {
     const LfGeometry *g = &c->geometry;
-    if (c->layers < 1 || c->heads < 1 || c->head_dim < 6 || c->head_dim % 2 || g->chunk < 1 ||
-        g->frame_tokens < 1 || c->sink < 0 || c->window < 0 || c->key_block < 1) {
+    if (!check_least("layers", c->layers, 1, error) || !check_least("heads", c->heads, 1, error) ||
+        !check_least("head size", c->head_dim, 6, error) ||
+        !check_least("chunk", g->chunk, 1, error) ||
+        !check_least("tokens of a frame", g->frame_tokens, 1, error) ||
+        !check_least("sink", c->sink, 0, error) || !check_least("window", c->window, 0, error) ||
+        !check_least("key block", c->key_block, 1, error))
+        return false;
+    if (c->head_dim % 2) {
         g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                    "a cache of %d layers, %d heads of %d channels, chunks of %d frames of %d "
-                    "tokens, sink %d, window %d, key blocks of %d tokens cannot be",
-                    c->layers, c->heads, c->head_dim, g->chunk, g->frame_tokens, c->sink, c->window,
-                    c->key_block);
+                    "invalid KV cache configuration: head size is %d, must be even", c->head_dim);
         return false;
     }
     if (c->window > 0 && (int64_t) c->window < (int64_t) g->chunk + c->sink) {
         g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                    "a window of %d latent frames has no room for a chunk of %d beside a sink of "
-                    "%d: at least %" G_GINT64_FORMAT " are needed",
+                    "a window of %d latent frames has no room for a chunk of %d and a sink of %d: "
+                    "set at least %" G_GINT64_FORMAT,
                     c->window, g->chunk, c->sink, (int64_t) g->chunk + c->sink);
         return false;
     }
@@ -484,12 +492,12 @@ static bool allocate(LfKvCache *cache, GError **error)
     LfArena plan = lf_arena_plan();
     if (!grow(cache, c->window > 0 ? c->window : c->geometry.chunk, error))
         return false;
-    if (sink_turns(c))
+    if (sink_rotates(c))
         cache->sinks = g_new0(Sink, c->layers);
-    take_fixed(cache, &plan);
+    alloc_fixed(cache, &plan);
     if (!lf_arena_init(&cache->memory, cache->be, plan.peak, error))
         return false;
-    take_fixed(cache, &cache->memory);
+    alloc_fixed(cache, &cache->memory);
     return true;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "past.h"
 
-static bool take(LfPast *past, const int64_t chunk[4], int64_t chunks, GError **error)
+static bool allocate(LfPast *past, const int64_t chunk[4], int64_t chunks, GError **error)
 {
     LfArena plan = lf_arena_plan();
     lf_arena_tensor(&plan, LF_F32, chunks, chunk[0], chunk[1], chunk[2], chunk[3]);
@@ -16,9 +16,9 @@ bool lf_past_init(LfPast *past, LfBackend *be, const LfGeometry *g, int channels
                   GError **error)
 {
     const int64_t chunk[4] = {g->chunk, channels, g->latent_height, g->latent_width};
-    int64_t chunks = ((int64_t) window + g->chunk - 1) / g->chunk;
+    int64_t chunks = ((int64_t) window + g->chunk - 1) / g->chunk + 1;
     *past = (LfPast){.be = be};
-    return take(past, chunk, MAX(chunks, 1), error);
+    return allocate(past, chunk, MAX(chunks, 1), error);
 }
 
 void lf_past_clear(LfPast *past)
@@ -34,7 +34,7 @@ bool lf_past_reserve(LfPast *past, uint64_t chunks, GError **error)
         return true;
     while (room < chunks)
         room *= 2;
-    if (!take(&larger, past->latents.shape + 1, (int64_t) room, error))
+    if (!allocate(&larger, past->latents.shape + 1, (int64_t) room, error))
         return false;
     lf_copy(past->be, lf_tensor_slice(larger.latents, 0, past->latents.shape[0]), past->latents);
     if (!past->be->sync(past->be, error)) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The clean latents of the chunks that the window reaches back to: what the keys and values of the
- * past are made anew from when the text changes.
+ * The clean latents of the chunks that the window reaches back to, and of the chunk at hand: a
+ * recache makes keys and values from them, and the decoder reads them.
  *
  * Thread-safety: one session's.
  */
@@ -17,17 +17,18 @@ typedef struct {
     LfTensor latents; /* F32 [chunks, c, C, h, w]: a ring */
 } LfPast;
 
-/* Room for as many chunks as a window of latent frames can hold parts of; 0: unbounded, for one
- * chunk. LF_ERROR_MEMORY names the bytes. The backend outlives it. */
+/* Room for the chunks that a window of latent frames can reach into, and for one more, so that
+ * keeping a chunk which is then cancelled loses nothing that its next attempt needs. Window 0:
+ * unbounded, see lf_past_reserve. LF_ERROR_MEMORY names the bytes. The backend outlives it. */
 bool lf_past_init(LfPast *past, LfBackend *be, const LfGeometry *geometry, int channels, int window,
                   GError **error);
 void lf_past_clear(LfPast *past); /* all-zero is fine */
 
-/* Room for `chunks`, where the window is unbounded; by doubling. LF_ERROR_MEMORY: it is as
- * before. */
+/* Room for `chunks` where the window is unbounded, by doubling. On LF_ERROR_MEMORY it stays as it
+ * was. */
 bool lf_past_reserve(LfPast *past, uint64_t chunks, GError **error);
 
-/* Chunk `index`, which has ended, x F32 [c, C, h, w]; in place of the oldest. */
+/* Keeps x F32 [c, C, h, w] as chunk `index`, in place of the oldest. */
 void lf_past_keep(LfPast *past, uint64_t index, LfTensor x);
 /* [c, C, h, w], as kept. */
 LfTensor lf_past_chunk(const LfPast *past, uint64_t index);

@@ -119,7 +119,7 @@ void lf_transformer_modulate(const LfTransformer *t, LfBackend *be, LfArena *scr
 
 /* ---- a chunk: N = c·T rows ------------------------------------------------------------------- */
 
-/* What every part of a forward reads. */
+/* What every function of a forward reads. */
 typedef struct {
     const LfTransformer *t;
     LfBackend *be;
@@ -127,9 +127,22 @@ typedef struct {
     const LfModulation *modulation;
     const LfTextState *text;
     LfKvCache *cache;
-    const LfAttend *attend;
-    LfTensor x; /* [N, D], the residual stream */
+    LfScheme *scheme;
+    LfShare share; /* rows of x, heads of the cache */
+    LfTensor x;    /* [N, D], the residual stream */
 } Forward;
+
+static Forward forward_of(const LfTransformer *t, const LfPass *p, int rows)
+{
+    return (Forward){.t = t,
+                     .be = p->be,
+                     .scratch = p->scratch,
+                     .modulation = p->modulation,
+                     .text = p->text,
+                     .cache = p->cache,
+                     .scheme = p->scheme,
+                     .share = lf_share(p->rank, p->n_ranks, rows, t->config.heads)};
+}
 
 /* [N, width] in the backend's type. */
 static LfTensor rows(const Forward *f, int64_t width)
@@ -159,7 +172,7 @@ static void project(const Forward *f, const LfTransformerLayer *l, LfTensor m,
     lf_layer_norm_modulate(f->be, norm, f->x, lf_tensor_at(m, 1), lf_tensor_at(m, 0), EPSILON);
     lf_linear(f->be, qkv, norm, l->self.qkv, l->self.qkv_bias, LF_ACT_NONE);
     lf_qkv_norm_rope(f->be, q, q_pool, window, qkv, l->self.norm_q, l->self.norm_k, rope,
-                     f->attend->query_block, EPSILON);
+                     f->scheme->query_block, EPSILON);
     lf_arena_release(f->scratch, mark);
 }
 
@@ -171,37 +184,27 @@ static void attend(const Forward *f, int layer, LfTensor m, LfWindow window, LfT
     size_t mark = f->scratch->used;
     LfTensor y = rows_for(f, l->self.o); /* [N, D] */
     window.v_amax = amax_of(f->modulation->v_amax, layer);
-    lf_attention(f->be, y, q, &window, table, f->attend->query_block);
+    lf_attention(f->be, y, q, &window, table, f->scheme->query_block);
     lf_linear_residual(f->be, f->x, y, l->self.o, l->self.o_bias, lf_tensor_at(m, 2));
     lf_arena_release(f->scratch, mark);
 }
 
-/* The chunk's, over its window. With `store` alone: the cache is filled and x stays as it is. */
-static void self_attention(const Forward *f, int layer, LfTensor m, bool store)
+/* Of the chunk over its window. With `only_keys` the cache is filled and x stays as it is. */
+static void self_attention(const Forward *f, int layer, LfTensor m, bool only_keys)
 {
     const LfTransformerLayer *l = &f->t->layers[layer];
-    const LfKvCacheConfig *c = lf_kv_cache_config(f->cache);
-    const LfAttend *how = f->attend;
+    const LfSchemeClass *scheme = f->scheme->class;
     LfWindow window = lf_kv_cache_window(f->cache, layer);
     size_t mark = f->scratch->used;
-    LfTensor q =
-        lf_arena_tensor(f->scratch, f->be->activation_type, c->heads, f->x.shape[0], c->head_dim);
-    LfTensor pool = LF_NONE, table = LF_NONE;
-    if (how->budget > 0 && !store) {
-        int blocks = lf_frame_blocks(c->geometry.frame_tokens, how->query_block);
-        blocks *= c->geometry.chunk; /* c·nq */
-        if (!how->mapped)
-            pool = lf_arena_tensor(f->scratch, LF_F32, c->heads, blocks, c->head_dim);
-        if (lf_is_set(how->map))
-            table = lf_tensor_at(how->map, layer);
-        else
-            table = lf_arena_tensor(f->scratch, LF_I32, c->heads, blocks, how->budget);
-    }
-    project(f, l, m, &window, lf_kv_cache_rope(f->cache), q, pool);
-    if (lf_is_set(pool))
-        lf_select_blocks(f->be, table, pool, &window, &how->selection);
-    if (!store)
+    LfTensor q = lf_arena_tensor(f->scratch, f->be->activation_type, f->share.n_heads,
+                                 f->x.shape[0], lf_kv_cache_config(f->cache)->head_dim);
+    LfTensor means = only_keys ? LF_NONE : scheme->query_means(f->scheme, f->cache, f->scratch);
+    project(f, l, m, &window, lf_kv_cache_rope(f->cache), q, means);
+    if (!only_keys) {
+        LfTensor table =
+            scheme->select(f->scheme, f->cache, f->be, f->scratch, layer, means, &window);
         attend(f, layer, m, window, q, table);
+    }
     lf_arena_release(f->scratch, mark);
 }
 
@@ -237,14 +240,17 @@ static void feed_forward(const Forward *f, int layer, LfTensor m)
     lf_arena_release(f->scratch, mark);
 }
 
-/* x [N, D] from latents [c, C, h, w] */
+/* x [N, D] from latents [c, C, h, w], whose tokens are those of all ranks */
 static void embed(const Forward *f, LfTensor latents)
 {
     const LfTransformerOuter *w = f->t->outer;
     size_t mark = f->scratch->used;
-    LfTensor patches = rows(f, LF_PATCH_LATENTS * f->t->config.channels); /* [N, 4·C] */
+    int64_t tokens = lf_tensor_count(latents) / (LF_PATCH_LATENTS * f->t->config.channels);
+    LfTensor patches = lf_arena_tensor(f->scratch, f->be->activation_type, tokens,
+                                       LF_PATCH_LATENTS * f->t->config.channels);
     lf_patchify(f->be, patches, latents, lf_kv_cache_order(f->cache));
-    lf_linear(f->be, f->x, patches, w->patch, w->patch_bias, LF_ACT_NONE);
+    lf_linear(f->be, f->x, lf_tensor_slice(patches, f->share.first_row, f->x.shape[0]), w->patch,
+              w->patch_bias, LF_ACT_NONE);
     lf_arena_release(f->scratch, mark);
 }
 
@@ -254,125 +260,121 @@ static void head(const Forward *f, LfTensor velocity, LfTensor m)
     const LfTransformerOuter *w = f->t->outer;
     size_t mark = f->scratch->used;
     LfTensor norm = rows_for(f, w->head);
-    LfTensor patches = rows(f, LF_PATCH_LATENTS * f->t->config.channels); /* [N, 4·C] */
+    LfTensor patches = rows(f, LF_PATCH_LATENTS * f->t->config.channels);
     lf_layer_norm_modulate(f->be, norm, f->x, lf_tensor_at(m, 1), lf_tensor_at(m, 0), EPSILON);
     lf_linear(f->be, patches, norm, w->head, w->head_bias, LF_ACT_NONE);
     lf_unpatchify(f->be, velocity, patches, lf_kv_cache_order(f->cache));
     lf_arena_release(f->scratch, mark);
 }
 
-bool lf_transformer_forward(const LfTransformer *t, LfBackend *be, LfArena *scratch,
-                            LfTensor velocity, LfTensor x, const LfModulation *modulation,
-                            const LfTextState *text, LfKvCache *cache, const LfAttend *attend,
-                            const int *cancelled)
+bool lf_transformer_forward(const LfTransformer *t, const LfPass *pass, LfTensor velocity,
+                            LfTensor x)
 {
-    size_t mark = scratch->used;
-    int tokens = lf_kv_cache_config(cache)->geometry.chunk_tokens;
-    Forward f = {t, be, scratch, modulation, text, cache, attend, LF_NONE};
-    f.x = lf_arena_tensor(scratch, be->activation_type, tokens, t->config.dim);
+    size_t mark = pass->scratch->used;
+    Forward f = forward_of(t, pass, lf_kv_cache_config(pass->cache)->geometry.chunk_tokens);
+    f.x = lf_arena_tensor(f.scratch, f.be->activation_type, f.share.n_rows, t->config.dim);
     embed(&f, x);
     int layer = 0;
-    for (; layer < t->config.layers && !lf_is_cancelled(cancelled); layer++) {
-        LfTensor m = lf_tensor_at(modulation->blocks, layer); /* [6, D] */
+    for (; layer < t->config.layers && !lf_is_cancelled(pass->cancelled); layer++) {
+        LfTensor m = lf_tensor_at(f.modulation->blocks, layer); /* [6, D] */
         /* Nothing reads what comes after the last layer's keys when the output is not wanted. */
-        bool store = layer == t->config.layers - 1 && !lf_is_set(velocity);
-        self_attention(&f, layer, m, store);
-        if (!store) {
+        bool only_keys = layer == t->config.layers - 1 && !lf_is_set(velocity);
+        self_attention(&f, layer, m, only_keys);
+        if (!only_keys) {
             cross_attention(&f, layer);
             feed_forward(&f, layer, m);
         }
     }
     if (layer == t->config.layers && lf_is_set(velocity))
-        head(&f, velocity, modulation->head);
-    lf_arena_release(scratch, mark);
+        head(&f, velocity, f.modulation->head);
+    lf_arena_release(f.scratch, mark);
     return layer == t->config.layers;
 }
 
-/* ---- the past anew: all frames of the window, a chunk's part after the other ----------------- */
+/* ---- recache: the frames of the window, one chunk's after the other's ------------------------ */
 
-/* Rows of all frames, [R·T, D]: the residual stream, and the queries of a layer. */
 typedef struct {
     Forward f;
-    LfTensor x, q;
+    LfTensor x, q; /* [R·T, D], R recomputed frames: the residual stream; a layer's queries */
 } Recache;
 
-/* The rows of a part of which `first` renewed frames come before. */
-static LfTensor part_rows(const Recache *r, LfTensor all, int first, const LfKvPart *part)
+/* The rows of one run of frames; `first` recomputed frames come before it. */
+static LfTensor run_rows(const Recache *r, LfTensor all, int first, const LfKvRun *run)
 {
     int64_t tokens = lf_kv_cache_config(r->f.cache)->geometry.frame_tokens;
-    return lf_tensor_slice(all, first * tokens, part->count * tokens);
+    return lf_tensor_slice(all, first * tokens, run->count * tokens);
 }
 
-static Forward part_forward(const Recache *r, int first, const LfKvPart *part)
+static Forward run_forward(const Recache *r, int first, const LfKvRun *run)
 {
     Forward f = r->f;
-    f.x = part_rows(r, r->x, first, part);
+    f.x = run_rows(r, r->x, first, run);
     return f;
 }
 
 /* [H, n·T, d] */
-static LfTensor part_queries(const Recache *r, int first, const LfKvPart *part)
+static LfTensor run_queries(const Recache *r, int first, const LfKvRun *run)
 {
     const LfKvCacheConfig *c = lf_kv_cache_config(r->f.cache);
-    LfTensor q = part_rows(r, r->q, first, part);
+    LfTensor q = run_rows(r, r->q, first, run);
     return lf_tensor_reshape(q, c->heads, q.shape[0], c->head_dim);
 }
 
 static void embed_past(const Recache *r, const LfPast *past)
 {
-    LfKvPart part;
-    for (int first = 0; first < lf_kv_cache_renewed(r->f.cache); first += part.count) {
-        part = lf_kv_cache_part(r->f.cache, first);
-        Forward f = part_forward(r, first, &part);
-        embed(&f, lf_tensor_slice(lf_past_chunk(past, part.chunk), part.skipped, part.count));
+    LfKvRun run;
+    for (int first = 0; first < lf_kv_cache_recomputed(r->f.cache); first += run.count) {
+        run = lf_kv_cache_run(r->f.cache, first);
+        Forward f = run_forward(r, first, &run);
+        embed(&f, lf_tensor_slice(lf_past_chunk(past, run.chunk), run.skipped, run.count));
     }
 }
 
 static void project_past(const Recache *r, int layer, LfTensor m)
 {
-    LfKvPart part;
-    for (int first = 0; first < lf_kv_cache_renewed(r->f.cache); first += part.count) {
-        part = lf_kv_cache_part(r->f.cache, first);
-        Forward f = part_forward(r, first, &part);
-        LfWindow window = lf_kv_cache_part_window(f.cache, layer, &part);
-        LfRope rope = lf_kv_cache_part_rope(f.cache, &part);
-        project(&f, &f.t->layers[layer], m, &window, &rope, part_queries(r, first, &part), LF_NONE);
+    LfKvRun run;
+    for (int first = 0; first < lf_kv_cache_recomputed(r->f.cache); first += run.count) {
+        run = lf_kv_cache_run(r->f.cache, first);
+        Forward f = run_forward(r, first, &run);
+        LfWindow window = lf_kv_cache_run_window(f.cache, layer, &run);
+        LfRope rope = lf_kv_cache_run_rope(f.cache, &run);
+        project(&f, &f.t->layers[layer], m, &window, &rope, run_queries(r, first, &run), LF_NONE);
     }
 }
 
-/* Once the keys and values of all are there. */
-static void finish_past(const Recache *r, int layer, LfTensor m)
+/* The rest of a layer, once the keys and values of all frames are there. */
+static void attend_past(const Recache *r, int layer, LfTensor m)
 {
-    LfKvPart part;
-    for (int first = 0; first < lf_kv_cache_renewed(r->f.cache); first += part.count) {
-        part = lf_kv_cache_part(r->f.cache, first);
-        Forward f = part_forward(r, first, &part);
+    LfKvRun run;
+    for (int first = 0; first < lf_kv_cache_recomputed(r->f.cache); first += run.count) {
+        run = lf_kv_cache_run(r->f.cache, first);
+        Forward f = run_forward(r, first, &run);
         LfWindow window = lf_kv_cache_window(f.cache, layer);
-        window.chunk = part.count; /* as many frames as there are queries of */
-        attend(&f, layer, m, window, part_queries(r, first, &part), LF_NONE);
+        window.chunk = run.count; /* as many frames as there are queries of */
+        attend(&f, layer, m, window, run_queries(r, first, &run), LF_NONE);
         cross_attention(&f, layer);
         feed_forward(&f, layer, m);
     }
 }
 
-bool lf_transformer_recache(const LfTransformer *t, LfBackend *be, LfArena *scratch,
-                            const LfPast *past, const LfModulation *modulation,
-                            const LfTextState *text, LfKvCache *cache, const int *cancelled)
+bool lf_transformer_recache(const LfTransformer *t, const LfPass *pass, const LfPast *past)
 {
-    const LfAttend dense = {.query_block = lf_kv_cache_config(cache)->key_block};
-    size_t mark = scratch->used;
-    int rows = lf_kv_cache_renewed(cache) * lf_kv_cache_config(cache)->geometry.frame_tokens;
-    Recache r = {.f = {t, be, scratch, modulation, text, cache, &dense, LF_NONE}};
-    r.x = lf_arena_tensor(scratch, be->activation_type, rows, t->config.dim);
-    r.q = lf_arena_tensor(scratch, be->activation_type, rows, t->config.dim);
+    const LfKvCacheConfig *c = lf_kv_cache_config(pass->cache);
+    LfScheme dense = lf_dense(c->key_block);
+    size_t mark = pass->scratch->used;
+    int rows = lf_kv_cache_recomputed(pass->cache) * c->geometry.frame_tokens;
+    Recache r = {.f = forward_of(t, pass, rows)};
+    r.f.scheme = &dense;
+    r.x = lf_arena_tensor(pass->scratch, pass->be->activation_type, rows, t->config.dim);
+    r.q = lf_arena_tensor(pass->scratch, pass->be->activation_type, rows, t->config.dim);
     embed_past(&r, past);
     int layer = 0;
-    for (; layer < t->config.layers && !lf_is_cancelled(cancelled); layer++) {
-        LfTensor m = lf_tensor_at(modulation->blocks, layer); /* [6, D] */
+    for (; layer < t->config.layers && !lf_is_cancelled(pass->cancelled); layer++) {
+        LfTensor m = lf_tensor_at(pass->modulation->blocks, layer); /* [6, D] */
         project_past(&r, layer, m);
-        if (layer < t->config.layers - 1) /* the rest serves an output that nobody wants */
-            finish_past(&r, layer, m);
+        if (layer < t->config.layers - 1) /* nothing reads what the last layer makes of x */
+            attend_past(&r, layer, m);
     }
-    lf_arena_release(scratch, mark);
+    lf_arena_release(pass->scratch, mark);
     return layer == t->config.layers;
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The causal Wan transformer (engine specification, section 4), any size. Weights only: states
- * belong to sessions. Thread-safety: immutable.
+ * The causal Wan 2.1 transformer (docs/engine.md), any size. Weights only: states belong to
+ * sessions. Thread-safety: immutable.
  */
 #ifndef LF_MODELS_TRANSFORMER_H
 #define LF_MODELS_TRANSFORMER_H
 
 #include "engine/files/model_config.h"
 #include "engine/files/weights.h"
-#include "kv_cache.h"
+#include "engine/share.h"
 #include "past.h"
+#include "scheme.h"
 
 typedef struct LfTransformer LfTransformer;
 
@@ -50,33 +51,32 @@ void lf_transformer_modulate(const LfTransformer *transformer, LfBackend *be, Lf
 void lf_transformer_bound_values(const LfTransformer *transformer, LfBackend *be,
                                  LfModulation *modulations, int n);
 
-/* How a chunk attends. budget 0: dense. */
+/* What the passes of one stream read and write. */
 typedef struct {
-    int budget; /* key blocks for each head and query block */
-    int query_block;
-    LfSelection selection;
-    LfTensor map; /* I32 [layers, H, c·nq, budget]: the tables of all layers, which one pass leaves
-                     to the next ones; LF_NONE: nobody needs them afterwards */
-    bool mapped;  /* `map` is filled: this pass selects nothing */
-} LfAttend;
+    LfBackend *be;
+    LfArena *scratch;
+    const LfModulation *modulation; /* of the pass's timestep */
+    const LfTextState *text;
+    LfKvCache *cache;
+    LfScheme *scheme;     /* planned for the chunk at hand */
+    int rank, n_ranks;    /* this pass's share of rows and heads (engine/share.h); 0 of 0: all */
+    const int *cancelled; /* read before every layer; NULL: never set */
+} LfPass;
 
-/* velocity [c, C, h, w] = transformer(x [c, C, h, w]) on the chunk that `cache` has begun; writes
- * that chunk's keys and values. `cancelled`, or NULL, is read before every layer; false when it was
- * set, the outputs are then undefined. velocity may be LF_NONE: only the cache is wanted, and what
- * serves the output alone is not computed. */
-bool lf_transformer_forward(const LfTransformer *transformer, LfBackend *be, LfArena *scratch,
-                            LfTensor velocity, LfTensor x, const LfModulation *modulation,
-                            const LfTextState *text, LfKvCache *cache, const LfAttend *attend,
-                            const int *cancelled);
+/* velocity [c, C, h, w] = transformer(x [c, C, h, w]) on the chunk that the cache has begun; writes
+ * the keys and values of that chunk. velocity may be LF_NONE: then only the cache is wanted, and
+ * what serves the output alone is not computed. False when the pass was cancelled; the outputs are
+ * then undefined. */
+bool lf_transformer_forward(const LfTransformer *transformer, const LfPass *pass, LfTensor velocity,
+                            LfTensor x);
 
-/* Makes the keys and values of the past anew (LongLive's recache), between lf_kv_cache_begin_past
- * and lf_kv_cache_commit_past: one clean pass under `text` over the frames that the cache has begun
- * again, whose latents are in `past`. Each of them attends to the whole window, so nothing of the
- * old keys remains but the sink's. Done a chunk at a time within each layer: of all frames there
- * are only two rows of D for each token in scratch. `cancelled` as above; false when it was set:
- * the keys are then of no use until this has run to its end. */
-bool lf_transformer_recache(const LfTransformer *transformer, LfBackend *be, LfArena *scratch,
-                            const LfPast *past, const LfModulation *modulation,
-                            const LfTextState *text, LfKvCache *cache, const int *cancelled);
+/* Recomputes the keys and values of past frames (LongLive's recache), between
+ * lf_kv_cache_begin_past and lf_kv_cache_commit_past: one clean pass under the pass's text over the
+ * frames that the cache has begun again, whose latents are in `past`. Every frame attends to the
+ * whole window, densely, so nothing of the old keys remains but the sink's. Each layer runs chunk
+ * by chunk: scratch holds only two rows of D for each token of all frames. False when it was
+ * cancelled: the keys are then of no use until this has run to its end. */
+bool lf_transformer_recache(const LfTransformer *transformer, const LfPass *pass,
+                            const LfPast *past);
 
 #endif

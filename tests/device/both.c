@@ -66,36 +66,43 @@ static void take_state(Stream *s, LfArena *arena)
     s->context = lf_arena_tensor(arena, s->be->activation_type, c->text_len / 2, c->text_dim);
 }
 
-static LfAttend attend_of(const Stream *s, int index)
+static LfLightForcing scheme_of(const Stream *s, int index)
 {
     const LfModelConfig *c = s->model->config;
     int blocks = lf_frame_blocks(s->geometry.frame_tokens, c->sparse.key_block);
-    return (LfAttend){
-        .budget = s->sparse && index > 0 ? (blocks * 2 * s->geometry.chunk + 1) / 2 : 0,
+    LfLightForcing scheme = lf_light_forcing(&(LfSchemeConfig){
         .query_block = c->sparse.query_block,
-        .selection = {c->sparse.keep_frames, c->sparse.keep_sink, c->sparse.keep_near}};
+        .selection = {c->sparse.keep_frames, c->sparse.keep_sink, c->sparse.keep_near}});
+    scheme.budget = s->sparse && index > 0 ? (blocks * 2 * s->geometry.chunk + 1) / 2 : 0;
+    return scheme;
 }
 
 static void recache(Stream *s, LfBackend *be, LfArena *scratch, LfKvCache *cache, int index)
 {
     lf_transformer_modulate(s->model->transformer, be, scratch, &s->clean, 0);
     g_assert_true(lf_kv_cache_begin_past(cache, (uint64_t) index, NULL));
-    g_assert_true(lf_transformer_recache(s->model->transformer, be, scratch, &s->past, &s->clean,
-                                         &s->text, cache, NULL));
+    LfPass pass = {
+        .be = be, .scratch = scratch, .modulation = &s->clean, .text = &s->text, .cache = cache};
+    g_assert_true(lf_transformer_recache(s->model->transformer, &pass, &s->past));
     lf_kv_cache_commit_past(cache);
 }
 
 static void run(Stream *s, LfBackend *be, LfArena *scratch, LfKvCache *cache, int index)
 {
-    LfAttend attend = attend_of(s, index);
+    LfLightForcing scheme = scheme_of(s, index);
+    LfPass pass = {.be = be,
+                   .scratch = scratch,
+                   .modulation = &s->modulation,
+                   .text = &s->text,
+                   .cache = cache,
+                   .scheme = &scheme.base};
     lf_transformer_text(s->model->transformer, be, scratch, &s->text, s->context);
     if (s->anew && index == s->n_chunks - 1)
         recache(s, be, scratch, cache, index);
     g_assert_true(lf_kv_cache_begin(cache, (uint64_t) index, NULL));
     lf_transformer_modulate(s->model->transformer, be, scratch, &s->modulation, 833.3333f);
     lf_transformer_bound_values(s->model->transformer, be, &s->modulation, 1);
-    lf_transformer_forward(s->model->transformer, be, scratch, s->velocity, s->x, &s->modulation,
-                           &s->text, cache, &attend, NULL);
+    lf_transformer_forward(s->model->transformer, &pass, s->velocity, s->x);
     lf_kv_cache_commit(cache);
 }
 

@@ -112,9 +112,9 @@ static void test_replay(gconstpointer data)
             change(replaying, *transition, "a big blue heart bouncing on a green meadow");
             change(calling, *transition, "a big blue heart bouncing on a green meadow");
         }
-        lf_session_forget_graphs(calling);
+        lf_graphs_clear(&calling->worker.graphs);
         GByteArray *a = stream_run(replaying, 1), *b = stream_run(calling, 1);
-        replayed += replaying->graphs.denoise != NULL;
+        replayed += replaying->worker.graphs.graphs[0] != NULL;
         stream_assert_same(a, b);
         g_byte_array_unref(a);
         g_byte_array_unref(b);
@@ -349,12 +349,12 @@ static void test_value_bounds(void)
     g_autofree float *bounds = g_new(float, layers);
     g_autofree float *text_bounds = g_new(float, layers);
     run_chunks(s, 4);
-    lf_download_floats(s->be, bounds, s->modulations[0].v_amax);
-    lf_download_floats(s->be, text_bounds, s->text.v_amax);
+    lf_download_floats(s->worker.be, bounds, s->worker.modulations[0].v_amax);
+    lf_download_floats(s->worker.be, text_bounds, s->worker.text.v_amax);
     for (int i = 0; i < layers; i++) {
-        double largest = largest_of(s->be, lf_kv_cache_window(s->cache, i).v);
-        double text =
-            largest_of(s->be, lf_tensor_slice(lf_tensor_at(s->text.v, i), 0, s->text.rows));
+        double largest = largest_of(s->worker.be, lf_kv_cache_window(s->worker.cache, i).v);
+        double text = largest_of(s->worker.be, lf_tensor_slice(lf_tensor_at(s->worker.text.v, i), 0,
+                                                               s->worker.text.rows));
         g_test_message("layer %d: values up to %.3g of %.3g, text's %.3g of %.3g", i, largest,
                        (double) bounds[i], text, (double) text_bounds[i]);
         g_assert_cmpfloat(largest, >, 0);

@@ -101,7 +101,7 @@ static void test_text(void)
 static LfSession *new_session(Demo *demo)
 {
     GError *error = NULL;
-    LfSessionOptions options = {.attention = LF_ATTENTION_DENSE};
+    LfSessionOptions options = {.attention = LF_ATTENTION_DENSE, .keep_latents = TRUE};
     LfSession *session = lf_session_new(demo->model, &options, &error);
     g_assert_no_error(error);
     lf_session_set_prompt(session, PROMPT, &error);

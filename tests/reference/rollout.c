@@ -67,7 +67,7 @@ static char *new_model(const Case *c)
 static LfSession *new_session(LfModel *model, const Case *c, RefNoise *noise)
 {
     GError *error = NULL;
-    LfSessionOptions options = {.no_decoder = TRUE, .no_text = TRUE};
+    LfSessionOptions options = {.no_decoder = TRUE, .no_text = TRUE, .keep_latents = TRUE};
     options.attention = c->sparse ? LF_ATTENTION_SPARSE : LF_ATTENTION_DENSE;
     LfSession *session = lf_session_new(model, &options, &error);
     g_assert_no_error(error);

@@ -120,10 +120,15 @@ static void engine_close(Engine *e)
 
 static void run(Engine *e, LfTensor velocity, LfTensor x, const LfModulation *m)
 {
-    LfAttend dense = {.budget = 0, .query_block = TOKENS};
+    LfScheme dense = lf_dense(TOKENS);
+    LfPass pass = {.be = e->be,
+                   .scratch = &e->scratch,
+                   .modulation = m,
+                   .text = &e->text,
+                   .cache = e->cache,
+                   .scheme = &dense};
     size_t mark = e->scratch.used;
-    g_assert_true(lf_transformer_forward(e->transformer, e->be, &e->scratch, velocity, x, m,
-                                         &e->text, e->cache, &dense, NULL));
+    g_assert_true(lf_transformer_forward(e->transformer, &pass, velocity, x));
     lf_arena_release(&e->scratch, mark);
 }
 

@@ -29,7 +29,9 @@ LfModel *stream_model(const LfTinyModel *options)
 LfSession *stream_session(LfModel *model, const LfSessionOptions *options, const char *prompt)
 {
     g_autoptr(GError) error = NULL;
-    LfSession *session = lf_session_new(model, options, &error);
+    LfSessionOptions all = options ? *options : (LfSessionOptions){0};
+    all.keep_latents = TRUE;
+    LfSession *session = lf_session_new(model, &all, &error);
     g_assert_no_error(error);
     if (*prompt)
         lf_session_set_prompt(session, prompt, &error);
@@ -114,15 +116,15 @@ static void *counting_alloc(LfBackend *be, size_t size)
 
 gint *stream_count_allocations(LfSession *session)
 {
-    backend_alloc = session->be->alloc;
-    session->be->alloc = session->decoding->alloc = counting_alloc;
+    backend_alloc = session->worker.be->alloc;
+    session->worker.be->alloc = session->worker.decoder_be->alloc = counting_alloc;
     n_allocations = 0;
     return &n_allocations;
 }
 
 gsize stream_heap_noise(const LfSession *session)
 {
-    return session->be->asynchronous ? 32768 : 4096;
+    return session->worker.be->asynchronous ? 32768 : 4096;
 }
 
 void stream_assert_error(GError **error, LfError code, const char *word)

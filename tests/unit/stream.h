@@ -16,7 +16,7 @@ const char *stream_backend(void);
 LfModel *stream_model(const LfTinyModel *options);
 LfModel *stream_model_on(const LfTinyModel *options, const char *backend);
 
-/* A session with a prompt ("" for none). */
+/* A session with a prompt ("" for none) whose chunks keep their latents. */
 LfSession *stream_session(LfModel *model, const LfSessionOptions *options, const char *prompt);
 
 /* The next chunk; an error ends the test. */

@@ -508,13 +508,13 @@ static void test_refused(void)
                               .key_block = 1};
     assert_refused(config, "at least 5");
     config.window = -1;
-    assert_refused(config, "window -1");
+    assert_refused(config, "window is -1");
     config.window = 5;
     config.sink = -1;
-    assert_refused(config, "sink -1");
+    assert_refused(config, "sink is -1");
     config.sink = 2;
     config.head_dim = 7;
-    assert_refused(config, "7 channels");
+    assert_refused(config, "head size is 7");
     config.head_dim = 6;
     LfKvCache *cache = open_cache(&config);
     GError *error = NULL;
@@ -541,11 +541,11 @@ static void check_parts(const LfKvCache *cache, uint64_t index, int renewed)
 {
     int chunk = lf_kv_cache_config(cache)->geometry.chunk, frames = lf_kv_cache_frames(cache);
     uint64_t frame = index * (uint64_t) chunk - (uint64_t) renewed;
-    g_assert_cmpint(lf_kv_cache_renewed(cache), ==, renewed);
+    g_assert_cmpint(lf_kv_cache_recomputed(cache), ==, renewed);
     for (int first = 0; first < renewed;) {
-        LfKvPart part = lf_kv_cache_part(cache, first);
-        LfWindow window = lf_kv_cache_part_window(cache, 0, &part);
-        LfRope rope = lf_kv_cache_part_rope(cache, &part);
+        LfKvRun part = lf_kv_cache_run(cache, first);
+        LfWindow window = lf_kv_cache_run_window(cache, 0, &part);
+        LfRope rope = lf_kv_cache_run_rope(cache, &part);
         g_assert_cmpuint(part.chunk * (uint64_t) chunk + (uint64_t) part.skipped, ==, frame);
         g_assert_cmpint(part.skipped + part.count, ==, chunk);
         g_assert_cmpint(part.first, ==, frames - renewed + first);

@@ -194,17 +194,18 @@ static void test_block_sizes(void)
                               .key_block = cases[i].key};
         LfSession *s = stream_session(model, &o, prompt);
         lf_chunk_unref(stream_next(s));
-        seen.own = s->be->ops;
-        seen.ops = *s->be->ops;
+        seen.own = s->worker.be->ops;
+        seen.ops = *s->worker.be->ops;
         seen.ops.attention = seeing_attention;
-        s->be->ops = &seen.ops;
+        s->worker.be->ops = &seen.ops;
         chunks[i] = latents_of(stream_next(s));
-        s->be->ops = seen.own;
+        s->worker.be->ops = seen.own;
         g_assert_cmpint(seen.query_block, ==, cases[i].is_query);
         g_assert_cmpint(seen.key_block, ==, cases[i].is_key);
         g_assert_cmpint(seen.query_blocks, ==, LF_TINY_CHUNK * ((15 / cases[i].is_query) + 1));
         g_assert_cmpint(seen.key_blocks, ==, 15 / cases[i].is_key + 1);
-        g_assert_cmpint(s->attend.budget, ==, LF_TINY_CHUNK * seen.key_blocks);
+        g_assert_cmpint(((LfLightForcing *) s->worker.scheme)->budget, ==,
+                        LF_TINY_CHUNK * seen.key_blocks);
         g_assert_cmpint(stream_same(chunks[0], chunks[i]), ==, i < 2);
         lf_session_free(s);
     }
@@ -248,14 +249,14 @@ static void map_chunk(LfModel *model, gboolean one_map, GBytes **tables)
         .seed = 5, .sparsity = 0.5, .uniform = TRUE, .key_block = 4, .one_map = one_map};
     LfSession *s = stream_session(model, &o, prompt);
     lf_chunk_unref(stream_next(s));
-    maps.own = s->be->ops;
-    maps.ops = *s->be->ops;
+    maps.own = s->worker.be->ops;
+    maps.ops = *s->worker.be->ops;
     maps.ops.select_blocks = counting_select;
     maps.ops.attention = keeping_attention;
     maps.selections = maps.attentions = 0;
-    s->be->ops = &maps.ops;
+    s->worker.be->ops = &maps.ops;
     lf_chunk_unref(stream_next(s));
-    s->be->ops = maps.own;
+    s->worker.be->ops = maps.own;
     memcpy(tables, maps.tables, sizeof maps.tables);
     lf_session_free(s);
 }
@@ -380,7 +381,7 @@ static void test_set_attention(void)
         double sparsity = lf_chunk_info(chunk)->sparsity;
         g_assert_cmpfloat(sparsity, >=, asked[i].least);
         g_assert_cmpfloat(sparsity, <=, asked[i].most);
-        g_assert_cmpint(s->attend.budget > 0, ==, sparsity > 0);
+        g_assert_cmpint(((LfLightForcing *) s->worker.scheme)->budget > 0, ==, sparsity > 0);
         lf_chunk_unref(chunk);
     }
     lf_session_free(s);
@@ -691,10 +692,10 @@ static void test_failed_chunk(void)
     LfSession *failing = stream_session(model, NULL, "a prompt");
     LfSession *sound = stream_session(model, NULL, "a prompt");
     g_byte_array_unref(stream_run(failing, 1));
-    lf_cpu_lacks(failing->be, 12000000);
+    lf_cpu_lacks(failing->worker.be, 12000000);
     g_assert_null(lf_session_next(failing, &error));
     stream_assert_error(&error, LF_ERROR_MEMORY, "12.0 MB");
-    g_assert_cmpuint(failing->encoded, ==, 0);
+    g_assert_cmpuint(failing->worker.encoded, ==, 0);
     lf_session_restart(failing, 0);
     GByteArray *a = stream_run(failing, 3), *b = stream_run(sound, 3);
     stream_assert_same(a, b);
@@ -725,7 +726,7 @@ static void test_failed_picture(void)
                          .height = info->height,
                          .planes = {memory},
                          .strides = {3 * info->width}};
-    LfBackend *be = session->decoding;
+    LfBackend *be = session->worker.decoder_be;
     const LfOps *sound = be->ops;
     LfOps refusing = *sound;
     refusing.pixels = refuse_pixels;

@@ -140,13 +140,13 @@ static void test_stage(gconstpointer data)
     Stage stage = (Stage) GPOINTER_TO_INT(data);
     LfModel *model = stream_model(NULL);
     LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
-    LfOps ops = hooked(s->be->ops);
+    LfOps ops = hooked(s->worker.be->ops);
     g_autoptr(GByteArray) wanted = stream_run(s, 2);
     g_assert_true(lf_session_set_prompt(s, next_prompt, NULL));
     g_autoptr(GByteArray) wanted_then = stream_run(s, 1);
 
     lf_session_restart(s, 4);
-    s->be->ops = s->decoding->ops = &ops;
+    s->worker.be->ops = s->worker.decoder_be->ops = &ops;
     cancel_once(s, stage, prompt);
     cancel_once(s, stage, prompt);
     g_autoptr(GByteArray) same = stream_run(s, 2);
@@ -165,7 +165,7 @@ static void check_transition(LfTransition transition, Stage stage)
     enum { BEFORE = 4, AFTER = 4, PARTS = 3 }; /* eight frames: a window without its sink */
     LfModel *model = stream_model(NULL);
     LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
-    LfOps ops = hooked(s->be->ops);
+    LfOps ops = hooked(s->worker.be->ops);
     g_autoptr(GByteArray) wanted = stream_run(s, BEFORE);
     lf_session_set_transition(s, transition);
     g_assert_true(lf_session_set_prompt(s, next_prompt, NULL));
@@ -175,7 +175,7 @@ static void check_transition(LfTransition transition, Stage stage)
     g_assert_true(lf_session_set_prompt(s, prompt, NULL));
     g_autoptr(GByteArray) same = stream_run(s, BEFORE);
     stream_assert_same(wanted, same);
-    s->be->ops = s->decoding->ops = &ops;
+    s->worker.be->ops = s->worker.decoder_be->ops = &ops;
     hook.n_parts = transition == LF_TRANSITION_RECACHE ? PARTS : 0;
     cancel_once(s, stage, next_prompt);
     lf_session_set_transition(s, LF_TRANSITION_CONTINUE);
@@ -210,12 +210,12 @@ static void test_recache_then_another(void)
     LfModel *model = stream_model(NULL);
     LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
     LfSession *sound = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
-    LfOps ops = hooked(s->be->ops);
+    LfOps ops = hooked(s->worker.be->ops);
     g_byte_array_unref(stream_run(s, 4));
     g_byte_array_unref(stream_run(sound, 4));
     lf_session_set_transition(sound, LF_TRANSITION_RECACHE);
     g_assert_true(lf_session_set_prompt(sound, "a third", NULL));
-    s->be->ops = s->decoding->ops = &ops;
+    s->worker.be->ops = s->worker.decoder_be->ops = &ops;
     hook.n_parts = 3;
     lf_session_set_transition(s, LF_TRANSITION_RECACHE);
     cancel_once(s, STEP_1, next_prompt);
@@ -234,9 +234,9 @@ static void test_restart_in_recache(void)
 {
     LfModel *model = stream_model(NULL);
     LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
-    LfOps ops = hooked(s->be->ops);
+    LfOps ops = hooked(s->worker.be->ops);
     g_byte_array_unref(stream_run(s, 4));
-    s->be->ops = s->decoding->ops = &ops;
+    s->worker.be->ops = s->worker.decoder_be->ops = &ops;
     hook.n_parts = 3;
     lf_session_set_transition(s, LF_TRANSITION_RECACHE);
     cancel_once(s, RECACHE, next_prompt);

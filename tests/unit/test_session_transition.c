@@ -97,9 +97,9 @@ static void test_same_prompt(void)
 static GByteArray *kept(const LfSession *s, int frame, gboolean values)
 {
     GByteArray *bytes = g_byte_array_new();
-    g_assert_true(s->be->sync(s->be, NULL));
+    g_assert_true(s->worker.be->sync(s->worker.be, NULL));
     for (int layer = 0; layer < LF_TINY_LAYERS; layer++) {
-        LfWindow w = lf_kv_cache_window(s->cache, layer);
+        LfWindow w = lf_kv_cache_window(s->worker.cache, layer);
         LfTensor t = lf_tensor_at(values ? w.v : w.k, lf_i32(w.slots)[frame]);
         g_byte_array_append(bytes, t.data, (guint) lf_tensor_size(t));
     }
@@ -128,8 +128,8 @@ static void test_past(void)
             change(b, transitions[i], next_prompt);
             lf_chunk_unref(stream_next(a));
             lf_chunk_unref(stream_next(b));
-            int past = lf_kv_cache_past(a->cache);
-            g_assert_cmpint(lf_kv_cache_past(b->cache), ==,
+            int past = lf_kv_cache_past(a->worker.cache);
+            g_assert_cmpint(lf_kv_cache_past(b->worker.cache), ==,
                             transitions[i] == LF_TRANSITION_CUT ? 0 : past);
             for (int f = 0; transitions[i] != LF_TRANSITION_CUT && f < past; f++) {
                 gboolean sink = f < LF_TINY_SINK && before * LF_TINY_CHUNK > LF_TINY_WINDOW;
@@ -143,25 +143,31 @@ static void test_past(void)
 }
 
 /* The past of a's next chunk anew, by hand: from these latents, under b's text. */
-static void recache_by_hand(LfSession *a, GByteArray *const *latents, const LfSession *b)
+static void recache_by_hand(LfSession *a, GByteArray *const *latents, LfSession *b)
 {
     g_autoptr(GError) error = NULL;
     LfPast past;
-    uint64_t index = a->index;
-    lf_past_init(&past, a->be, &a->geometry, LF_TINY_CHANNELS, LF_TINY_WINDOW, &error);
+    LfWorker *w = &a->worker;
+    uint64_t index = a->stream.index;
+    lf_past_init(&past, w->be, &w->config.geometry, LF_TINY_CHANNELS, LF_TINY_WINDOW, &error);
     g_assert_no_error(error);
     for (uint64_t i = 0; i < index; i++) {
-        LfTensor x = a->x;
+        LfTensor x = w->x;
         x.data = latents[i]->data;
         lf_past_keep(&past, i, x);
     }
-    lf_kv_cache_begin_past(a->cache, index, &error);
+    lf_kv_cache_begin_past(w->cache, index, &error);
     g_assert_no_error(error);
-    g_assert_true(lf_transformer_recache(a->model->transformer, a->be, &a->scratch, &past,
-                                         &a->modulations[a->n_steps], &b->text, a->cache, NULL));
-    lf_kv_cache_commit_past(a->cache);
-    lf_kv_cache_begin(a->cache, index, &error);
+    LfPass pass = {.be = w->be,
+                   .scratch = &w->scratch,
+                   .modulation = &w->modulations[w->config.n_steps],
+                   .text = &b->worker.text,
+                   .cache = w->cache};
+    g_assert_true(lf_transformer_recache(a->model->transformer, &pass, &past));
+    lf_kv_cache_commit_past(w->cache);
+    lf_kv_cache_begin(w->cache, index, &error);
     g_assert_no_error(error);
+    g_assert_true(w->be->sync(w->be, NULL));
     lf_past_clear(&past);
 }
 
@@ -181,7 +187,7 @@ static void test_recache(void)
         change(b, LF_TRANSITION_RECACHE, next_prompt);
         lf_chunk_unref(stream_next(b));
         recache_by_hand(a, latents, b);
-        for (int f = 0; f < lf_kv_cache_past(b->cache); f++)
+        for (int f = 0; f < lf_kv_cache_past(b->worker.cache); f++)
             for (int values = 0; values < 2; values++) {
                 g_autoptr(GByteArray) x = kept(a, f, values), y = kept(b, f, values);
                 stream_assert_same(x, y);

@@ -24,11 +24,12 @@ typedef struct {
     LfPast past;
 } Engine;
 
-static LfAttend attend_of(const PlainStream *s, int chunk)
+static LfLightForcing scheme_of(const PlainStream *s, int chunk)
 {
-    return (LfAttend){.budget = s->budget[chunk],
-                      .query_block = s->query_block,
-                      .selection = {s->keep_frames, s->keep_sink, s->keep_near}};
+    LfLightForcing scheme = lf_light_forcing(&(LfSchemeConfig){
+        .query_block = s->query_block, .selection = {s->keep_frames, s->keep_sink, s->keep_near}});
+    scheme.budget = s->budget[chunk];
+    return scheme;
 }
 
 static void take_state(Engine *e, const PlainStream *s, LfArena *arena)
@@ -55,23 +56,34 @@ static void prepare(Engine *e, LfBackend *on, LfArena *scratch, float timestep)
     lf_transformer_modulate(e->transformer, on, scratch, &e->clean, 0);
 }
 
-static bool forward(Engine *e, LfBackend *on, LfArena *scratch, LfKvCache *cache, bool clean,
-                    const LfAttend *attend, const int *cancelled)
+static LfPass pass_of(Engine *e, LfBackend *on, LfArena *scratch, LfKvCache *cache, bool clean,
+                      LfScheme *scheme, const int *cancelled)
 {
-    return lf_transformer_forward(e->transformer, on, scratch, clean ? LF_NONE : e->velocity, e->x,
-                                  clean ? &e->clean : &e->noisy, &e->text, cache, attend,
-                                  cancelled);
+    return (LfPass){.be = on,
+                    .scratch = scratch,
+                    .modulation = clean ? &e->clean : &e->noisy,
+                    .text = &e->text,
+                    .cache = cache,
+                    .scheme = scheme,
+                    .cancelled = cancelled};
 }
 
-/* The past of chunk `index` anew, under the text at hand. */
+static bool forward(Engine *e, LfBackend *on, LfArena *scratch, LfKvCache *cache, bool clean,
+                    LfLightForcing *scheme, const int *cancelled)
+{
+    LfPass pass = pass_of(e, on, scratch, cache, clean, &scheme->base, cancelled);
+    return lf_transformer_forward(e->transformer, &pass, clean ? LF_NONE : e->velocity, e->x);
+}
+
+/* Recomputes the past of chunk `index` under the current text. */
 static bool recache(Engine *e, LfBackend *on, LfArena *scratch, LfKvCache *cache, int index,
                     const int *cancelled)
 {
     GError *error = NULL;
+    LfPass pass = pass_of(e, on, scratch, cache, true, NULL, cancelled);
     lf_kv_cache_begin_past(cache, (uint64_t) index, &error);
     g_assert_no_error(error);
-    bool done = lf_transformer_recache(e->transformer, on, scratch, &e->past, &e->clean, &e->text,
-                                       cache, cancelled);
+    bool done = lf_transformer_recache(e->transformer, &pass, &e->past);
     if (done)
         lf_kv_cache_commit_past(cache);
     return done;
@@ -88,14 +100,14 @@ static void open_memory(Engine *e, const PlainStream *s, const LfKvCacheConfig *
     take_state(e, s, &state);
     prepare(e, plan, &scratch, 0);
     for (int i = 0; i < s->n_chunks; i++) {
-        LfAttend attend = attend_of(s, i);
+        LfLightForcing scheme = scheme_of(s, i);
         if (s->anew > 0 && i == s->anew) {
             lf_transformer_text(e->transformer, plan, &scratch, &e->text, e->new_context);
             g_assert_true(recache(e, plan, &scratch, cache, i, NULL));
         }
         lf_kv_cache_begin(cache, (uint64_t) i, &error);
         g_assert_no_error(error);
-        g_assert_true(forward(e, plan, &scratch, cache, false, &attend, NULL));
+        g_assert_true(forward(e, plan, &scratch, cache, false, &scheme, NULL));
     }
     lf_kv_cache_free(cache);
     g_assert_cmpuint(scratch.used, ==, 0);
@@ -240,7 +252,7 @@ static double run_chunk(Engine *e, const PlainModel *model, const PlainStream *s
 {
     GError *failure = NULL;
     int64_t n = lf_tensor_count(e->x);
-    LfAttend attend = attend_of(s, index);
+    LfLightForcing scheme = scheme_of(s, index);
     double *expected = g_new(double, n);
     PlainStream all = *s;
     all.n_chunks = index + 1;
@@ -261,10 +273,10 @@ static double run_chunk(Engine *e, const PlainModel *model, const PlainStream *s
     lf_kv_cache_begin(e->cache, (uint64_t) index, &failure);
     g_assert_no_error(failure);
     memcpy(e->x.data, noisy[index], lf_tensor_size(e->x));
-    g_assert_true(forward(e, be, &e->scratch, e->cache, false, &attend, NULL));
+    g_assert_true(forward(e, be, &e->scratch, e->cache, false, &scheme, NULL));
     *error = relative_error(lf_f32(e->velocity), expected, n);
     memcpy(e->x.data, clean[index], lf_tensor_size(e->x));
-    g_assert_true(forward(e, be, &e->scratch, e->cache, true, &attend, NULL));
+    g_assert_true(forward(e, be, &e->scratch, e->cache, true, &scheme, NULL));
     lf_kv_cache_commit(e->cache);
     if (s->window == 0)
         g_assert_true(lf_past_reserve(&e->past, (uint64_t) index + 1, &failure));
@@ -423,18 +435,18 @@ static void test_cancelled(void)
     int cancelled = 0;
     GError *error = NULL;
     small_open(&small);
-    LfAttend attend = attend_of(&small.s, 0);
-    g_assert_true(forward(e, be, &e->scratch, e->cache, false, &attend, &cancelled));
+    LfLightForcing scheme = scheme_of(&small.s, 0);
+    g_assert_true(forward(e, be, &e->scratch, e->cache, false, &scheme, &cancelled));
     float *first = g_memdup2(e->velocity.data, lf_tensor_size(e->velocity));
 
     cancelled = 1;
     spy_begin(NULL);
-    g_assert_false(forward(e, be, &e->scratch, e->cache, false, &attend, &cancelled));
+    g_assert_false(forward(e, be, &e->scratch, e->cache, false, &scheme, &cancelled));
     spy_end();
     g_assert_cmpint(spy.texts, ==, 0);
     cancelled = 0;
     spy_begin(&cancelled); /* in the first of three layers */
-    g_assert_false(forward(e, be, &e->scratch, e->cache, false, &attend, &cancelled));
+    g_assert_false(forward(e, be, &e->scratch, e->cache, false, &scheme, &cancelled));
     spy_end();
     g_assert_cmpint(spy.texts, ==, 1);
     g_assert_cmpuint(e->scratch.used, ==, 0);
@@ -442,20 +454,20 @@ static void test_cancelled(void)
     cancelled = 0;
     lf_kv_cache_begin(e->cache, 0, &error);
     g_assert_no_error(error);
-    g_assert_true(forward(e, be, &e->scratch, e->cache, false, &attend, &cancelled));
+    g_assert_true(forward(e, be, &e->scratch, e->cache, false, &scheme, &cancelled));
     g_assert_cmpmem(first, lf_tensor_size(e->velocity), e->velocity.data,
                     lf_tensor_size(e->velocity));
     g_free(first);
     small_close(&small);
 }
 
-static void noisy_chunk(Engine *e, int index, const float *x, const LfAttend *attend)
+static void noisy_chunk(Engine *e, int index, const float *x, LfLightForcing *scheme)
 {
     GError *error = NULL;
     lf_kv_cache_begin(e->cache, (uint64_t) index, &error);
     g_assert_no_error(error);
     memcpy(e->x.data, x, lf_tensor_size(e->x));
-    g_assert_true(forward(e, be, &e->scratch, e->cache, false, attend, NULL));
+    g_assert_true(forward(e, be, &e->scratch, e->cache, false, scheme, NULL));
 }
 
 /* A chunk whose past is made anew twice, the second time after the chunk's noise is in the cache
@@ -466,7 +478,7 @@ static void test_recache_again(void)
     Engine *e = &small.e;
     int last = small_open_anew(&small), cancelled = 0;
     float *noise = draw_floats(lf_tensor_count(e->x));
-    const LfAttend dense = {.query_block = 2};
+    LfLightForcing dense = lf_light_forcing(&(LfSchemeConfig){.query_block = 2});
     for (int i = 0; i < last; i++) {
         lf_noise(be, e->x, 5, (uint32_t) i, 0);
         float *x = g_memdup2(e->x.data, lf_tensor_size(e->x));
@@ -500,9 +512,9 @@ static void test_clean_pass(void)
     Small small;
     Engine *e = &small.e;
     small_open(&small);
-    LfAttend attend = attend_of(&small.s, 0);
+    LfLightForcing scheme = scheme_of(&small.s, 0);
     spy_begin(NULL);
-    g_assert_true(forward(e, be, &e->scratch, e->cache, true, &attend, NULL));
+    g_assert_true(forward(e, be, &e->scratch, e->cache, true, &scheme, NULL));
     spy_end();
     g_assert_cmpint(spy.attentions, ==, 2); /* of three layers */
     g_assert_cmpint(spy.texts, ==, 2);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * An attention scheme: which blocks of keys every block of queries attends to. It plans how many
+ * for each chunk, selects them in each layer, and names the numbers that a captured graph of its
+ * work depends on. The transformer and the chunk loop know no scheme by name.
+ *
+ * A new scheme is a file with a class and a row in scheme.c. What it selects is a table as
+ * lf_attention reads it; operations that it needs stand in kernels/ops.h.
+ *
+ * Thread-safety: one session's.
+ */
+#ifndef LF_MODELS_SCHEME_H
+#define LF_MODELS_SCHEME_H
+
+#include "kv_cache.h"
+
+typedef struct LfScheme LfScheme;
+typedef struct LfSchemeClass LfSchemeClass;
+
+/* Every scheme's object begins with this. */
+struct LfScheme {
+    const LfSchemeClass *class;
+    int query_block; /* tokens */
+};
+
+typedef struct {
+    int query_block;       /* tokens */
+    LfSelection selection; /* of frames */
+    bool one_map;          /* a chunk's later steps use the tables of its first one */
+} LfSchemeConfig;
+
+/* The pass of the transformer that runs next: a denoising step from 0, or the clean pass. */
+enum { LF_CLEAN_PASS = -1 };
+
+/* Tables are I32 [H, c·nq, budget] (see lf_select_blocks), or LF_NONE for dense attention. */
+struct LfSchemeClass {
+    const char *name;
+    LfScheme *(*create)(const LfSchemeConfig *config);
+    void (*destroy)(LfScheme *scheme);
+
+    /* Before the passes of a chunk, which `cache` has begun: the share of the window's key blocks
+     * that they skip, 0 for dense attention. */
+    void (*plan)(LfScheme *scheme, const LfKvCache *cache, double sparsity);
+
+    /* Before the steps: allocates what they share. The caller releases the arena after the last
+     * step to where it was before. */
+    void (*begin_steps)(LfScheme *scheme, const LfKvCache *cache, LfArena *scratch);
+
+    /* Before each pass. */
+    void (*begin_pass)(LfScheme *scheme, int step);
+
+    /* In each layer. Room for the means of queries that `select` reads, F32 [H, c·nq, d]; LF_NONE
+     * when this pass selects nothing. Then the layer's table. */
+    LfTensor (*query_means)(const LfScheme *scheme, const LfKvCache *cache, LfArena *scratch);
+    LfTensor (*select)(const LfScheme *scheme, const LfKvCache *cache, LfBackend *be,
+                       LfArena *scratch, int layer, LfTensor query_means, const LfWindow *window);
+
+    /* Chunks with equal keys, whose windows have equally many frames, do the same work. */
+    uint64_t (*graph_key)(const LfScheme *scheme);
+};
+
+/* By name; "light-forcing" is the only one so far. NULL when there is none of that name. */
+LfScheme *lf_scheme_new(const char *name, const LfSchemeConfig *config);
+void lf_scheme_free(LfScheme *scheme); /* NULL is fine */
+
+/* ---- the schemes ----------------------------------------------------------------------------- */
+
+extern const LfSchemeClass lf_scheme_dense, lf_scheme_light_forcing;
+
+/* Attention over the whole window. */
+static inline LfScheme lf_dense(int query_block)
+{
+    return (LfScheme){.class = &lf_scheme_dense, .query_block = query_block};
+}
+
+/* Light Forcing's Hierarchical Sparse Attention; dense when the budget is 0. */
+typedef struct {
+    LfScheme base;
+    LfSelection selection;
+    bool one_map;
+    int budget;   /* key blocks for each head and query block */
+    LfTensor map; /* I32 [layers, H, c·nq, budget]: every layer's table of a chunk's first step;
+                     LF_NONE: every step selects for itself */
+    int step;     /* of the pass that runs */
+} LfLightForcing;
+
+LfLightForcing lf_light_forcing(const LfSchemeConfig *config);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What other threads ask of a session. Requests wait under a lock until the next chunk begins.
+ */
+#include "session.h"
+
+uint64_t lf_session_set_prompt(LfSession *s, const char *prompt, GError **error)
+{
+    int capacity = lf_model_text_len(s->model);
+    if (!s->worker.config.has_text) {
+        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+                    "this session takes its text as numbers: create it without no_text");
+        return 0;
+    }
+    g_autofree int32_t *ids = g_new(int32_t, capacity);
+    int n = lf_model_tokenize(s->model, prompt, ids, capacity, error);
+    if (n < 0)
+        return 0;
+    g_mutex_lock(&s->lock);
+    memcpy(s->request.ids, ids, (size_t) n * sizeof *ids);
+    s->request.n_ids = n;
+    uint64_t id = ++s->request.prompt_id;
+    g_mutex_unlock(&s->lock);
+    lf_log(&s->worker.log, LF_LOG_INFO, "prompt %" G_GUINT64_FORMAT ", %d tokens: \"%s\"", id, n,
+           prompt);
+    return id;
+}
+
+gboolean lf_session_set_context(LfSession *s, const float *context, int rows, int text_dim,
+                                GError **error)
+{
+    const LfModel *m = s->model;
+    LfWorker *w = &s->worker;
+    if (text_dim != lf_model_text_dim(m) || rows < 0 || rows > lf_model_text_len(m)) {
+        g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "context is [%d, %d], expected [0 … %d, %d]",
+                    rows, text_dim, lf_model_text_len(m), lf_model_text_dim(m));
+        return FALSE;
+    }
+    if (rows > 0)
+        lf_upload_floats(w->be, lf_tensor_slice(w->context, 0, rows), context);
+    w->n_context = rows;
+    g_mutex_lock(&s->lock);
+    s->request.n_ids = 0;
+    s->request.prompt_id++;
+    g_mutex_unlock(&s->lock);
+    return w->be->sync(w->be, error);
+}
+
+void lf_session_set_attention(LfSession *s, LfAttention attention, double sparsity)
+{
+    g_mutex_lock(&s->lock);
+    s->request.attention = attention;
+    s->request.sparsity = CLAMP(sparsity, 0, LF_MAX_SPARSITY);
+    g_mutex_unlock(&s->lock);
+}
+
+void lf_session_set_transition(LfSession *s, LfTransition transition)
+{
+    g_mutex_lock(&s->lock);
+    s->request.transition = CLAMP(transition, LF_TRANSITION_CONTINUE, LF_TRANSITION_CUT);
+    g_mutex_unlock(&s->lock);
+}
+
+void lf_session_set_noise(LfSession *s, LfNoise noise, gpointer data)
+{
+    LfWorker *w = &s->worker;
+    if (noise && !w->host_noise)
+        w->host_noise = g_malloc(lf_tensor_size(w->x));
+    w->noise_source = noise;
+    w->noise_data = data;
+}
+
+void lf_session_cancel(LfSession *s)
+{
+    g_atomic_int_set(&s->worker.cancelled, 1);
+}
+
+void lf_session_resume(LfSession *s)
+{
+    g_atomic_int_set(&s->worker.cancelled, 0);
+}
+
+/* A failure of the decoder, which has failed every chunk that it had not finished, ends here. */
+void lf_session_restart(LfSession *s, uint64_t seed)
+{
+    s->worker.decoder_be->sync(s->worker.decoder_be, NULL);
+    lf_log(&s->worker.log, LF_LOG_INFO, "restart with seed %" G_GUINT64_FORMAT, seed);
+    lf_stream_restart(&s->stream, seed);
+}

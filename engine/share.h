@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What one of several ranks computes of a chunk: some rows (tokens) of everything outside
+ * attention, and some heads of attention. One rank has all of both.
+ */
+#ifndef LF_ENGINE_SHARE_H
+#define LF_ENGINE_SHARE_H
+
+typedef struct {
+    int rank, size; /* 0 ≤ rank < size */
+    int first_row, n_rows;
+    int first_head, n_heads;
+} LfShare;
+
+/* Rows and heads are dealt out as evenly as whole numbers allow. A size
+ * of 0 or 1 is one rank, which has everything. */
+static inline LfShare lf_share(int rank, int size, int rows, int heads)
+{
+    size = size > 1 ? size : 1;
+    int first_row = (int) ((long long) rows * rank / size);
+    int first_head = heads * rank / size;
+    return (LfShare){.rank = rank,
+                     .size = size,
+                     .first_row = first_row,
+                     .n_rows = (int) ((long long) rows * (rank + 1) / size) - first_row,
+                     .first_head = first_head,
+                     .n_heads = heads * (rank + 1) / size - first_head};
+}
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The half of a session that computes: backends, memory, caches and events. What a chunk is to be
+ * (LfChunkPlan) comes from the stream; session.c says in which order a worker's parts are used.
+ *
+ * Thread-safety: one thread at a time.
+ */
+#ifndef LF_ENGINE_WORKER_H
+#define LF_ENGINE_WORKER_H
+
+#include "model.h"
+#include "scheduler.h"
+#include "session_graph.h"
+
+/* Events of a chunk on the transformer's backend. */
+typedef enum {
+    LF_STARTED,
+    LF_ENCODED,
+    LF_RECACHED,
+    LF_DENOISED,
+    LF_CLEANED,
+    LF_KEPT, /* the clean latents are in `past`, where the decoder reads them */
+    LF_N_CHUNK_EVENTS
+} LfChunkEvent;
+
+/* What is chosen once for a session. */
+typedef struct {
+    LfGeometry geometry;
+    int window, sink; /* latent frames; window 0: unbounded */
+    bool relative;    /* positions, see kv_cache.h */
+    int key_block;    /* tokens */
+    LfSchemeConfig scheme;
+    LfStep steps[LF_MAX_STEPS];
+    int n_steps;
+    bool has_text, has_pixels;
+} LfWorkerConfig;
+
+typedef struct {
+    const LfModel *model;
+    LfWorkerConfig config;
+    LfLog log;
+
+    LfBackend *be;         /* the transformer's and the text encoder's */
+    LfBackend *decoder_be; /* on a device a backend of its own, beside the next chunk; else `be` */
+    LfArena state, scratch;
+    LfArena own_decoder_scratch; /* when the decoder has a backend of its own */
+    LfArena *decoder_scratch;    /* that, or `scratch` */
+
+    LfKvCache *cache;
+    LfScheme *scheme;
+    LfPast past;
+    LfTensor x, velocity;  /* F32 [c, C, h, w] */
+    LfTensor noise;        /* F32 [n_steps, c, C, h, w], of each step */
+    LfTensor ids, context; /* I32 [text_len], activation [text_len, text_dim] */
+    int n_context;         /* rows of `context` */
+    LfTextState text;      /* keys and values of prompt `encoded` */
+    uint64_t encoded;      /* prompt id; 0: `text` is undefined */
+    LfModulation modulations[LF_MAX_STEPS + 1]; /* of each step; the last is the clean pass's */
+    LfDecoderState decoder;
+
+    LfGraphs graphs;
+    LfEvent *events[LF_N_CHUNK_EVENTS];
+    LfEvent *decoded; /* the last chunk, on `decoder_be` */
+
+    LfNoise noise_source; /* NULL: the generator of kernels/ops.h */
+    gpointer noise_data;
+    float *host_noise; /* what noise_source writes; NULL without one */
+
+    int cancelled; /* atomic: set by any thread */
+} LfWorker;
+
+/* ---- worker_open.c --------------------------------------------------------------------------- */
+
+/* Opens backends and allocates everything but the scratch, which lf_worker_enlarge does. On failure
+ * lf_worker_close takes back what there is. `worker` is all-zero before. */
+bool lf_worker_open(LfWorker *worker, const LfModel *model, const LfWorkerConfig *config,
+                    const LfLog *log, GError **error);
+
+/* Computes what depends neither on a prompt nor on a chunk. Needs scratch. */
+bool lf_worker_prepare(LfWorker *worker, GError **error);
+
+/* Waits for queued work and frees everything but decoder_be, which chunks read pictures through and
+ * whose owner is their pool: closed here only with `close_decoder`. */
+void lf_worker_close(LfWorker *worker, bool close_decoder);
+
+LfMemory lf_worker_memory(const LfWorker *worker);
+
+/* ---- worker_plan.c --------------------------------------------------------------------------- */
+
+/* Of the cache that the worker has or will have. */
+LfKvCacheConfig lf_worker_cache_config(const LfWorker *worker);
+
+/* A copy of `worker` whose calls compute nothing, on `be` (the plan backend or a FLOP counter): its
+ * arenas add up what they would need, its cache has begun chunk `scene_index` of a scene, its text
+ * is the longest there can be. False and an error when there can be no such cache. */
+bool lf_worker_shadow(LfWorker *shadow, const LfWorker *worker, LfBackend *be, uint64_t scene_index,
+                      GError **error);
+void lf_worker_shadow_clear(LfWorker *shadow);
+
+/* Makes the worker's scratch as large as the shadow's was at most. */
+bool lf_worker_enlarge(LfWorker *worker, const LfWorker *shadow, GError **error);
+
+#endif
