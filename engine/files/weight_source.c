@@ -204,7 +204,8 @@ void *lf_weight_memory_new(const char *name, size_t size, GError **error)
 {
     void *memory = NULL;
     if (posix_memalign(&memory, MEMORY_ALIGNMENT, MAX(size, 1)) != 0) {
-        lf_fail(error, LF_ERROR_MEMORY, "out of memory: could not allocate %.1f MB for %s", (double) size / 1e6, name);
+        lf_fail(error, LF_ERROR_MEMORY, "out of memory: could not allocate %.1f MB for %s",
+                (double) size / 1e6, name);
         return NULL;
     }
     return memory;

@@ -14,7 +14,8 @@ static const char *const next_prompt = "a blue star on yellow sand";
 enum { CHUNKS = 6 };
 
 /* From the third chunk on all have the same window and budget: captures begin early. */
-static const LfSessionOptions options = {.seed = 7, .window = 6, .uniform = TRUE};
+static const LfSessionOptions options = {
+    .keep_latents = TRUE, .seed = 7, .window = 6, .uniform = TRUE};
 
 /* Of the backends that are opened from here on. `slow`: microseconds. */
 static void set_switches(const char *fail, gboolean poison, int slow)
