@@ -72,8 +72,8 @@ void gst_light_forcing_post_problem(GstElement *element, GstMessageType type, co
 
 void gst_light_forcing_post_fallback(GstElement *element, const char *device, const char *reason)
 {
-    GST_ELEMENT_WARNING(element, LIBRARY, INIT, ("No usable GPU: %s. Running on the CPU.", reason),
-                        ("running on %s; with backend=cpu there is no such warning", device));
+    GST_ELEMENT_WARNING(element, LIBRARY, INIT, ("Running on the CPU, no usable GPU: %s", reason),
+                        ("the device is %s; with backend=cpu there is no such warning", device));
 }
 
 void gst_light_forcing_post_cut_prompt(GstElement *element, const GstLightForcingPrompt *prompt)

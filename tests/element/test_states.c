@@ -54,6 +54,14 @@ static GstBusSyncReply wait_at_gate(GstBus *bus, GstMessage *message, gpointer d
     return GST_BUS_PASS;
 }
 
+static GstState target_of(Source *source)
+{
+    GST_OBJECT_LOCK(source->element);
+    GstState target = GST_STATE_TARGET(source->element);
+    GST_OBJECT_UNLOCK(source->element);
+    return target;
+}
+
 static gpointer set_null(gpointer source)
 {
     source_set_state(source, GST_STATE_NULL);
@@ -78,7 +86,7 @@ static void test_progress(void)
     g_mutex_unlock(&gate.lock);
 
     GThread *thread = g_thread_new("stop", set_null, source);
-    while (GST_STATE_TARGET(source->element) != GST_STATE_NULL)
+    while (target_of(source) != GST_STATE_NULL)
         g_usleep(1000);
     g_mutex_lock(&gate.lock);
     gate.open = TRUE;
