@@ -465,6 +465,32 @@ static void test_cut_chunk(void)
     source_free(source);
 }
 
+/* A restart with another seed gives other pictures; the statistics tell the seed of the last frame
+ * that was pushed. */
+static void test_restart_seed(void)
+{
+    gboolean restarted = FALSE;
+    Source *source = source_play("video/x-raw,format=RGB", NULL);
+    GBytes *first = source_pull_bytes(source), *bytes = NULL;
+    g_assert_cmpint(seed_in_stats(source), ==, 1);
+    g_signal_emit_by_name(source->element, "restart", (gint64) 42);
+    while (!restarted) {
+        GstMapInfo map;
+        GstBuffer *buffer = source_pull(source);
+        restarted = GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT);
+        g_clear_pointer(&bytes, g_bytes_unref);
+        g_assert_true(gst_buffer_map(buffer, &map, GST_MAP_READ));
+        bytes = g_bytes_new(map.data, map.size);
+        gst_buffer_unmap(buffer, &map);
+        gst_buffer_unref(buffer);
+    }
+    g_assert_cmpint(seed_in_stats(source), ==, 42);
+    g_assert_false(g_bytes_equal(first, bytes));
+    g_bytes_unref(first);
+    g_bytes_unref(bytes);
+    source_free(source);
+}
+
 /* The scene after a restart with the first one's seed is the first one. */
 static void test_restart_repeats(gconstpointer seed)
 {
@@ -659,6 +685,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/frames/restart/none", "none", test_restart);
     g_test_add_data_func("/frames/restart/cut", "cut", test_restart);
     g_test_add_data_func("/frames/restart/prompt", "prompt", test_restart);
+    g_test_add_func("/frames/restart-seed", test_restart_seed);
     g_test_add_data_func("/frames/restart-repeats/seed", GINT_TO_POINTER(1), test_restart_repeats);
     g_test_add_data_func("/frames/restart-repeats/property", GINT_TO_POINTER(-1),
                          test_restart_repeats);

@@ -105,10 +105,11 @@ static void test_progress(void)
     source_free(source);
 }
 
-/* The last message of progress says what computes. */
+/* Progress grows; its last message says what computes. */
 static void test_ready_on_device(void)
 {
     GstProgressType type = GST_PROGRESS_TYPE_START;
+    gint percent = 0, before = 0;
     char *text = NULL;
     GstStructure *stats;
     Source *source = source_new(NULL);
@@ -118,8 +119,15 @@ static void test_ready_on_device(void)
         GstMessage *message = source_message(source, GST_MESSAGE_PROGRESS);
         g_free(text);
         gst_message_parse_progress(message, &type, NULL, &text);
+        if (type == GST_PROGRESS_TYPE_CONTINUE) {
+            g_assert_true(
+                gst_structure_get_int(gst_message_get_structure(message), "percent", &percent));
+            g_assert_cmpint(percent, >=, before);
+            before = percent;
+        }
         gst_message_unref(message);
     }
+    g_assert_cmpint(percent, ==, 90); /* the first chunk is the rest */
     g_object_get(source->element, "stats", &stats, NULL);
     g_assert_true(g_str_has_prefix(text, "Ready on "));
     g_assert_cmpstr(text + strlen("Ready on "), ==, gst_structure_get_string(stats, "device-name"));
