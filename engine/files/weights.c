@@ -288,8 +288,8 @@ static float *read_floats(LfWeightSource *source, const Parts *parts, GError **e
     g_autofree uint8_t *gathered = g_try_malloc(lf_tensor_size(tensor));
     float *values = g_try_new(float, count);
     if (!gathered || !values) {
-        lf_fail(error, LF_ERROR_MEMORY, "out of memory: could not allocate %.1f MB for %s", 8e-6 * (double) count,
-                parts->parts[0].name);
+        lf_fail(error, LF_ERROR_MEMORY, "out of memory: could not allocate %.1f MB for %s",
+                8e-6 * (double) count, parts->parts[0].name);
         g_free(values);
         return NULL;
     }
