@@ -375,6 +375,40 @@ static void test_cancel(void)
     lf_model_unref(model);
 }
 
+/* ---- loading --------------------------------------------------------------------------------- */
+
+static gboolean note_part(const char *part, double done, gpointer last)
+{
+    *(const char **) last = part;
+    return done <= 1;
+}
+
+/* An upload of weights that fails ends the loading, whichever it is: those of the decoder are the
+ * last ones, and other backends read them. */
+static void test_failing_load(void)
+{
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    gboolean decoder = FALSE;
+    LfModel *model = NULL;
+    for (int n = 1; !model && n < 1000; n++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *fail = g_strdup_printf("upload:%d", n);
+        const char *part = "";
+        LfModelOptions load = {
+            .backend = "cuda", .progress = note_part, .progress_data = (gpointer) &part};
+        set_switches(fail, TRUE, 0);
+        model = lf_model_open(dir, &load, &error);
+        if (!model)
+            g_assert_error(error, LF_ERROR, LF_ERROR_DEVICE);
+        decoder |= !model && g_str_equal(part, "decoder");
+    }
+    clear_switches();
+    g_assert_nonnull(model);
+    g_assert_true(decoder);
+    lf_model_unref(model);
+    lf_tiny_model_remove(dir);
+}
+
 int main(int argc, char **argv)
 {
     static const Failing failing[] = {
@@ -395,6 +429,7 @@ int main(int argc, char **argv)
     g_test_add_func("/standin/fails/pixels", test_failing_pixels);
     g_test_add_data_func("/standin/no-memory/alloc", "alloc", test_no_memory);
     g_test_add_data_func("/standin/no-memory/event", "event_new", test_no_memory);
+    g_test_add_func("/standin/fails/load", test_failing_load);
     g_test_add_func("/standin/open/auto", test_auto);
     g_test_add_func("/standin/open/old-driver", test_old_driver);
     g_test_add_func("/standin/open/unsupported", test_unsupported);
