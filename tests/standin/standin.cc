@@ -238,24 +238,32 @@ template <> struct Kept<const LfSelection *> : KeptReference<LfSelection> {
     using KeptReference::KeptReference;
 };
 
-/* Every operation writes its first tensor. */
-template <typename... A> LfTensor output_of(LfTensor first, A...)
-{
-    return first;
-}
+/* Weights and pixels, which are not queued. */
+template <auto entry> struct Queued {
+    static void fill(LfOps *, const char *)
+    {
+    }
+};
 
-template <auto entry> struct Queued;
-
-template <typename... A, void (*LfOps::*entry)(LfBackend *, A...)> struct Queued<entry> {
+/* All others, each of which writes its first tensor. */
+template <typename... A, void (*LfOps::*entry)(LfBackend *, LfTensor, A...)> struct Queued<entry> {
     static inline const char *name;
 
-    static void call(LfBackend *be, A... arguments)
+    static void call(LfBackend *be, LfTensor out, A... arguments)
     {
         std::tuple<Kept<A>...> kept{Kept<A>(arguments)...};
-        auto run = [kept](Standin *s) {
-            std::apply([s](const auto &...k) { (s->cpu->ops->*entry)(s->cpu, k.get()...); }, kept);
+        auto run = [out, kept](Standin *s) {
+            std::apply(
+                [s, out](const auto &...k) { (s->cpu->ops->*entry)(s->cpu, out, k.get()...); },
+                kept);
         };
-        enqueue_or_capture(standin(be), {name, output_of(arguments...), run});
+        enqueue_or_capture(standin(be), {name, out, run});
+    }
+
+    static void fill(LfOps *table, const char *operation)
+    {
+        name = operation;
+        table->*entry = call;
     }
 };
 
@@ -292,33 +300,8 @@ void fill_table(LfOps *table)
     table->weight_new = weight_new;
     table->weight_free = weight_free;
     table->pixels = pixels;
-#define QUEUE(operation)                                                                           \
-    (Queued<&LfOps::operation>::name = #operation,                                                 \
-     table->operation = Queued<&LfOps::operation>::call)
-    QUEUE(linear);
-    QUEUE(linear_residual);
-    QUEUE(layer_norm_modulate);
-    QUEUE(layer_norm);
-    QUEUE(rms_norm);
-    QUEUE(qkv_norm_rope);
-    QUEUE(rope_shift);
-    QUEUE(select_blocks);
-    QUEUE(attention);
-    QUEUE(cross_attention);
-    QUEUE(amax);
-    QUEUE(text_attention);
-    QUEUE(position_bias);
-    QUEUE(embedding);
-    QUEUE(gelu_gate);
-    QUEUE(patchify);
-    QUEUE(unpatchify);
-    QUEUE(denoise);
-    QUEUE(renoise);
-    QUEUE(noise);
-    QUEUE(tanh_clamp);
-    QUEUE(conv3x3);
-    QUEUE(conv3x3_up2);
-    QUEUE(rgb8);
+#define QUEUE(operation) Queued<&LfOps::operation>::fill(table, #operation);
+    LF_OPERATIONS(QUEUE)
 #undef QUEUE
 }
 

@@ -195,7 +195,7 @@ static void test_failure(gconstpointer data)
     const Failing *failing = data;
     g_autoptr(GPtrArray) wanted = reference();
     LfModel *model = stream_model(NULL);
-    for (int round = 0; round < 8; round++) {
+    for (int round = 0; round < 3; round++) {
         g_autoptr(GError) error = NULL;
         int n = g_test_rand_int_range(1, failing->most + 1), lag = g_test_rand_int_range(0, 3);
         g_autofree char *fail = g_strdup_printf("%s:%d", failing->operation, n);
