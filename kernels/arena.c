@@ -13,12 +13,11 @@ bool lf_arena_init(LfArena *arena, LfBackend *backend, size_t size, GError **err
         return true;
     *arena = (LfArena){.backend = backend, .size = size};
     arena->base = backend->alloc(backend, MAX(size, 1));
-    if (!arena->base) {
-        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY,
-                    "no %.1f MB of memory on %s: choose a smaller size, window or model",
-                    (double) size / 1e6, backend->description);
-        return false;
-    }
+    if (!arena->base)
+        return lf_fail(error, LF_ERROR_MEMORY,
+                       "out of memory on %s: could not allocate %.1f MB; reduce width, height or "
+                       "window-frames, or use a smaller model",
+                       backend->description, (double) size / 1e6);
     return true;
 }
 
@@ -35,7 +34,7 @@ LfTensor lf_arena_alloc(LfArena *arena, LfType type, const int64_t *shape)
     size_t size = (lf_tensor_size(t) + LF_ARENA_ALIGNMENT - 1) / LF_ARENA_ALIGNMENT;
     size *= LF_ARENA_ALIGNMENT;
     if (size > arena->size - arena->used) {
-        g_critical("arena of %zu bytes asked for %zu more after %zu", arena->size, size,
+        g_critical("arena of %zu bytes: %zu more asked for after %zu", arena->size, size,
                    arena->used);
         return t;
     }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A backend: a machine that runs the operations of ops.h, with memory of its own.
+ * A backend: a CPU or a GPU that runs the operations of ops.h, and its memory.
  *
- * One backend is one stream of work. A model opens one to prepare its weights; every session opens
- * its own and may read the weights of the model's (weights are immutable once prepared).
+ * One backend is one queue of work, as a CUDA stream is. A model opens a backend to prepare its
+ * weights. Every session opens its own, which may read the model's weights: weights are immutable.
  *
  * Thread-safety: one thread at a time for each backend, except for lf_pixels, free, event_free,
- * event_sync, event_elapsed and close: chunks use these on any thread.
+ * event_sync, event_elapsed and close, which chunks call on any thread.
  */
 #ifndef LF_KERNELS_BACKEND_H
 #define LF_KERNELS_BACKEND_H
@@ -33,27 +33,28 @@ struct LfBackend {
     bool asynchronous;      /* operations may return before they have ended */
     LfLog log;              /* of whoever opened it; set before the first operation */
 
-    /* Memory that the operations can reach, aligned to 256 bytes. NULL when there is not as
-     * much. */
+    /* Memory for the operations, aligned to 256 bytes. NULL when there is not enough. */
     void *(*alloc)(LfBackend *be, size_t size);
     void (*free)(LfBackend *be, void *memory);
-    /* Host to backend, backend to host, within the backend. In order with the operations;
-     * download has finished when it returns. */
+    /* Copies from host to backend, from backend to host, and within the backend, in order with the
+     * operations. `src` of an upload may be changed when upload returns; `dst` of a download is
+     * complete when download returns. Whole tensors: lf_upload and the others below. */
     void (*upload)(LfBackend *be, void *dst, const void *src, size_t size);
     void (*download)(LfBackend *be, void *dst, const void *src, size_t size);
     void (*copy)(LfBackend *be, void *dst, const void *src, size_t size);
     void (*clear)(LfBackend *be, void *dst, size_t size); /* zero bytes */
-    /* Waits for everything; false and an error when any operation since the last call failed. */
+    /* Waits for everything that was queued. False and an error when any operation since the last
+     * call failed. */
     bool (*sync)(LfBackend *be, GError **error);
 
-    /* An event completes when everything that was queued on a backend before event_record has
-     * completed (a cudaEvent). Any backend of the same device may use it.
+    /* An event, as in CUDA: it completes when everything that was queued on a backend before
+     * event_record has completed. Any backend of the same device may use it.
      *   event_new      NULL when there is no memory.
      *   event_sync     Blocks the caller until `event` has completed. False and an error when any
      *                  operation of `be` has failed since the last sync. The failure stays
      *                  latched for the next sync: it is not known which events' work it has
      *                  spoilt, so none of them passes for good until then. Any thread.
-     *   wait_event     What is queued on `be` from here on waits for `event`; the caller does not.
+     *   wait_event     Work queued on `be` afterwards waits for `event`; the caller does not.
      *   event_elapsed  Nanoseconds from one completed event to another. Any thread.
      * event_free may be called from any thread, too. */
     LfEvent *(*event_new)(LfBackend *be);
@@ -63,12 +64,12 @@ struct LfBackend {
     void (*wait_event)(LfBackend *be, LfEvent *event);
     int64_t (*event_elapsed)(LfBackend *be, LfEvent *from, LfEvent *to);
 
-    /* Between capture_begin and capture_end operations are captured into a graph and not run;
+    /* Between capture_begin and capture_end operations are captured into a graph instead of run.
      * graph_launch runs the graph at a fraction of the cost of the calls. Kernel arguments,
      * pointers and scalars, are frozen at capture. No upload, download, sync or event in between.
-     * capture_end returns NULL, and latches nothing, when there is no graph: something else in the
-     * process has invalidated the capture, or there was no memory for the graph. The caller then
-     * runs the operations themselves. All four are NULL on a backend that gains nothing by it. */
+     * capture_end returns NULL, and latches no failure, when something else in the process has
+     * invalidated the capture or there was no memory for the graph. The caller then calls the
+     * operations without capture. All four are NULL on a backend without graphs. */
     void (*capture_begin)(LfBackend *be);
     LfGraph *(*capture_end)(LfBackend *be);
     void (*graph_launch)(LfBackend *be, LfGraph *graph);
@@ -77,9 +78,10 @@ struct LfBackend {
     void (*close)(LfBackend *be);
 };
 
-/* The CPU. n_threads 0: one for each core that this process may run on. Plain C operations first,
- * then the fastest versions that this machine has (AVX2, AVX-512). `LIGHTFORCING_CPU=c|avx2|avx512` in
- * the environment limits that, for tests and bug reports. */
+/* The CPU. n_threads 0: one for each core that this process may run on. Every operation has a
+ * version in plain C; those that have faster ones use the best that the machine supports (AVX2,
+ * AVX-512). `LIGHTFORCING_CPU=c|avx2|avx512` in the environment limits the choice, for tests and
+ * bug reports; LF_ERROR_CONFIG for another word. */
 LfBackend *lf_backend_open_cpu(int n_threads, GError **error);
 
 /* CUDA device number `device`, through a module of its own (kernels/cuda), which is opened when it
@@ -87,8 +89,8 @@ LfBackend *lf_backend_open_cpu(int n_threads, GError **error);
  * LF_ERROR_UNSUPPORTED without the module, or for FP8 on a device before Hopper. */
 LfBackend *lf_backend_open_cuda(int device, LfPrecision precision, GError **error);
 
-/* A backend whose operations do nothing and whose memory is none: checks shapes, sizes arenas. Its
- * types are those of `like`, or F32 for NULL. */
+/* A backend without memory whose operations check their arguments and return: for checking shapes
+ * and sizing arenas. Its types are those of `like`, or F32 for NULL. */
 LfBackend *lf_backend_plan(const LfBackend *like);
 bool lf_backend_is_plan(const LfBackend *be);
 
@@ -99,8 +101,8 @@ LfBackend *lf_backend_open(const char *name, int n_threads, LfPrecision precisio
 void lf_backend_close(LfBackend *be); /* NULL is fine */
 
 /* The backend's copy, clear, upload and download for whole tensors (views from lf_tensor_slice
- * included). The tensors of a copy have one type and one shape. A tensor without memory, and rows of
- * F8_E4M3 with their scales, are refused by g_critical. `host` holds lf_tensor_size bytes. */
+ * included). The tensors of a copy have one type and one shape. A tensor without memory, and rows
+ * of F8_E4M3 with their scales, are refused by g_critical. `host` holds lf_tensor_size bytes. */
 void lf_copy(LfBackend *be, LfTensor dst, LfTensor src);
 void lf_clear(LfBackend *be, LfTensor t);
 void lf_upload(LfBackend *be, LfTensor dst, const void *host);

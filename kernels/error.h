@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The error domain of engine and kernels. Messages name the thing and the cure.
+ * The error domain of engine and kernels. A message names what failed and what to do.
  */
 #ifndef LF_KERNELS_ERROR_H
 #define LF_KERNELS_ERROR_H
@@ -11,17 +11,17 @@
 G_BEGIN_DECLS
 
 typedef enum {
-    LF_ERROR_NOT_FOUND, /* a file or directory does not exist */
-    LF_ERROR_READ,      /* it exists and cannot be read: permission, short read */
-    LF_ERROR_WRITE,     /* it cannot be written: permission, no space */
-    LF_ERROR_FORMAT, /* its bytes are not what they should be: lying header, bad pickle, bad JSON */
-    LF_ERROR_SHAPE,  /* a tensor is missing, or its shape or type is wrong */
-    LF_ERROR_CONFIG, /* numbers that contradict each other or are out of range */
-    LF_ERROR_UNSUPPORTED, /* well-formed, but this build or backend cannot do it */
+    LF_ERROR_NOT_FOUND,   /* a file or directory does not exist */
+    LF_ERROR_READ,        /* it exists and cannot be read: permission, short read */
+    LF_ERROR_WRITE,       /* it cannot be written: permission, no space */
+    LF_ERROR_FORMAT,      /* a file's contents are invalid: header, pickle, JSON */
+    LF_ERROR_SHAPE,       /* a tensor is missing, or its shape or type is wrong */
+    LF_ERROR_CONFIG,      /* settings that contradict each other or are out of range */
+    LF_ERROR_UNSUPPORTED, /* valid, but this build or backend cannot do it */
     LF_ERROR_MEMORY,      /* no host or device memory; the message names the size */
     LF_ERROR_DEVICE,      /* driver or device missing, too old, or a launch failed */
-    LF_ERROR_TEXT,        /* a prompt that is no text: invalid UTF-8, too long */
-    LF_ERROR_CANCELLED    /* asked to stop */
+    LF_ERROR_TEXT,        /* a prompt that cannot be used: invalid UTF-8, too long */
+    LF_ERROR_CANCELLED    /* the caller asked to stop */
 } LfError;
 
 #define LF_ERROR (lf_error_quark())

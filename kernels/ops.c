@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The functions in front of the table. Shapes and types are checked here, once, for all backends.
- * A wrong one is a mistake of ours and never of a user: it is told by g_critical (which ends a
- * test and any program under G_DEBUG=fatal-criticals) and the operation is left out.
+ * The functions in front of the table, which check types and shapes for all backends. A wrong one
+ * is a bug of the engine and never a user's: g_critical reports it (and ends a test, and any
+ * program under G_DEBUG=fatal-criticals), and the operation does not run.
  */
 #include "ops.h"
 #include "weight.h"
@@ -20,11 +20,11 @@ static char *shapes_text(int n_tensors, const LfTensor *tensors)
     return g_string_free(text, FALSE);
 }
 
-static void tell_mistake(const char *operation, const char *rule, int n_tensors,
-                         const LfTensor *tensors)
+static void report_mistake(const char *operation, const char *rule, int n_tensors,
+                           const LfTensor *tensors)
 {
     char *shapes = shapes_text(n_tensors, tensors);
-    g_critical("%s: not so: %s; given %s", operation, rule, shapes);
+    g_critical("%s: %s does not hold for %s", operation, rule, shapes);
     g_free(shapes);
 }
 
@@ -36,12 +36,12 @@ static bool has_shape(LfTensor t, LfType type, int n_dims, const int64_t *shape)
     return t.type == type && n_dims > 0 && same == n_dims && same == t.n_dims;
 }
 
-/* Leaves the calling operation unless `rule` holds; the tensors are for the message. */
+/* Returns from the calling operation unless `rule` holds; the tensors are for the message. */
 #define REQUIRE(rule, ...)                                                                         \
     do {                                                                                           \
         if (G_UNLIKELY(!(rule))) {                                                                 \
             const LfTensor given_[] = {__VA_ARGS__};                                               \
-            tell_mistake(__func__, #rule, G_N_ELEMENTS(given_), given_);                           \
+            report_mistake(__func__, #rule, G_N_ELEMENTS(given_), given_);                         \
             return;                                                                                \
         }                                                                                          \
     } while (0)
@@ -56,7 +56,7 @@ static bool has_shape(LfTensor t, LfType type, int n_dims, const int64_t *shape)
 #define SHAPE_OF(t, type, ...)                                                                     \
     has_shape((t), (type), sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                     \
               (const int64_t[]){__VA_ARGS__})
-/* An activation, a picture's activation. */
+/* Of the transformer's activations, of the decoder's. */
 #define A_SHAPE(t, ...) SHAPE_OF(t, be->activation_type, __VA_ARGS__)
 #define P_SHAPE(t, ...) SHAPE_OF(t, be->decoder_type, __VA_ARGS__)
 #define SHAPE(t, type, ...)                                                                        \
@@ -65,8 +65,8 @@ static bool has_shape(LfTensor t, LfType type, int n_dims, const int64_t *shape)
 #define SHAPE_OR_NONE(t, type, ...) (!lf_is_set(t) || SHAPE(t, type, __VA_ARGS__))
 #define SAME(a, b)                  has_shape((a), (b).type, (b).n_dims, (b).shape)
 
-/* Rows that a linear reads: of the backend's type, or FP8 with scales (which a plan has no memory
- * for, either). */
+/* Rows for a linear layer: of the backend's type, or FP8 with scales, for which a plan has no
+ * memory either. */
 static bool rows_hold(const LfBackend *be, LfTensor t, int64_t rows, int64_t width)
 {
     return A_SHAPE(t, rows, width) || ((t.scales || !t.data) && SHAPE(t, F8_E4M3, rows, width));
@@ -250,7 +250,7 @@ void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float
 
 /* ---- self attention -------------------------------------------------------------------------- */
 
-/* k and v [S, H, T, d] and as many frames as the chunk needs. */
+/* k and v [S, H, T, d]; no more frames than slots, and at least those of the chunk. */
 static bool window_holds(const LfBackend *be, const LfWindow *w)
 {
     const int64_t *s = w->k.shape;
@@ -291,12 +291,12 @@ void lf_qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow
     RUN(qkv_norm_rope, q, q_pool, window, qkv, q_weight, k_weight, rope, query_block, eps);
 }
 
-void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
+void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor angles)
 {
     REQUIRE(x.type == be->activation_type || x.type == LF_F32, x);
     REQUIRE(SHAPE_OF(x, x.type, x.shape[0], x.shape[1], x.shape[2]) && SAME(out, x), out, x);
-    REQUIRE(SHAPE(turn, F32, turn.shape[0], 2) && 2 * turn.shape[0] <= x.shape[2], turn, x);
-    RUN(rope_shift, out, x, turn);
+    REQUIRE(SHAPE(angles, F32, angles.shape[0], 2) && 2 * angles.shape[0] <= x.shape[2], angles, x);
+    RUN(rope_shift, out, x, angles);
 }
 
 void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
@@ -318,7 +318,7 @@ void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWi
     RUN(select_blocks, table, q_pool, window, selection);
 }
 
-/* Attention's output: rows in F8_E4M3 need to know how large they can get. */
+/* The output of attention. Rows of F8_E4M3 need v_amax for their scale. */
 static bool attended(LfBackend *be, LfTensor out, int64_t rows, int64_t width, LfTensor v_amax)
 {
     return rows_hold(be, out, rows, width) && SHAPE_OR_NONE(v_amax, F32, 1) &&
@@ -393,7 +393,7 @@ void lf_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up)
 
 /* ---- latents --------------------------------------------------------------------------------- */
 
-/* x is [frames, channels, h, w] of whole patches, rows their [N, 4·channels]. */
+/* x is [frames, channels, h, w] with even h and w; rows are its patches, [N, 4·channels]. */
 static bool patches_hold(const LfBackend *be, LfTensor rows, LfTensor x, LfTensor order)
 {
     const int64_t *s = x.shape, tokens = (s[2] / 2) * (s[3] / 2);
@@ -476,7 +476,7 @@ void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x)
 bool lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
 {
     if (G_UNLIKELY(!SHAPE(rgb, U8, picture->height, picture->width, 3))) {
-        tell_mistake(__func__, "U8 [height, width, 3]", 1, &rgb);
+        report_mistake(__func__, "U8 [height, width, 3]", 1, &rgb);
         return lf_fail(error, LF_ERROR_SHAPE, "a frame of %d×%d for a picture of %d×%d",
                        (int) rgb.shape[1], (int) rgb.shape[0], picture->width, picture->height);
     }

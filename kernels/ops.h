@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Every operation: formula, shapes, aliasing, what bounds it. The contract stands here once, for
- * all backends and for tests/checkops. Shapes are checked in ops.c; a wrong one is a mistake of
- * ours: g_critical tells it and the operation is left out. Operations return nothing: a device's
- * failure is latched and told by LfBackend.sync.
+ * Every operation: formula, shapes, aliasing, and what limits its speed. This contract holds for
+ * all backends and for tests/checkops. ops.c checks types and shapes. A wrong shape is a bug of the
+ * caller: g_critical reports it and the operation does not run. Operations return nothing: a device
+ * latches its first failure, and the next LfBackend.sync reports it.
  *
  * Letters: c frames of a chunk, T tokens of a frame, N = c·T rows, H heads, d head dimension,
  * D = H·d model width, S slots of the cache, Bq/Bk query and key tokens of a block,
  * nq = ceil(T/Bq), nk = ceil(T/Bk) blocks of a frame; the last block of a frame may be partial.
- * Types: A is the backend's type of activations, P that of pictures (F32 both on the CPU; BF16 and
- * F16 on a GPU). R is A, or rows of F8_E4M3 with their scales (lf_arena_rows): whatever the linear
- * that reads them wants, lf_weight_input(). Vectors of weights are F32. Sums are F32 everywhere.
- * Unless said otherwise outputs overlap no input. An LfTensor marked "or LF_NONE" may be left out.
+ * Types: A is the type of the transformer's activations, P that of the decoder's activations (both
+ * F32 on the CPU; BF16 and F16 on a GPU). R is A, or rows of F8_E4M3 with their scales
+ * (lf_arena_rows), as the linear layer that reads the rows requires: see lf_weight_input. Biases,
+ * gates and norm weights are F32. Sums are F32 everywhere. Outputs overlap no input unless the
+ * contract allows it. An LfTensor marked "or LF_NONE" is optional.
  */
 #ifndef LF_KERNELS_OPS_H
 #define LF_KERNELS_OPS_H
@@ -22,52 +23,53 @@
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-/* What a weight is for: it decides how a backend packs, converts or quantises it, once, at load. */
+/* The use of a weight. It decides how a backend packs, converts or quantises the weight at load. */
 typedef enum {
     LF_WEIGHT_LINEAR,     /* [out, in] for lf_linear, lf_linear_residual */
-    LF_WEIGHT_LINEAR_FP8, /* the same, of a transformer's block: FP8 where the backend's precision
-                             is */
+    LF_WEIGHT_LINEAR_FP8, /* the same; quantised to FP8 by a backend of that precision */
     LF_WEIGHT_CONV3X3,    /* [out, in, 3, 3] for lf_conv3x3 */
     LF_WEIGHT_CONV_UP2,   /* [out, in, 3, 3] for lf_conv3x3_up2 */
-    LF_WEIGHT_EMBEDDING   /* [rows, width] for lf_embedding: stays where it is, rows are gathered */
+    LF_WEIGHT_EMBEDDING   /* [rows, width] for lf_embedding, which gathers rows; never copied */
 } LfWeightKind;
 
-/* A matrix as its backend wants to read it. Opaque but for its shape. Immutable: any number of
- * backends of the same machine may read it at once. */
+/* A weight in the layout that its backend reads. Opaque but for its shape. Immutable: all backends
+ * of one device may read it at the same time. */
 typedef struct LfWeight LfWeight;
 
-/* Prepares `source` (host memory; F32, BF16 or F16 or any other type that lf_to_float takes).
- * A BF16 linear weight and an embedding of any type may be used in place: the source's memory then
- * has to outlive the weight, so callers keep the file mapped. NULL and LF_ERROR_MEMORY when there
- * is no room; LF_ERROR_SHAPE when the source cannot be a weight of this kind. */
+/* Prepares `source` (host memory, of a type that lf_to_float reads: F32, BF16, F16, F64 or F8). A
+ * backend may use a linear weight of BF16 and an embedding of any type in place. Callers therefore
+ * keep the memory of the source (a mapped file) until they free the weight. Fails with NULL and
+ * LF_ERROR_MEMORY, or LF_ERROR_SHAPE when the source's type or shape does not fit the kind. */
 LfWeight *lf_weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error);
 void lf_weight_free(LfBackend *be, LfWeight *weight); /* NULL is fine */
 int64_t lf_weight_out(const LfWeight *weight);        /* rows: out channels */
 int64_t lf_weight_in(const LfWeight *weight);         /* columns: in channels */
-size_t lf_weight_memory(const LfWeight *weight);      /* bytes it holds itself (0 when in place) */
-LfType lf_weight_input(const LfWeight *weight); /* of a linear: the type that x has to be of */
-float lf_weight_norm(const LfWeight *weight); /* of a linear that reads F8_E4M3: no row's Euclidean
-                                                 norm is larger; known after a sync */
+size_t lf_weight_memory(const LfWeight *weight);      /* bytes that it owns (0 when in place) */
+LfType lf_weight_input(const LfWeight *weight);       /* of a linear weight: the type of its x */
+
+/* Of a linear weight that reads F8_E4M3: an upper bound of the Euclidean norms of its rows. Valid
+ * after a sync. */
+float lf_weight_norm(const LfWeight *weight);
 
 /* ---- linear: out = x·Wᵀ ---------------------------------------------------------------------- */
 
 typedef enum { LF_ACT_NONE, LF_ACT_GELU_TANH, LF_ACT_SILU } LfActivation;
 
-/* out R [N, O] = act(x [N, I] · W [O, I]ᵀ + bias [O] or LF_NONE). gelu is the tanh form. x is of
- * lf_weight_input(weight). As F8_E4M3, out has a scale for each row that no value of the row can
- * exceed by; it need not be the smallest. Bound: 2·N·I·O FLOP. */
+/* out R [N, O] = act(x [N, I] · W [O, I]ᵀ + bias [O] or LF_NONE). GELU is the tanh form. The type
+ * of x is lf_weight_input(weight). An out of F8_E4M3 has a scale for each row with which no value
+ * of the row overflows; the scale need not be the smallest such one. Bound: 2·N·I·O FLOP. */
 void lf_linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
                LfActivation activation);
 
-/* x A or F32 [N, O] += gate [O] or 1 ⊙ (y [N, I] · W [O, I]ᵀ + bias [O] or LF_NONE), in place. y is
- * of lf_weight_input(weight). */
+/* x A or F32 [N, O] += gate [O] or 1 ⊙ (y [N, I] · W [O, I]ᵀ + bias [O] or LF_NONE), in place. The
+ * type of y is lf_weight_input(weight). */
 void lf_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight,
                         LfTensor bias, LfTensor gate);
 
 /* ---- norms ----------------------------------------------------------------------------------- */
 
-/* out R [N, D] = LN(x A) ⊙ (1 + scale [D]) + shift [D]; LN has no affine of its own. Bound:
- * bytes. */
+/* out R [N, D] = LN(x A) ⊙ (1 + scale [D]) + shift [D]; LN has no affine parameters.
+ * Bound: bytes. */
 void lf_layer_norm_modulate(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, LfTensor shift,
                             float eps);
 
@@ -80,23 +82,25 @@ void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float
 
 /* ---- self attention over the window ---------------------------------------------------------- */
 
-/* Rotary position embedding in its three separable parts, as (cos, sin) of each pair's angle:
- * pair p of a head turns by time[f] for p < n_time, then row[y], then col[x]. Pairs are
- * interleaved: channels 2p and 2p+1. n_time + n_row + n_col = d/2; rows·cols = T. Token t has row
- * t / cols and column t mod cols. Where tokens have another order each is a row of its own, with
- * its turns of both kinds: rows = T, and no columns. */
+/* Angles of the rotary position embedding, as (cos, sin), one for each pair of channels 2p, 2p + 1
+ * of a head. The first n_time pairs are rotated by the angles of the frame, the next n_row pairs by
+ * those of the token's row, the last n_col pairs by those of its column. n_time + n_row + n_col =
+ * d/2, rows·cols = T. Token t is in row t / cols and column t mod cols. When tokens are in another
+ * order, each token has a row of its own that holds its row and column angles: rows = T, col is
+ * LF_NONE. */
 typedef struct {
     LfTensor time; /* F32 [c, n_time, 2] */
     LfTensor row;  /* F32 [rows, n_row, 2] */
     LfTensor col;  /* F32 [cols, n_col, 2] or LF_NONE */
 } LfRope;
 
-/* The frames that a chunk attends to: itself (the tail, the last c of them) and its past. */
+/* The frames that a chunk attends to: the past frames, then the chunk itself (the tail, the last c
+ * frames). */
 typedef struct {
     LfTensor k, v;   /* A [S, H, T, d]; keys are normed and rotated */
     LfTensor k_pool; /* F32 [S, H, nk, d]: means of the keys of each block */
     LfTensor slots;  /* I32 [frames]: the slot of each frame of the window, oldest first */
-    LfTensor v_amax; /* F32 [1] or LF_NONE: no value of v is larger, whatever its sign */
+    LfTensor v_amax; /* F32 [1] or LF_NONE: an upper bound of |v| */
     int chunk;       /* c: how many of `slots`, at the end, are the tail */
     int key_block;   /* Bk */
 } LfWindow;
@@ -107,50 +111,61 @@ typedef struct {
  *   window v, at the tail    = v
  *   q_pool F32 [H, c·nq, d] or LF_NONE = means of q over each query block of `query_block` tokens
  *   window k_pool, at the tail         = means of k over each key block
- * The norms run over all D channels, before the split into heads. Means are over valid tokens, of
- * what q and k are before they are rounded to A.
+ * The norms are over all D channels, before the split into heads. The means are over the tokens
+ * that the block has, of q and k before they are rounded to A.
  * Bound: bytes. */
 void lf_qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window,
                       LfTensor qkv, LfTensor q_weight, LfTensor k_weight, const LfRope *rope,
                       int query_block, float eps);
 
-/* out [H, n, d] = x [H, n, d] with its first n_time pairs turned by turn [n_time, 2] (cos, sin):
- * moves keys (A), or means of keys (F32), of one frame to another frame number. out may be x. */
-void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn);
+/* out [H, n, d] = x [H, n, d] with its first n_time pairs rotated by angles F32 [n_time, 2] (cos,
+ * sin). Moves the keys of one frame (A), or means of them (F32), to another frame number. out may
+ * be x. */
+void lf_rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor angles);
 
-/* Hierarchical selection. Ties go to the lower index. */
+/* Which past frames stay candidates of lf_select_blocks. keep_sink + keep_near ≤ keep_frames. */
 typedef struct {
-    int keep_frames; /* past frames that stay candidates; when there are no more, all do */
-    int keep_sink;   /* of these, the first … */
-    int keep_near; /* … and the last past frames always; keep_sink + keep_near ≤ keep_frames */
+    int keep_frames; /* how many for each query block; all, when there are no more than these */
+    int keep_sink;   /* the first past frames always stay … */
+    int keep_near;   /* … and the last ones, next to the tail */
 } LfSelection;
 
-/* table I32 [H, c·nq, budget]: for each head and query block the `budget` key blocks with the
- * largest q_pool F32 [H, c·nq, d]·k_pool among all blocks of the tail and of the past frames kept
- * for this query block. A block's number is (position in the window)·nk + block of the frame;
- * ascending. budget ≤ candidates. Formula: light-forcing specification, steps 2 and 3. */
+/* table I32 [H, c·nq, budget]: the key blocks that each head and query block attends to, ascending.
+ * A block's index is (position of its frame in the window)·nk + (its index in the frame).
+ * For one head, with q̃ a row of q_pool F32 [H, c·nq, d], k̃(f, b) the row of window->k_pool of
+ * block b of frame f, and P the number of past frames:
+ *   1. Score of a block:  s(f, b) = q̃ · k̃(f, b).
+ *      Score of a frame:  the sum of s(f, b) over its nk blocks, which ranks frames as the dot
+ *      product of q̃ with the mean of their k̃ does.
+ *   2. Frames: when P ≤ keep_frames, all past frames stay. Otherwise the first keep_sink and the
+ *      last keep_near of them stay, and of those between the keep_frames − keep_sink − keep_near
+ *      with the largest scores, for this query block.
+ *   3. Blocks: the `budget` largest s(f, b) of all blocks of the frames that stay and of the tail.
+ * Of equal scores, of frames and of blocks, the lower index wins. budget ≤ the number of those
+ * candidates. Bound: bytes of k_pool, and 2·H·c·nq·nk·d·frames FLOP. */
 void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
                       const LfSelection *selection);
 
-/* out R [N, D] = softmax(q A [H, N, d]·kᵀ/√d)·v over the key blocks in `table` (as lf_select_blocks
- * writes it; the query block of row n is that of its frame), or over the whole window for LF_NONE.
- * Exact softmax, sums in F32. As F8_E4M3, all rows have the same scale: the outputs are means of
- * v, so window->v_amax, which is wanted then, bounds them. Bound: 4·N·keys·D FLOP. */
+/* out R [N, D] = softmax(q A [H, N, d]·kᵀ/√d)·v over the key blocks in `table`, or over all keys of
+ * the window for LF_NONE. The table is that of lf_select_blocks; query blocks are those of each
+ * frame. Exact softmax, sums in F32. An out of F8_E4M3 requires window->v_amax: outputs are
+ * weighted means of v, so this bounds them, and all rows have the same scale. Bound: 4·N·keys·D
+ * FLOP. */
 void lf_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, LfTensor table,
                   int query_block);
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
 /* out R [N, D] = softmax(q·kᵀ/√d + bias)·v with q A [N, D], k, v A [L, D], `heads` heads; bias is
- * `last_logit` on the last key and 0 on the others: a last row that stands for m equal rows has
- * last_logit = ln m. v_amax F32 [1] or LF_NONE: as in LfWindow. */
+ * `last_logit` on the last key and 0 on the others. With last_logit = ln m, the last row of k and v
+ * counts as m equal rows. v_amax F32 [1] or LF_NONE: as in LfWindow. */
 void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
                         LfTensor v_amax, int heads, float last_logit);
 
-/* out F32 [1] = the largest |x|, x A of any shape. Bound: bytes. */
+/* out F32 [1] = max |x|, x A of any shape. Bound: bytes. */
 void lf_amax(LfBackend *be, LfTensor out, LfTensor x);
 
-/* out A [L, E] = softmax(q·kᵀ + bias F32 [heads, L, L])·v, q, k, v A [L, E]; not scaled (umT5). */
+/* out A [L, E] = softmax(q·kᵀ + bias F32 [heads, L, L])·v, q, k, v A [L, E]. No 1/√d (umT5). */
 void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v,
                        LfTensor bias);
 
@@ -158,7 +173,7 @@ void lf_text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTe
  * query i: out[h, i, j] = table[buckets[j − i + L − 1], h], buckets I32 [2·L − 1]. Bound: bytes. */
 void lf_position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buckets);
 
-/* out A [L, width] = rows ids [L] (I32) of the table; zeros for an id that it does not have. */
+/* out A [L, width] = rows ids [L] (I32) of the table; zeros for an id out of range. */
 void lf_embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTensor ids);
 
 /* gate A [n, m] = gelu_tanh(gate) ⊙ up A [n, m], in place. */
@@ -169,17 +184,18 @@ void lf_gelu_gate(LfBackend *be, LfTensor gate, LfTensor up);
 /* Latents x, v, noise are F32 on every backend.
  * out A [N, C·4] = 2×2 patches of x F32 [c, C, h, w]; column = channel·4 + 2·(row in patch) +
  * column in patch. N = c·T, frames slowest, T = (h/2)·(w/2). Patch p of a frame, counted row by
- * row, is its token order[p] (I32 [T]: each of 0 … T − 1 once), or token p for LF_NONE. */
+ * row, is token order[p] of the frame (I32 [T], a permutation of 0 … T − 1), or token p for
+ * LF_NONE. */
 void lf_patchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order);
 
 /* out F32 [c, C, h, w] from x A [N, 4·C]; column = (2·row in patch + column in patch)·C + channel.
  * `order` as in lf_patchify, or LF_NONE. */
 void lf_unpatchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order);
 
-/* out = x − sigma·v, all F32 and of one shape. out may be x or v. */
+/* out = x − sigma·v, all F32 of one shape. out may be x or v. */
 void lf_denoise(LfBackend *be, LfTensor out, LfTensor x, LfTensor v, float sigma);
 
-/* out = (1 − sigma)·x0 + sigma·noise, all F32 and of one shape. out may be x0 or noise. */
+/* out = (1 − sigma)·x0 + sigma·noise, all F32 of one shape. out may be x0 or noise. */
 void lf_renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, float sigma);
 
 /* out F32, any shape: standard normal numbers, a pure function of (seed, chunk, step, index).
@@ -190,7 +206,8 @@ void lf_noise(LfBackend *be, LfTensor out, uint64_t seed, uint32_t chunk, uint32
 
 /* ---- decoder: channels last ------------------------------------------------------------------ */
 
-/* out P [f, h, w, C] = 3·tanh(x/3), x F32 [f, C, h, w] (channels first): TAEHV's entry. */
+/* out P [f, h, w, C] = 3·tanh(x/3), x F32 [f, C, h, w] (channels first): the first layer of
+ * TAEHV. */
 void lf_tanh_clamp(LfBackend *be, LfTensor out, LfTensor x);
 
 /* out P or F32 [f, h, w, O] = act(conv3×3(x P [f, h, w, I], padding 1) + conv3×3(past [f, h, w,

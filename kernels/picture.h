@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Where one finished frame is written: memory of the caller, in the pixel format that it asks for.
+ * The destination of one decoded frame: memory and pixel format of the caller.
  */
 #ifndef LF_KERNELS_PICTURE_H
 #define LF_KERNELS_PICTURE_H

@@ -48,7 +48,7 @@ size_t lf_tensor_size(LfTensor t)
     return (size_t) lf_tensor_count(t) * lf_type_size(t.type);
 }
 
-/* `t` with its data moved on by `count` elements; a plan's tensor stays without. */
+/* `t` with its data advanced by `count` elements; the tensor of a plan has none. */
 static LfTensor advanced(LfTensor t, int64_t count)
 {
     if (t.data)
@@ -59,6 +59,7 @@ static LfTensor advanced(LfTensor t, int64_t count)
 LfTensor lf_tensor_slice(LfTensor t, int64_t first, int64_t count)
 {
     g_return_val_if_fail(first >= 0 && count > 0 && first + count <= t.shape[0], LF_NONE);
+    g_return_val_if_fail(!t.scales, LF_NONE); /* these belong to all rows together */
     LfTensor slice = advanced(t, first * (lf_tensor_count(t) / t.shape[0]));
     slice.shape[0] = count;
     return slice;
@@ -68,6 +69,8 @@ LfTensor lf_tensor_at(LfTensor t, int64_t index)
 {
     g_return_val_if_fail(t.n_dims > 1, LF_NONE);
     LfTensor entry = lf_tensor_slice(t, index, 1);
+    if (!lf_is_set(entry))
+        return LF_NONE;
     entry.n_dims--;
     memmove(entry.shape, entry.shape + 1, sizeof entry.shape - sizeof *entry.shape);
     entry.shape[entry.n_dims] = 0;
@@ -78,6 +81,7 @@ LfTensor lf_tensor_reshape_view(LfTensor t, const int64_t *shape)
 {
     LfTensor view = lf_tensor_view(t.data, t.type, shape);
     g_return_val_if_fail(lf_tensor_count(view) == lf_tensor_count(t), LF_NONE);
+    g_return_val_if_fail(!t.scales, LF_NONE);
     return view;
 }
 
@@ -108,8 +112,8 @@ uint16_t lf_float_to_bf16(float value)
     return (uint16_t) ((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-/* A small float of `exponent` and `mantissa` bits, sign first. All exponents count, the highest
- * too, unless `ieee` reserves it for infinities and NaN. */
+/* A float of one sign bit, `exponent` and `mantissa` bits. With `ieee` the highest exponent is
+ * reserved for infinities and NaN; without, it is an exponent like the others. */
 static float small_float(unsigned bits, int exponent, int mantissa, bool ieee)
 {
     unsigned sign = bits >> (exponent + mantissa) & 1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A tensor: a pointer, an element type and a shape. Contiguous, the last dimension fastest.
- * It owns nothing; whoever made the memory (an arena, a file map, a weight) outlives it.
- * Passed by value. The all-zero tensor, LF_NONE, stands for "not given".
+ * A tensor: a pointer, an element type and a shape. Contiguous, the last dimension fastest. It does
+ * not own its memory, which an arena, a mapped file or a weight holds and keeps for longer. Passed
+ * by value. The all-zero tensor, LF_NONE, stands for "not given".
  */
 #ifndef LF_KERNELS_TENSOR_H
 #define LF_KERNELS_TENSOR_H
@@ -34,7 +34,9 @@ typedef struct {
     LfType type;
     int n_dims;
     int64_t shape[LF_MAX_DIMS];
-    float *scales; /* of an activation in F8_E4M3, else NULL: see lf_arena_rows */
+    float *scales; /* F32 [2, rows] of activations [rows, width] in F8_E4M3, else NULL; see
+                    * lf_arena_rows. Belongs to all rows together, so that a tensor that has it can
+                    * be neither sliced nor reshaped. */
 } LfTensor;
 
 #define LF_NONE ((LfTensor){0})
@@ -59,13 +61,15 @@ static inline bool lf_is_set(LfTensor t)
     return t.n_dims > 0;
 }
 
-/* Entries [first, first + count) of the first dimension. */
+/* Entries [first, first + count) of the first dimension. LF_NONE after a g_critical when `t` has
+ * fewer entries, or scales. */
 LfTensor lf_tensor_slice(LfTensor t, int64_t first, int64_t count);
 
-/* Entry `index` of the first dimension, with that dimension dropped. */
+/* Entry `index` of the first dimension, with that dimension dropped. As lf_tensor_slice. */
 LfTensor lf_tensor_at(LfTensor t, int64_t index);
 
-/* The same memory under another shape of equally many elements (dimensions end at the first 0). */
+/* The same memory under another shape of as many elements (dimensions end at the first 0). LF_NONE
+ * after a g_critical when the number differs, or when `t` has scales. */
 #define lf_tensor_reshape(t, ...)                                                                  \
     lf_tensor_reshape_view((t), (const int64_t[LF_MAX_DIMS + 1]){__VA_ARGS__})
 LfTensor lf_tensor_reshape_view(LfTensor t, const int64_t *shape);
@@ -91,12 +95,12 @@ uint16_t lf_float_to_bf16(float value);
 float lf_f16_to_float(uint16_t bits);
 uint16_t lf_float_to_f16(float value);
 
-/* n values of a floating-point file type (F32, BF16, F16, F64, F8_*) to float.
- * False when the type is not a floating-point one; `dst` is then untouched. `src` may be unaligned.
- */
+/* n values of a floating-point type (F32, BF16, F16, F64, F8_*) to float. False for another type;
+ * `dst` is then untouched. `src` may be unaligned. */
 bool lf_to_float(float *dst, const void *src, LfType type, int64_t n);
 
-/* The way back, for F32, BF16 and F16: to the nearest, even where two are. */
+/* Floats to F32, BF16 or F16, rounded to nearest even. False for another type; `dst` is then
+ * untouched. */
 bool lf_from_float(void *dst, LfType type, const float *src, int64_t n);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Rotary positions (engine specification, section 4.4): pair p of n turns by
- * position·10000^(−p/n), computed in double however large the position is.
+ * Angles of the rotary position embedding: pair p of n is rotated by position·10000^(−p/n), which
+ * is computed in double however large the position is.
  */
 #ifndef LF_MODELS_POSITIONS_H
 #define LF_MODELS_POSITIONS_H
@@ -15,7 +15,7 @@ typedef struct {
 
 LfPairs lf_position_pairs(int head_dim);
 
-/* table [count, pairs, 2] = (cos, sin) of the turns of positions first … first + count − 1. */
+/* table [count, pairs, 2] = (cos, sin) of the angles of positions first … first + count − 1. */
 void lf_position_table(float *table, int pairs, uint64_t first, int count);
 
 #endif

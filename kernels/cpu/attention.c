@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Self attention over the window: one task is one head and some queries of one query block, with
- * the list of the keys that they attend to. Dense attention lists every frame.
+ * Self attention over the window. A task is one head and some queries of one query block, with a
+ * list of the keys that they attend to. Dense attention lists every frame.
  */
 #include "attend.h"
 #include "window.h"

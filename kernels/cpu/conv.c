@@ -2,10 +2,10 @@
  *
  * Convolutions of the decoder, channels last.
  *
- * Our own, because they measure no slower than oneDNN 2.6's (one core, AVX-512, ms, ours and its):
+ * They are not oneDNN's because these are as fast (one core, AVX-512, ms, beside oneDNN 2.6):
  * 3×20×32 of 64+64→64 channels 1.24 and 1.22, 6×80×128 of 16+16→16 3.10 and 3.11, 16→16 with
- * residual 1.49 and 1.69, 12×160×256 of 16→3 6.6 and 12.4; they read `past` where it lies, so that
- * nothing is concatenated, and do nearest×2 and 3×3 in one, with 2.25 times fewer products.
+ * residual 1.49 and 1.69, 12×160×256 of 16→3 6.6 and 12.4. They read `past` in place, so that
+ * nothing is concatenated, and do nearest×2 and 3×3 at once, with 2.25 times fewer multiplications.
  */
 #include "cpu.h"
 #include "pack.h"
@@ -92,15 +92,15 @@ static void conv3x3_up2_c(LfBackend *be, LfTensor out, LfTensor x, const LfWeigh
 
 /* ---- by rows ----
  *
- * A thread takes a strip of rows at a time and copies its inputs, x and past side by side in each
- * pixel, into scratch with a margin of zeros, so that no loop asks where the picture ends. */
+ * A thread works on one strip of rows at a time. It copies the strip's inputs, x and past side by
+ * side in each pixel, into scratch with a margin of zeros, so that no loop has to check borders. */
 
 #define STRIP 8 /* rows: two more are copied */
 
 typedef struct Convolution Convolution;
 
-/* One row of x's rows, `y`, counted through all frames: its outputs from the copies of the row
- * above it and the next ones. */
+/* Computes the outputs of row `y` of x (rows are counted through all frames) from the copies of the
+ * row above it, the row and the row below it. */
 typedef void RowFunction(const Convolution *c, const float *above, int64_t y, float *spare);
 
 struct Convolution {
@@ -109,7 +109,7 @@ struct Convolution {
     RowFunction *outputs;
     LfTensor out, x, past;
     LfConvRow row;       /* what all rows have in common */
-    int64_t parity_size; /* floats of one of the four filters that an upsampling one has */
+    int64_t parity_size; /* floats of one of the four filters of conv3x3_up2 */
 };
 
 /* Row y of a frame with its margins; zeros outside. */
@@ -130,7 +130,7 @@ static void copy_row(const Convolution *c, float *dst, int64_t frame, int64_t y)
     memset(dst + (w + 1) * step, 0, (size_t) step * sizeof *dst);
 }
 
-/* Up to STRIP rows from row y on, all of one frame. */
+/* Copies rows y … y + n_rows − 1, all of one frame, and the rows above and below. */
 static void copy_strip(const Convolution *c, float *copies, int64_t y, int64_t n_rows)
 {
     int64_t h = c->x.shape[1], size = (c->x.shape[2] + 2) * c->row.step;
@@ -151,8 +151,9 @@ static void row_3x3(const Convolution *c, const float *above, int64_t y, float *
     c->kernel->row(&row);
 }
 
-/* Few channels: `spare` gets what each pixel gives, the margins' too, to the outputs right of it,
- * at it and left of it; an output is the sum of three such parts. */
+/* For few output channels. First computes, for each pixel and those of the margins, its
+ * contributions to the outputs right of it, at it and left of it, into `spare`. An output is then
+ * the sum of three contributions. */
 static void row_narrow(const Convolution *c, const float *above, int64_t y, float *spare)
 {
     int64_t w = c->x.shape[2], at = y * w * c->row.n_out;
@@ -167,13 +168,13 @@ static void row_narrow(const Convolution *c, const float *above, int64_t y, floa
     row.bias = row.residual = NULL;
     row.relu = false;
     c->kernel->row(&row);
-    LfConvRow whole = c->row;
-    whole.out += at;
-    whole.residual = whole.residual ? whole.residual + at : NULL;
-    c->kernel->sum_parts(&whole, spare);
+    LfConvRow sums = c->row;
+    sums.out += at;
+    sums.residual = sums.residual ? sums.residual + at : NULL;
+    c->kernel->sum_columns(&sums, spare);
 }
 
-/* Two rows of out: each parity of row and column has a filter of its own. */
+/* Computes two rows of out: each parity of row and column has its own filter. */
 static void row_up2(const Convolution *c, const float *above, int64_t y, float *spare)
 {
     int64_t w = c->x.shape[2];
@@ -188,7 +189,7 @@ static void row_up2(const Convolution *c, const float *above, int64_t y, float *
     }
 }
 
-/* Rows [y, end) of x. */
+/* Computes the outputs of rows [y, end) of x. */
 static void convolve_rows(const Convolution *c, int64_t y, int64_t end, int thread)
 {
     int64_t h = c->x.shape[1], w = c->x.shape[2], size = (w + 2) * c->row.step;
@@ -208,10 +209,11 @@ static void convolve_rows(const Convolution *c, int64_t y, int64_t end, int thre
 static void convolve(const Convolution *c)
 {
     int64_t n_rows = c->x.shape[0] * c->x.shape[1];
-    int64_t n_parts = MIN(n_rows, 4 * c->be->n_threads);
+    int64_t n_ranges = MIN(n_rows, 4 * c->be->n_threads);
 #pragma omp parallel for num_threads(c->be->n_threads) schedule(dynamic)
-    for (int64_t part = 0; part < n_parts; part++)
-        convolve_rows(c, n_rows * part / n_parts, n_rows * (part + 1) / n_parts, lf_cpu_thread());
+    for (int64_t range = 0; range < n_ranges; range++)
+        convolve_rows(c, n_rows * range / n_ranges, n_rows * (range + 1) / n_ranges,
+                      lf_cpu_thread());
 }
 
 static void conv3x3_simd(LfBackend *be, const LfConvolve *kernel, LfTensor out, LfTensor x,

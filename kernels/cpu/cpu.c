@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The CPU as a backend: its memory, its threads, what its vector units can do.
+ * The CPU as a backend: instruction set, memory, events, opening and closing.
  */
 #include "cpu.h"
 
@@ -32,8 +32,8 @@ static LfCpuIsa machine_isa(void)
     return LF_CPU_C;
 }
 
-/* What the machine has, or less if LIGHTFORCING_CPU says so. False and an error for a word it is
- * not. */
+/* The machine's instruction set, or a smaller one that LIGHTFORCING_CPU names. False and an error
+ * when that names none. */
 static bool chosen_isa(LfCpuIsa *isa, GError **error)
 {
     static const char *const words[] = {"c", "avx2", "avx512"};
@@ -59,7 +59,7 @@ static int usable_cores(void)
     return (int) g_get_num_processors();
 }
 
-/* "AMD EPYC 9575F 64-Core Processor" from the three brand leaves, or "CPU". */
+/* "AMD EPYC 9575F 64-Core Processor" from the brand string of CPUID, or "CPU". */
 static void machine_name(char name[49])
 {
     strcpy(name, "CPU");
@@ -99,7 +99,7 @@ static void cpu_clear(LfBackend *be, void *dst, size_t size)
     memset(dst, 0, size);
 }
 
-/* Whatever was called has ended, so an event is the time at which it was noted. */
+/* Operations have ended when they return, so an event is complete as soon as it is recorded. */
 struct LfEvent {
     gint64 time; /* ns */
 };
@@ -160,9 +160,10 @@ static bool cpu_sync(LfBackend *be, GError **error)
 {
     size_t missing = __atomic_exchange_n(&((LfCpu *) be)->missing, 0, __ATOMIC_RELAXED);
     if (missing)
-        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY,
-                    "no %.1f MB of working memory: close other programs or choose a smaller size",
-                    (double) missing / 1e6);
+        lf_fail(error, LF_ERROR_MEMORY,
+                "out of memory on %s: could not allocate %.1f MB of scratch; reduce width, height "
+                "or window-frames, or close other programs",
+                be->description, (double) missing / 1e6);
     return missing == 0;
 }
 

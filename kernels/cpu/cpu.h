@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The CPU backend's inside: what this machine can do, and the functions that fill the table,
- * plain C first, then faster versions over it.
+ * Private to the CPU backend: its instruction set, its scratch memory, and the functions that fill
+ * the table of operations.
  */
 #ifndef LF_KERNELS_CPU_CPU_H
 #define LF_KERNELS_CPU_CPU_H
@@ -15,12 +15,12 @@ typedef struct {
     LfBackend base;
     LfOps ops;
     LfCpuIsa isa;
-    /* Scratch of one thread: grows to the most that was asked for. */
+    /* Scratch of each thread, as large as the largest request so far. */
     struct {
         void *memory;
         size_t size;
     } * scratch;
-    size_t missing; /* bytes that a request for scratch did not get since the last sync; 0: none */
+    size_t missing;   /* bytes of a request that failed since the last sync; 0: none failed */
     bool guards_spin; /* see spin.c */
 } LfCpu;
 
@@ -28,13 +28,13 @@ typedef struct {
  * undefined. NULL (and the failure is latched) when there is no memory. */
 void *lf_cpu_scratch(LfBackend *be, int thread, size_t size);
 
-/* Latches that `size` bytes were not to be had: the next sync fails. Any thread. */
+/* Latches that `size` bytes could not be allocated, so that the next sync fails. Any thread. */
 void lf_cpu_lacks(LfBackend *be, size_t size);
 
 /* The calling thread's number within the running parallel region. */
 int lf_cpu_thread(void);
 
-/* Between these, threads that wait for each other leave their core soon. Any thread. */
+/* Between these calls OpenMP threads that wait for others sleep soon, see spin.c. Any thread. */
 void lf_cpu_spin_begin(void);
 void lf_cpu_spin_end(void);
 
@@ -42,7 +42,7 @@ void lf_cpu_spin_end(void);
 typedef struct {
     LfWeight base;
     LfType type; /* of data */
-    void *data;  /* its own, or the source's when base.memory is 0 */
+    void *data;  /* owned, or the source's when base.memory is 0 */
 } LfCpuWeight;
 
 /* entry = function_c, _avx2 or _avx512. Code between LF_ON_X86's parentheses is for x86 only. */
@@ -57,7 +57,7 @@ typedef struct {
 #define LF_SET_VERSIONS(entry, function, isa) ((entry) = function##_c)
 #endif
 
-/* One for each file beside this one; each sets its entries to the best version at `isa`. */
+/* Each sets the operations of one file to their best versions for `isa`. */
 void lf_cpu_linear_init(LfOps *ops, LfCpuIsa isa);
 void lf_cpu_norm_init(LfOps *ops, LfCpuIsa isa);
 void lf_cpu_rope_init(LfOps *ops, LfCpuIsa isa);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Norms over the last dimension. Bound by bytes: each row is read once from memory and twice more
- * from the first-isa cache.
+ * from the L1 cache.
  */
 #include "cpu.h"
 #include "simd/dense.h"

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The weights of convolutions in the order in which they are read.
+ * The layout of the weights of convolutions.
  */
 #include "pack.h"
 #include "simd/dense.h"
 
 #include <string.h>
 
-/* One or four filters of rows × columns × n_in inputs for n_out channels each. */
+/* One or four filters, each of n_rows × n_columns taps with n_in inputs and n_out channels. */
 typedef struct {
     int n_filters, n_rows, n_columns, lanes;
     int64_t n_in, n_out;
@@ -41,7 +41,7 @@ size_t lf_cpu_conv_size(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuIsa
     return (size_t) (l.n_filters * filter_size(&l)) * sizeof(float);
 }
 
-/* The first channel of the group that holds `out`, and how many it has. Plain C has one group. */
+/* The first channel and the width of the group that `out` is in. Plain C has one group. */
 static int64_t group_of(const Layout *l, int64_t out, int64_t *width)
 {
     int64_t first = 0, n_vec = (l->n_out + l->lanes - 1) / l->lanes;

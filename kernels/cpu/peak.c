@@ -4,12 +4,12 @@
 #include <glib.h>
 #include <stdint.h>
 
-/* Ten independent chains of multiply-add hide the latency of four on two units. */
+/* Ten independent chains of multiply-adds: more than the latency of 4 cycles × 2 units needs. */
 #define FMA_LOOP(width)                                                                            \
     typedef float Vector##width __attribute__((vector_size(width * 4)));                           \
     Vector##width sums[10], a = {0}, b = {0};                                                      \
     for (int c = 0; c < 10; c++)                                                                   \
-        sums[c] = a + 2.0f + (float) c; /* equal or constant ones are folded */                    \
+        sums[c] = a + 2.0f + (float) c; /* the compiler would merge equal or constant ones */      \
     for (int i = 0; i < width; i++) {                                                              \
         a[i] = 0.999f;                                                                             \
         b[i] = 0.001f;                                                                             \
@@ -53,18 +53,22 @@ static double fma_rounds(int64_t n_rounds, float *sink)
     return fma_plain(n_rounds, sink);
 }
 
-/* The best of many rounds of some milliseconds: long beside the waking of a thread, short enough
- * that one of them meets an idle machine. */
+/* Loop iterations of one measurement: at two multiply-adds a cycle 7.5 million cycles, 2 to 3 ms.
+ * That is long beside the time in which a thread wakes up, and short enough that other programs
+ * leave at least one of the MEASUREMENTS undisturbed. */
+#define ITERATIONS   1500000
+#define MEASUREMENTS 40
+
 double lf_cpu_peak_flops(int n_threads)
 {
     double best = 0.0;
-    for (int round = 0; round < 40; round++) {
+    for (int i = 0; i < MEASUREMENTS; i++) {
         double flops = 0.0;
         gint64 begin = g_get_monotonic_time();
 #pragma omp parallel num_threads(n_threads) reduction(+ : flops)
         {
             float sink;
-            flops += fma_rounds(1500000, &sink);
+            flops += fma_rounds(ITERATIONS, &sink);
             __asm__ volatile("" ::"m"(sink));
         }
         best = MAX(best, 1e6 * flops / (double) MAX(g_get_monotonic_time() - begin, 1));

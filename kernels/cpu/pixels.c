@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * RGB to the pixel formats of video, rounded to nearest exactly: the matrices are ratios of whole
- * numbers, and 32-bit arithmetic holds them.
+ * RGB to the pixel formats of video, exactly rounded to nearest: the coefficients of the matrices
+ * are ratios of integers, and no sum exceeds 32 bits.
  */
 #include "cpu.h"
 #include "simd/dense.h"
@@ -22,8 +22,8 @@ static uint8_t luma(const LfLuma *m, const uint8_t *rgb)
     return (uint8_t) (16 + (y + unit / 2) / unit);
 }
 
-/* 128 + 112·(c − Y)/(one − weight of c)/255 for the colour c of eight pixels together, of which
- * `same` is the sum, as y is of their Y. */
+/* 128 + 112·(c − Y)/(one − weight of c)/255 for one colour c. `same` is the sum of c over the eight
+ * weights of a chroma sample, y that of Y. */
 static uint8_t chroma(const LfLuma *m, int32_t weight, int32_t same, int32_t y)
 {
     int32_t unit = 255 * (m->one - weight);

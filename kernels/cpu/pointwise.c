@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Operations on each number by itself, and moves of numbers from one order to another. All are
- * bound by bytes.
+ * Operations on each number by itself, and changes of layout. All are bound by bytes.
  */
 #include "cpu.h"
 #include "simd/dense.h"
@@ -9,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-/* A row is the row before, one key further. */
+/* Each row of a head is the row above it, moved by one key. */
 static void position_bias(LfBackend *be, LfTensor out, LfTensor table, LfTensor buckets)
 {
     int64_t heads = out.shape[0], n = out.shape[1];
@@ -43,7 +42,7 @@ static void embedding(LfBackend *be, LfTensor out, const LfWeight *table, LfTens
     }
 }
 
-/* A thread takes this many numbers at a time: little enough for its first-isa cache. */
+/* Numbers that a thread works on at a time: few enough for the L1 cache. */
 #define PIECE 4096
 
 static void lf_gelu_gate_c(float *gate, const float *up, int64_t n)
@@ -73,10 +72,10 @@ static void amax(LfBackend *be, LfTensor out, LfTensor x)
 
 /* ---- patches --------------------------------------------------------------------------------- */
 
-/* The patches of a line of pixels: those of a channel of one frame. */
+/* The patches that one line of one channel of a frame crosses. */
 typedef struct {
-    int64_t first, n, stride; /* the first one's number in the frame; how many; numbers of a row */
-    const int32_t *order;     /* the token of each patch of the frame; NULL: its number */
+    int64_t first, n, stride; /* index of the first patch in the frame; how many; row length */
+    const int32_t *order;     /* the token of each patch of the frame; NULL: its index */
 } Line;
 
 static Line line_of(LfTensor x, LfTensor order, int64_t y)
@@ -85,8 +84,8 @@ static Line line_of(LfTensor x, LfTensor order, int64_t y)
     return (Line){y / 2 * n, n, 4 * x.shape[1], lf_i32(order)};
 }
 
-/* `rows` are the frame's, at the line's column. A loop for each case, so that rows in order cost
- * what they did before there was another. */
+/* `rows` are those of the frame, at the column of the line. The case without an order has a loop of
+ * its own because it is faster. */
 static void split_line(float *restrict rows, const float *restrict pixels, Line line)
 {
     float *to = rows + line.first * line.stride;
@@ -173,15 +172,15 @@ static void renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, fl
 
 /* ---- decoder --------------------------------------------------------------------------------- */
 
-static void lf_squash_pixels_c(float *out, const float *x, int64_t stride, int64_t n_channels,
-                               int64_t n_pixels)
+static void lf_tanh_clamp_pixels_c(float *out, const float *x, int64_t stride, int64_t n_channels,
+                                   int64_t n_pixels)
 {
     for (int64_t p = 0; p < n_pixels; p++)
         for (int64_t c = 0; c < n_channels; c++)
             out[p * n_channels + c] = 3.0f * tanhf(x[c * stride + p] / 3.0f);
 }
 
-static void tanh_clamp(LfBackend *be, LfSquashPixels *kernel, LfTensor out, LfTensor x)
+static void tanh_clamp(LfBackend *be, LfTanhClampPixels *kernel, LfTensor out, LfTensor x)
 {
     int64_t n_channels = x.shape[1], h = x.shape[2], w = x.shape[3];
 #pragma omp parallel for num_threads(be->n_threads) collapse(2)
@@ -216,7 +215,7 @@ static void rgb8(LfBackend *be, LfBytes *kernel, LfTensor out, LfTensor x)
     }                                                                                              \
     static void tanh_clamp_##isa(LfBackend *be, LfTensor out, LfTensor x)                          \
     {                                                                                              \
-        tanh_clamp(be, lf_squash_pixels_##isa, out, x);                                            \
+        tanh_clamp(be, lf_tanh_clamp_pixels_##isa, out, x);                                        \
     }                                                                                              \
     static void rgb8_##isa(LfBackend *be, LfTensor out, LfTensor x)                                \
     {                                                                                              \

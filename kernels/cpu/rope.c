@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * From the product q, k, v to what attention reads: norm, rotation, heads apart, block means, all
- * in one pass over each row. Bound by memory: every value is read once and written once.
+ * From the product q, k, v to the inputs of attention: norm, rotation, transposition to heads and
+ * block means in one pass over each row. Bound by bytes: every value is read and written once.
  */
 #include "attend.h"
 #include "window.h"
@@ -20,7 +20,7 @@ static float rms_factor(const float *x, int n, float eps)
 }
 
 static void lf_rotate_row_c(const LfRotate *rotate, float *out, int64_t head_stride, float *sums,
-                            const float *x, const float *turns)
+                            const float *x, const float *angles)
 {
     int d = rotate->head_dim;
     float factor = rms_factor(x, rotate->heads * d, rotate->eps);
@@ -29,8 +29,8 @@ static void lf_rotate_row_c(const LfRotate *rotate, float *out, int64_t head_str
         float *y = out + h * head_stride;
         for (int i = 0; i < d; i += 2) {
             float a = xh[i] * factor * w[i], b = xh[i + 1] * factor * w[i + 1];
-            y[i] = a * turns[i] - b * turns[i + 1];
-            y[i + 1] = a * turns[i + 1] + b * turns[i];
+            y[i] = a * angles[i] - b * angles[i + 1];
+            y[i + 1] = a * angles[i + 1] + b * angles[i];
             sums[h * d + i] += y[i];
             sums[h * d + i + 1] += y[i + 1];
         }
@@ -48,24 +48,23 @@ typedef struct {
     int frame, first, n_tokens;
 } Block;
 
-/* Where a block goes: its rows, and its mean, both for head 0, and how far the next head is. */
+/* The destination of a block: its rows and its mean for head 0, and the strides between heads. */
 typedef struct {
     float *rows, *mean; /* mean may be NULL */
     int64_t rows_stride, mean_stride;
 } Place;
 
-/* (cos, sin) of every pair at one token: those of its time, its row and, where there are any, its
- * column. */
-static void gather_turns(float *turns, const LfRope *rope, int frame, int token)
+/* The angles of every pair at one token: those of its frame, its row and, if any, its column. */
+static void gather_angles(float *angles, const LfRope *rope, int frame, int token)
 {
-    int n_parts = lf_is_set(rope->col) ? 3 : 2;
-    int cols = n_parts == 3 ? (int) rope->col.shape[0] : 1;
-    const LfTensor part[3] = {rope->time, rope->row, rope->col};
+    int n_tables = lf_is_set(rope->col) ? 3 : 2;
+    int cols = n_tables == 3 ? (int) rope->col.shape[0] : 1;
+    const LfTensor table[3] = {rope->time, rope->row, rope->col};
     const int index[3] = {frame, token / cols, token % cols};
-    for (int i = 0; i < n_parts; i++) {
-        int64_t n = 2 * part[i].shape[1];
-        memcpy(turns, lf_f32(part[i]) + index[i] * n, (size_t) n * sizeof *turns);
-        turns += n;
+    for (int i = 0; i < n_tables; i++) {
+        int64_t n = 2 * table[i].shape[1];
+        memcpy(angles, lf_f32(table[i]) + index[i] * n, (size_t) n * sizeof *angles);
+        angles += n;
     }
 }
 
@@ -77,14 +76,14 @@ static void write_mean(const Block *block, const Place *place, const float *sums
             place->mean[h * place->mean_stride + i] = sums[h * d + i] / (float) block->n_tokens;
 }
 
-static void rotate_block(const Block *block, const Place *place, float *sums, float *turns)
+static void rotate_block(const Block *block, const Place *place, float *sums, float *angles)
 {
     int d = block->rotate.head_dim;
     memset(sums, 0, (size_t) block->rotate.heads * d * sizeof *sums);
     for (int t = 0; t < block->n_tokens; t++) {
-        gather_turns(turns, block->rope, block->frame, block->first + t);
+        gather_angles(angles, block->rope, block->frame, block->first + t);
         block->row(&block->rotate, place->rows + t * d, place->rows_stride, sums,
-                   block->x + t * block->stride, turns);
+                   block->x + t * block->stride, angles);
     }
     if (place->mean)
         write_mean(block, place, sums);
@@ -109,23 +108,25 @@ typedef struct {
     int query_block;
 } Job;
 
-/* Block `index` of `size` tokens, counted over the chunk, of part 0, 1 or 2: q, k or v. */
-static Block block_of(const Job *job, int part, int size, int index)
+enum { Q, K, V }; /* the thirds of a row of qkv */
+
+/* Block `index` of `size` tokens, counted over the chunk, of q, k or v. */
+static Block block_of(const Job *job, int third, int size, int index)
 {
     int tokens = lf_window_tokens(job->window), n = lf_blocks(tokens, size);
     Block block = job->shape;
     block.frame = index / n;
     block.first = index % n * size;
     block.n_tokens = lf_block_tokens(tokens, size, index % n);
-    block.rotate.weight = part == 0 ? job->q_weight : job->k_weight;
+    block.rotate.weight = third == Q ? job->q_weight : job->k_weight;
     int64_t width = block.stride / 3, row = (int64_t) block.frame * tokens + block.first;
-    block.x = job->qkv + row * block.stride + part * width;
+    block.x = job->qkv + row * block.stride + third * width;
     return block;
 }
 
-static void run_queries(const Job *job, int index, float *sums, float *turns)
+static void run_queries(const Job *job, int index, float *sums, float *angles)
 {
-    Block block = block_of(job, 0, job->query_block, index);
+    Block block = block_of(job, Q, job->query_block, index);
     int64_t d = block.rotate.head_dim, n = job->q.shape[1];
     int64_t row = (int64_t) block.frame * lf_window_tokens(job->window) + block.first;
     Place place = {.rows = lf_f32(job->q) + row * d, .rows_stride = n * d};
@@ -133,14 +134,14 @@ static void run_queries(const Job *job, int index, float *sums, float *turns)
         place.mean = lf_f32(job->q_pool) + index * d;
         place.mean_stride = job->q_pool.shape[1] * d;
     }
-    rotate_block(&block, &place, sums, turns);
+    rotate_block(&block, &place, sums, angles);
 }
 
-static void run_keys(const Job *job, int index, float *sums, float *turns)
+static void run_keys(const Job *job, int index, float *sums, float *angles)
 {
     const LfWindow *window = job->window;
     int size = window->key_block;
-    Block block = block_of(job, 1, size, index);
+    Block block = block_of(job, K, size, index);
     int64_t d = block.rotate.head_dim, frame = lf_window_past(window) + block.frame;
     Place place = {
         .rows = lf_window_rows(window, window->k, (int) frame, 0) + block.first * d,
@@ -148,9 +149,9 @@ static void run_keys(const Job *job, int index, float *sums, float *turns)
         .rows_stride = window->k.shape[2] * d,
         .mean_stride = window->k_pool.shape[2] * d,
     };
-    rotate_block(&block, &place, sums, turns);
+    rotate_block(&block, &place, sums, angles);
 
-    block = block_of(job, 2, size, index);
+    block = block_of(job, V, size, index);
     place.rows = lf_window_rows(window, window->v, (int) frame, 0) + block.first * d;
     copy_block(&block, &place);
 }
@@ -161,7 +162,7 @@ static void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWi
 {
     int heads = (int) q.shape[0], d = (int) q.shape[2], tokens = lf_window_tokens(window);
     if (!lf_is_set(q_pool))
-        query_block = window->key_block; /* only how the work is cut */
+        query_block = window->key_block; /* without means it decides the size of tasks only */
     Job job = {
         .q = q,
         .q_pool = q_pool,
@@ -203,21 +204,21 @@ LF_ON_X86(QKV_NORM_ROPE(avx2) QKV_NORM_ROPE(avx512))
 
 /* ---- keys to another frame number ------------------------------------------------------------ */
 
-static void rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
+static void rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor angles)
 {
-    int64_t rows = x.shape[0] * x.shape[1], d = x.shape[2], turned = 2 * turn.shape[0];
-    const float *t = lf_f32(turn);
+    int64_t rows = x.shape[0] * x.shape[1], d = x.shape[2], n_rotated = 2 * angles.shape[0];
+    const float *t = lf_f32(angles);
 #pragma omp parallel for num_threads(be->n_threads) if (rows * d > 1 << 14)
     for (int64_t r = 0; r < rows; r++) {
         const float *from = lf_f32(x) + r * d;
         float *to = lf_f32(out) + r * d;
-        for (int64_t i = 0; i < turned; i += 2) {
+        for (int64_t i = 0; i < n_rotated; i += 2) {
             float a = from[i], b = from[i + 1];
             to[i] = a * t[i] - b * t[i + 1];
             to[i + 1] = a * t[i + 1] + b * t[i];
         }
         if (to != from)
-            memcpy(to + turned, from + turned, (size_t) (d - turned) * sizeof *to);
+            memcpy(to + n_rotated, from + n_rotated, (size_t) (d - n_rotated) * sizeof *to);
     }
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Hierarchical selection (light-forcing specification, HSA, steps 2 and 3): frames, then blocks.
- * A frame's key is the mean of its blocks' keys, so its score is the mean of their scores; ranking
- * needs only their sum.
+ * Hierarchical selection of key blocks, frames first: see lf_select_blocks in ops.h, and
+ * docs/light-forcing.md.
  */
 #include "attend.h"
 #include "window.h"
@@ -19,8 +18,8 @@ static float dot(const float *a, const float *b, int n)
     return sum;
 }
 
-/* scores [n, stride]: of the competitors keeps (stays) the n_keep best, clears the others. The
- * rank of one is the number of those before it: larger, or equal with a lower index. */
+/* stays [n] = whether an entry competes and is one of the n_keep best of those that do. The rank of
+ * an entry is the number of competitors that are larger, or equal with a lower index. */
 static void keep_best(uint8_t *stays, const uint8_t *competes, const float *scores, int n,
                       int n_keep)
 {
@@ -32,7 +31,7 @@ static void keep_best(uint8_t *stays, const uint8_t *competes, const float *scor
     }
 }
 
-/* What one query needs. */
+/* Scratch of one query. */
 typedef struct {
     float *scores, *frame_scores;       /* [frames·blocks], [frames] */
     uint8_t *competes, *stays, *frames; /* [frames·blocks] twice, [frames] */
@@ -88,7 +87,7 @@ static const LfSelectKernel lf_select_c = {1, select_scratch_c, select_c};
 
 /* ---- the operation --------------------------------------------------------------------------- */
 
-/* The part of the past that competes: all but the sink and the near frames, unless all stay. */
+/* The past frames that compete: those between the sink and the near frames, unless all stay. */
 static void set_frames(LfSelect *s, const LfWindow *window, const LfSelection *selection)
 {
     s->frames = lf_window_frames(window);

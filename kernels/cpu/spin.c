@@ -2,13 +2,13 @@
  *
  * Keeps libgomp's threads from spinning while they wait for each other.
  *
- * At the end of a parallel region those that are done wait for the others: libgomp has them spin
- * 300,000 times, for milliseconds, before they sleep. Where another program or another element of
- * the pipeline wants a core too, the thread that is waited for is often the one without, while the
- * one that waits burns the core that it has. There is no call to change that, and the environment
- * is read before any code of ours runs. But they spin 1,000 times only while there are more OpenMP
- * threads than cores (libgomp's manual, GOMP_SPINCOUNT). So a thread of ours keeps one more in
- * being, asleep, while a backend has as many as there are cores.
+ * At the end of a parallel region libgomp's threads spin 300,000 times, for milliseconds, before
+ * they sleep. When another program or element wants a core too, the thread that the others wait for
+ * often has none, while a waiting thread occupies the core that it has. libgomp has no call to
+ * change this, and it reads its environment before any code of this project runs. But its threads
+ * spin 1,000 times only while there are more OpenMP threads than cores (libgomp's manual,
+ * GOMP_SPINCOUNT). So, while a backend has as many threads as there are cores, this file keeps one
+ * extra OpenMP thread alive and asleep.
  *
  * A chunk of the demo model on two cores: alone 0.13 s becomes 0.16 s, beside eight other busy
  * threads 2.2 to 3.9 s become 0.7 s.
@@ -19,7 +19,7 @@ static struct {
     GMutex lock;
     GCond changed;
     int users;
-    unsigned round; /* of users: the thread of one leaves when the round ends */
+    unsigned round; /* counts times without users: a thread ends when its round does */
     GThread *thread;
 } keeper;
 
@@ -27,7 +27,7 @@ static gpointer keep_threads(gpointer data)
 {
     int started = 0;
 #pragma omp parallel num_threads(2)
-    g_atomic_int_inc(&started); /* an empty region would be left out */
+    g_atomic_int_inc(&started); /* the compiler would drop an empty region */
     g_mutex_lock(&keeper.lock);
     while (keeper.round == GPOINTER_TO_UINT(data))
         g_cond_wait(&keeper.changed, &keeper.lock);
@@ -35,7 +35,7 @@ static gpointer keep_threads(gpointer data)
     return NULL;
 }
 
-/* Who sets one of these has decided. */
+/* Whether the user has set how long threads spin. */
 static bool decided_outside(void)
 {
     return g_getenv("OMP_WAIT_POLICY") || g_getenv("GOMP_SPINCOUNT");

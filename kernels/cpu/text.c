@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Attention on text. Heads lie beside each other in a row, so rows of one head are a row of all
- * heads apart.
+ * Attention on text. A row holds all heads, so the rows of one head are a whole row apart.
  */
 #include "attend.h"
 #include "window.h"
 
 #include <math.h>
 
-/* `shape` holds all that heads and queries have in common; `k`, `v` [rows, width] and the pointers
- * of `shape` are head 0's, query 0's. */
+/* `shape` holds what heads and queries have in common; its pointers, and those of `k` and `v`
+ * [rows, width], are those of head 0 and query 0. */
 static void attend_heads(LfBackend *be, const LfAttend *shape, LfTensor k, LfTensor v, int heads,
                          const LfAttendKernel *kernel)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Where the parts of a window lie in memory. For the operations on self attention only.
+ * Addresses in a window. For the operations on self attention only.
  */
 #ifndef LF_KERNELS_CPU_WINDOW_H
 #define LF_KERNELS_CPU_WINDOW_H
@@ -29,7 +29,7 @@ static inline int lf_window_blocks(const LfWindow *window)
     return (int) window->k_pool.shape[2];
 }
 
-/* What `cache` [S, H, rows, d] holds of one frame of the window, for one head: [rows, d]. */
+/* The rows of one frame of the window and one head in `cache` [S, H, rows, d]: [rows, d]. */
 static inline float *lf_window_rows(const LfWindow *window, LfTensor cache, int frame, int head)
 {
     int64_t slot = lf_i32(window->slots)[frame];

@@ -104,8 +104,8 @@ static void attention_case(LfBackend *be, const Geometry *g, int budget, float s
         poison_unselected(g, &w, table);
     }
     double *want = reference_attention(g, &w, q, table);
-    bool low = is_low(be) && random_size(3) > 1;
-    if (low) {
+    bool fp8 = is_fp8(be) && random_size(3) > 1;
+    if (fp8) {
         w.v_amax = amax_over(w.v);
         out = hold_rows(out);
     }
@@ -114,7 +114,7 @@ static void attention_case(LfBackend *be, const Geometry *g, int budget, float s
      * a mean of random values, shrinks. */
     double keys = budget ? budget * g->key_block : frames_of(g) * tokens_of(g);
     expect_close(out, want, (1e-6 + 1e-9 * keys) * fmax(1.0, (double) scale));
-    if (low)
+    if (fp8)
         expect_quantised_share(out, want, 0.05);
     settle(be);
 }
@@ -228,4 +228,4 @@ static void bench_attention(LfBackend *be)
                  "1.3B 4680x32760 a head");
 }
 
-const CheckOp attention_ops[] = {CHECK_OP(attention, .by_shape = true, .low = true), {0}};
+const CheckOp attention_ops[] = {CHECK_OP(attention, .by_shape = true, .fp8 = true), {0}};

@@ -159,7 +159,7 @@ LfType picture_of(LfBackend *be)
     return device_of(be) ? device_of(be)->decoder_type : LF_F32;
 }
 
-bool is_low(LfBackend *be)
+bool is_fp8(LfBackend *be)
 {
     return be->precision == LF_PRECISION_FP8;
 }

@@ -21,7 +21,7 @@ typedef struct {
     void (*check)(LfBackend *be); /* fails by g_assert */
     void (*bench)(LfBackend *be); /* on the CPU, uses BENCH; NULL: nothing to time */
     bool by_shape; /* one function on a device, which has kernels of several levels inside */
-    bool low;      /* works on F8_E4M3 as well, where the backend's precision is FP8 */
+    bool fp8;      /* works on F8_E4M3 as well, where the backend's precision is FP8 */
 } CheckOp;
 
 #define CHECK_OP(op, ...)                                                                          \
@@ -79,7 +79,7 @@ void let_change(LfTensor t);
 /* What the backend under test keeps activations and pictures in; whether FP8 is its precision. */
 LfType activation_of(LfBackend *be);
 LfType picture_of(LfBackend *be);
-bool is_low(LfBackend *be);
+bool is_fp8(LfBackend *be);
 
 /* A device keeps the tensor in `type`: an input's numbers are rounded to it, once more whenever the
  * test has changed them. Returns the tensor. */

@@ -48,7 +48,7 @@ static LfWeight *new_weight_of(LfBackend *be, LfWeightKind kind, LfTensor source
 
 static LfWeight *new_weight(LfBackend *be, LfTensor source)
 {
-    return new_weight_of(be, is_low(be) ? LF_WEIGHT_LINEAR_FP8 : LF_WEIGHT_LINEAR, source);
+    return new_weight_of(be, is_fp8(be) ? LF_WEIGHT_LINEAR_FP8 : LF_WEIGHT_LINEAR, source);
 }
 
 /* ---- operands ----
@@ -87,17 +87,17 @@ static double tolerance_of_rounding(int64_t n, int64_t n_in, int64_t n_out)
 static Operands random_operands(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out)
 {
     Operands o = {.source = input(type, n_out, n_in), .x = input(LF_F32, n, n_in)};
-    bool low = is_low(be), rounded = low && type == LF_F32;
+    bool fp8 = is_fp8(be), rounded = fp8 && type == LF_F32;
     o.bias = random_size(3) > 1 ? input(LF_F32, n_out) : LF_NONE;
     if (type == LF_F32)
-        o.source = low ? hold_rows(o.source) : hold(o.source, activation_of(be));
+        o.source = fp8 ? hold_rows(o.source) : hold(o.source, activation_of(be));
     o.source.scales = NULL;
-    o.x = rounded ? hold_rows(o.x) : low ? o.x : hold(o.x, activation_of(be));
+    o.x = rounded ? hold_rows(o.x) : fp8 ? o.x : hold(o.x, activation_of(be));
     o.product = product(o.x, o.source, o.bias);
-    if (low && !rounded)
+    if (fp8 && !rounded)
         o.x = hold_rows(o.x);
     o.tolerance = rounded         ? tolerance_of_sums(n_in)
-                  : low           ? tolerance_of_rounding(n, n_in, n_out)
+                  : fp8           ? tolerance_of_rounding(n, n_in, n_out)
                   : device_of(be) ? 1e-5
                                   : TOLERANCE;
     return o;
@@ -109,14 +109,14 @@ static void linear_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int
     LfTensor out = output(LF_F32, n, n_out);
     LfActivation activation = (LfActivation) random_size(3) - 1;
     LfWeight *weight = new_weight(be, o.source);
-    bool low = is_low(be) && type == LF_F32 && random_size(2) == 1;
-    if (low)
+    bool fp8 = is_fp8(be) && type == LF_F32 && random_size(2) == 1;
+    if (fp8)
         out = hold_rows(out);
     for (int64_t i = 0; i < n * n_out; i++)
         o.product[i] = activated(o.product[i], activation);
     lf_linear(be, out, o.x, weight, o.bias, activation);
     expect_near(out, o.product, o.tolerance, sqrt((double) n_in));
-    if (low)
+    if (fp8)
         expect_quantised(out, o.product, worst_of_sums(n_in) * sqrt((double) n_in));
     lf_weight_free(be, weight);
     settle(be);
@@ -159,6 +159,8 @@ static void all_cases(LfBackend *be, Case *one)
         one(be, types[t], 1, 256, 1536);
         one(be, types[t], 7, 1536, 2053);
         one(be, types[t], 33, 8960, 130);
+        one(be, types[t], 9, 40, 1); /* a vector, and tiles of which the last has one column */
+        one(be, types[t], 9, 40, 385);
     }
     if (!device_of(be))
         return;
@@ -170,7 +172,7 @@ static void all_cases(LfBackend *be, Case *one)
 
 /* Operands in the device's activation type, the result in F8_E4M3: what comes before products that
  * are in FP8 where this one is not, as the text's embedding before cross attention's k and v. */
-static void into_low_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out)
+static void into_fp8_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out)
 {
     LfTensor source = input(type, n_out, n_in);
     if (type == LF_F32)
@@ -188,8 +190,8 @@ static void into_low_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, i
 static void check_linear(LfBackend *be)
 {
     all_cases(be, linear_case);
-    if (is_low(be))
-        all_cases(be, into_low_case);
+    if (is_fp8(be))
+        all_cases(be, into_fp8_case);
 }
 
 static void check_linear_residual(LfBackend *be)
@@ -255,6 +257,6 @@ static void bench_linear_residual(LfBackend *be)
                       residual_shapes[i].n_out, residual_shapes[i].name, LF_ACT_NONE, true);
 }
 
-const CheckOp linear_ops[] = {CHECK_OP(linear, .by_shape = true, .low = true),
-                              CHECK_OP(linear_residual, .by_shape = true, .low = true),
+const CheckOp linear_ops[] = {CHECK_OP(linear, .by_shape = true, .fp8 = true),
+                              CHECK_OP(linear_residual, .by_shape = true, .fp8 = true),
                               {0}};

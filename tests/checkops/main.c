@@ -62,9 +62,9 @@ static void add_case(const CheckOp *op, const char *level, LfPrecision precision
 {
     Case *c = g_new(Case, 1);
     *c = (Case){op, level, precision};
-    bool on_device = run != run_case, low = precision == LF_PRECISION_FP8;
+    bool on_device = run != run_case, fp8 = precision == LF_PRECISION_FP8;
     char *path = g_strdup_printf("/checkops/%s/%s%s%s", op->name, on_device ? "cuda-" : "", level,
-                                 low ? "-fp8" : "");
+                                 fp8 ? "-fp8" : "");
     g_test_add_data_func_full(path, c, run, g_free);
     g_free(path);
 }
@@ -150,7 +150,7 @@ static void add_all_cases(const CheckOp *op)
 {
     add_cases(op);
     add_device_cases(op, LF_PRECISION_BF16);
-    if (op->low)
+    if (op->fp8)
         add_device_cases(op, LF_PRECISION_FP8);
 }
 

@@ -27,7 +27,7 @@ static LfRope random_rope(const Geometry *g, bool ordered)
     };
 }
 
-static const float *turn_of(const LfRope *rope, const Geometry *g, int frame, int token, int pair)
+static const float *angle_of(const LfRope *rope, const Geometry *g, int frame, int token, int pair)
 {
     int64_t n_time = rope->time.shape[1], n_row = rope->row.shape[1], n_col = rope->col.shape[1];
     int row = lf_is_set(rope->col) ? token / g->cols : token, col = token % g->cols;
@@ -49,9 +49,9 @@ static void norm_rope_row(const Geometry *g, double *y, const float *x, const fl
     double factor = 1.0 / sqrt(squares / width + (double) EPS);
     for (int i = 0; i < width; i += 2) {
         double a = x[i] * factor * weight[i], b = x[i + 1] * factor * weight[i + 1];
-        const float *turn = turn_of(rope, g, n / tokens_of(g), token, i % g->head_dim / 2);
-        y[i] = a * turn[0] - b * turn[1];
-        y[i + 1] = a * turn[1] + b * turn[0];
+        const float *angles = angle_of(rope, g, n / tokens_of(g), token, i % g->head_dim / 2);
+        y[i] = a * angles[0] - b * angles[1];
+        y[i + 1] = a * angles[1] + b * angles[0];
     }
 }
 
@@ -196,20 +196,20 @@ static void bench_qkv_norm_rope(LfBackend *be)
 
 static void shift_case(LfBackend *be, int heads, int n, int d, bool in_place)
 {
-    LfTensor x = input(LF_F32, heads, n, d), turn = input(LF_F32, random_size(d / 2), 2);
+    LfTensor x = input(LF_F32, heads, n, d), angles = input(LF_F32, random_size(d / 2), 2);
     hold(x, random_size(3) == 1 ? LF_F32 : activation_of(be)); /* means, keys */
     LfTensor out = in_place ? x : output(LF_F32, heads, n, d);
     if (in_place)
         let_change(x);
     double *want = as_double(x);
     for (int64_t row = 0; row < heads * n; row++)
-        for (int64_t p = 0; p < turn.shape[0]; p++) {
+        for (int64_t p = 0; p < angles.shape[0]; p++) {
             double *y = want + row * d + 2 * p, a = y[0], b = y[1];
-            double cosine = lf_f32(turn)[2 * p], sine = lf_f32(turn)[2 * p + 1];
+            double cosine = lf_f32(angles)[2 * p], sine = lf_f32(angles)[2 * p + 1];
             y[0] = a * cosine - b * sine;
             y[1] = a * sine + b * cosine;
         }
-    lf_rope_shift(be, out, x, turn);
+    lf_rope_shift(be, out, x, angles);
     expect_close(out, want, 1e-6);
     settle(be);
 }
@@ -226,10 +226,10 @@ static void check_rope_shift(LfBackend *be)
 static void bench_shift(LfBackend *be, int heads, int n, int d, const char *what)
 {
     LfTensor x = input(LF_F32, heads, n, d), out = output(LF_F32, heads, n, d);
-    LfTensor turn = input(LF_F32, d / 6, 2);
+    LfTensor angles = input(LF_F32, d / 6, 2);
     BENCH(be, what, 0, 8.0 * heads * n * d)
     {
-        lf_rope_shift(be, out, x, turn);
+        lf_rope_shift(be, out, x, angles);
     }
     settle(be);
 }

@@ -43,13 +43,13 @@ static void cross_case(LfBackend *be, int n, int l, int heads, int d, float last
     LfTensor q = activations(be, n, heads * d), k = activations(be, l, heads * d);
     LfTensor v = activations(be, l, heads * d), out = output(LF_F32, n, heads * d);
     double *want = attend(q, k, v, heads, 1.0 / sqrt(d), LF_NONE, (double) last_logit);
-    bool low = is_low(be) && random_size(3) > 1;
-    LfTensor v_amax = low ? amax_over(v) : LF_NONE;
-    if (low)
+    bool fp8 = is_fp8(be) && random_size(3) > 1;
+    LfTensor v_amax = fp8 ? amax_over(v) : LF_NONE;
+    if (fp8)
         out = hold_rows(out);
     lf_cross_attention(be, out, q, k, v, v_amax, heads, last_logit);
     expect_close(out, want, 1e-6);
-    if (low)
+    if (fp8)
         expect_quantised_share(out, want, 0.05);
     settle(be);
 }
@@ -154,6 +154,6 @@ static void bench_text_attention(LfBackend *be)
     bench_text(be, 512, 64, 64, "umT5-xxl 512x512");
 }
 
-const CheckOp text_ops[] = {CHECK_OP(cross_attention, .by_shape = true, .low = true),
+const CheckOp text_ops[] = {CHECK_OP(cross_attention, .by_shape = true, .fp8 = true),
                             CHECK_OP(text_attention, .by_shape = true),
                             {0}};

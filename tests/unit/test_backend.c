@@ -149,6 +149,44 @@ static void test_memory(void)
     lf_backend_close(be);
 }
 
+/* The scales of E4M3 rows belong to all rows together, so a slice would pair rows with the scales of
+ * others: it is refused. Numbers of that type without scales, as in files, are like any other. */
+static void test_scaled_rows(void)
+{
+    LfBackend *be = open_cpu(1);
+    LfArena arena;
+    g_assert_true(lf_arena_init(&arena, be, 4096, NULL));
+    LfTensor rows = lf_arena_rows(&arena, LF_F8_E4M3, 4, 6), plain = rows;
+    expect_critical("*scales*");
+    g_assert_false(lf_is_set(lf_tensor_slice(rows, 1, 2)));
+    expect_critical("*scales*");
+    g_assert_false(lf_is_set(lf_tensor_at(rows, 1)));
+    expect_critical("*scales*");
+    g_assert_false(lf_is_set(lf_tensor_reshape(rows, 2, 12)));
+    g_test_assert_expected_messages();
+    plain.scales = NULL;
+    g_assert_true(lf_tensor_slice(plain, 1, 2).data == (uint8_t *) rows.data + 6);
+    g_assert_cmpint(lf_tensor_reshape(plain, 2, 12).shape[1], ==, 12);
+    lf_arena_clear(&arena);
+    lf_backend_close(be);
+}
+
+/* No memory: the message names the backend, the size and what to do. */
+static void test_no_memory(void)
+{
+    GError *error = NULL;
+    LfBackend *be = open_cpu(1);
+    LfArena arena;
+    g_assert_false(lf_arena_init(&arena, be, (size_t) 1 << 60, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_MEMORY);
+    g_assert_nonnull(strstr(error->message, be->description));
+    g_assert_nonnull(strstr(error->message, "1152921504606.8 MB"));
+    g_assert_nonnull(strstr(error->message, "reduce width, height or window-frames"));
+    g_clear_error(&error);
+    lf_arena_clear(&arena);
+    lf_backend_close(be);
+}
+
 /* lf_fail sets the error, if there is a place for it, and is false. */
 static void test_fail(void)
 {
@@ -268,6 +306,8 @@ int main(int argc, char **argv)
     g_test_add_func("/backend/plan", test_plan);
     g_test_add_func("/backend/mistakes", test_mistakes);
     g_test_add_func("/backend/memory", test_memory);
+    g_test_add_func("/backend/scaled-rows", test_scaled_rows);
+    g_test_add_func("/backend/no-memory", test_no_memory);
     g_test_add_func("/backend/fail", test_fail);
     g_test_add_func("/backend/wrong-weights", test_wrong_weights);
     g_test_add_func("/backend/latch", test_latch);

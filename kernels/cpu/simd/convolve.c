@@ -78,7 +78,7 @@ INLINE void tile(const LfConvRow *row, int64_t first, int channel, const float *
     finish_tile(sums, row, first, left < n_pixels ? left : n_pixels, channel, n_pixels, n_vec);
 }
 
-/* All pixels of one group of channels, `most` at a time; the last ones in a smaller tile. */
+/* All pixels of one group of channels, in tiles of `most` pixels; the last tile may be smaller. */
 INLINE void group(const LfConvRow *row, int channel, const float *w, const int most,
                   const int middle, const int least, const int n_vec)
 {
@@ -108,15 +108,15 @@ static void convolve_row(const LfConvRow *row)
     }
 }
 
-/* Parts of a pixel's outputs lie 3·n_out apart, those of its left, own and right column in turn. */
-static void sum_parts(const LfConvRow *row, const float *parts)
+/* An output's contributions are in `columns` at its left neighbour, itself and its right one. */
+static void sum_columns(const LfConvRow *row, const float *columns)
 {
     int n = row->n_out;
     Vec bias = row->bias ? vec_load_n(row->bias, n) : vec_set1(0);
     Vec least = vec_set1(row->relu ? 0 : -INFINITY);
-    for (int64_t p = 0; p < row->n_pixels; p++, parts += 3 * n) {
-        Vec sum = vec_load_n(parts, n) + vec_load_n(parts + 4 * n, n);
-        sum += vec_load_n(parts + 8 * n, n) + bias;
+    for (int64_t p = 0; p < row->n_pixels; p++, columns += 3 * n) {
+        Vec sum = vec_load_n(columns, n) + vec_load_n(columns + 4 * n, n);
+        sum += vec_load_n(columns + 8 * n, n) + bias;
         if (row->residual)
             sum += vec_load_n(row->residual + p * n, n);
         vec_store_n(row->out + p * n, vec_max(sum, least), n);
@@ -134,4 +134,4 @@ static void side_by_side(float *dst, const float *a, int64_t n_a, const float *b
     }
 }
 
-const LfConvolve LF_SIMD(lf_convolve) = {convolve_row, sum_parts, side_by_side};
+const LfConvolve LF_SIMD(lf_convolve) = {convolve_row, sum_columns, side_by_side};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The inner loops of products, convolutions, norms and pointwise operations that have a version for
- * each isa. As in simd.h they work on what one thread has in its hands.
+ * Inner loops of products, convolutions, norms and pointwise operations with a version for each
+ * instruction set. As in simd.h each does the work of one thread.
  */
 #ifndef LF_KERNELS_CPU_DENSE_H
 #define LF_KERNELS_CPU_DENSE_H
@@ -10,29 +10,30 @@
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-/* What becomes of a product: out = act(product + bias), or out += gate ⊙ (product + bias) with
+/* The epilogue of a product: out = act(product + bias), or out += gate ⊙ (product + bias) with
  * `accumulate`; bias and gate may be NULL. */
 typedef struct {
     const float *bias, *gate;
     LfActivation activation; /* not with `accumulate` */
     bool accumulate;
-} LfFinish;
+} LfEpilogue;
 
 /* Columns [first, first + n) of one row, which start at `out` and `product`; these may be one. */
-typedef void LfFinishRow(float *out, const float *product, int64_t first, int64_t n,
-                         const LfFinish *finish);
+typedef void LfEpilogueRow(float *out, const float *product, int64_t first, int64_t n,
+                           const LfEpilogue *epilogue);
 
 /* dst [n_in, n_rows] = src [n_rows, n_in] (BF16, unaligned) transposed, as float. */
 typedef void LfTransposeBf16(float *dst, const uint16_t *src, int64_t n_rows, int64_t n_in);
 
-LfFinishRow lf_finish_row_avx2, lf_finish_row_avx512;
+LfEpilogueRow lf_epilogue_row_avx2, lf_epilogue_row_avx512;
 LfTransposeBf16 lf_transpose_bf16_avx2, lf_transpose_bf16_avx512;
 
 /* ---- convolutions ----
  *
- * The channels of neighbouring pixels lie next to each other, so a row of a filter is one run of
- * inputs and a pixel's sum is as many runs as the filter has rows. Weights are, for each group of
- * output channels that the kernel holds in registers, [inputs of all runs, channels]. */
+ * The channels of neighbouring pixels are adjacent in memory, so the inputs of one row of a filter
+ * are one contiguous run, and a pixel's sum is over as many runs as the filter has rows. Weights
+ * are [inputs of all runs, channels] for each group of output channels that the kernel holds in
+ * registers. */
 
 /* `n_pixels` pixels of one row, all output channels: act(Σ runs + bias + residual). */
 typedef struct {
@@ -41,7 +42,7 @@ typedef struct {
     int64_t length, step; /* inputs of one run */
     int n_pixels, n_out;
     const float *weights;
-    const float *bias, *residual; /* or NULL; residual lies as out does and may be out */
+    const float *bias, *residual; /* or NULL; residual has the layout of out and may be out */
     float *out;
     int64_t out_step; /* floats from one pixel to the next */
     bool relu;
@@ -51,10 +52,10 @@ typedef struct {
 
 typedef struct {
     void (*row)(const LfConvRow *row);
-    /* out = act(Σ of the three parts of each pixel + bias + residual) where a convolution has been
-     * made with one column of 3·n_out channels, [columns, n_out]: parts [n_pixels + 2, 3·n_out].
-     * For n_out ≤ 8. */
-    void (*sum_parts)(const LfConvRow *row, const float *parts);
+    /* out = act(Σ of three contributions to each pixel + bias + residual). `columns` [n_pixels + 2,
+     * 3, n_out] are the results of a convolution with a filter of one column: the contributions of
+     * each pixel to the outputs right of it, at it and left of it. For n_out ≤ 8. */
+    void (*sum_columns)(const LfConvRow *row, const float *columns);
     /* dst [n_pixels, n_a + n_b] = a [n_pixels, n_a] and b [n_pixels, n_b] */
     void (*side_by_side)(float *dst, const float *a, int64_t n_a, const float *b, int64_t n_b,
                          int64_t n_pixels);
@@ -89,9 +90,9 @@ typedef void LfGeluGate(float *gate, const float *up, int64_t n);
 LfGeluGate lf_gelu_gate_avx2, lf_gelu_gate_avx512;
 
 /* out [n_pixels, n_channels] = 3·tanh(x/3), the channels of x `stride` apart. */
-typedef void LfSquashPixels(float *out, const float *x, int64_t stride, int64_t n_channels,
-                            int64_t n_pixels);
-LfSquashPixels lf_squash_pixels_avx2, lf_squash_pixels_avx512;
+typedef void LfTanhClampPixels(float *out, const float *x, int64_t stride, int64_t n_channels,
+                               int64_t n_pixels);
+LfTanhClampPixels lf_tanh_clamp_pixels_avx2, lf_tanh_clamp_pixels_avx512;
 
 /* out = trunc(255·clamp(x, 0, 1)) */
 typedef void LfBytes(uint8_t *out, const float *x, int64_t n);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Lines of Y'CbCr. Plain loops over blocks, which the compiler turns into vectors.
+ * Lines of Y'CbCr: plain loops over blocks, which the compiler vectorises.
  */
 #include "dense.h"
 #include "vec.h"
@@ -8,7 +8,7 @@
 #define BLOCK 64
 
 /* n/unit rounded down, exactly, for 0 ≤ n < 2³¹ and a quotient below 256: the product in float is
- * off by one at most, which the remainder tells. */
+ * off by at most one, which the sign and size of the remainder show. */
 INLINE int32_t quotient(int32_t n, int32_t unit, float inverse)
 {
     int32_t q = (int32_t) ((float) n * inverse), rest = n - q * unit;

@@ -16,7 +16,7 @@ void LF_SIMD(lf_gelu_gate)(float *gate, const float *up, int64_t n)
 
 /* 3·tanh(x/3). The quotient of sums would lose the digits of small numbers; there the series
  * z − z³/3 + 2z⁵/15 − 17z⁷/315 + 62z⁹/2835 stands in. */
-INLINE Vec squashed(Vec x)
+INLINE Vec tanh_clamped(Vec x)
 {
     Vec zero = vec_set1(0), one = vec_set1(1), z = x * vec_set1(1.0f / 3.0f), zz = z * z;
     Vec size = vec_max(z, zero - z);
@@ -30,16 +30,16 @@ INLINE Vec squashed(Vec x)
     return vec_set1(3) * vec_select_negative(size - vec_set1(0.3f), small, large);
 }
 
-/* A block of pixels × channels is turned in registers. */
-void LF_SIMD(lf_squash_pixels)(float *out, const float *x, int64_t stride, int64_t n_channels,
-                               int64_t n_pixels)
+/* A block of pixels × channels is transposed in registers. */
+void LF_SIMD(lf_tanh_clamp_pixels)(float *out, const float *x, int64_t stride, int64_t n_channels,
+                                   int64_t n_pixels)
 {
     for (int64_t p = 0; p < n_pixels; p += LANES)
         for (int64_t c = 0; c < n_channels; c += LANES) {
             Vec block[LANES];
             int pixels = width_at(p, n_pixels), channels = width_at(c, n_channels);
             for (int i = 0; i < LANES; i++)
-                block[i] = i < channels ? squashed(vec_load_n(x + (c + i) * stride + p, pixels))
+                block[i] = i < channels ? tanh_clamped(vec_load_n(x + (c + i) * stride + p, pixels))
                                         : vec_set1(0);
             vec_transpose(block);
             for (int i = 0; i < pixels; i++)

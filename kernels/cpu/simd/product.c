@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Before and after a matrix product: weights from bf16, bias, activation, gate.
+ * Around a matrix product: conversion of weights from BF16, and the epilogue.
  */
 #include "dense.h"
 #include "activate.h"
@@ -9,7 +9,7 @@
 
 /* ---- after ----------------------------------------------------------------------------------- */
 
-INLINE Vec finished(Vec product, Vec old, Vec bias, Vec gate, LfActivation activation,
+INLINE Vec epilogue(Vec product, Vec old, Vec bias, Vec gate, LfActivation activation,
                     bool accumulate)
 {
     Vec value = product + bias;
@@ -20,8 +20,8 @@ INLINE Vec finished(Vec product, Vec old, Vec bias, Vec gate, LfActivation activ
     return activation == LF_ACT_SILU ? vec_silu(value) : value;
 }
 
-INLINE void finish_row(float *out, const float *product, int64_t first, int64_t n,
-                       const LfFinish *f, LfActivation activation, bool accumulate)
+INLINE void epilogue_row(float *out, const float *product, int64_t first, int64_t n,
+                         const LfEpilogue *f, LfActivation activation, bool accumulate)
 {
     for (int64_t i = 0; i < n; i += LANES) {
         int width = width_at(i, n);
@@ -29,22 +29,22 @@ INLINE void finish_row(float *out, const float *product, int64_t first, int64_t 
         Vec gate = f->gate ? vec_load_n(f->gate + first + i, width) : vec_set1(1);
         Vec old = accumulate ? vec_load_n(out + i, width) : vec_set1(0);
         Vec value = vec_load_n(product + i, width);
-        vec_store_n(out + i, finished(value, old, bias, gate, activation, accumulate), width);
+        vec_store_n(out + i, epilogue(value, old, bias, gate, activation, accumulate), width);
     }
 }
 
 /* One loop for each case, so that none asks within. */
-void LF_SIMD(lf_finish_row)(float *out, const float *product, int64_t first, int64_t n,
-                            const LfFinish *f)
+void LF_SIMD(lf_epilogue_row)(float *out, const float *product, int64_t first, int64_t n,
+                              const LfEpilogue *f)
 {
     if (f->accumulate)
-        finish_row(out, product, first, n, f, LF_ACT_NONE, true);
+        epilogue_row(out, product, first, n, f, LF_ACT_NONE, true);
     else if (f->activation == LF_ACT_GELU_TANH)
-        finish_row(out, product, first, n, f, LF_ACT_GELU_TANH, false);
+        epilogue_row(out, product, first, n, f, LF_ACT_GELU_TANH, false);
     else if (f->activation == LF_ACT_SILU)
-        finish_row(out, product, first, n, f, LF_ACT_SILU, false);
+        epilogue_row(out, product, first, n, f, LF_ACT_SILU, false);
     else
-        finish_row(out, product, first, n, f, LF_ACT_NONE, false);
+        epilogue_row(out, product, first, n, f, LF_ACT_NONE, false);
 }
 
 /* ---- before ---------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Norm and rotation of one row: two passes, of which the second finds the row in the first cache.
+ * Norm and rotation of one row: two passes, the second of which reads the row from the L1 cache.
  */
 #include "simd.h"
 #include "vec.h"
@@ -24,13 +24,13 @@ static float sum_of_squares(const float *x, int n)
 }
 
 /* Channels (a, b) of a pair become (a·cos − b·sin, b·cos + a·sin). */
-INLINE Vec rotate(Vec x, Vec turns)
+INLINE Vec rotate(Vec x, Vec angles)
 {
-    return vec_fma_sub_add(x, vec_even(turns), vec_swap_pairs(x) * vec_odd(turns));
+    return vec_fma_sub_add(x, vec_even(angles), vec_swap_pairs(x) * vec_odd(angles));
 }
 
 void LF_SIMD(lf_rotate_row)(const LfRotate *r, float *out, int64_t head_stride, float *sums,
-                            const float *x, const float *turns)
+                            const float *x, const float *angles)
 {
     int d = r->head_dim, width = r->heads * d;
     float mean = sum_of_squares(x, width) / (float) width;
@@ -40,14 +40,14 @@ void LF_SIMD(lf_rotate_row)(const LfRotate *r, float *out, int64_t head_stride, 
         int i = 0;
         for (; i + LANES <= d; i += LANES) {
             Vec y = vec_load(x + i) * factor * vec_load(w + i);
-            y = rotate(y, vec_load(turns + i));
+            y = rotate(y, vec_load(angles + i));
             vec_store(out + i, y);
             vec_store(sums + i, vec_load(sums + i) + y);
         }
         if (i < d) {
             int n = d - i;
             Vec y = vec_load_n(x + i, n) * factor * vec_load_n(w + i, n);
-            y = rotate(y, vec_load_n(turns + i, n));
+            y = rotate(y, vec_load_n(angles + i, n));
             vec_store_n(out + i, y, n);
             vec_store_n(sums + i, vec_load_n(sums + i, n) + y, n);
         }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Products of keys and queries with the queries as lanes: what attention and selection share.
+ * Products of keys and queries with the queries as lanes, for attention and selection.
  */
 #ifndef LF_KERNELS_CPU_SCORES_H
 #define LF_KERNELS_CPU_SCORES_H

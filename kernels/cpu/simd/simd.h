@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The inner loops that have a version for each isa. What is threaded and how memory is walked
- * stands once, in the operation's file; these work on what one thread has in its hands.
+ * Inner loops with a version for each instruction set. The operation's file cuts the work for the
+ * threads, once for all versions; these functions do the work of one thread.
  */
 #ifndef LF_KERNELS_CPU_SIMD_H
 #define LF_KERNELS_CPU_SIMD_H
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /* One token's queries or keys: y [heads, d] = rope(x / sqrt(mean(x²) + eps) ⊙ weight), head h at
- * out + h·head_stride; sums [heads·d] += y. turns [d/2, 2]: (cos, sin) of each pair. */
+ * out + h·head_stride; sums [heads·d] += y. angles [d/2, 2]: (cos, sin) of each pair. */
 typedef struct {
     const float *weight;
     int heads, head_dim;
@@ -18,7 +18,7 @@ typedef struct {
 } LfRotate;
 
 typedef void LfRotateRow(const LfRotate *rotate, float *out, int64_t head_stride, float *sums,
-                         const float *x, const float *turns);
+                         const float *x, const float *angles);
 
 LfRotateRow lf_rotate_row_avx2, lf_rotate_row_avx512;
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * One register of floats, at the isa that the file is compiled for: the sources in this folder
- * are compiled once with AVX2 and FMA and once with AVX-512 (LF_SIMD puts the isa's name behind
- * what they export).
+ * One vector register of floats. The sources in this folder are compiled once for AVX2 and FMA and
+ * once for AVX-512; LF_SIMD appends the instruction set's name to the symbols that they export.
  */
 #ifndef LF_KERNELS_CPU_VEC_H
 #define LF_KERNELS_CPU_VEC_H
@@ -298,7 +297,7 @@ INLINE void vec_transpose(Vec r[LANES])
 
 #endif
 
-/* How many of n numbers a register takes from the i-th on. */
+/* How many of n numbers, from the i-th on, fill a register. */
 INLINE int width_at(int64_t i, int64_t n)
 {
     return n - i < LANES ? (int) (n - i) : LANES;
