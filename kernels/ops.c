@@ -46,11 +46,22 @@ static bool has_shape(LfTensor t, LfType type, int n_dims, const int64_t *shape)
         }                                                                                          \
     } while (0)
 
-/* Runs the operation. A plan has none: there the call has only checked its arguments. */
+/* A plan, and a counter that is made of one, have no functions: there a call only checks its
+ * arguments. For any other backend a missing function is a bug. */
+static bool only_checks(const LfBackend *be, const char *operation)
+{
+    bool plan = g_str_equal(be->name, "plan");
+    if (!plan)
+        g_critical("%s: the backend %s has no such operation", operation, be->name);
+    return plan;
+}
+
 #define RUN(operation, ...)                                                                        \
     do {                                                                                           \
         if (be->ops->operation)                                                                    \
             be->ops->operation(be, __VA_ARGS__);                                                   \
+        else                                                                                       \
+            only_checks(be, __func__);                                                             \
     } while (0)
 
 #define SHAPE_OF(t, type, ...)                                                                     \
@@ -480,5 +491,8 @@ bool lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **e
         return lf_fail(error, LF_ERROR_SHAPE, "a frame of %d×%d for a picture of %d×%d",
                        (int) rgb.shape[1], (int) rgb.shape[0], picture->width, picture->height);
     }
-    return !be->ops->pixels || be->ops->pixels(be, picture, rgb, error);
+    if (be->ops->pixels)
+        return be->ops->pixels(be, picture, rgb, error);
+    return only_checks(be, __func__) ||
+           lf_fail(error, LF_ERROR_UNSUPPORTED, "%s cannot convert pixels", be->name);
 }

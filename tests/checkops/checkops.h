@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Every operation at every level of the CPU and of a CUDA device, in the manner of dav1d's
- * checkasm: a level is tested where its function differs from the level's before, against a
- * double-precision reference that stands in the test, with poisoned outputs and guarded margins;
- * and timed against the machine. Tests know host memory and F32 alone: device.h brings them to a
- * device.
+ * Tests of every operation for every instruction set of the CPU and every feature level of a CUDA
+ * device, in the manner of dav1d's checkasm. A version is tested where its function differs from
+ * that of the level below, against a double-precision reference in the test, with poisoned outputs
+ * and guarded margins. The benchmarks compare with the peak of the machine. Tests use host memory
+ * and F32 only; device.h runs them on a device.
  *
- * A stem's file defines a list of CheckOp and names it in main.c.
+ * Each file beside main.c defines a list of CheckOp, which main.c names.
  */
 #ifndef LF_TESTS_CHECKOPS_H
 #define LF_TESTS_CHECKOPS_H
@@ -17,10 +17,10 @@
 
 typedef struct {
     const char *name;             /* of the operation, without lf_ */
-    size_t entry;                 /* where its pointer stands in LfOps */
+    size_t entry;                 /* offset of its pointer in LfOps */
     void (*check)(LfBackend *be); /* fails by g_assert */
     void (*bench)(LfBackend *be); /* on the CPU, uses BENCH; NULL: nothing to time */
-    bool by_shape; /* one function on a device, which has kernels of several levels inside */
+    bool by_shape; /* on a device one function chooses among kernels of several levels */
     bool fp8;      /* works on F8_E4M3 as well, where the backend's precision is FP8 */
 } CheckOp;
 
@@ -76,7 +76,7 @@ void let_change(LfTensor t);
 /* ---- on a device ----
  * Nothing of this changes anything on the CPU. */
 
-/* What the backend under test keeps activations and pictures in; whether FP8 is its precision. */
+/* The types of the tested backend's activations and pictures; whether its precision is FP8. */
 LfType activation_of(LfBackend *be);
 LfType picture_of(LfBackend *be);
 bool is_fp8(LfBackend *be);

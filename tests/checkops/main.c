@@ -2,8 +2,8 @@
  *
  * checkops                        tests every operation (g_test's options: --seed, -p, …)
  * checkops --bench [operation [threads]] [--backend cuda]
- *                                 times them, each at its fastest level; "" is any operation, and
- *                                 with one thread other programs disturb the figures least
+ *                                 times them on the fastest instruction set; "" is any operation;
+ *                                 one thread is disturbed least by other programs
  */
 #include "checkops.h"
 #include "device.h"
@@ -19,14 +19,14 @@ static const CheckOp *const stems[] = {linear_ops,    norm_ops,  rope_ops, selec
                                        attention_ops, text_ops,  conv_ops, pointwise_ops,
                                        noise_ops,     pixels_ops};
 
-static const char *const levels[] = {"c", "avx2", "avx512"};
+static const char *const isas[] = {"c", "avx2", "avx512"};
 static const char *const device_levels[] = {"plain", "sm80", "sm90"};
 
-/* The backend at one level, which is a lower one on a lesser machine. */
-static LfBackend *open_level(const char *level, int n_threads)
+/* The CPU limited to `isa`, or to a smaller instruction set on a machine that lacks it. */
+static LfBackend *open_isa(const char *isa, int n_threads)
 {
     GError *error = NULL;
-    g_setenv("LIGHTFORCING_CPU", level, TRUE);
+    g_setenv("LIGHTFORCING_CPU", isa, TRUE);
     LfBackend *be = lf_backend_open_cpu(n_threads, &error);
     g_assert_no_error(error);
     return be;
@@ -45,11 +45,11 @@ typedef struct {
     LfPrecision precision;
 } Case;
 
-/* Threads: one, as many as cores, more than cores. */
+/* With one to three threads. */
 static void run_case(const void *data)
 {
     const Case *c = data;
-    LfBackend *be = open_level(c->level, (int) random_size(3));
+    LfBackend *be = open_isa(c->level, (int) random_size(3));
     g_test_message("%s", be->description);
     c->op->check(be);
     GError *error = NULL;
@@ -72,11 +72,11 @@ static void add_case(const CheckOp *op, const char *level, LfPrecision precision
 static void add_cases(const CheckOp *op)
 {
     const void *before = NULL;
-    for (size_t i = 0; i < G_N_ELEMENTS(levels); i++) {
-        LfBackend *be = open_level(levels[i], 1);
+    for (size_t i = 0; i < G_N_ELEMENTS(isas); i++) {
+        LfBackend *be = open_isa(isas[i], 1);
         g_assert_nonnull(entry_of(be, op));
         if (entry_of(be, op) != before)
-            add_case(op, levels[i], LF_PRECISION_FP32, run_case);
+            add_case(op, isas[i], LF_PRECISION_FP32, run_case);
         before = entry_of(be, op);
         lf_backend_close(be);
     }
@@ -134,8 +134,8 @@ static bool has_test(const char *name)
  * are tested with the operations that read them. */
 static void check_complete(void)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(levels); i++) {
-        LfBackend *be = open_level(levels[i], 1);
+    for (size_t i = 0; i < G_N_ELEMENTS(isas); i++) {
+        LfBackend *be = open_isa(isas[i], 1);
         g_assert_cmpstr(lf_ops_missing(be->ops), ==, NULL);
         lf_backend_close(be);
     }
@@ -158,7 +158,7 @@ static void add_all_cases(const CheckOp *op)
 
 static void bench_all(const char *name, int n_threads)
 {
-    LfBackend *be = open_level("avx512", n_threads);
+    LfBackend *be = open_isa("avx512", n_threads);
     printf("%s; peak %.0f GFLOP/s (FMA), %.1f GB/s (copy, read and written)\n", be->description,
            lf_cpu_peak_flops(be->n_threads) / 1e9, peak_bytes(be->n_threads) / 1e9);
     for (size_t i = 0; i < G_N_ELEMENTS(stems); i++)

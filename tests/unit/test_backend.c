@@ -187,6 +187,25 @@ static void test_no_memory(void)
     lf_backend_close(be);
 }
 
+/* A backend without a function for an operation says so; lf_ops_missing names the operation. */
+static void test_missing(void)
+{
+    LfBackend *be = open_cpu(1);
+    LfOps ops = *be->ops;
+    const LfOps *own = be->ops;
+    float values[4] = {0};
+    LfTensor x = lf_tensor(values, LF_F32, 4);
+    g_assert_cmpstr(lf_ops_missing(own), ==, NULL);
+    ops.renoise = NULL;
+    g_assert_cmpstr(lf_ops_missing(&ops), ==, "renoise");
+    be->ops = &ops;
+    expect_critical("lf_renoise: the backend cpu *");
+    lf_renoise(be, x, x, x, 0.5f);
+    g_test_assert_expected_messages();
+    be->ops = own;
+    lf_backend_close(be);
+}
+
 /* lf_fail sets the error, if there is a place for it, and is false. */
 static void test_fail(void)
 {
@@ -308,6 +327,7 @@ int main(int argc, char **argv)
     g_test_add_func("/backend/memory", test_memory);
     g_test_add_func("/backend/scaled-rows", test_scaled_rows);
     g_test_add_func("/backend/no-memory", test_no_memory);
+    g_test_add_func("/backend/missing", test_missing);
     g_test_add_func("/backend/fail", test_fail);
     g_test_add_func("/backend/wrong-weights", test_wrong_weights);
     g_test_add_func("/backend/latch", test_latch);
