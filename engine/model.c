@@ -158,7 +158,9 @@ int lf_model_latent_scale(const LfModel *model)
 
 LfBackend *lf_model_backend(const LfModel *model, GError **error)
 {
-    LfBackend *be = lf_backend_open(model->backend_name, model->n_threads, model->precision, error);
+    /* The log hears once, of the model's own backend, why "auto" is the CPU. */
+    LfBackend *be = lf_backend_open(model->backend_name, model->n_threads, model->precision,
+                                    model->backend ? NULL : &model->log, error);
     if (be)
         be->log = model->log;
     return be;

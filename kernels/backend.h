@@ -86,7 +86,8 @@ LfBackend *lf_backend_open_cpu(int n_threads, GError **error);
 
 /* CUDA device number `device`, through a module of its own (kernels/cuda), which is opened when it
  * is first asked for. LF_ERROR_DEVICE when there is no driver, an old one, or no such device;
- * LF_ERROR_UNSUPPORTED without the module, or for FP8 on a device before Hopper. */
+ * LF_ERROR_UNSUPPORTED without the module, with one of another build, for a device that no kernel
+ * was built for, or for a precision that the device does not have. */
 LfBackend *lf_backend_open_cuda(int device, LfPrecision precision, GError **error);
 
 /* A backend without memory whose operations check their arguments and return: for checking shapes
@@ -94,9 +95,11 @@ LfBackend *lf_backend_open_cuda(int device, LfPrecision precision, GError **erro
 LfBackend *lf_backend_plan(const LfBackend *like);
 bool lf_backend_is_plan(const LfBackend *be);
 
-/* By name: "cpu", "cuda", "cuda:1" …, or "auto": CUDA where that can be opened, else the CPU.
- * LF_ERROR_UNSUPPORTED for any other, and for a precision that the backend does not have. */
-LfBackend *lf_backend_open(const char *name, int n_threads, LfPrecision precision, GError **error);
+/* By name: "cpu", "cuda", "cuda:1" …, or "auto", "auto:1" …: that GPU if it can be used, else the
+ * CPU, and the reason as a warning in `log`. LF_ERROR_UNSUPPORTED for any other name, and for a
+ * precision that the backend does not have. `log` may be NULL; it is copied into the backend. */
+LfBackend *lf_backend_open(const char *name, int n_threads, LfPrecision precision, const LfLog *log,
+                           GError **error);
 
 void lf_backend_close(LfBackend *be); /* NULL is fine */
 

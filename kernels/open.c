@@ -34,6 +34,22 @@ static bool has_driver(GError **error)
     return driver != NULL;
 }
 
+static bool check_stamp(const LfModuleStamp *stamp, const char *path, GError **error)
+{
+    static const LfModuleStamp wanted = LF_MODULE_STAMP;
+    bool known = stamp->magic == wanted.magic;
+    if (known && stamp->backend_size == wanted.backend_size && stamp->ops_size == wanted.ops_size &&
+        strncmp(stamp->version, wanted.version, sizeof wanted.version) == 0)
+        return true;
+    g_set_error(
+        error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+        "%s is of another build of lightforcing (version %.*s, this is %s): install program "
+        "and module from one build, or set LIGHTFORCING_MODULE_PATH to the folder of this "
+        "build's module",
+        path, (int) sizeof stamp->version, known ? stamp->version : "unknown", wanted.version);
+    return false;
+}
+
 /* Opened once and kept: the CUDA runtime inside does not survive being unloaded. */
 static const LfCudaModule *cuda_module(GError **error)
 {
@@ -47,8 +63,14 @@ static const LfCudaModule *cuda_module(GError **error)
     gpointer symbol = NULL;
     if (!module || !g_module_symbol(module, LF_CUDA_MODULE_SYMBOL, &symbol)) {
         g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-                    "no CUDA backend: %s; build with nvcc, or use the backend \"cpu\"",
+                    "cannot load the CUDA module: %s; if libcublasLt.so is missing, install the "
+                    "libraries of CUDA 13; if the module is missing, build with nvcc 13; or use "
+                    "the backend \"cpu\"",
                     g_module_error());
+        return NULL;
+    }
+    if (!check_stamp(symbol, path, error)) {
+        g_module_close(module);
         return NULL;
     }
     g_module_make_resident(module);
@@ -63,17 +85,18 @@ LfBackend *lf_backend_open_cuda(int device, LfPrecision precision, GError **erro
 
 /* ---- by name --------------------------------------------------------------------------------- */
 
-/* The number in "cuda" or "cuda:1"; −1 when the name is neither. */
-static int cuda_device(const char *name)
+/* The device number in `kind` or `kind`:1; −1 when the name is neither. */
+static int device_number(const char *name, const char *kind)
 {
     char *end;
-    if (!g_str_has_prefix(name, "cuda"))
+    size_t length = strlen(kind);
+    if (strncmp(name, kind, length) != 0)
         return -1;
-    if (!name[4])
+    if (!name[length])
         return 0;
-    if (name[4] != ':' || !g_ascii_isdigit(name[5]))
+    if (name[length] != ':' || !g_ascii_isdigit(name[length + 1]))
         return -1;
-    long device = strtol(name + 5, &end, 10);
+    long device = strtol(name + length + 1, &end, 10);
     return *end || device > 1024 ? -1 : (int) device;
 }
 
@@ -86,21 +109,13 @@ static LfBackend *open_cpu(int n_threads, LfPrecision precision, GError **error)
     return NULL;
 }
 
-LfBackend *lf_backend_open(const char *name, int n_threads, LfPrecision precision, GError **error)
+/* The GPU, or else the CPU, which then knows why. */
+static LfBackend *open_best(int device, int n_threads, LfPrecision precision, const LfLog *log,
+                            GError **error)
 {
-    int device = cuda_device(name);
-    if (device >= 0)
-        return lf_backend_open_cuda(device, precision, error);
-    if (g_str_equal(name, "cpu"))
-        return open_cpu(n_threads, precision, error);
-    if (!g_str_equal(name, "auto")) {
-        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-                    "no backend \"%s\": use \"auto\", \"cpu\", \"cuda\" or \"cuda:1\"", name);
-        return NULL;
-    }
     g_autoptr(GError) why_not = NULL;
     LfBackend *be =
-        precision == LF_PRECISION_FP32 ? NULL : lf_backend_open_cuda(0, precision, &why_not);
+        precision == LF_PRECISION_FP32 ? NULL : lf_backend_open_cuda(device, precision, &why_not);
     if (be)
         return be;
     if (precision > LF_PRECISION_FP32) { /* the CPU's own message would hide what is missing */
@@ -108,9 +123,32 @@ LfBackend *lf_backend_open(const char *name, int n_threads, LfPrecision precisio
         return NULL;
     }
     be = lf_backend_open_cpu(n_threads, error);
-    if (be)
+    if (be) {
         g_strlcpy(be->fallback,
                   why_not ? why_not->message : "precision fp32 is available on the CPU only",
                   sizeof be->fallback);
+        lf_log(log, why_not ? LF_LOG_WARNING : LF_LOG_INFO, "running on the CPU: %s", be->fallback);
+    }
+    return be;
+}
+
+LfBackend *lf_backend_open(const char *name, int n_threads, LfPrecision precision, const LfLog *log,
+                           GError **error)
+{
+    LfBackend *be = NULL;
+    int gpu = device_number(name, "cuda"), preferred = device_number(name, "auto");
+    if (gpu >= 0)
+        be = lf_backend_open_cuda(gpu, precision, error);
+    else if (preferred >= 0)
+        be = open_best(preferred, n_threads, precision, log, error);
+    else if (g_str_equal(name, "cpu"))
+        be = open_cpu(n_threads, precision, error);
+    else
+        g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+                    "no backend \"%s\": use \"auto\", \"auto:1\", \"cpu\", \"cuda\" or "
+                    "\"cuda:1\"",
+                    name);
+    if (be && log)
+        be->log = *log;
     return be;
 }

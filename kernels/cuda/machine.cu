@@ -498,5 +498,5 @@ static LfBackend *open_device(int device, LfPrecision precision, GError **error)
 
 extern "C" {
 extern const LfCudaModule lf_cuda_module;
-__attribute__((visibility("default"))) const LfCudaModule lf_cuda_module = {open_device};
+__attribute__((visibility("default"))) const LfCudaModule lf_cuda_module = {LF_MODULE_STAMP, open_device};
 }

@@ -708,7 +708,7 @@ static void measure_peaks(Machine *m, bool products)
 static LfBackend *open_device(LfPrecision precision)
 {
     GError *error = NULL;
-    LfBackend *be = lf_backend_open("cuda", 0, precision, &error);
+    LfBackend *be = lf_backend_open("cuda", 0, precision, NULL, &error);
     if (!be)
         printf("%s\n", error->message);
     g_clear_error(&error);

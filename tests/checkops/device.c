@@ -580,7 +580,7 @@ LfBackend *mirror_open(const char *level, LfPrecision precision, GError **error)
             return &mirrors[i]->base;
     g_assert_cmpint(i, <, G_N_ELEMENTS(mirrors));
     g_setenv("LIGHTFORCING_CUDA", level, TRUE);
-    LfBackend *device = lf_backend_open("cuda", 0, precision, error);
+    LfBackend *device = lf_backend_open("cuda", 0, precision, NULL, error);
     if (!device)
         return NULL;
     mirrors[i] = new_mirror(device);

@@ -6,7 +6,7 @@
 gboolean both_have_device(LfPrecision precision)
 {
     g_autoptr(GError) error = NULL;
-    LfBackend *be = lf_backend_open("cuda", 0, precision, &error);
+    LfBackend *be = lf_backend_open("cuda", 0, precision, NULL, &error);
     if (!be)
         g_test_skip(error->message);
     lf_backend_close(be);

@@ -374,9 +374,9 @@ static void test_errors(void)
     if (!both_have_device(LF_PRECISION_AUTO))
         return;
     g_autoptr(GError) error = NULL;
-    g_assert_null(lf_backend_open("cuda:1000", 0, LF_PRECISION_AUTO, &error));
+    g_assert_null(lf_backend_open("cuda:1000", 0, LF_PRECISION_AUTO, NULL, &error));
     stream_assert_error(&error, LF_ERROR_DEVICE, "1000");
-    g_assert_null(lf_backend_open("cuda", 0, LF_PRECISION_FP32, &error));
+    g_assert_null(lf_backend_open("cuda", 0, LF_PRECISION_FP32, NULL, &error));
     stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "fp32");
     LfModel *model = both_model(NULL, "cuda", LF_PRECISION_AUTO);
     /* Every latent frame has its keys and values: this many fit on no GPU. */

@@ -587,5 +587,5 @@ LfBackend *open(int number, LfPrecision precision, GError **error)
 
 extern "C" {
 extern G_MODULE_EXPORT const LfCudaModule lf_cuda_module;
-const LfCudaModule lf_cuda_module = {open};
+const LfCudaModule lf_cuda_module = {LF_MODULE_STAMP, open};
 }

@@ -11,7 +11,7 @@
 static LfBackend *open_cpu(int n_threads)
 {
     GError *error = NULL;
-    LfBackend *be = lf_backend_open("cpu", n_threads, LF_PRECISION_AUTO, &error);
+    LfBackend *be = lf_backend_open("cpu", n_threads, LF_PRECISION_AUTO, NULL, &error);
     g_assert_no_error(error);
     return be;
 }
@@ -29,18 +29,18 @@ static void test_names(void)
     g_assert_cmpint(be->n_threads, ==, 3);
     g_assert_nonnull(strstr(be->description, "3 threads"));
     lf_backend_close(be);
-    g_assert_null(lf_backend_open("abacus", 0, LF_PRECISION_AUTO, &error));
+    g_assert_null(lf_backend_open("abacus", 0, LF_PRECISION_AUTO, NULL, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
     g_assert_nonnull(strstr(error->message, "abacus"));
     g_clear_error(&error);
-    g_assert_null(lf_backend_open("cuda:", 0, LF_PRECISION_AUTO, &error));
+    g_assert_null(lf_backend_open("cuda:", 0, LF_PRECISION_AUTO, NULL, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
     g_clear_error(&error);
-    g_assert_null(lf_backend_open("cuda:1000", 0, LF_PRECISION_AUTO, &error));
+    g_assert_null(lf_backend_open("cuda:1000", 0, LF_PRECISION_AUTO, NULL, &error));
     g_assert_true(g_error_matches(error, LF_ERROR, LF_ERROR_DEVICE) ||
                   g_error_matches(error, LF_ERROR, LF_ERROR_UNSUPPORTED));
     g_clear_error(&error);
-    g_assert_null(lf_backend_open("cpu", 0, LF_PRECISION_FP8, &error));
+    g_assert_null(lf_backend_open("cpu", 0, LF_PRECISION_FP8, NULL, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
     g_clear_error(&error);
     lf_backend_close(NULL);
@@ -56,7 +56,7 @@ static void test_level(void)
     g_assert_cmpint(((LfCpu *) be)->isa, ==, LF_CPU_C);
     lf_backend_close(be);
     g_setenv("LIGHTFORCING_CPU", "abacus", TRUE);
-    g_assert_null(lf_backend_open("auto", 0, LF_PRECISION_AUTO, &error));
+    g_assert_null(lf_backend_open("auto", 0, LF_PRECISION_AUTO, NULL, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
     g_clear_error(&error);
     if (before)
