@@ -305,22 +305,24 @@ bool lf_cuda_tensor_map(LfCuda *cuda, CUtensorMap *map, CUtensorMapDataType type
 
 /* ---- cuBLASLt -------------------------------------------------------------------------------- */
 
-/* One for each device, of the whole process and for good: giving one back waits for the whole
- * device, which would spoil what others record. Any number of threads may use it. NULL when it
- * cannot be had. */
-static cublasLtHandle_t blas_of(int device)
+/* One handle for each device, kept until the process ends: to destroy one waits for the whole
+ * device, which would invalidate other threads' captures. Any number of threads may use it. */
+static cublasStatus_t blas_of(int device, cublasLtHandle_t *handle)
 {
     static GMutex lock;
     static GHashTable *handles;
+    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
     g_mutex_lock(&lock);
     if (!handles)
         handles = g_hash_table_new(NULL, NULL);
-    void *handle = g_hash_table_lookup(handles, GINT_TO_POINTER(device));
-    cublasLtHandle_t made = (cublasLtHandle_t) handle;
-    if (!made && cublasLtCreate(&made) == CUBLAS_STATUS_SUCCESS)
-        g_hash_table_insert(handles, GINT_TO_POINTER(device), made);
+    *handle = (cublasLtHandle_t) g_hash_table_lookup(handles, GINT_TO_POINTER(device));
+    if (!*handle) {
+        status = cublasLtCreate(handle);
+        if (status == CUBLAS_STATUS_SUCCESS)
+            g_hash_table_insert(handles, GINT_TO_POINTER(device), *handle);
+    }
     g_mutex_unlock(&lock);
-    return made;
+    return status;
 }
 
 /* ---- open and close -------------------------------------------------------------------------- */
@@ -354,7 +356,28 @@ static bool failed_to_open(cudaError_t status, int device, GError **error)
     return false;
 }
 
-/* Is there such a device, and is it one of those that the kernels are built for? */
+/* Stands for all kernels that are built for every compute capability. */
+static __global__ void probe(void)
+{
+}
+
+/* Whether the driver can run this build's kernels on the current device. */
+static bool has_kernels(const cudaDeviceProp *properties, GError **error)
+{
+    cudaFuncAttributes image;
+    cudaError_t status = cudaFuncGetAttributes(&image, probe);
+    if (status == cudaSuccess)
+        return true;
+    cudaGetLastError();
+    g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+                "%s has compute capability %d.%d, for which this build has no kernels (%s): build "
+                "with -Dcuda-archs=%d%d, or use the backend \"cpu\"",
+                properties->name, properties->major, properties->minor, cudaGetErrorString(status),
+                properties->major, properties->minor);
+    return false;
+}
+
+/* Is there such a device, and is it new enough? */
 static bool look_at(int device, cudaDeviceProp *properties, GError **error)
 {
     int count = 0;
@@ -388,9 +411,8 @@ static bool choose_precision(LfPrecision *precision, const cudaDeviceProp *prope
         *precision = LF_PRECISION_BF16;
     if (*precision == LF_PRECISION_BF16 || (*precision == LF_PRECISION_FP8 && hopper))
         return true;
-    g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-                "%s: precision %s is not to be had: use bf16", properties->name,
-                *precision == LF_PRECISION_FP8 ? "fp8" : "fp32");
+    g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED, "%s does not support precision %s: use bf16",
+                properties->name, *precision == LF_PRECISION_FP8 ? "fp8" : "fp32");
     return false;
 }
 
@@ -436,11 +458,11 @@ static bool acquire(LfCuda *cuda, GError **error)
         status = cudaMalloc(&cuda->workspace, LF_CUDA_WORKSPACE);
     if (status != cudaSuccess)
         return failed_to_open(status, cuda->device, error);
-    cuda->blas = blas_of(cuda->device);
-    if (cuda->blas)
+    cublasStatus_t refused = blas_of(cuda->device, &cuda->blas);
+    if (refused == CUBLAS_STATUS_SUCCESS)
         return true;
-    g_set_error(error, LF_ERROR, LF_ERROR_DEVICE, "cuBLASLt cannot be used on %s",
-                cuda->base.description);
+    g_set_error(error, LF_ERROR, LF_ERROR_DEVICE, "cublasLtCreate failed on %s: %s; see nvidia-smi",
+                cuda->base.description, cublasLtGetStatusString(refused));
     return false;
 }
 
@@ -488,7 +510,8 @@ static LfBackend *open_device(int device, LfPrecision precision, GError **error)
     if (!look_at(device, &properties, error) || !choose_precision(&precision, &properties, error))
         return NULL;
     LfCuda *cuda = new_backend(device, precision, &properties);
-    if (!limit_level(&cuda->level, error) || !acquire(cuda, error)) {
+    if (!limit_level(&cuda->level, error) || !acquire(cuda, error) ||
+        !has_kernels(&properties, error)) {
         close(&cuda->base);
         return NULL;
     }
@@ -498,5 +521,6 @@ static LfBackend *open_device(int device, LfPrecision precision, GError **error)
 
 extern "C" {
 extern const LfCudaModule lf_cuda_module;
-__attribute__((visibility("default"))) const LfCudaModule lf_cuda_module = {LF_MODULE_STAMP, open_device};
+__attribute__((visibility("default")))
+const LfCudaModule lf_cuda_module = {LF_MODULE_STAMP, open_device};
 }
