@@ -14,6 +14,7 @@
  * filled by cp.async.
  */
 #include "mma.cuh"
+#include "versions.h"
 
 #include <math.h>
 
@@ -725,16 +726,18 @@ Job new_job(const LfCudaAttention *a)
     return job;
 }
 
-void launch_plain(LfCuda *cuda, Job job)
+const char *run_plain(LfCuda *cuda, const LfCudaAttention *a)
 {
+    Job job = new_job(a);
     size_t memory = 2 * sizeof(float) * (size_t) job.a.head_dim;
     int warps = PLAIN_WARPS * memory <= 48 << 10 ? PLAIN_WARPS : 1;
     if (memory > 48 << 10) {
         lf_cuda_fail(cuda, "attention", "heads of more than 6144 channels are not supported");
-        return;
+        return NULL;
     }
     int tiles = cut_queries(&job, warps);
     plain_kernel<<<dim3(tiles, job.a.heads), 32 * warps, memory * warps, cuda->stream>>>(job);
+    return NULL;
 }
 
 /* How many parts the tiles beyond the last full wave are best cut into: 1 … MOST_PARTS. A part
@@ -794,15 +797,19 @@ bool is_aligned(const void *p)
     return (uintptr_t) p % 16 == 0;
 }
 
-/* Pieces of 16 bytes, groups of 16 keys, heads that fit. */
-bool suits_mma(const LfCuda *cuda, const LfCudaAttention *a)
+const char *mma_refuses(const LfCuda *cuda, const LfCudaAttention *a)
 {
     int64_t strides = a->q_row | a->q_head | a->k_row | a->k_head | a->k_frame | a->out_row;
-    return cuda->level >= LF_CUDA_SM80 && a->head_dim % 8 == 0 && a->head_dim <= 128 &&
-           strides % 8 == 0 && is_aligned(a->q) && is_aligned(a->k) && is_aligned(a->v) &&
-           is_aligned(a->out) && is_aligned(a->low_out) &&
-           (!a->table || a->key_block % GROUP == 0) && a->k_frame * a->n_slots / 8 <= UINT32_MAX &&
-           (int64_t) LISTED * a->frame_keys < 1 << 30;
+    if (a->head_dim % 8 || a->head_dim > 128)
+        return "heads have more than 128 channels, or no multiple of 8";
+    if (strides % 8 || !is_aligned(a->q) || !is_aligned(a->k) || !is_aligned(a->v) ||
+        !is_aligned(a->out) || !is_aligned(a->low_out))
+        return "rows are not aligned to 16 bytes";
+    if (a->table && a->key_block % GROUP)
+        return "key blocks are no multiple of 16 keys";
+    if (a->k_frame * a->n_slots / 8 > UINT32_MAX || (int64_t) LISTED * a->frame_keys >= 1 << 30)
+        return "the window is too large";
+    return NULL;
 }
 
 /* 128 queries a thread block read shared memory half as often, but two such have to fit on a
@@ -814,20 +821,33 @@ bool has_room_for_128(const LfCuda *cuda)
     return memory >= 160 << 10;
 }
 
-void launch(LfCuda *cuda, const LfCudaAttention *a)
+const char *run_mma(LfCuda *cuda, const LfCudaAttention *a)
 {
-    if (cuda->level >= LF_CUDA_SM90 && lf_cuda_attention_sm90(cuda, a))
-        return;
     Job job = new_job(a);
     bool small = a->table && a->query_block <= 64;
-    if (!suits_mma(cuda, a))
-        launch_plain(cuda, job);
-    else if (a->head_dim <= 64)
+    if (a->head_dim <= 64)
         small ? launch_mma<64, 1, 3>(cuda, job) : launch_mma<64, 2, 3>(cuda, job);
     else if (small || !has_room_for_128(cuda))
         launch_mma<128, 1, 2>(cuda, job);
     else
         launch_mma<128, 2, 3>(cuda, job);
+    return NULL;
+}
+
+const LfCudaVersion<LfCudaAttention> versions[] = {
+    {"wgmma", LF_CUDA_BULK_COPY | LF_CUDA_WGMMA, lf_cuda_attention_sm90_refuses,
+     lf_cuda_attention_sm90},
+    {"mma", LF_CUDA_MMA | LF_CUDA_ASYNC_COPY, mma_refuses, run_mma},
+    {"plain", 0, NULL, run_plain},
+};
+
+void describe(char *text, size_t size, const LfCudaAttention *a)
+{
+    int n = g_snprintf(text, size, "%d queries, %d keys, %d heads of %d channels", a->n_queries,
+                       a->n_frames * a->frame_keys, a->heads, a->head_dim);
+    if (a->table)
+        g_snprintf(text + n, size - (size_t) n, ", sparse, blocks of %d queries and %d keys",
+                   a->query_block, a->key_block);
 }
 
 /* ---- the operations -------------------------------------------------------------------------- */
@@ -873,7 +893,7 @@ void attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window, 
         a.key_block = window->key_block;
     }
     a.scale = 1.0f / sqrtf((float) a.head_dim);
-    launch(cuda, &a);
+    lf_cuda_run(cuda, "attention", versions, describe, &a);
     lf_cuda_launched(cuda, "attention");
 }
 
@@ -896,7 +916,7 @@ void cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTens
     a.q_head = a.k_head = a.head_dim;
     a.scale = 1.0f / sqrtf((float) a.head_dim);
     a.last_logit = last_logit;
-    launch(cuda, &a);
+    lf_cuda_run(cuda, "cross_attention", versions, describe, &a);
     lf_cuda_launched(cuda, "cross_attention");
 }
 

@@ -1025,24 +1025,24 @@ template <class S> Plan make_plan(LfCuda *cuda, const LfCudaAttention *a, int *n
     return plan;
 }
 
-template <class S> bool launch(LfCuda *cuda, const LfCudaAttention *a)
+template <class S> const char *launch(LfCuda *cuda, const LfCudaAttention *a)
 {
     CUtensorMap maps[3];
     int n_blocks;
     Plan plan = make_plan<S>(cuda, a, &n_blocks);
     constexpr size_t shared = 1024 + S::CONTROL + sizeof(Control);
     if (!make_maps<S>(cuda, a, maps))
-        return false;
+        return "the driver refuses a tensor map";
     if (!lf_cuda_check(cuda,
                        cudaFuncSetAttribute(attend<S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                             (int) shared),
                        "attention_sm90"))
-        return true; /* a failure is latched */
+        return NULL; /* the failure is latched */
     launch_early(cuda, attend<S>, n_blocks, S::THREADS, shared, maps[0], maps[1], maps[2], plan);
     if (plan.n_split)
         launch_early(cuda, join_parts<S>, plan.n_split * S::ROWS / 8, 256, 0, plan);
     lf_cuda_launched(cuda, "attention_sm90");
-    return true;
+    return NULL;
 }
 
 bool aligned(const LfCudaAttention *a)
@@ -1061,7 +1061,7 @@ bool longer_steps(int frame_keys)
     return divide_up(frame_keys, 192) * 192 <= divide_up(frame_keys, 176) * 176;
 }
 
-bool launch_dense(LfCuda *cuda, const LfCudaAttention *a)
+const char *launch_dense(LfCuda *cuda, const LfCudaAttention *a)
 {
     if (a->head_dim == 64)
         return launch<Shape<64, 160, 2, false>>(cuda, a);
@@ -1069,7 +1069,7 @@ bool launch_dense(LfCuda *cuda, const LfCudaAttention *a)
                                        : launch<Shape<128, 176, 2, false>>(cuda, a);
 }
 
-bool launch_sparse(LfCuda *cuda, const LfCudaAttention *a)
+const char *launch_sparse(LfCuda *cuda, const LfCudaAttention *a)
 {
     if (a->head_dim == 64)
         return launch<Shape<64, 192, 2, true>>(cuda, a);
@@ -1079,14 +1079,26 @@ bool launch_sparse(LfCuda *cuda, const LfCudaAttention *a)
 
 } // namespace
 
-bool lf_cuda_attention_sm90(LfCuda *cuda, const LfCudaAttention *a)
+const char *lf_cuda_attention_sm90_refuses(const LfCuda *cuda, const LfCudaAttention *a)
 {
-    bool sparse = a->table != NULL;
-    if ((a->head_dim != 64 && a->head_dim != 128) || !(a->scale > 0) || !aligned(a) ||
-        a->n_queries < 1 || a->n_frames < 1 || a->frame_keys < 1)
-        return false;
-    if (sparse && (a->key_block != BLOCK || (a->query_block != 64 && a->query_block != 128) ||
-                   a->budget < 1 || a->n_queries % a->frame_queries || a->last_logit != 0))
-        return false;
-    return sparse ? launch_sparse(cuda, a) : launch_dense(cuda, a);
+    if (a->head_dim != 64 && a->head_dim != 128)
+        return "heads have neither 64 nor 128 channels";
+    if (!(a->scale > 0) || !aligned(a))
+        return "rows are not aligned to 16 bytes";
+    if (a->n_queries < 1 || a->n_frames < 1 || a->frame_keys < 1)
+        return "there are no queries or no keys";
+    if (!a->table)
+        return NULL;
+    if (a->key_block != BLOCK)
+        return "key blocks are not of 64 keys";
+    if (a->query_block != 64 && a->query_block != 128)
+        return "query blocks are neither of 64 nor of 128 queries";
+    if (a->budget < 1 || a->n_queries % a->frame_queries || a->last_logit != 0)
+        return "the table is empty, or queries are not of whole frames";
+    return NULL;
+}
+
+const char *lf_cuda_attention_sm90(LfCuda *cuda, const LfCudaAttention *a)
+{
+    return a->table ? launch_sparse(cuda, a) : launch_dense(cuda, a);
 }

@@ -5,6 +5,7 @@
  */
 #include "conv.h"
 #include "device.cuh"
+#include "versions.h"
 #include "weights.h"
 
 #include <string.h>
@@ -157,22 +158,23 @@ static __global__ void __launch_bounds__(PLAIN_THREADS) conv_plain(LfConvolution
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-/* Whether everything can be read and written in pieces of 16 bytes. */
-static bool in_pieces(const LfConvolution *c)
+static const char *run_plain(LfCuda *cuda, const LfConvolution *c)
 {
-    uintptr_t addresses = (uintptr_t) c->x | (uintptr_t) c->past | (uintptr_t) c->bias |
-                          (uintptr_t) c->residual | (uintptr_t) c->out;
-    return c->n_x % 8 == 0 && c->n_past % 8 == 0 && addresses % 16 == 0;
+    int64_t count = (int64_t) c->frames * c->h * c->w * c->layout.n_filters * c->layout.n_out;
+    conv_plain<<<blocks_for(count, PLAIN_THREADS), PLAIN_THREADS, 0, cuda->stream>>>(*c, count);
+    return NULL;
 }
 
-static void convolve(LfCuda *cuda, const LfConvolution *c, int64_t count)
+static const LfCudaVersion<LfConvolution> versions[] = {
+    {"wgmma", LF_CUDA_BULK_COPY | LF_CUDA_WGMMA, lf_cuda_conv_sm90_refuses, lf_cuda_conv_sm90},
+    {"mma", LF_CUDA_MMA | LF_CUDA_ASYNC_COPY, lf_cuda_conv_mma_refuses, lf_cuda_conv_mma},
+    {"plain", 0, NULL, run_plain},
+};
+
+static void describe(char *text, size_t size, const LfConvolution *c)
 {
-    if (cuda->level >= LF_CUDA_SM90 && in_pieces(c) && lf_cuda_conv_sm90(cuda, c))
-        return;
-    if (cuda->level >= LF_CUDA_SM80 && in_pieces(c))
-        lf_cuda_conv_mma(cuda, c);
-    else
-        conv_plain<<<blocks_for(count, PLAIN_THREADS), PLAIN_THREADS, 0, cuda->stream>>>(*c, count);
+    g_snprintf(text, size, "%d×%d×%d, %d and %d to %d channels%s%s", c->frames, c->h, c->w, c->n_x,
+               c->n_past, c->layout.n_out, c->residual ? ", residual" : "", c->f32 ? ", F32" : "");
 }
 
 static LfConvolution call_of(LfTensor out, LfTensor x, const LfWeight *weight, bool relu)
@@ -200,7 +202,7 @@ static void conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, cons
     c.n_past = (int) past.shape[3];
     c.bias = (const float *) bias.data;
     c.residual = residual.data;
-    convolve(cuda, &c, lf_tensor_count(out));
+    lf_cuda_run(cuda, "conv3x3", versions, describe, &c);
     lf_cuda_launched(cuda, "conv3x3");
 }
 
@@ -208,7 +210,7 @@ static void conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight 
 {
     LfCuda *cuda = lf_cuda(be);
     LfConvolution c = call_of(out, x, weight, relu);
-    convolve(cuda, &c, lf_tensor_count(out));
+    lf_cuda_run(cuda, "conv3x3_up2", versions, describe, &c);
     lf_cuda_launched(cuda, "conv3x3_up2");
 }
 

@@ -71,14 +71,24 @@ typedef struct {
     bool f32; /* type of out: F32, else F16 */
 } LfConvolution;
 
-/* conv_mma.cu: tensor cores of sm_80 and later. Inputs have multiples of 8 channels. */
-void lf_cuda_conv_mma(LfCuda *cuda, const LfConvolution *c);
+/* Whether everything can be read and written in pieces of 16 bytes. */
+static inline bool lf_cuda_conv_in_pieces(const LfConvolution *c)
+{
+    uintptr_t addresses = (uintptr_t) c->x | (uintptr_t) c->past | (uintptr_t) c->bias |
+                          (uintptr_t) c->residual | (uintptr_t) c->out;
+    return c->n_x % 8 == 0 && c->n_past % 8 == 0 && addresses % 16 == 0;
+}
 
-/* conv_sm90.cu: Hopper's; false when it does not serve this shape. */
-bool lf_cuda_conv_sm90(LfCuda *cuda, const LfConvolution *c);
+/* Versions as in versions.h: conv_mma.cu, on the tensor cores of sm_80 and later; conv_sm90.cu, on
+ * Hopper's. */
+const char *lf_cuda_conv_mma_refuses(const LfCuda *cuda, const LfConvolution *c);
+const char *lf_cuda_conv_mma(LfCuda *cuda, const LfConvolution *c);
+const char *lf_cuda_conv_sm90_refuses(const LfCuda *cuda, const LfConvolution *c);
+const char *lf_cuda_conv_sm90(LfCuda *cuda, const LfConvolution *c);
 
-/* conv_narrow_sm90.cu: the same for narrow ones. lf_cuda_conv_sm90 calls it. */
-bool lf_cuda_conv_narrow_sm90(LfCuda *cuda, const LfConvolution *c);
+/* conv_narrow_sm90.cu: conv_sm90.cu's narrow convolutions. */
+const char *lf_cuda_conv_narrow_sm90_refuses(const LfConvolution *c);
+const char *lf_cuda_conv_narrow_sm90(LfCuda *cuda, const LfConvolution *c);
 
 /* A map of [f, h, w, n] in F16 for boxes of 64 channels. `step` 2: of every second pixel of every
  * second line of a picture twice as large. */

@@ -383,15 +383,23 @@ static __global__ void __launch_bounds__(NARROW_THREADS) conv_narrow(LfConvoluti
 
 /* ---- launching ------------------------------------------------------------------------------- */
 
-void lf_cuda_conv_mma(LfCuda *cuda, const LfConvolution *c)
+const char *lf_cuda_conv_mma_refuses(const LfCuda *cuda, const LfConvolution *c)
+{
+    return lf_cuda_conv_in_pieces(c) ? NULL : "pixels are not aligned to 16 bytes";
+}
+
+const char *lf_cuda_conv_mma(LfCuda *cuda, const LfConvolution *c)
 {
     const LfConvLayout *l = &c->layout;
     int64_t squares = (int64_t) c->frames * blocks_for(c->h, SIDE) * blocks_for(c->w, SIDE);
     if (l->narrow) {
         conv_narrow<<<(unsigned) squares, NARROW_THREADS, NARROW_SHARED, cuda->stream>>>(*c);
-    } else {
+        return NULL;
+    }
+    cudaError_t allowed =
         cudaFuncSetAttribute(conv_wide, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED);
+    if (lf_cuda_check(cuda, allowed, "conv_mma"))
         conv_wide<<<(unsigned) (squares * l->n_filters * (l->rows / OUTS)), THREADS, SHARED,
                     cuda->stream>>>(*c);
-    }
+    return NULL;
 }

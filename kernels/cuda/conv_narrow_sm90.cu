@@ -201,17 +201,25 @@ static __global__ void __launch_bounds__(THREADS + 32, 1)
 
 /* ---- launching ------------------------------------------------------------------------------- */
 
-bool lf_cuda_conv_narrow_sm90(LfCuda *cuda, const LfConvolution *c)
+const char *lf_cuda_conv_narrow_sm90_refuses(const LfConvolution *c)
+{
+    if (c->past)
+        return "narrow, with a past";
+    return c->layout.n_chunks > MAX_CHUNKS ? "narrow, with too many input channels" : NULL;
+}
+
+const char *lf_cuda_conv_narrow_sm90(LfCuda *cuda, const LfConvolution *c)
 {
     Plan p = {};
-    if (c->past || c->layout.n_chunks > MAX_CHUNKS ||
-        !lf_cuda_conv_map(cuda, &p.x, c->x, c->n_x, c->frames, c->h, c->w, 1, MARGIN, MARGIN))
-        return false;
+    if (!lf_cuda_conv_map(cuda, &p.x, c->x, c->n_x, c->frames, c->h, c->w, 1, MARGIN, MARGIN))
+        return "the driver refuses a tensor map";
     p.columns = (c->w + SIDE - 1) / SIDE;
     p.rows = (c->h + SIDE - 1) / SIDE;
     p.n_tiles = p.columns * p.rows * c->frames;
-    cudaFuncSetAttribute(conv_narrow_hopper, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED);
-    conv_narrow_hopper<<<MIN(p.n_tiles, cuda->n_multiprocessors), THREADS + 32, SHARED,
-                         cuda->stream>>>(*c, p);
-    return true;
+    cudaError_t allowed = cudaFuncSetAttribute(conv_narrow_hopper,
+                                               cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED);
+    if (lf_cuda_check(cuda, allowed, "conv_narrow_sm90"))
+        conv_narrow_hopper<<<MIN(p.n_tiles, cuda->n_multiprocessors), THREADS + 32, SHARED,
+                             cuda->stream>>>(*c, p);
+    return NULL;
 }

@@ -544,23 +544,32 @@ static void divide(Plan *p, const LfConvolution *c, int high)
     p->n_items = p->n_pairs ? n_tiles * p->n_pairs : (n_tiles + 1) / 2 * n_variants;
 }
 
-template <int HIGH> static bool launch(LfCuda *cuda, const LfConvolution *c)
+template <int HIGH> static const char *launch(LfCuda *cuda, const LfConvolution *c)
 {
     enum { SHARED = Sizes<HIGH>::SHARED };
     Plan p = {};
     if (!maps_of<HIGH>(cuda, &p, c))
-        return false;
+        return "the driver refuses a tensor map";
     divide(&p, c, HIGH);
-    cudaFuncSetAttribute(conv_hopper<HIGH>, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED);
+    cudaError_t allowed = cudaFuncSetAttribute(conv_hopper<HIGH>,
+                                               cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED);
     int n_blocks = MIN(p.n_items, cuda->n_multiprocessors);
-    conv_hopper<HIGH><<<n_blocks, THREADS, SHARED, cuda->stream>>>(*c, p);
-    return true;
+    if (lf_cuda_check(cuda, allowed, "conv_sm90"))
+        conv_hopper<HIGH><<<n_blocks, THREADS, SHARED, cuda->stream>>>(*c, p);
+    return NULL;
 }
 
-static bool serves(const LfConvolution *c)
+const char *lf_cuda_conv_sm90_refuses(const LfCuda *cuda, const LfConvolution *c)
 {
-    bool apart = !c->past || c->n_x % CHANNELS == 0; /* no chunk of channels is of both */
-    return apart && !c->f32 && c->layout.n_out % 8 == 0;
+    if (!lf_cuda_conv_in_pieces(c))
+        return "pixels are not aligned to 16 bytes";
+    if (c->layout.narrow)
+        return lf_cuda_conv_narrow_sm90_refuses(c);
+    if (c->past && c->n_x % CHANNELS)
+        return "64 input channels would be both of x and of the past";
+    if (c->f32 || c->layout.n_out % 8)
+        return "the result is F32, or its channels are no multiple of 8";
+    return NULL;
 }
 
 /* Tiles whose last round over all multiprocessors is not nearly empty; high ones read less. */
@@ -582,12 +591,10 @@ static int best_height(const LfCuda *cuda, const LfConvolution *c)
     return best;
 }
 
-bool lf_cuda_conv_sm90(LfCuda *cuda, const LfConvolution *c)
+const char *lf_cuda_conv_sm90(LfCuda *cuda, const LfConvolution *c)
 {
     if (c->layout.narrow)
         return lf_cuda_conv_narrow_sm90(cuda, c);
-    if (!serves(c))
-        return false;
     switch (best_height(cuda, c)) {
     case 32:
         return launch<32>(cuda, c);

@@ -143,7 +143,7 @@ static void launch_early(LfCuda *cuda, void (*kernel)(Formal...), dim3 grid, dim
     config.dynamicSmemBytes = shared_size;
     config.stream = cuda->stream;
     config.attrs = &early;
-    config.numAttrs = cuda->level >= LF_CUDA_SM90 ? 1 : 0;
+    config.numAttrs = cuda->features & LF_CUDA_EARLY_LAUNCH ? 1 : 0;
     lf_cuda_check(cuda, cudaLaunchKernelEx(&config, kernel, static_cast<Formal>(actual)...),
                   "launch");
 }

@@ -11,6 +11,7 @@
  * Bound: 2·N·I·O FLOP.
  */
 #include "device.cuh"
+#include "versions.h"
 #include "weights.h"
 
 #include <string.h>
@@ -391,27 +392,38 @@ static Plan *plan_for(LfCuda *cuda, const Shape *shape)
     return plan;
 }
 
-/* sums = x·Wᵀ, added to what is there where `add`. False when cuBLASLt does not serve it. */
-static bool multiply_blas(LfCuda *cuda, void *sums, const void *x, const void *weight,
-                          const Shape *shape, bool add)
+/* sums = x·Wᵀ, added to what is there where `add`. */
+typedef struct {
+    void *sums;
+    const void *x, *weight;
+    Shape shape;
+    bool add;
+} RawProduct;
+
+static const char *blas_refuses(const LfCuda *cuda, const RawProduct *p)
 {
-    size_t in = lf_type_size(shape->in_type), out = lf_type_size(shape->out_type);
-    bool rows_aligned = shape->n_in * in % 16 == 0 && shape->n_out * out % 16 == 0;
-    bool fp8_aligned = shape->in_type != LF_F8_E4M3 || shape->n_out % 16 == 0;
-    if (cuda->level == LF_CUDA_PLAIN || !cuda->blas || !rows_aligned || !fp8_aligned ||
-        !aligned(sums) || !aligned(x) || !aligned(weight))
-        return false;
-    Plan *plan = plan_for(cuda, shape);
+    const Shape *s = &p->shape;
+    size_t in = lf_type_size(s->in_type), out = lf_type_size(s->out_type);
+    bool rows_aligned = s->n_in * in % 16 == 0 && s->n_out * out % 16 == 0;
+    bool fp8_aligned = s->in_type != LF_F8_E4M3 || s->n_out % 16 == 0;
+    bool all_aligned =
+        rows_aligned && fp8_aligned && aligned(p->sums) && aligned(p->x) && aligned(p->weight);
+    return all_aligned ? NULL : "rows are not aligned to 16 bytes";
+}
+
+static const char *multiply_blas(LfCuda *cuda, const RawProduct *p)
+{
+    Plan *plan = plan_for(cuda, &p->shape);
     if (!plan->usable)
-        return false;
-    float one = 1.0f, beta = add ? 1.0f : 0.0f;
+        return "cuBLASLt has no algorithm for the shape";
+    float one = 1.0f, beta = p->add ? 1.0f : 0.0f;
     uint8_t *scratch = (uint8_t *) cuda->workspace + SUMS_SIZE;
-    cublasStatus_t status = cublasLtMatmul(cuda->blas, plan->operation, &one, weight, plan->weight,
-                                           x, plan->x, &beta, sums, plan->out, sums, plan->out,
-                                           &plan->algorithm, scratch, BLAS_WORKSPACE, cuda->stream);
+    cublasStatus_t status = cublasLtMatmul(
+        cuda->blas, plan->operation, &one, p->weight, plan->weight, p->x, plan->x, &beta, p->sums,
+        plan->out, p->sums, plan->out, &plan->algorithm, scratch, BLAS_WORKSPACE, cuda->stream);
     if (status != CUBLAS_STATUS_SUCCESS)
         lf_cuda_fail(cuda, "linear", cublasLtGetStatusString(status));
-    return true;
+    return NULL;
 }
 
 enum {
@@ -470,30 +482,46 @@ __global__ void __launch_bounds__(256)
         }
 }
 
-template <typename T>
-static void multiply_plain(LfCuda *cuda, void *sums, const T *x, const T *weight, const Shape *s,
-                           bool add)
+template <typename T> static void multiply_plain_as(LfCuda *cuda, const RawProduct *p)
 {
+    const Shape *s = &p->shape;
+    const T *x = (const T *) p->x, *weight = (const T *) p->weight;
     dim3 grid(blocks_for(s->n_out, TILE), blocks_for(s->n_rows, TILE));
     if (s->out_type == LF_F32)
-        multiply_any<T, float><<<grid, 256, 0, cuda->stream>>>((float *) sums, x, weight, s->n_rows,
-                                                               s->n_in, s->n_out, add);
+        multiply_any<T, float><<<grid, 256, 0, cuda->stream>>>(
+            (float *) p->sums, x, weight, s->n_rows, s->n_in, s->n_out, p->add);
     else
-        multiply_any<T, bf16><<<grid, 256, 0, cuda->stream>>>((bf16 *) sums, x, weight, s->n_rows,
-                                                              s->n_in, s->n_out, add);
+        multiply_any<T, bf16><<<grid, 256, 0, cuda->stream>>>((bf16 *) p->sums, x, weight,
+                                                              s->n_rows, s->n_in, s->n_out, p->add);
     lf_cuda_launched(cuda, "linear");
 }
 
-static void multiply(LfCuda *cuda, void *sums, LfType type, LfTensor x, const LfCudaWeight *w,
+static const char *multiply_plain(LfCuda *cuda, const RawProduct *p)
+{
+    if (p->shape.in_type == LF_F8_E4M3)
+        multiply_plain_as<fp8>(cuda, p);
+    else
+        multiply_plain_as<bf16>(cuda, p);
+    return NULL;
+}
+
+static const LfCudaVersion<RawProduct> raw_versions[] = {
+    {"cuBLASLt", LF_CUDA_BLAS, blas_refuses, multiply_blas},
+    {"plain", 0, NULL, multiply_plain},
+};
+
+static void describe_raw(char *text, size_t size, const RawProduct *p)
+{
+    const Shape *s = &p->shape;
+    g_snprintf(text, size, "[%d, %d]·[%d, %d]ᵀ, %s to %s", (int) s->n_rows, (int) s->n_in,
+               (int) s->n_out, (int) s->n_in, lf_type_name(s->in_type), lf_type_name(s->out_type));
+}
+
+static void multiply(LfCuda *cuda, void *sums, LfType type, LfTensor x, const LfCudaProduct *p,
                      bool add)
 {
-    Shape shape = {x.type, type, x.shape[0], w->base.in, w->base.out};
-    if (multiply_blas(cuda, sums, x.data, w->data, &shape, add))
-        return;
-    if (x.type == LF_F8_E4M3)
-        multiply_plain(cuda, sums, (const fp8 *) x.data, (const fp8 *) w->data, &shape, add);
-    else
-        multiply_plain(cuda, sums, (const bf16 *) x.data, (const bf16 *) w->data, &shape, add);
+    RawProduct raw = {sums, x.data, p->weight, {x.type, type, x.shape[0], p->n_in, p->n_out}, add};
+    lf_cuda_run(cuda, "product", raw_versions, describe_raw, &raw);
 }
 
 /* ---- what comes after the sums --------------------------------------------------------------- */
@@ -601,35 +629,51 @@ static void finish_into(LfCuda *cuda, LfTensor out, int64_t first, const Finish 
     }
 }
 
-/* The product and all around it, for any shape. */
-static void product_any(LfCuda *cuda, LfTensor out, LfTensor x, const LfCudaWeight *w,
-                        const Finish *around, bool add)
+/* Raw sums, and then all around them, for any shape. */
+static const char *product_in_two(LfCuda *cuda, const LfCudaProduct *p)
 {
-    bool bare = x.type == LF_BF16 && out.type != LF_F8_E4M3 && !around->bias && !around->gate &&
-                around->activation == LF_ACT_NONE;
+    LfTensor x = p->x;
+    bool bare = x.type == LF_BF16 && p->out.type != LF_F8_E4M3 && !p->bias && !p->gate &&
+                p->activation == LF_ACT_NONE;
     if (bare) {
-        multiply(cuda, out.data, out.type, x, w, add);
-        return;
+        multiply(cuda, p->out.data, p->out.type, x, p, p->residual);
+        return NULL;
     }
-    int64_t n_rows = x.shape[0], piece = rows_at_once(n_rows, w->base.out);
+    int64_t n_rows = x.shape[0], piece = rows_at_once(n_rows, p->n_out);
     for (int64_t first = 0; first < n_rows; first += piece) {
         int64_t n = MIN(piece, n_rows - first);
         LfTensor rows = x;
-        rows.data = (uint8_t *) x.data + first * w->base.in * lf_type_size(x.type);
+        rows.data = (uint8_t *) x.data + first * p->n_in * lf_type_size(x.type);
         rows.shape[0] = n;
-        multiply(cuda, cuda->workspace, LF_F32, rows, w, false);
-        Finish f = *around;
+        multiply(cuda, cuda->workspace, LF_F32, rows, p, false);
+        Finish f = {};
         f.sums = (const float *) cuda->workspace;
         f.row_scales = x.type == LF_F8_E4M3 ? x.scales + first : NULL;
-        f.column_scales = w->scales;
+        f.column_scales = p->weight_scales;
+        f.bias = p->bias;
+        f.gate = p->gate;
+        f.activation = p->activation;
         f.n_rows = n;
-        f.n_out = w->base.out;
-        finish_into(cuda, out, first, &f, add);
+        f.n_out = p->n_out;
+        finish_into(cuda, p->out, first, &f, p->residual);
     }
+    return NULL;
 }
 
-static void product(LfCuda *cuda, LfTensor out, LfTensor x, const LfWeight *weight,
-                    const Finish *around, bool add)
+static const LfCudaVersion<LfCudaProduct> versions[] = {
+    {"wgmma", LF_CUDA_BULK_COPY | LF_CUDA_WGMMA, lf_cuda_product_sm90_refuses,
+     lf_cuda_product_sm90},
+    {"product and a pass over its sums", 0, NULL, product_in_two},
+};
+
+static void describe(char *text, size_t size, const LfCudaProduct *p)
+{
+    g_snprintf(text, size, "[%d, %d]·[%d, %d]ᵀ, %s to %s%s%s", (int) p->x.shape[0], (int) p->n_in,
+               (int) p->n_out, (int) p->n_in, lf_type_name(p->x.type), lf_type_name(p->out.type),
+               p->activation == LF_ACT_NONE ? "" : ", activation", p->residual ? ", residual" : "");
+}
+
+static LfCudaProduct product_of(LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias)
 {
     const LfCudaWeight *w = (const LfCudaWeight *) weight;
     LfCudaProduct p = {};
@@ -640,32 +684,27 @@ static void product(LfCuda *cuda, LfTensor out, LfTensor x, const LfWeight *weig
     p.weight_norm = w->base.norm;
     p.n_out = w->base.out;
     p.n_in = w->base.in;
-    p.bias = around->bias;
-    p.gate = around->gate;
-    p.activation = around->activation;
-    p.residual = add;
-    if (cuda->level < LF_CUDA_SM90 || !lf_cuda_product_sm90(cuda, &p))
-        product_any(cuda, out, x, w, around, add);
+    p.bias = lf_f32(bias);
+    return p;
 }
 
 static void linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
                    LfActivation activation)
 {
     LfCuda *cuda = lf_cuda(be);
-    Finish around = {};
-    around.bias = lf_f32(bias);
-    around.activation = activation;
-    product(cuda, out, x, weight, &around, false);
+    LfCudaProduct p = product_of(out, x, weight, bias);
+    p.activation = activation;
+    lf_cuda_run(cuda, "linear", versions, describe, &p);
 }
 
 static void linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight,
                             LfTensor bias, LfTensor gate)
 {
     LfCuda *cuda = lf_cuda(be);
-    Finish around = {};
-    around.bias = lf_f32(bias);
-    around.gate = lf_f32(gate);
-    product(cuda, x, y, weight, &around, true);
+    LfCudaProduct p = product_of(x, y, weight, bias);
+    p.gate = lf_f32(gate);
+    p.residual = true;
+    lf_cuda_run(cuda, "linear_residual", versions, describe, &p);
 }
 
 void lf_cuda_linear_init(LfCuda *cuda)

@@ -751,15 +751,21 @@ static bool aligned(const void *pointer)
 
 /* Rows that the copy engine can address, results in whole 16 bytes, and enough steps to fill the
  * ring once and a bit (multiply_all counts on it). */
-static bool serves(const LfCudaProduct *p)
+static const char *misfit(const LfCudaProduct *p)
 {
     bool low = p->x.type == LF_F8_E4M3, low_out = p->out.type == LF_F8_E4M3;
     int64_t element = low ? 1 : 2, n_rows = p->x.shape[0];
-    return p->activation != LF_ACT_SILU &&
-           (p->out.type == LF_BF16 || (low && low_out && !p->residual)) &&
-           p->n_in * element % 16 == 0 && p->n_out % (low_out ? 16 : 8) == 0 &&
-           aligned(p->x.data) && aligned(p->weight) && aligned(p->out.data) &&
-           p->n_in * element >= 8 * STAGE_ROW && MAX(n_rows, MAX(p->n_in, p->n_out)) < 1 << 24;
+    if (p->activation == LF_ACT_SILU ||
+        (p->out.type != LF_BF16 && !(low && low_out && !p->residual)))
+        return "this activation or type of result is not fused";
+    if (p->n_in * element % 16 || p->n_out % (low_out ? 16 : 8) || !aligned(p->x.data) ||
+        !aligned(p->weight) || !aligned(p->out.data))
+        return "rows are not aligned to 16 bytes";
+    if (p->n_in * element < 8 * STAGE_ROW)
+        return "the inner dimension is less than 1024 bytes";
+    if (MAX(n_rows, MAX(p->n_in, p->n_out)) >= 1 << 24)
+        return "the matrices are too large";
+    return NULL;
 }
 
 /* Whether the tiles fill the chip. BF16 products that leave much of it idle are cuBLASLt's, which
@@ -771,17 +777,27 @@ static bool fills(const LfCudaProduct *p, int n_multiprocessors, int columns)
     return p->x.type == LF_F8_E4M3 || used > 0.6 * taken;
 }
 
-bool lf_cuda_product_sm90(LfCuda *cuda, const LfCudaProduct *p)
+static Ending ending_of(const LfCudaProduct *p)
 {
-    if (!serves(p))
-        return false;
-    Ending ending = p->residual ? ADD_BF16 : p->out.type == LF_BF16 ? STORE_BF16 : STORE_LOW;
+    return p->residual ? ADD_BF16 : p->out.type == LF_BF16 ? STORE_BF16 : STORE_LOW;
+}
+
+const char *lf_cuda_product_sm90_refuses(const LfCuda *cuda, const LfCudaProduct *p)
+{
+    const char *reason = misfit(p);
+    if (reason)
+        return reason;
+    int columns = columns_for(p, cuda->n_multiprocessors, ending_of(p));
+    return fills(p, cuda->n_multiprocessors, columns) ? NULL : "few tiles: cuBLASLt splits sums";
+}
+
+const char *lf_cuda_product_sm90(LfCuda *cuda, const LfCudaProduct *p)
+{
+    Ending ending = ending_of(p);
     int columns = columns_for(p, cuda->n_multiprocessors, ending);
-    if (!fills(p, cuda->n_multiprocessors, columns))
-        return false;
     Maps maps;
     if (!map_all(cuda, &maps, p, columns))
-        return false;
+        return "the driver refuses a tensor map";
     launch_one(cuda, maps, job_of(p, columns), columns, p->x.type == LF_F8_E4M3, ending);
-    return true; /* a failure is latched */
+    return NULL; /* a failure is latched */
 }

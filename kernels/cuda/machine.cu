@@ -4,7 +4,7 @@
  * one file that knows which context work runs in (the device's primary one, which the runtime
  * shares with everybody in the process).
  */
-#include "machine.h"
+#include "versions.h"
 
 extern "C" {
 #include "module.h"
@@ -325,18 +325,74 @@ static cublasStatus_t blas_of(int device, cublasLtHandle_t *handle)
     return status;
 }
 
+/* ---- the log of versions --------------------------------------------------------------------- */
+
+bool lf_cuda_logs_shapes(const LfCuda *cuda)
+{
+    return cuda->base.log.write && cuda->base.log.level >= LF_LOG_DEBUG;
+}
+
+/* Takes `line`. */
+static void log_once(LfCuda *cuda, LfLogLevel level, char *line)
+{
+    if (!cuda->logged)
+        cuda->logged = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    if (g_hash_table_contains(cuda->logged, line)) {
+        g_free(line);
+        return;
+    }
+    g_hash_table_add(cuda->logged, line);
+    lf_log(&cuda->base.log, level, "%s", line);
+}
+
+void lf_cuda_log_version(LfCuda *cuda, const char *operation, const char *version,
+                         const char *shape)
+{
+    log_once(cuda, LF_LOG_DEBUG, g_strdup_printf("%s: %s by %s", operation, shape, version));
+}
+
+void lf_cuda_log_refusal(LfCuda *cuda, const char *operation, const char *version,
+                         const char *reason)
+{
+    if (cuda->base.log.write && cuda->base.log.level >= LF_LOG_INFO)
+        log_once(cuda, LF_LOG_INFO,
+                 g_strdup_printf("%s: not by %s: %s", operation, version, reason));
+}
+
 /* ---- open and close -------------------------------------------------------------------------- */
 
-/* Less than `best` if LIGHTFORCING_CUDA says so. False and an error for a word it is not. */
-static bool limit_level(LfCudaLevel *level, GError **error)
+enum {
+    EVERY_CHIP = LF_CUDA_WIDE | LF_CUDA_BLAS | LF_CUDA_ASYNC_COPY | LF_CUDA_MMA,
+    HOPPER = EVERY_CHIP | LF_CUDA_BULK_COPY | LF_CUDA_WGMMA | LF_CUDA_FP8_MMA | LF_CUDA_EARLY_LAUNCH
+};
+
+/* Chips that can do more than every chip from compute capability 8.0 on. */
+static const struct {
+    int major, minor;
+    unsigned features;
+} chips[] = {{9, 0, HOPPER}};
+
+static unsigned features_of(const cudaDeviceProp *properties)
 {
-    static const char *const words[] = {"plain", "sm80", "sm90"};
+    for (size_t i = 0; i < G_N_ELEMENTS(chips); i++)
+        if (properties->major == chips[i].major && properties->minor == chips[i].minor)
+            return chips[i].features;
+    return EVERY_CHIP;
+}
+
+/* Leaves out what LIGHTFORCING_CUDA says. False and an error for a word that it does not have. */
+static bool limit_features(unsigned *features, GError **error)
+{
+    static const struct {
+        const char *word;
+        unsigned features;
+    } limits[] = {{"plain", 0}, {"sm80", EVERY_CHIP}, {"sm90", HOPPER}};
     const char *word = g_getenv("LIGHTFORCING_CUDA");
     if (!word || !*word)
         return true;
-    for (int i = 0; i < (int) G_N_ELEMENTS(words); i++)
-        if (g_str_equal(word, words[i])) {
-            *level = MIN(*level, (LfCudaLevel) i);
+    for (size_t i = 0; i < G_N_ELEMENTS(limits); i++)
+        if (g_str_equal(word, limits[i].word)) {
+            *features &= limits[i].features;
             return true;
         }
     g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
@@ -361,11 +417,14 @@ static __global__ void probe(void)
 {
 }
 
-/* Whether the driver can run this build's kernels on the current device. */
-static bool has_kernels(const cudaDeviceProp *properties, GError **error)
+/* Whether the driver can run this build's kernels on the current device. Those that it compiles from
+ * PTX for compute_80 cannot be launched early: they do not wait for the kernel before them. */
+static bool has_kernels(unsigned *features, const cudaDeviceProp *properties, GError **error)
 {
     cudaFuncAttributes image;
     cudaError_t status = cudaFuncGetAttributes(&image, probe);
+    if (status == cudaSuccess && image.ptxVersion == 80)
+        *features &= ~(unsigned) LF_CUDA_EARLY_LAUNCH;
     if (status == cudaSuccess)
         return true;
     cudaGetLastError();
@@ -406,10 +465,10 @@ static bool look_at(int device, cudaDeviceProp *properties, GError **error)
 static bool choose_precision(LfPrecision *precision, const cudaDeviceProp *properties,
                              GError **error)
 {
-    bool hopper = properties->major == 9 && properties->minor == 0;
+    bool fp8 = features_of(properties) & LF_CUDA_FP8_MMA;
     if (*precision == LF_PRECISION_AUTO)
         *precision = LF_PRECISION_BF16;
-    if (*precision == LF_PRECISION_BF16 || (*precision == LF_PRECISION_FP8 && hopper))
+    if (*precision == LF_PRECISION_BF16 || (*precision == LF_PRECISION_FP8 && fp8))
         return true;
     g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED, "%s does not support precision %s: use bf16",
                 properties->name, *precision == LF_PRECISION_FP8 ? "fp8" : "fp32");
@@ -438,6 +497,8 @@ static void close(LfBackend *be)
     lf_cuda_linear_close(cuda);
     lf_cuda_pixels_close(cuda);
     lf_cuda_free(cuda, cuda->workspace);
+    if (cuda->logged)
+        g_hash_table_unref(cuda->logged);
     if (cuda->idle)
         cudaEventDestroy(cuda->idle);
     if (cuda->stream)
@@ -472,7 +533,7 @@ static LfCuda *new_backend(int device, LfPrecision precision, const cudaDevicePr
     LfBackend *be = &cuda->base;
     g_mutex_init(&cuda->lock);
     cuda->device = device;
-    cuda->level = properties->major == 9 && properties->minor == 0 ? LF_CUDA_SM90 : LF_CUDA_SM80;
+    cuda->features = features_of(properties);
     cuda->n_multiprocessors = properties->multiProcessorCount;
     be->ops = &cuda->ops;
     be->name = "cuda";
@@ -510,8 +571,8 @@ static LfBackend *open_device(int device, LfPrecision precision, GError **error)
     if (!look_at(device, &properties, error) || !choose_precision(&precision, &properties, error))
         return NULL;
     LfCuda *cuda = new_backend(device, precision, &properties);
-    if (!limit_level(&cuda->level, error) || !acquire(cuda, error) ||
-        !has_kernels(&properties, error)) {
+    if (!limit_features(&cuda->features, error) || !acquire(cuda, error) ||
+        !has_kernels(&cuda->features, &properties, error)) {
         close(&cuda->base);
         return NULL;
     }

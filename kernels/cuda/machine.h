@@ -25,9 +25,19 @@ extern "C" {
 typedef __nv_bfloat16 bf16;
 typedef __nv_fp8_e4m3 fp8;
 
-/* What the chip can do. LIGHTFORCING_CUDA=plain|sm80|sm90 in the environment limits it, for tests
- * and bug reports: plain kernels alone, or those for every chip from sm_80 on. */
-typedef enum { LF_CUDA_PLAIN, LF_CUDA_SM80, LF_CUDA_SM90 } LfCudaLevel;
+/* What a chip can do, as versions of operations need it (versions.h); machine.cu has the chips.
+ * LIGHTFORCING_CUDA=plain|sm80|sm90 in the environment leaves features out, for tests and bug
+ * reports: all of them, or those that not every chip from compute capability 8.0 on has. */
+enum {
+    LF_CUDA_WIDE = 1,          /* loads and stores of 16 bytes */
+    LF_CUDA_BLAS = 2,          /* cuBLASLt */
+    LF_CUDA_ASYNC_COPY = 4,    /* cp.async, to shared memory in the background */
+    LF_CUDA_MMA = 8,           /* mma.sync and ldmatrix, BF16 and F16 */
+    LF_CUDA_BULK_COPY = 16,    /* tensor maps, cp.async.bulk, mbarrier */
+    LF_CUDA_WGMMA = 32,        /* wgmma, and clusters of thread blocks */
+    LF_CUDA_FP8_MMA = 64,      /* products of E4M3, cuBLASLt's and with wgmma: precision fp8 */
+    LF_CUDA_EARLY_LAUNCH = 128 /* a kernel begins while the one before it ends (launch_early) */
+};
 
 enum {
     LF_CUDA_WORKSPACE = 32 << 20 /* bytes of LfCuda.workspace */
@@ -37,7 +47,7 @@ typedef struct {
     LfBackend base;
     LfOps ops;
     int device;
-    LfCudaLevel level;
+    unsigned features; /* LF_CUDA_… */
     int n_multiprocessors;
     cudaStream_t stream;
     cudaEvent_t idle;                /* sync waits for it asleep, not awake */
@@ -45,6 +55,7 @@ typedef struct {
     void *workspace;                 /* of one operation at a time, contents undefined */
     struct LfCudaProducts *products; /* linear.cu's plans of products, found once for each shape */
     struct LfCudaPixels *pixels;     /* pixels.cu's staging memory */
+    GHashTable *logged;              /* lines that were logged, each once; NULL: none yet */
     bool recording;
     GMutex lock;
     char failure[256]; /* guarded by lock: the first since the last sync; "": none */
@@ -119,11 +130,12 @@ typedef struct {
     float last_logit; /* added to the scaled score of the very last key */
 } LfCudaAttention;
 
-/* attention_sm90.cu: false when it does not serve this shape; then attention.cu does. */
-bool lf_cuda_attention_sm90(LfCuda *cuda, const LfCudaAttention *a);
+/* attention_sm90.cu, a version as in versions.h. */
+const char *lf_cuda_attention_sm90_refuses(const LfCuda *cuda, const LfCudaAttention *a);
+const char *lf_cuda_attention_sm90(LfCuda *cuda, const LfCudaAttention *a);
 
-/* linear_sm90.cu: products on Hopper's tensor cores with everything around them fused:
- * out = act(x·Wᵀ·scales + bias), or out += gate ⊙ (x·Wᵀ + bias) where `residual`. */
+/* A product with everything around it:
+ * out = act(x·Wᵀ·scales + bias), or out += gate ⊙ (x·Wᵀ·scales + bias) where `residual`. */
 typedef struct {
     LfTensor out, x;            /* [N, O], [N, I]; BF16 or F8_E4M3 with scales; out may be F32 */
     const void *weight;         /* [O, I], BF16 or E4M3 as x is */
@@ -134,6 +146,9 @@ typedef struct {
     LfActivation activation;
     bool residual;
 } LfCudaProduct;
-bool lf_cuda_product_sm90(LfCuda *cuda, const LfCudaProduct *p); /* false: not this shape */
+
+/* linear_sm90.cu, a version as in versions.h: all of it in one kernel on Hopper's tensor cores. */
+const char *lf_cuda_product_sm90_refuses(const LfCuda *cuda, const LfCudaProduct *p);
+const char *lf_cuda_product_sm90(LfCuda *cuda, const LfCudaProduct *p);
 
 #endif

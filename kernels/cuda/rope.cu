@@ -8,6 +8,7 @@
  * rows of v; a warp takes a token at a time. The plain version takes any width, a pair at a time.
  */
 #include "mma.cuh"
+#include "versions.h"
 
 namespace {
 
@@ -405,12 +406,17 @@ bool is_aligned(const void *p)
     return (uintptr_t) p % 16 == 0;
 }
 
-bool suits_fast(const LfCuda *cuda, const Job *job)
+const char *fast_refuses(const LfCuda *cuda, const Job *job)
 {
     int width = job->heads * job->head_dim;
-    return cuda->level >= LF_CUDA_SM80 && job->head_dim % 8 == 0 && 256 % job->head_dim == 0 &&
-           (width == 256 || width == 1536 || width == 5120) && is_aligned(job->qkv) &&
-           is_aligned(job->v) && is_aligned(job->part[0].rows) && is_aligned(job->part[1].rows);
+    if (job->head_dim % 8 || 256 % job->head_dim)
+        return "the channels of a head do not divide 256, or are no multiple of 8";
+    if (width != 256 && width != 1536 && width != 5120)
+        return "rows have neither 256 nor 1536 nor 5120 channels";
+    if (!is_aligned(job->qkv) || !is_aligned(job->v) || !is_aligned(job->part[0].rows) ||
+        !is_aligned(job->part[1].rows))
+        return "rows are not aligned to 16 bytes";
+    return NULL;
 }
 
 /* False where the chip has less shared memory than that. */
@@ -430,20 +436,42 @@ bool launch_fast(LfCuda *cuda, const Job &job, unsigned n_blocks)
     return true;
 }
 
-void launch(LfCuda *cuda, const Job *job)
+/* Blocks of q and k. */
+unsigned count_blocks(const Job *job)
 {
-    unsigned n = (unsigned) (job->frames * (job->part[0].n_blocks + job->part[1].n_blocks));
-    int rows = job->frames * job->tokens, width = job->heads * job->head_dim;
-    unsigned all = n + blocks_for(rows, V_ROWS);
+    return (unsigned) (job->frames * (job->part[0].n_blocks + job->part[1].n_blocks));
+}
+
+const char *run_fast(LfCuda *cuda, const Job *job)
+{
+    int width = job->heads * job->head_dim;
+    unsigned all = count_blocks(job) + blocks_for(job->frames * job->tokens, V_ROWS);
     bool done = false;
-    if (suits_fast(cuda, job) && width == 256)
+    if (width == 256)
         done = launch_fast<1, 1, 3>(cuda, *job, all);
-    else if (suits_fast(cuda, job) && width == 1536)
+    else if (width == 1536)
         done = launch_fast<3, 2, 6>(cuda, *job, all) || launch_fast<3, 2, 3>(cuda, *job, all);
-    else if (suits_fast(cuda, job))
+    else
         done = launch_fast<5, 4, 3>(cuda, *job, all);
-    if (!done)
-        plain_kernel<<<n + rows, PLAIN_THREADS, 0, cuda->stream>>>(*job);
+    return done ? NULL : "the chip has too little shared memory";
+}
+
+const char *run_plain(LfCuda *cuda, const Job *job)
+{
+    unsigned all = count_blocks(job) + (unsigned) (job->frames * job->tokens);
+    plain_kernel<<<all, PLAIN_THREADS, 0, cuda->stream>>>(*job);
+    return NULL;
+}
+
+const LfCudaVersion<Job> versions[] = {
+    {"fast", LF_CUDA_WIDE | LF_CUDA_ASYNC_COPY, fast_refuses, run_fast},
+    {"plain", 0, NULL, run_plain},
+};
+
+void describe(char *text, size_t size, const Job *job)
+{
+    g_snprintf(text, size, "%d frames of %d tokens, %d heads of %d channels", job->frames,
+               job->tokens, job->heads, job->head_dim);
 }
 
 void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *window, LfTensor qkv,
@@ -486,7 +514,7 @@ void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *w
     job.tokens = (int) tokens;
     job.columns = lf_is_set(rope->col) ? (int) rope->col.shape[0] : 1;
     job.eps = eps;
-    launch(cuda, &job);
+    lf_cuda_run(cuda, "qkv_norm_rope", versions, describe, &job);
     lf_cuda_launched(cuda, "qkv_norm_rope");
 }
 
@@ -541,33 +569,73 @@ __global__ void __launch_bounds__(SHIFT_THREADS)
     }
 }
 
-template <typename T> void shift(LfCuda *cuda, LfTensor out, LfTensor x, LfTensor turn)
+struct Shift {
+    LfTensor out, x;
+    const float2 *turns;
+    int n_time, d;
+    int64_t rows;
+};
+
+const char *wide_shift_refuses(const LfCuda *cuda, const Shift *s)
+{
+    bool wide = s->d * lf_type_size(s->x.type) % 16 == 0;
+    return wide && is_aligned(s->x.data) && is_aligned(s->out.data)
+               ? NULL
+               : "rows are not aligned to 16 bytes";
+}
+
+template <typename T> void shift_wide(LfCuda *cuda, const Shift *s)
 {
     constexpr int each = 16 / sizeof(T);
-    int64_t rows = x.shape[0] * x.shape[1];
-    int d = (int) x.shape[2], n_time = (int) turn.shape[0];
-    const float2 *turns = (const float2 *) turn.data;
-    if (cuda->level == LF_CUDA_PLAIN || d % each || !is_aligned(x.data) || !is_aligned(out.data)) {
-        plain_shift_kernel<T>
-            <<<blocks_for(rows * ((d + 1) / 2), SHIFT_THREADS), SHIFT_THREADS, 0, cuda->stream>>>(
-                (T *) out.data, (const T *) x.data, turns, n_time, rows, d);
-        return;
-    }
-    int touched = out.data == x.data ? 2 * n_time : d;
-    int64_t threads = rows * ((touched + each - 1) / each);
+    int touched = s->out.data == s->x.data ? 2 * s->n_time : s->d;
+    int64_t threads = s->rows * ((touched + each - 1) / each);
     if (threads)
         shift_kernel<T, each>
             <<<blocks_for(threads, SHIFT_THREADS), SHIFT_THREADS, 0, cuda->stream>>>(
-                (T *) out.data, (const T *) x.data, turns, n_time, rows, d, touched);
+                (T *) s->out.data, (const T *) s->x.data, s->turns, s->n_time, s->rows, s->d,
+                touched);
+}
+
+const char *run_wide_shift(LfCuda *cuda, const Shift *s)
+{
+    s->x.type == LF_F32 ? shift_wide<float>(cuda, s) : shift_wide<bf16>(cuda, s);
+    return NULL;
+}
+
+template <typename T> void shift_plain(LfCuda *cuda, const Shift *s)
+{
+    unsigned blocks = blocks_for(s->rows * ((s->d + 1) / 2), SHIFT_THREADS);
+    plain_shift_kernel<T><<<blocks, SHIFT_THREADS, 0, cuda->stream>>>(
+        (T *) s->out.data, (const T *) s->x.data, s->turns, s->n_time, s->rows, s->d);
+}
+
+const char *run_plain_shift(LfCuda *cuda, const Shift *s)
+{
+    s->x.type == LF_F32 ? shift_plain<float>(cuda, s) : shift_plain<bf16>(cuda, s);
+    return NULL;
+}
+
+const LfCudaVersion<Shift> shift_versions[] = {
+    {"wide", LF_CUDA_WIDE, wide_shift_refuses, run_wide_shift},
+    {"plain", 0, NULL, run_plain_shift},
+};
+
+void describe_shift(char *text, size_t size, const Shift *s)
+{
+    g_snprintf(text, size, "%d rows of %d channels, %s", (int) s->rows, s->d,
+               lf_type_name(s->x.type));
 }
 
 void rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
 {
     LfCuda *cuda = lf_cuda(be);
-    if (x.type == LF_F32)
-        shift<float>(cuda, out, x, turn);
-    else
-        shift<bf16>(cuda, out, x, turn);
+    Shift s = {out,
+               x,
+               (const float2 *) turn.data,
+               (int) turn.shape[0],
+               (int) x.shape[2],
+               x.shape[0] * x.shape[1]};
+    lf_cuda_run(cuda, "rope_shift", shift_versions, describe_shift, &s);
     lf_cuda_launched(cuda, "rope_shift");
 }
 

@@ -14,6 +14,7 @@
  * memory.
  */
 #include "mma.cuh"
+#include "versions.h"
 
 namespace {
 
@@ -370,14 +371,22 @@ template <int KEYS_EACH, int DEPTH> bool launch_fast(LfCuda *cuda, const Job &jo
     return true;
 }
 
-bool suits_fast(const LfCuda *cuda, const Job *job)
+const char *fast_refuses(const LfCuda *cuda, const Job *job)
 {
-    return cuda->level >= LF_CUDA_SM80 && job->d % 4 == 0 && (uintptr_t) job->k % 16 == 0;
+    bool aligned = job->d % 4 == 0 && (uintptr_t) job->k % 16 == 0;
+    return aligned ? NULL : "means are not aligned to 16 bytes";
+}
+
+const char *run_fast(LfCuda *cuda, const Job *job)
+{
+    bool done = launch_fast<2, 4>(cuda, *job) || launch_fast<1, 3>(cuda, *job);
+    return done ? NULL : "the chip has too little shared memory for a window of so many blocks";
 }
 
 /* As many queries at a time as the workspace has room for. */
-void launch_plain(LfCuda *cuda, Job job)
+const char *run_plain(LfCuda *cuda, const Job *call)
 {
+    Job job = *call;
     int64_t n = (int64_t) job.heads * job.n_queries;
     size_t each = sizeof(uint32_t) * (size_t) job.frames * (size_t) (job.blocks + 1);
     int64_t at_once = (int64_t) (LF_CUDA_WORKSPACE / each);
@@ -387,6 +396,18 @@ void launch_plain(LfCuda *cuda, Job job)
     for (int64_t first = 0; first < n && at_once > 0; first += at_once)
         plain_kernel<<<(unsigned) MIN(at_once, n - first), PLAIN_THREADS, 0, cuda->stream>>>(job,
                                                                                              first);
+    return NULL;
+}
+
+const LfCudaVersion<Job> versions[] = {
+    {"fast", LF_CUDA_WIDE | LF_CUDA_ASYNC_COPY, fast_refuses, run_fast},
+    {"plain", 0, NULL, run_plain},
+};
+
+void describe(char *text, size_t size, const Job *job)
+{
+    g_snprintf(text, size, "%d query blocks, %d frames of %d key blocks, %d heads", job->n_queries,
+               job->frames, job->blocks, job->heads);
 }
 
 void select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
@@ -411,10 +432,7 @@ void select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindo
         job.n_free = past - always;
         job.n_keep = selection->keep_frames - always;
     }
-    bool done =
-        suits_fast(cuda, &job) && (launch_fast<2, 4>(cuda, job) || launch_fast<1, 3>(cuda, job));
-    if (!done)
-        launch_plain(cuda, job);
+    lf_cuda_run(cuda, "select_blocks", versions, describe, &job);
     lf_cuda_launched(cuda, "select_blocks");
 }
 

@@ -10,6 +10,7 @@
  * bound by bytes.
  */
 #include "device.cuh"
+#include "versions.h"
 #include "weights.h"
 
 namespace {
@@ -283,9 +284,43 @@ __global__ void __launch_bounds__(32 * WARPS) text_attention_mma(const TextAtten
     }
 }
 
-bool aligned(const TextAttention &a)
+const char *mma_refuses(const LfCuda *cuda, const TextAttention *a)
 {
-    return ((uintptr_t) a.q | (uintptr_t) a.k | (uintptr_t) a.v | (uintptr_t) a.out) % 16 == 0;
+    uintptr_t addresses =
+        (uintptr_t) a->q | (uintptr_t) a->k | (uintptr_t) a->v | (uintptr_t) a->out;
+    if (a->d != DIM)
+        return "heads do not have 64 channels";
+    return addresses % 16 == 0 ? NULL : "rows are not aligned to 16 bytes";
+}
+
+const char *run_mma(LfCuda *cuda, const TextAttention *a)
+{
+    dim3 tiles(blocks_for(a->n, TILE), (unsigned) (a->width / a->d));
+    text_attention_mma<<<tiles, 32 * WARPS, 0, cuda->stream>>>(*a);
+    return NULL;
+}
+
+const char *run_plain(LfCuda *cuda, const TextAttention *a)
+{
+    dim3 blocks(blocks_for(a->n, QUERIES), (unsigned) (a->width / a->d));
+    size_t memory = sizeof(bf16) * (size_t) (QUERIES * a->d + KEYS * (a->d + 2) + KEYS * a->d);
+    if (a->d > MOST_CHANNELS)
+        lf_cuda_fail(cuda, "text_attention", "heads of more than 256 channels are not supported");
+    else if (a->d <= 64)
+        text_attention_kernel<2><<<blocks, 32 * WARPS, memory, cuda->stream>>>(*a);
+    else
+        text_attention_kernel<MOST_CHANNELS / 32><<<blocks, 32 * WARPS, memory, cuda->stream>>>(*a);
+    return NULL;
+}
+
+const LfCudaVersion<TextAttention> versions[] = {
+    {"mma", LF_CUDA_MMA, mma_refuses, run_mma},
+    {"plain", 0, NULL, run_plain},
+};
+
+void describe(char *text, size_t size, const TextAttention *a)
+{
+    g_snprintf(text, size, "%d tokens, %d heads of %d channels", a->n, a->width / a->d, a->d);
 }
 
 void text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTensor v, LfTensor bias)
@@ -300,22 +335,7 @@ void text_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfTenso
                        n,
                        width,
                        width / heads};
-    dim3 blocks(blocks_for(n, QUERIES), (unsigned) heads);
-    size_t memory = sizeof(bf16) * (size_t) (QUERIES * a.d + KEYS * (a.d + 2) + KEYS * a.d);
-    if (cuda->level >= LF_CUDA_SM80 && a.d == DIM && aligned(a)) {
-        dim3 tiles(blocks_for(n, TILE), (unsigned) heads);
-        text_attention_mma<<<tiles, 32 * WARPS, 0, cuda->stream>>>(a);
-        lf_cuda_launched(cuda, "text_attention");
-        return;
-    }
-    if (a.d > MOST_CHANNELS) {
-        lf_cuda_fail(cuda, "text_attention", "heads of more than 256 channels are not supported");
-        return;
-    }
-    if (a.d <= 64)
-        text_attention_kernel<2><<<blocks, 32 * WARPS, memory, cuda->stream>>>(a);
-    else
-        text_attention_kernel<MOST_CHANNELS / 32><<<blocks, 32 * WARPS, memory, cuda->stream>>>(a);
+    lf_cuda_run(cuda, "text_attention", versions, describe, &a);
     lf_cuda_launched(cuda, "text_attention");
 }
 
