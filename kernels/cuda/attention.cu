@@ -13,6 +13,7 @@
  * nothing extra. Tiles of k and of v follow each other through a ring of buffers in shared memory,
  * filled by cp.async.
  */
+#include "divide.h"
 #include "mma.cuh"
 #include "versions.h"
 
@@ -33,7 +34,7 @@ struct Job {
     int query_blocks, key_blocks; /* of a frame; sparse only */
     int n_runs;                   /* of keys, for each query */
     int run_groups;               /* groups of 16 keys in a run */
-    uint32_t reciprocal;          /* of run_groups, ·2³², rounded up */
+    LfDivisor by_run_groups;
 };
 
 /* Rows [first, first + n) of the queries, and their row of the table. */
@@ -270,7 +271,7 @@ __device__ inline Copies<D> copies_of(Shared<D, M, RING> &shared, const Job &job
                                       int tile, int end, int buffer, bool note)
 {
     int warp = threadIdx.x / 32, group = tile * WARPS + warp;
-    int run = job.run_groups == 1 ? group : (int) __umulhi((unsigned) group, job.reciprocal);
+    int run = (int) lf_divide((uint32_t) group, job.by_run_groups);
     int first = (group - run * job.run_groups) * GROUP;
     ListedRun r = shared.runs[tile < end ? run : LISTED];
     int n = max(0, min(GROUP, r.n_keys - first));
@@ -718,7 +719,7 @@ Job new_job(const LfCudaAttention *a)
     job.a = *a;
     job.n_runs = a->table ? a->budget : a->n_frames;
     job.run_groups = divide_up(a->table ? a->key_block : a->frame_keys, GROUP);
-    job.reciprocal = (uint32_t) ((1ull << 32) / (unsigned) job.run_groups + 1);
+    job.by_run_groups = lf_divisor((uint32_t) job.run_groups);
     if (a->table) {
         job.query_blocks = divide_up(a->frame_queries, a->query_block);
         job.key_blocks = divide_up(a->frame_keys, a->key_block);

@@ -13,6 +13,7 @@
  * warp then has a query. The plain version has one query, any number of channels, and its scores in
  * memory.
  */
+#include "divide.h"
 #include "mma.cuh"
 #include "versions.h"
 
@@ -24,8 +25,8 @@ struct Job {
     const int32_t *slots;
     uint32_t *scores; /* plain: [gridDim.x, frames·(blocks + 1)] */
     int heads, n_queries, d;
-    int frames, blocks, budget;     /* frames of the window, key blocks of a frame */
-    uint32_t reciprocal;            /* of blocks, ·2³², rounded up */
+    int frames, blocks, budget; /* frames of the window, key blocks of a frame */
+    LfDivisor by_blocks;
     int first_free, n_free, n_keep; /* the past frames that compete, and how many of them stay */
 };
 
@@ -139,7 +140,7 @@ __device__ inline void select_frames(const Job &job, const uint32_t *scores, uin
 __device__ inline uint32_t key_of(const Job &job, const uint32_t *scores, const uint32_t *frames,
                                   int i)
 {
-    int frame = job.blocks == 1 ? i : (int) __umulhi((unsigned) i, job.reciprocal);
+    int frame = (int) lf_divide((uint32_t) i, job.by_blocks);
     unsigned f = (unsigned) (frame - job.first_free);
     return f < (unsigned) job.n_free && !frames[f] ? 0 : order_of(__uint_as_float(scores[i]));
 }
@@ -240,7 +241,7 @@ __device__ inline void rows_of(const Job &job, const float *(&rows)[COPIES], con
         int key = first + i * (THREADS / LANES) + threadIdx.x / LANES;
         rows[i] = nullptr;
         if (key < job.frames * job.blocks) {
-            int frame = job.blocks == 1 ? key : (int) __umulhi((unsigned) key, job.reciprocal);
+            int frame = (int) lf_divide((uint32_t) key, job.by_blocks);
             int64_t row =
                 ((int64_t) slots[frame] * job.heads + head) * job.blocks + key - frame * job.blocks;
             rows[i] = job.k + row * job.d + threadIdx.x % LANES * 4;
@@ -425,7 +426,7 @@ void select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindo
     job.frames = (int) window->slots.shape[0];
     job.blocks = (int) window->k_pool.shape[2];
     job.budget = (int) table.shape[2];
-    job.reciprocal = (uint32_t) ((1ull << 32) / (unsigned) job.blocks + 1);
+    job.by_blocks = lf_divisor((uint32_t) job.blocks);
     int past = job.frames - window->chunk, always = selection->keep_sink + selection->keep_near;
     if (past > selection->keep_frames) {
         job.first_free = selection->keep_sink;
