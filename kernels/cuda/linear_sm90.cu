@@ -27,7 +27,13 @@ enum {
     ROWS = 128,        /* of a tile */
     STAGE_ROW = 128,   /* bytes of a row in a stage: the width of the swizzle */
     THREADS = 3 * 128, /* the fetching warp's group, then two that multiply */
-    BAND = 16          /* tiles below each other that are worked on together: their x stays in L2 */
+    BAND = 16,         /* tiles below each other that are worked on together: their x stays in L2 */
+    STAGES = 4,        /* of the ring */
+    /* A step is STAGE_ROW bytes of the inner dimension. multiply_all makes FIRST_STEPS of a tile
+     * before it writes the tile's columns to shared memory, and two more among the loads of a
+     * residual; with fewer than LEAST_STEPS it would wait for stages that nobody fills. */
+    FIRST_STEPS = STAGES + 2,
+    LEAST_STEPS = FIRST_STEPS + 2
 };
 
 /* What the sums become. */
@@ -44,11 +50,6 @@ typedef struct {
     int n_rows, n_in, n_out;
     int tiles_down, tiles_across;
 } Job;
-
-__host__ __device__ static constexpr int stages_for(int columns)
-{
-    return columns > 192 ? 4 : 5;
-}
 
 __host__ __device__ static constexpr int stage_size(int columns)
 {
@@ -69,7 +70,7 @@ template <int COLUMNS> struct Around {
     uint8_t sheets[8][sheets_for(COLUMNS)][SHEET]; /* of each warp that multiplies */
     float2 column[COLUMNS]; /* factor and addend of each column of the tile */
     float largest[8];       /* of the bias, of each warp that multiplies */
-    uint64_t full[stages_for(COLUMNS)], empty[stages_for(COLUMNS)];
+    uint64_t full[STAGES], empty[STAGES];
 };
 
 /* ---- the machine's instructions -------------------------------------------------------------- */
@@ -202,7 +203,7 @@ template <int ELEMENT, int COLUMNS>
 __device__ static void fetch_all(const CUtensorMap *x_map, const CUtensorMap *weight_map,
                                  const Job &job, uint32_t ring, uint32_t full, uint32_t empty)
 {
-    constexpr int STAGES = stages_for(COLUMNS), STEP = STAGE_ROW / ELEMENT, HALF = COLUMNS / 2;
+    constexpr int STEP = STAGE_ROW / ELEMENT, HALF = COLUMNS / 2;
     int rank = cluster_rank(), n_pairs = pairs_of(job);
     Ring<STAGES> place = {0, 1}; /* the ring is empty: phase 1 is the one before the first */
     for (int index = blockIdx.x / 2; index < n_pairs; index += gridDim.x / 2) {
@@ -230,13 +231,13 @@ __device__ static void fetch_all(const CUtensorMap *x_map, const CUtensorMap *we
 /* The ring as those see it who multiply. */
 template <int COLUMNS> struct Stages {
     uint32_t memory, full, empty;
-    Ring<stages_for(COLUMNS)> place;
+    Ring<STAGES> place;
 
     /* Both blocks of the pair fetch into the stage before this place: each is told that it is
      * free. */
     __device__ void give_back()
     {
-        int before = place.slot == 0 ? stages_for(COLUMNS) - 1 : place.slot - 1;
+        int before = place.slot == 0 ? STAGES - 1 : place.slot - 1;
         if (threadIdx.x % 32 < 2)
             barrier_arrive_at(empty + 8 * before, threadIdx.x % 32);
     }
@@ -569,7 +570,7 @@ template <int ELEMENT, int COLUMNS, Ending ENDING>
 __device__ static void multiply_all(const CUtensorMap *out_map, const Job &job,
                                     Stages<COLUMNS> ring, Around<COLUMNS> *around, int group)
 {
-    constexpr int STAGES = stages_for(COLUMNS), STEP = STAGE_ROW / ELEMENT;
+    constexpr int STEP = STAGE_ROW / ELEMENT;
     constexpr bool ADD = ENDING == ADD_BF16;
     int rank = cluster_rank(), n_pairs = pairs_of(job), n_steps = (job.n_in + STEP - 1) / STEP;
     int warp = threadIdx.x / 32 - 4;
@@ -582,9 +583,10 @@ __device__ static void multiply_all(const CUtensorMap *out_map, const Job &job,
         part.row = tile.row * ROWS + warp * 16;
         part.column = tile.column * COLUMNS;
         part.sheets = shared_address(around->sheets[warp]);
-        /* Once stage STAGES + 1 of a tile is here, the other group has given back one of its, and
-         * no longer reads the columns of the tile before. */
-        int k = STAGES + 2;
+        /* The columns of the tile before may be overwritten when the other group no longer reads
+         * them. Stage STAGES + 1 of this tile lies in the slot that stage 1 had; the slot was
+         * released when both groups had multiplied stage 1, so both have left the tile before. */
+        int k = FIRST_STEPS;
         multiply_stages<ELEMENT, COLUMNS>(sums, 0, k, ring, group);
         load_columns<COLUMNS>(around->column, job, part.column);
         if constexpr (ELEMENT == 1)
@@ -596,7 +598,7 @@ __device__ static void multiply_all(const CUtensorMap *out_map, const Job &job,
             multiply_stages<ELEMENT, COLUMNS>(sums, k + 1, k + 2, ring, group);
             load_residual<128, 64>(x + 8, job, part);
             k = min(k + 4, n_steps);
-            multiply_stages<ELEMENT, COLUMNS>(sums, STAGES + 4, k, ring, group);
+            multiply_stages<ELEMENT, COLUMNS>(sums, LEAST_STEPS, k, ring, group);
             load_residual<192, COLUMNS - 192>(x + 12, job, part);
         }
         multiply_stages<ELEMENT, COLUMNS>(sums, k, n_steps, ring, group);
@@ -618,7 +620,6 @@ static __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
             const __grid_constant__ CUtensorMap weight_map,
             const __grid_constant__ CUtensorMap out_map, const __grid_constant__ Job job)
 {
-    constexpr int STAGES = stages_for(COLUMNS);
     extern __shared__ __align__(1024) uint8_t memory[];
     Around<COLUMNS> *around = (Around<COLUMNS> *) (memory + STAGES * stage_size(COLUMNS));
     Stages<COLUMNS> ring = {shared_address(memory),
@@ -719,7 +720,7 @@ static bool map_all(LfCuda *cuda, Maps *maps, const LfCudaProduct *p, int column
 template <int ELEMENT, int COLUMNS, Ending ENDING>
 static void launch(LfCuda *cuda, const Maps &maps, const Job &job)
 {
-    size_t size = stages_for(COLUMNS) * stage_size(COLUMNS) + sizeof(Around<COLUMNS>);
+    size_t size = STAGES * stage_size(COLUMNS) + sizeof(Around<COLUMNS>);
     auto kernel = product<ELEMENT, COLUMNS, ENDING>;
     unsigned n_blocks = 2 * MIN(pairs_of(job), cuda->n_multiprocessors / 2);
     if (lf_cuda_check(
@@ -761,7 +762,7 @@ static const char *misfit(const LfCudaProduct *p)
     if (p->n_in * element % 16 || p->n_out % (low_out ? 16 : 8) || !aligned(p->x.data) ||
         !aligned(p->weight) || !aligned(p->out.data))
         return "rows are not aligned to 16 bytes";
-    if (p->n_in * element < 8 * STAGE_ROW)
+    if (p->n_in * element < LEAST_STEPS * STAGE_ROW)
         return "the inner dimension is less than 1024 bytes";
     if (MAX(n_rows, MAX(p->n_in, p->n_out)) >= 1 << 24)
         return "the matrices are too large";
