@@ -89,6 +89,35 @@ LfCuda *lf_cuda(LfBackend *be)
     return cuda;
 }
 
+/* A function of the driver, which nothing here links to; NULL when it has none of that name. */
+static void *driver_function(const char *name)
+{
+    void *function = NULL;
+    cudaDriverEntryPointQueryResult found;
+    if (cudaGetDriverEntryPointByVersion(name, &function, 12000, cudaEnableDefault, &found) !=
+            cudaSuccess ||
+        found != cudaDriverEntryPointSuccess)
+        return NULL;
+    return function;
+}
+
+typedef CUresult (*GetContext)(CUcontext *);
+typedef CUresult (*SetContext)(CUcontext);
+
+LfCudaScope::LfCudaScope(int device)
+{
+    static const GetContext get = (GetContext) driver_function("cuCtxGetCurrent");
+    known = get && get(&before) == CUDA_SUCCESS;
+    cudaSetDevice(device);
+}
+
+LfCudaScope::~LfCudaScope()
+{
+    static const SetContext set = (SetContext) driver_function("cuCtxSetCurrent");
+    if (known && set)
+        set(before);
+}
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 void *lf_cuda_alloc(LfCuda *cuda, size_t size)
@@ -112,7 +141,9 @@ static void *machine_alloc(LfBackend *be, size_t size)
 
 static void machine_free(LfBackend *be, void *memory)
 {
-    lf_cuda_free(lf_cuda(be), memory);
+    LfCuda *cuda = (LfCuda *) be;
+    LfCudaScope scope(cuda->device);
+    lf_cuda_free(cuda, memory);
 }
 
 static void move(LfBackend *be, void *dst, const void *src, size_t size, cudaMemcpyKind kind,
@@ -185,7 +216,7 @@ static LfEvent *event_new(LfBackend *be)
 
 static void event_free(LfBackend *be, LfEvent *e)
 {
-    lf_cuda(be);
+    LfCudaScope scope(((LfCuda *) be)->device);
     if (e)
         cudaEventDestroy(e->event);
     g_free(e);
@@ -199,7 +230,8 @@ static void event_record(LfBackend *be, LfEvent *e)
 
 static bool event_sync(LfBackend *be, LfEvent *e, GError **error)
 {
-    LfCuda *cuda = lf_cuda(be);
+    LfCuda *cuda = (LfCuda *) be;
+    LfCudaScope scope(cuda->device);
     lf_cuda_check(cuda, cudaEventSynchronize(e->event), "work");
     return report_latched(cuda, false, error);
 }
@@ -213,7 +245,8 @@ static void wait_event(LfBackend *be, LfEvent *e)
 static int64_t event_elapsed(LfBackend *be, LfEvent *from, LfEvent *to)
 {
     float ms = 0;
-    LfCuda *cuda = lf_cuda(be);
+    LfCuda *cuda = (LfCuda *) be;
+    LfCudaScope scope(cuda->device);
     lf_cuda_check(cuda, cudaEventElapsedTime(&ms, from->event, to->event), "event");
     return (int64_t) (1e6 * (double) ms);
 }
@@ -241,15 +274,17 @@ static LfGraph *capture_end(LfBackend *be)
     bool lost = spoilt(cuda);
     cudaError_t ended = cudaStreamEndCapture(cuda->stream, &graph);
     cuda->recording = false;
-    if (lost || ended == cudaErrorStreamCaptureInvalidated)
-        cudaGetLastError();
-    bool well = !lost && ended != cudaErrorStreamCaptureInvalidated &&
-                lf_cuda_check(cuda, ended, "recording") &&
-                lf_cuda_check(cuda, cudaGraphInstantiate(&exec, graph, 0), "recording");
+    cudaError_t status = lost ? cudaErrorStreamCaptureInvalidated : ended;
+    if (status == cudaSuccess)
+        status = cudaGraphInstantiate(&exec, graph, 0);
     if (graph)
         cudaGraphDestroy(graph);
-    if (!well)
+    if (status != cudaSuccess) {
+        cudaGetLastError(); /* or the next call would be blamed for it */
+        lf_log(&cuda->base.log, LF_LOG_INFO, "no graph of this work: %s",
+               cudaGetErrorString(status));
         return NULL;
+    }
     LfGraph *g = g_new(LfGraph, 1);
     g->exec = exec;
     return g;
@@ -276,23 +311,12 @@ typedef CUresult (*EncodeTensorMap)(CUtensorMap *, CUtensorMapDataType, cuuint32
                                     const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
                                     CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
 
-/* A function of the driver, which nothing here links to. */
-static EncodeTensorMap encoder(void)
-{
-    void *function = NULL;
-    cudaDriverEntryPointQueryResult found;
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
-                                         cudaEnableDefault, &found) != cudaSuccess ||
-        found != cudaDriverEntryPointSuccess)
-        return NULL;
-    return (EncodeTensorMap) function;
-}
-
 bool lf_cuda_tensor_map(LfCuda *cuda, CUtensorMap *map, CUtensorMapDataType type, void *data,
                         int rank, const uint64_t *shape, const uint64_t *strides,
                         const uint32_t *box)
 {
-    static const EncodeTensorMap encode = encoder();
+    static const EncodeTensorMap encode =
+        (EncodeTensorMap) driver_function("cuTensorMapEncodeTiled");
     static const cuuint32_t side_by_side[5] = {1, 1, 1, 1, 1};
     CUresult status =
         encode ? encode(map, type, (cuuint32_t) rank, data, (const cuuint64_t *) shape,
@@ -491,7 +515,8 @@ static void fill_table(LfCuda *cuda)
 
 static void close(LfBackend *be)
 {
-    LfCuda *cuda = lf_cuda(be);
+    LfCuda *cuda = (LfCuda *) be;
+    LfCudaScope scope(cuda->device);
     if (cuda->stream)
         cudaStreamSynchronize(cuda->stream);
     lf_cuda_linear_close(cuda);
@@ -509,7 +534,7 @@ static void close(LfBackend *be)
 
 static bool acquire(LfCuda *cuda, GError **error)
 {
-    cudaError_t status = cudaSetDevice(cuda->device);
+    cudaError_t status = cudaSetDevice(cuda->device); /* is current; says what is wrong with it */
     if (status == cudaSuccess)
         status = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
     if (status == cudaSuccess)
@@ -570,6 +595,7 @@ static LfBackend *open_device(int device, LfPrecision precision, GError **error)
     cudaDeviceProp properties;
     if (!look_at(device, &properties, error) || !choose_precision(&precision, &properties, error))
         return NULL;
+    LfCudaScope scope(device);
     LfCuda *cuda = new_backend(device, precision, &properties);
     if (!limit_features(&cuda->features, error) || !acquire(cuda, error) ||
         !has_kernels(&cuda->features, &properties, error)) {

@@ -66,6 +66,17 @@ typedef struct {
  * with it. */
 LfCuda *lf_cuda(LfBackend *be);
 
+/* For functions that any thread may call: the device is current while this lives, and afterwards the
+ * context that was current before. */
+struct LfCudaScope {
+    explicit LfCudaScope(int device);
+    ~LfCudaScope();
+
+  private:
+    CUcontext before;
+    bool known;
+};
+
 /* Latches a failed call, or a failed launch of `operation`, for the next sync. True when all is
  * well. Any thread. */
 bool lf_cuda_check(LfCuda *cuda, cudaError_t status, const char *operation);

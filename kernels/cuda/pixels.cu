@@ -180,7 +180,8 @@ static bool fetch(LfCuda *cuda, LfCudaPixels *s, const LfPicture *picture, const
 
 static bool pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
 {
-    LfCuda *cuda = lf_cuda(be);
+    LfCuda *cuda = (LfCuda *) be;
+    LfCudaScope scope(cuda->device);
     LfCudaPixels *s = cuda->pixels;
     Block b = block_of(picture);
     g_mutex_lock(&s->lock);
