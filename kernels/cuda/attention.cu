@@ -14,6 +14,7 @@
  * filled by cp.async.
  */
 #include "divide.h"
+#include "e4m3.cuh"
 #include "mma.cuh"
 #include "versions.h"
 
@@ -143,7 +144,7 @@ __global__ void __launch_bounds__(32 * PLAIN_WARPS) plain_kernel(const Job job)
             __syncwarp(); /* the next loads of q reach, unused, into the sums behind it */
         }
     }
-    float factor = 1.0f / (a.out ? s.total : s.total * low_scale(a.peak));
+    float factor = 1.0f / (a.out ? s.total : s.total * e4m3_scale_of(a.peak));
     int64_t to = query * a.out_row + head * d;
     for (int c = lane; c < d; c += 32)
         if (a.out)
@@ -151,7 +152,7 @@ __global__ void __launch_bounds__(32 * PLAIN_WARPS) plain_kernel(const Job job)
         else
             a.low_out[to + c] = from_float<fp8>(sums[c] * factor);
     if (!a.out && head == 0 && lane == 0)
-        write_low_scale(a.scales, query, a.n_queries, a.peak, a.heads * d);
+        write_e4m3_scale(a.scales, query, a.n_queries, a.peak, a.heads * d);
 }
 
 /* ---- tensor cores: instructions -------------------------------------------------------------- */
@@ -162,36 +163,6 @@ __device__ inline void copy_16(unsigned to, const bf16 *from, bool has)
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
                  "r"(has ? 16 : 0)
                  : "memory");
-}
-
-/* c [16, 8] += a [16, 16] · b [16, 8]; the first of a sum overwrites. */
-__device__ inline void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
-                                bool first)
-{
-    if (first) {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-            "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
-            : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.0f));
-        return;
-    }
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ inline float power_of_2(float x)
-{
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
-__device__ inline unsigned pack(float low, float high)
-{
-    __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<unsigned *>(&both);
 }
 
 /* ---- tensor cores: rows in shared memory ----------------------------------------------------- */
@@ -301,8 +272,8 @@ __device__ inline void scores(float (&s)[M][KEYS / 8][4], unsigned q, unsigned k
             load_matrices(ks, (k ^ (c << 5)) + n * 16 * D * 2);
 #pragma unroll
             for (int m = 0; m < M; m++) {
-                multiply(s[m][2 * n], qs[m], ks[0], ks[1], c == 0);
-                multiply(s[m][2 * n + 1], qs[m], ks[2], ks[3], c == 0);
+                multiply_bf16(s[m][2 * n], qs[m], ks[0], ks[1], c == 0);
+                multiply_bf16(s[m][2 * n + 1], qs[m], ks[2], ks[3], c == 0);
             }
         }
         copies.start(c);
@@ -368,7 +339,7 @@ __device__ inline void follow_largest(State<D, M> &state, const float (&s)[M][KE
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             float before = state.largest[m][half], now = fmaxf(before, largest[m][half]);
-            float fade = power_of_2((before - now) * scale);
+            float fade = exp2_fast((before - now) * scale);
             state.largest[m][half] = now;
             state.total[m][half] *= fade;
 #pragma unroll
@@ -390,10 +361,9 @@ __device__ inline void weigh(unsigned (&p)[M][4], State<D, M> &state,
         for (int i = 0; i < 4; i++) {
             const float *pair = &s[m][2 * group + i / 2][i % 2 * 2];
             float origin = state.largest[m][i % 2] * scale;
-            float x = power_of_2(pair[0] * scale - origin),
-                  y = power_of_2(pair[1] * scale - origin);
+            float x = exp2_fast(pair[0] * scale - origin), y = exp2_fast(pair[1] * scale - origin);
             state.total[m][i % 2] += x + y;
-            p[m][i] = pack(x, y);
+            p[m][i] = pack_bf16(x, y);
         }
 }
 
@@ -416,8 +386,8 @@ __device__ inline void add_values(State<D, M> &state, const float (&s)[M][KEYS /
             load_transposed(vs, (v ^ (n << 5)) + j * 16 * D * 2);
 #pragma unroll
             for (int m = 0; m < M; m++) {
-                multiply(state.sums[m][2 * n], p[j % 2][m], vs[0], vs[1], false);
-                multiply(state.sums[m][2 * n + 1], p[j % 2][m], vs[2], vs[3], false);
+                multiply_bf16(state.sums[m][2 * n], p[j % 2][m], vs[0], vs[1], false);
+                multiply_bf16(state.sums[m][2 * n + 1], p[j % 2][m], vs[2], vs[3], false);
             }
             if (n % 4 == 3)
                 copies.start(j * (D / 64) + n / 4);
@@ -437,12 +407,12 @@ template <int D, typename T> struct Gathered {
 
 __device__ inline void put_pair(bf16 *to, float first, float second)
 {
-    *(unsigned *) to = pack(first, second);
+    *(unsigned *) to = pack_bf16(first, second);
 }
 
 __device__ inline void put_pair(fp8 *to, float first, float second)
 {
-    *(uint16_t *) to = (uint16_t) pack_low(first, second);
+    *(uint16_t *) to = (uint16_t) pack_e4m3(first, second);
 }
 
 /* The warp's rows · by to `to`, by way of the place where its queries were. */
@@ -482,7 +452,7 @@ __device__ inline void write_rows(const State<D, M> &state, bf16 *stage, T *to, 
 __device__ inline void write_scales(const LfCudaAttention &a, const Queries &queries)
 {
     for (int row = threadIdx.x; row < queries.n; row += 32 * WARPS)
-        write_low_scale(a.scales, queries.first + row, a.n_queries, a.peak, a.heads * a.head_dim);
+        write_e4m3_scale(a.scales, queries.first + row, a.n_queries, a.peak, a.heads * a.head_dim);
 }
 
 template <int D, int M> __device__ inline void clear(State<D, M> &state)
@@ -633,8 +603,8 @@ __device__ inline void join(State<D, M> &state, const Parts &parts, int index, f
         float y = __ldcg(from + i * blockDim.x);
         if (what == 0) {
             float now = fmaxf(x, y);
-            mine[m][half] = power_of_2((x - now) * scale);
-            theirs[m][half] = power_of_2((y - now) * scale);
+            mine[m][half] = exp2_fast((x - now) * scale);
+            theirs[m][half] = exp2_fast((y - now) * scale);
             x = now;
         } else {
             x = x * mine[m][half] + y * theirs[m][half];
@@ -689,7 +659,7 @@ __global__ void __launch_bounds__(32 * WARPS, M == 1 ? 3 : 2)
     if (a.out) {
         write_rows(state, q, a.out, 1.0f, job, queries, head);
     } else {
-        write_rows(state, q, a.low_out, 1.0f / low_scale(a.peak), job, queries, head);
+        write_rows(state, q, a.low_out, 1.0f / e4m3_scale_of(a.peak), job, queries, head);
         if (head == 0)
             write_scales(a, queries);
     }
@@ -793,18 +763,13 @@ template <int D, int M, int RING> void launch_mma(LfCuda *cuda, Job job)
         <<<parts.whole + rest * parts.n, threads, memory, cuda->stream>>>(job, parts);
 }
 
-bool is_aligned(const void *p)
-{
-    return (uintptr_t) p % 16 == 0;
-}
-
 const char *mma_refuses(const LfCuda *cuda, const LfCudaAttention *a)
 {
     int64_t strides = a->q_row | a->q_head | a->k_row | a->k_head | a->k_frame | a->out_row;
     if (a->head_dim % 8 || a->head_dim > 128)
         return "heads have more than 128 channels, or no multiple of 8";
-    if (strides % 8 || !is_aligned(a->q) || !is_aligned(a->k) || !is_aligned(a->v) ||
-        !is_aligned(a->out) || !is_aligned(a->low_out))
+    if (strides % 8 || !lf_cuda_is_aligned(a->q) || !lf_cuda_is_aligned(a->k) ||
+        !lf_cuda_is_aligned(a->v) || !lf_cuda_is_aligned(a->out) || !lf_cuda_is_aligned(a->low_out))
         return "rows are not aligned to 16 bytes";
     if (a->table && a->key_block % GROUP)
         return "key blocks are no multiple of 16 keys";

@@ -15,6 +15,7 @@
  * Bound: 4·queries·keys·d FLOP a head on the tensor cores when dense; when sparse also the second
  * level cache, which gives every tile its own 4·keys·d bytes.
  */
+#include "e4m3.cuh"
 #include "hopper.cuh"
 
 #include <math.h>
@@ -235,15 +236,6 @@ __device__ inline uint32_t load_word(uint32_t from)
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-/* The lower half of what tells wgmma of a tile in shared memory, which lies there in rows of 128
- * swizzled bytes, groups of 8 rows one behind the other; `slab` is the distance to the next 64
- * channels where rows are what is summed over. The upper half is the same for all. */
-__device__ inline uint32_t descriptor(uint32_t address, uint32_t slab)
-{
-    return address >> 4 | slab >> 4 << 16;
-}
-#define UPPER "0x40000040" /* swizzle of 128 bytes; 1024 bytes from group to group */
-
 /* Values that products write: no use of them may move above this. */
 template <int n> __device__ __forceinline__ void pin(float (&x)[n])
 {
@@ -251,57 +243,6 @@ template <int n> __device__ __forceinline__ void pin(float (&x)[n])
     for (int i = 0; i < n; i++)
         asm volatile("" : "+f"(x[i])::"memory");
 }
-
-#define R10(tens)                                                                                  \
-    "%" #tens "0,%" #tens "1,%" #tens "2,%" #tens "3,%" #tens "4,%" #tens "5,%" #tens "6,%" #tens  \
-    "7,%" #tens "8,%" #tens "9"
-#define R32 R10() "," R10(1) "," R10(2) ",%30,%31"
-#define R60 R10() "," R10(1) "," R10(2) "," R10(3) "," R10(4) "," R10(5)
-#define R64 R60 ",%60,%61,%62,%63"
-#define R80 R60 "," R10(6) "," R10(7)
-#define R88 R80 ",%80,%81,%82,%83,%84,%85,%86,%87"
-#define R96 R80 "," R10(8) ",%90,%91,%92,%93,%94,%95"
-#define F8(i)                                                                                      \
-    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]),    \
-        "+f"(d[i + 6]), "+f"(d[i + 7])
-#define F32 F8(0), F8(8), F8(16), F8(24)
-#define F64 F32, F8(32), F8(40), F8(48), F8(56)
-#define F80 F64, F8(64), F8(72)
-#define F88 F80, F8(80)
-#define F96 F88, F8(88)
-
-/* d (+)= a·bᵀ, both in shared memory, 16 channels of 64 rows of a and n of b. */
-#define PRODUCT_OF_SHARED(n, regs, a_, b_, add_)                                                   \
-    __device__ __forceinline__ void multiply(float(&d)[regs], uint32_t a, uint32_t b, int add)     \
-    {                                                                                              \
-        asm volatile("{\n.reg .pred add;\n.reg .b64 a, b;\n"                                       \
-                     "mov.b64 a, {" a_ ", " UPPER "};\nmov.b64 b, {" b_ ", " UPPER "};\n"          \
-                     "setp.ne.b32 add, " add_ ", 0;\n"                                             \
-                     "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" R##regs          \
-                     "}, a, b, add, 1, 1, 0, 0;\n}\n"                                              \
-                     : F##regs                                                                     \
-                     : "r"(a), "r"(b), "r"(add));                                                  \
-    }
-
-PRODUCT_OF_SHARED(64, 32, "%32", "%33", "%34")
-PRODUCT_OF_SHARED(160, 80, "%80", "%81", "%82")
-PRODUCT_OF_SHARED(176, 88, "%88", "%89", "%90")
-PRODUCT_OF_SHARED(192, 96, "%96", "%97", "%98")
-
-/* d += a·b, a in registers, 16 rows of n channels of b in shared memory. */
-#define PRODUCT_OF_REGISTERS(n, regs, a0_, a1_, a2_, a3_, b_)                                      \
-    __device__ __forceinline__ void multiply(float(&d)[regs], uint32_t a0, uint32_t a1,            \
-                                             uint32_t a2, uint32_t a3, uint32_t b)                 \
-    {                                                                                              \
-        asm volatile("{\n.reg .b64 b;\nmov.b64 b, {" b_ ", " UPPER "};\n"                          \
-                     "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" R##regs          \
-                     "}, {" a0_ "," a1_ "," a2_ "," a3_ "}, b, 1, 1, 1, 1;\n}\n"                   \
-                     : F##regs                                                                     \
-                     : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b));                                \
-    }
-
-PRODUCT_OF_REGISTERS(64, 32, "%32", "%33", "%34", "%35", "%36")
-PRODUCT_OF_REGISTERS(128, 64, "%64", "%65", "%66", "%67", "%68")
 
 /* scores = q·kᵀ */
 template <class S>
@@ -311,8 +252,8 @@ __device__ __forceinline__ void multiply_keys(float (&scores)[S::KEYS / 2], uint
     for (int slab = 0; slab < S::SLABS; slab++)
 #pragma unroll
         for (int i = 0; i < SLAB / 16; i++)
-            multiply(scores, q + slab * (S::ROWS * 128 >> 4) + 2 * i,
-                     k + slab * (S::KEYS * 128 >> 4) + 2 * i, slab + i > 0);
+            wgmma_lower(scores, q + slab * (S::ROWS * 128 >> 4) + 2 * i,
+                        k + slab * (S::KEYS * 128 >> 4) + 2 * i, slab + i > 0);
 }
 
 /* sums += p·v for parts [first, end) of 16 keys */
@@ -322,18 +263,11 @@ __device__ __forceinline__ void multiply_values(float (&sums)[S::HEAD_DIM / 2],
 {
 #pragma unroll
     for (int i = first; i < end; i++)
-        multiply(sums, p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3], v + i * (2048 >> 4));
+        wgmma_lower(sums, p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3], v + i * (2048 >> 4));
     products_commit();
 }
 
 /* ---- softmax --------------------------------------------------------------------------------- */
-
-__device__ inline float exp2_fast(float x)
-{
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
 
 /* Of a thread's two rows: the score whose weight is 1, and the sum of weights, which is its own
  * columns' until the end. */
@@ -422,17 +356,11 @@ __device__ __forceinline__ void weigh(float (&s)[n], int first, Norm &norm, floa
     }
 }
 
-__device__ inline uint32_t pack(float low, float high)
-{
-    __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-    return *(uint32_t *) &both;
-}
-
 template <int n> __device__ __forceinline__ void pack_weights(uint32_t (&p)[n], float (&s)[2 * n])
 {
 #pragma unroll
     for (int i = 0; i < n; i++)
-        p[i] = pack(s[2 * i], s[2 * i + 1]);
+        p[i] = pack_bf16(s[2 * i], s[2 * i + 1]);
 }
 
 template <int n> __device__ __forceinline__ void shrink_sums(float (&sums)[n], float (&shrink)[2])
@@ -470,7 +398,8 @@ __device__ inline int thread_row(int group)
 /* Eight numbers that four lanes hold in twos, as pairs of T, to where they belong. */
 __device__ __forceinline__ void put_eight(bf16 *to, const float (&x)[8], bool there)
 {
-    uint32_t pairs[4] = {pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7])};
+    uint32_t pairs[4] = {pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]),
+                         pack_bf16(x[6], x[7])};
     gather_columns(pairs);
     if (there)
         *(uint4 *) to = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
@@ -478,8 +407,8 @@ __device__ __forceinline__ void put_eight(bf16 *to, const float (&x)[8], bool th
 
 __device__ __forceinline__ void put_eight(fp8 *to, const float (&x)[8], bool there)
 {
-    uint32_t pairs[4] = {pack_low(x[0], x[1]), pack_low(x[2], x[3]), pack_low(x[4], x[5]),
-                         pack_low(x[6], x[7])};
+    uint32_t pairs[4] = {pack_e4m3(x[0], x[1]), pack_e4m3(x[2], x[3]), pack_e4m3(x[4], x[5]),
+                         pack_e4m3(x[6], x[7])};
     gather_columns(pairs);
     if (there)
         *(uint2 *) to = make_uint2(pairs[0] | pairs[1] << 16, pairs[2] | pairs[3] << 16);
@@ -515,7 +444,7 @@ __device__ __forceinline__ void write_result(const Plan &plan, const float (&sum
     if (plan.out)
         write_rows<S>(plan.out, 1.0f, plan, sums, norm, rows, group);
     else
-        write_rows<S>(plan.low_out, 1.0f / low_scale(plan.peak), plan, sums, norm, rows, group);
+        write_rows<S>(plan.low_out, 1.0f / e4m3_scale_of(plan.peak), plan, sums, norm, rows, group);
 }
 
 template <class S>
@@ -655,8 +584,8 @@ __device__ inline void write_scales(const Plan &plan)
     for (Item item; work.next(&item);) {
         Rows rows = tile_rows(plan, item.tile);
         for (int row = threadIdx.x % 32; rows.head == 0 && row < rows.n; row += 32)
-            write_low_scale(plan.scales, rows.first + row, plan.n_rows, plan.peak,
-                            (int) plan.out_row);
+            write_e4m3_scale(plan.scales, rows.first + row, plan.n_rows, plan.peak,
+                             (int) plan.out_row);
     }
 }
 
@@ -711,18 +640,18 @@ template <class S> struct Consumer {
 
 template <class S> __device__ inline uint32_t query_descriptor(const Consumer<S> &c)
 {
-    return uniform(descriptor(c.barriers.base + c.group * 64 * 128, 16));
+    return uniform(lower_descriptor(c.barriers.base + c.group * 64 * 128, 16));
 }
 
 template <class S> __device__ inline uint32_t key_descriptor(const Consumer<S> &c, uint32_t stage)
 {
-    return uniform(descriptor(c.barriers.base + S::KEY_STAGES + stage * S::STEP_SIZE, 16));
+    return uniform(lower_descriptor(c.barriers.base + S::KEY_STAGES + stage * S::STEP_SIZE, 16));
 }
 
 template <class S> __device__ inline uint32_t value_descriptor(const Consumer<S> &c, uint32_t stage)
 {
     return uniform(
-        descriptor(c.barriers.base + S::VALUE_STAGES + stage * S::STEP_SIZE, S::KEYS * 128));
+        lower_descriptor(c.barriers.base + S::VALUE_STAGES + stage * S::STEP_SIZE, S::KEYS * 128));
 }
 
 /* The scores are there: their keys make room. Returns whether the sums have to shrink. */
@@ -947,7 +876,7 @@ template <class S> __global__ void join_parts(const __grid_constant__ Plan plan)
     if (plan.out)
         put_columns(plan.out + to, sums, 1.0f / total);
     else
-        put_columns(plan.low_out + to, sums, 1.0f / (total * low_scale(plan.peak)));
+        put_columns(plan.low_out + to, sums, 1.0f / (total * e4m3_scale_of(plan.peak)));
 }
 
 /* ---- launching ------------------------------------------------------------------------------- */

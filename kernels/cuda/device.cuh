@@ -68,25 +68,11 @@ __device__ inline float warp_max(float x)
     return x;
 }
 
-/* ---- E4M3 rows of an attention's output, which are means of values and have one scale -------- */
-
-__device__ inline float low_scale(const float *peak)
+/* Two numbers in a word, the first in the lower half, as they lie in memory. */
+__device__ inline uint32_t pack_bf16(float first, float second)
 {
-    return fmaxf(*peak * (1.0f / 448.0f), 1e-8f);
-}
-
-/* The scale and a bound of the norm of row `row` of n, whose `width` numbers are below the peak. */
-__device__ inline void write_low_scale(float *scales, int64_t row, int64_t n, const float *peak,
-                                       int width)
-{
-    scales[row] = low_scale(peak);
-    scales[n + row] = *peak * sqrtf((float) width);
-}
-
-/* Two numbers, the first in the lower byte. */
-__device__ inline uint32_t pack_low(float first, float second)
-{
-    return __nv_cvt_float2_to_fp8x2(make_float2(first, second), __NV_SATFINITE, __NV_E4M3);
+    __nv_bfloat162 both = __floats2bfloat162_rn(first, second);
+    return *(uint32_t *) &both;
 }
 
 /* ---- functions ------------------------------------------------------------------------------- */
@@ -96,6 +82,14 @@ __device__ inline float gelu_tanh(float x)
 {
     float z = 0.7978845608028654f * (x + 0.044715f * x * x * x);
     return x / (1.0f + __expf(-2.0f * z)); /* ½x(1 + tanh z) */
+}
+
+/* 2^x by the special function unit; 0 where the result would be denormal. */
+__device__ inline float exp2_fast(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
 }
 
 __device__ inline float silu(float x)

@@ -10,7 +10,7 @@
  * residual and quantisation.
  * Bound: 2·N·I·O FLOP.
  */
-#include "device.cuh"
+#include "e4m3.cuh"
 #include "versions.h"
 #include "weights.h"
 
@@ -166,12 +166,6 @@ __device__ static float block_reduce(float x, bool largest)
     return all;
 }
 
-/* The factor of a row whose largest magnitude is `largest`: 448 is E4M3's largest number. */
-__device__ static float row_scale(float largest)
-{
-    return largest > 0.0f ? largest / 448.0f : 1.0f;
-}
-
 /* One block for each row: dst [rows, n_in] = src / scale, scale = max|row| / 448. The largest norm
  * of a row, as its bits, which order as it does, is collected in *norm. */
 template <typename T>
@@ -181,7 +175,7 @@ __global__ void quantise_weight(fp8 *dst, float *scales, unsigned *norm, const T
     float largest = 0.0f, squares = 0.0f;
     for (int64_t i = threadIdx.x; i < n_in; i += blockDim.x)
         largest = fmaxf(largest, fabsf(to_float(src[row * n_in + i])));
-    float scale = row_scale(block_reduce(largest, true));
+    float scale = e4m3_scale(block_reduce(largest, true));
     for (int64_t i = threadIdx.x; i < n_in; i += blockDim.x) {
         fp8 small = from_float<fp8>(to_float(src[row * n_in + i]) / scale);
         float value = (float) small;
@@ -334,11 +328,6 @@ static LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, G
 
 /* ---- raw products: sums [rows, O], F32 or BF16, without the scales of E4M3 ------------------- */
 
-static bool aligned(const void *pointer)
-{
-    return (uintptr_t) pointer % 16 == 0;
-}
-
 static void layout(LfCuda *cuda, cublasLtMatrixLayout_t *made, LfType type, int64_t rows,
                    int64_t columns)
 {
@@ -406,8 +395,8 @@ static const char *blas_refuses(const LfCuda *cuda, const RawProduct *p)
     size_t in = lf_type_size(s->in_type), out = lf_type_size(s->out_type);
     bool rows_aligned = s->n_in * in % 16 == 0 && s->n_out * out % 16 == 0;
     bool fp8_aligned = s->in_type != LF_F8_E4M3 || s->n_out % 16 == 0;
-    bool all_aligned =
-        rows_aligned && fp8_aligned && aligned(p->sums) && aligned(p->x) && aligned(p->weight);
+    bool all_aligned = rows_aligned && fp8_aligned && lf_cuda_is_aligned(p->sums) &&
+                       lf_cuda_is_aligned(p->x) && lf_cuda_is_aligned(p->weight);
     return all_aligned ? NULL : "rows are not aligned to 16 bytes";
 }
 
@@ -575,7 +564,7 @@ __global__ void __launch_bounds__(256) finish_low(fp8 *out, float *scales, float
     float largest = 0.0f, squares = 0.0f;
     for (int64_t i = threadIdx.x; i < f.n_out; i += blockDim.x)
         largest = fmaxf(largest, fabsf(finished(f, row, i)));
-    float scale = row_scale(block_reduce(largest, true));
+    float scale = e4m3_scale(block_reduce(largest, true));
     for (int64_t i = threadIdx.x; i < f.n_out; i += blockDim.x) {
         fp8 small = from_float<fp8>(finished(f, row, i) / scale);
         float value = (float) small;

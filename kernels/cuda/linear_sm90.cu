@@ -20,6 +20,7 @@
  * results: without it the E4M3 product of 8960←1536 took 91 µs of 109. A second group that starts
  * some stages behind the first gained nothing.
  */
+#include "e4m3.cuh"
 #include "hopper.cuh"
 #include "mma.cuh"
 
@@ -112,59 +113,6 @@ __device__ static void fetch_for_both(uint32_t dst, const CUtensorMap *map, int 
                  : "memory");
 }
 
-/* How the tensor cores find rows of 128 swizzled bytes, eight of which make 1024. */
-__device__ static uint64_t descriptor(uint32_t address)
-{
-    return (uint64_t) (address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
-}
-
-/* The sums' names in the instruction, and the registers that they are. */
-#define NAMES_112                                                                                  \
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, "                                 \
-    "%14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, "                       \
-    "%28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, "                       \
-    "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "                       \
-    "%56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, "                       \
-    "%70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, "                       \
-    "%84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, "                       \
-    "%98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
-#define NAMES_128                                                                                  \
-    NAMES_112                                                                                      \
-    ", "                                                                                           \
-    "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, "         \
-    "%126, %127"
-#define FOUR(i)    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-#define SIXTEEN(i) FOUR(i), FOUR(i + 4), FOUR(i + 8), FOUR(i + 12)
-#define SUMS_112                                                                                   \
-    SIXTEEN(0), SIXTEEN(16), SIXTEEN(32), SIXTEEN(48), SIXTEEN(64), SIXTEEN(80), SIXTEEN(96)
-#define SUMS_128 SUMS_112, SIXTEEN(112)
-
-#define MULTIPLY(SHAPE, NAMES, SUMS, A, B, ADD, TAIL)                                              \
-    asm volatile("{\n\t.reg .pred add;\n\tsetp.ne.b32 add, %" #ADD ", 0;\n\t"                      \
-                 "wgmma.mma_async.sync.aligned." SHAPE " {" NAMES "}, %" #A ", %" #B               \
-                 ", add, 1, 1" TAIL ";\n\t}"                                                       \
-                 : SUMS                                                                            \
-                 : "l"(a), "l"(b), "r"(add))
-
-/* d [64, COLUMNS] (= or +=) a·bᵀ over 32 bytes of each row. */
-template <typename T>
-__device__ static void multiply(float (&d)[128], uint64_t a, uint64_t b, int add)
-{
-    if constexpr (sizeof(T) == 2)
-        MULTIPLY("m64n256k16.f32.bf16.bf16", NAMES_128, SUMS_128, 128, 129, 130, ", 0, 0");
-    else
-        MULTIPLY("m64n256k32.f32.e4m3.e4m3", NAMES_128, SUMS_128, 128, 129, 130, "");
-}
-
-template <typename T>
-__device__ static void multiply(float (&d)[112], uint64_t a, uint64_t b, int add)
-{
-    if constexpr (sizeof(T) == 2)
-        MULTIPLY("m64n224k16.f32.bf16.bf16", NAMES_112, SUMS_112, 112, 113, 114, ", 0, 0");
-    else
-        MULTIPLY("m64n224k32.f32.e4m3.e4m3", NAMES_112, SUMS_112, 112, 113, 114, "");
-}
-
 /* ---- which tile comes when ------------------------------------------------------------------- */
 
 typedef struct {
@@ -252,13 +200,13 @@ __device__ __forceinline__ static void multiply_stages(float (&sums)[COLUMNS / 2
 #pragma unroll 1
     for (int k = first; k < end; k++) {
         uint32_t base = ring.memory + ring.place.slot * stage_size(COLUMNS);
-        uint64_t a = descriptor(base + group * 64 * STAGE_ROW);
-        uint64_t b = descriptor(base + ROWS * STAGE_ROW);
+        uint64_t a = matrix_descriptor(base + group * 64 * STAGE_ROW);
+        uint64_t b = matrix_descriptor(base + ROWS * STAGE_ROW);
         barrier_wait(ring.full + 8 * ring.place.slot, ring.place.phase);
         products_begin();
 #pragma unroll
         for (int i = 0; i < STAGE_ROW / 32; i++) /* descriptors count 16 bytes */
-            multiply<Pack<uint8_t, ELEMENT>>(sums, a + 2 * i, b + 2 * i, k | i);
+            wgmma<std::conditional_t<ELEMENT == 1, fp8, bf16>>(sums, a + 2 * i, b + 2 * i, k | i);
         products_commit();
         products_wait<1>();
         if (k > 0)
@@ -276,12 +224,6 @@ __device__ static float gelu_fast(float x)
     float z = x * (0.7978845608f + 0.0356774081f * x * x);
     asm("tanh.approx.f32 %0, %1;" : "=f"(t) : "f"(z));
     return half + half * t;
-}
-
-__device__ static uint32_t pack_bf16(float low, float high)
-{
-    __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return *(uint32_t *) &pair;
 }
 
 /* E4M3 of v·by. */
@@ -558,9 +500,9 @@ template <Ending ENDING> __device__ static void load_rows(Part &part, const Job 
         if (ENDING != STORE_LOW)
             continue;
         float bound = inside ? job.row_norms[row] * job.weight_norm + bias : 0.0f;
-        part.low_factor[half] = bound > 0.0f ? 448.0f / bound : 1.0f;
+        part.low_factor[half] = fminf(E4M3_LARGEST / bound, 1.0f / E4M3_LEAST_SCALE);
         if (inside && part.column == 0 && threadIdx.x % 4 == 0) {
-            job.out_scales[row] = bound > 0.0f ? bound / 448.0f : 1.0f;
+            job.out_scales[row] = e4m3_scale(bound);
             job.out_scales[job.n_rows + row] = bound * sqrtf((float) job.n_out);
         }
     }
@@ -745,11 +687,6 @@ static void launch_one(LfCuda *cuda, const Maps &maps, const Job &job, int colum
             : launch<2, 224, STORE_BF16>(cuda, maps, job);
 }
 
-static bool aligned(const void *pointer)
-{
-    return (uintptr_t) pointer % 16 == 0;
-}
-
 /* Rows that the copy engine can address, results in whole 16 bytes, and enough steps to fill the
  * ring once and a bit (multiply_all counts on it). */
 static const char *misfit(const LfCudaProduct *p)
@@ -759,8 +696,8 @@ static const char *misfit(const LfCudaProduct *p)
     if (p->activation == LF_ACT_SILU ||
         (p->out.type != LF_BF16 && !(low && low_out && !p->residual)))
         return "this activation or type of result is not fused";
-    if (p->n_in * element % 16 || p->n_out % (low_out ? 16 : 8) || !aligned(p->x.data) ||
-        !aligned(p->weight) || !aligned(p->out.data))
+    if (p->n_in * element % 16 || p->n_out % (low_out ? 16 : 8) || !lf_cuda_is_aligned(p->x.data) ||
+        !lf_cuda_is_aligned(p->weight) || !lf_cuda_is_aligned(p->out.data))
         return "rows are not aligned to 16 bytes";
     if (p->n_in * element < LEAST_STEPS * STAGE_ROW)
         return "the inner dimension is less than 1024 bytes";

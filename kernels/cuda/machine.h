@@ -96,6 +96,12 @@ bool lf_cuda_tensor_map(LfCuda *cuda, CUtensorMap *map, CUtensorMapDataType type
                         int rank, const uint64_t *shape, const uint64_t *strides,
                         const uint32_t *box);
 
+/* Whether 16 bytes at a time can be read and written there. NULL is. */
+static inline bool lf_cuda_is_aligned(const void *memory)
+{
+    return (uintptr_t) memory % 16 == 0;
+}
+
 /* Device memory that lasts (weights, tables): NULL when there is none. */
 void *lf_cuda_alloc(LfCuda *cuda, size_t size);
 void lf_cuda_free(LfCuda *cuda, void *memory);

@@ -40,7 +40,24 @@ static __device__ inline void load_transposed(uint32_t (&m)[4], uint32_t from)
                  : "memory");
 }
 
-/* ---- products: sums [16, 8] += a [16, 16] · b [16, 8], F16 ----------------------------------- */
+/* ---- products: sums [16, 8] += a [16, 16] · b [16, 8] ---------------------------------------- */
+
+/* The first of a sum overwrites. */
+static __device__ inline void multiply_bf16(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0,
+                                            uint32_t b1, bool first = false)
+{
+    if (first) {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+            "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
+            : "=f"(sums[0]), "=f"(sums[1]), "=f"(sums[2]), "=f"(sums[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.0f));
+        return;
+    }
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
 
 static __device__ inline void multiply_f16(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0,
                                            uint32_t b1)

@@ -8,7 +8,7 @@
  * lane. Wide rows and odd ones take the plain version: a block for each row, which it reads anew
  * for each sum, from the first-level cache.
  */
-#include "device.cuh"
+#include "e4m3.cuh"
 
 #include <type_traits>
 
@@ -24,12 +24,6 @@ struct Norm {
     float one, eps;
     bool centre;
 };
-
-/* What a quantised row is to be multiplied by; never 0, so that a row of zeros stays one. */
-__device__ inline float row_scale(float largest)
-{
-    return fmaxf(largest / 448.0f, 1e-8f);
-}
 
 /* ---- rows in the registers of a warp ----
  *
@@ -158,7 +152,7 @@ __device__ inline void find_scales(float inverse[ROWS], Rows<ROWS, PIECES, WHOLE
 #pragma unroll
     for (int row = 0; row < ROWS; row++) {
         float norm = sqrtf(warp_sum(squares[row]));
-        float scale = row_scale(warp_max(largest[row]));
+        float scale = e4m3_scale(warp_max(largest[row]));
         inverse[row] = 1.0f / scale;
         if (x.lane == 0 && first + row < n.n_rows) {
             n.scales[first + row] = scale;
@@ -272,7 +266,7 @@ template <typename Out> __global__ void __launch_bounds__(THREADS) norm_rows_pla
             largest = fmaxf(largest, fabsf(y));
             length += y * y;
         }
-        scale = row_scale(over_block<true>(largest));
+        scale = e4m3_scale(over_block<true>(largest));
         length = sqrtf(over_block<false>(length));
         if (threadIdx.x == 0) {
             n.scales[index] = scale;
@@ -285,11 +279,6 @@ template <typename Out> __global__ void __launch_bounds__(THREADS) norm_rows_pla
 
 /* ---- launching ------------------------------------------------------------------------------- */
 
-bool aligned(const void *memory)
-{
-    return (uintptr_t) memory % 16 == 0;
-}
-
 template <typename Out, int ROWS, int PIECES> void launch_rows(LfCuda *cuda, const Norm &n)
 {
     int warps = n.n_rows > 4 * ROWS * cuda->n_multiprocessors ? WARPS : 1;
@@ -300,8 +289,8 @@ template <typename Out, int ROWS, int PIECES> void launch_rows(LfCuda *cuda, con
 
 template <typename Out> void launch(LfCuda *cuda, const Norm &n)
 {
-    bool whole = n.width % COLUMNS == 0 && n.width <= 4096 && aligned(n.x) && aligned(n.out) &&
-                 aligned(n.a) && aligned(n.b);
+    bool whole = n.width % COLUMNS == 0 && n.width <= 4096 && lf_cuda_is_aligned(n.x) &&
+                 lf_cuda_is_aligned(n.out) && lf_cuda_is_aligned(n.a) && lf_cuda_is_aligned(n.b);
     if (!whole)
         norm_rows_plain<Out><<<(unsigned) n.n_rows, THREADS, 0, cuda->stream>>>(n);
     else if (n.width <= 256)

@@ -170,12 +170,6 @@ __device__ inline float2 both(unsigned bits)
     return make_float2(__uint_as_float(bits << 16), __uint_as_float(bits & 0xffff0000u));
 }
 
-__device__ inline unsigned rounded(float2 x)
-{
-    __nv_bfloat162 y = __floats2bfloat162_rn(x.x, x.y);
-    return *reinterpret_cast<unsigned *>(&y);
-}
-
 template <int EACH> __device__ inline float squares(const Row<EACH> &row)
 {
     float2 sum = {0.0f, 0.0f};
@@ -252,7 +246,7 @@ __device__ inline void rotate_row(const Row<EACH> &row, const float *weight,
                 turned(x.x * w[p / 2].at[p % 2 * 2], x.y * w[p / 2].at[p % 2 * 2 + 1], turn[p]);
             sums[i][2 * p] += r.x;
             sums[i][2 * p + 1] += r.y;
-            y[p] = rounded(r);
+            y[p] = pack_bf16(r.x, r.y);
         }
         *(uint4 *) (out + i * stride) = make_uint4(y[0], y[1], y[2], y[3]);
     }
@@ -401,11 +395,6 @@ __global__ void __launch_bounds__(32 * WARPS, 1) fast_kernel(const Job job)
 
 /* ---- the operation --------------------------------------------------------------------------- */
 
-bool is_aligned(const void *p)
-{
-    return (uintptr_t) p % 16 == 0;
-}
-
 const char *fast_refuses(const LfCuda *cuda, const Job *job)
 {
     int width = job->heads * job->head_dim;
@@ -413,8 +402,8 @@ const char *fast_refuses(const LfCuda *cuda, const Job *job)
         return "the channels of a head do not divide 256, or are no multiple of 8";
     if (width != 256 && width != 1536 && width != 5120)
         return "rows have neither 256 nor 1536 nor 5120 channels";
-    if (!is_aligned(job->qkv) || !is_aligned(job->v) || !is_aligned(job->part[0].rows) ||
-        !is_aligned(job->part[1].rows))
+    if (!lf_cuda_is_aligned(job->qkv) || !lf_cuda_is_aligned(job->v) ||
+        !lf_cuda_is_aligned(job->part[0].rows) || !lf_cuda_is_aligned(job->part[1].rows))
         return "rows are not aligned to 16 bytes";
     return NULL;
 }
@@ -579,7 +568,7 @@ struct Shift {
 const char *wide_shift_refuses(const LfCuda *cuda, const Shift *s)
 {
     bool wide = s->d * lf_type_size(s->x.type) % 16 == 0;
-    return wide && is_aligned(s->x.data) && is_aligned(s->out.data)
+    return wide && lf_cuda_is_aligned(s->x.data) && lf_cuda_is_aligned(s->out.data)
                ? NULL
                : "rows are not aligned to 16 bytes";
 }

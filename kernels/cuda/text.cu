@@ -9,7 +9,7 @@
  * length by the launch; the products are small beside the linears'. Position bias and the gate are
  * bound by bytes.
  */
-#include "device.cuh"
+#include "mma.cuh"
 #include "versions.h"
 #include "weights.h"
 
@@ -122,14 +122,6 @@ __global__ void __launch_bounds__(32 * WARPS) text_attention_kernel(const TextAt
 
 enum { DIM = 64, TILE = 64, STRIDE = DIM + 8 /* rows of a column lie in different banks */ };
 
-__device__ inline void multiply(float *sum, const uint32_t *a, const uint32_t *b)
-{
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-
 /* Channels [0, DIM) of rows first … first + TILE − 1 of a head, zeros from row n on. */
 __device__ inline void fetch_tile(bf16 *to, const bf16 *from, const TextAttention &a, int first)
 {
@@ -148,12 +140,6 @@ __device__ inline uint32_t word_at(const bf16 *at)
     return *reinterpret_cast<const uint32_t *>(at);
 }
 
-__device__ inline uint32_t word_of(float low, float high)
-{
-    __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<uint32_t *>(&pair);
-}
-
 /* s [8 keys each] = q·kᵀ of the warp's 16 queries and the tile's 64 keys. */
 __device__ inline void score_tile(float s[TILE / 8][4], const uint32_t q[DIM / 16][4],
                                   const bf16 *k)
@@ -166,7 +152,7 @@ __device__ inline void score_tile(float s[TILE / 8][4], const uint32_t q[DIM / 1
         for (int c = 0; c < DIM / 16; c++) {
             const bf16 *at = k + (8 * j + g) * STRIDE + 16 * c + 2 * t;
             uint32_t b[2] = {word_at(at), word_at(at + 8)};
-            multiply(s[j], q[c], b);
+            multiply_bf16(s[j], q[c], b[0], b[1]);
         }
     }
 }
@@ -230,8 +216,8 @@ __device__ inline void add_values(float o[DIM / 8][4], const float p[TILE / 8][4
 #pragma unroll
     for (int j = 0; j < TILE / 16; j++) {
         const float *left = p[2 * j], *right = p[2 * j + 1];
-        uint32_t a[4] = {word_of(left[0], left[1]), word_of(left[2], left[3]),
-                         word_of(right[0], right[1]), word_of(right[2], right[3])};
+        uint32_t a[4] = {pack_bf16(left[0], left[1]), pack_bf16(left[2], left[3]),
+                         pack_bf16(right[0], right[1]), pack_bf16(right[2], right[3])};
 #pragma unroll
         for (int c = 0; c < DIM / 8; c++) {
             uint32_t b[2];
@@ -240,7 +226,7 @@ __device__ inline void add_values(float o[DIM / 8][4], const float p[TILE / 8][4
             asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
                          : "=r"(b[0]), "=r"(b[1])
                          : "r"(at));
-            multiply(o[c], a, b);
+            multiply_bf16(o[c], a, b[0], b[1]);
         }
     }
 }
@@ -280,7 +266,7 @@ __global__ void __launch_bounds__(32 * WARPS) text_attention_mma(const TextAtten
         for (int c = 0; c < DIM / 8; c++)
             if (query + 8 * row < a.n)
                 *reinterpret_cast<uint32_t *>(out + 8 * c) =
-                    word_of(o[c][2 * row] * inverse, o[c][2 * row + 1] * inverse);
+                    pack_bf16(o[c][2 * row] * inverse, o[c][2 * row + 1] * inverse);
     }
 }
 
