@@ -3,6 +3,7 @@
  * The layout of the weights of convolutions.
  */
 #include "pack.h"
+#include "kernels/conv_up2.h"
 #include "simd/dense.h"
 
 #include <string.h>
@@ -65,14 +66,12 @@ static int64_t place(const Layout *l, int filter, int row, int column, int64_t i
     return filter * filter_size(l) + first * n_inputs + input * width + out - first;
 }
 
-/* Adds one tap of an upsampled 3×3 filter to the four 2×2 ones. With X the upsampled picture,
- * X[2y + parity + k − 1] is x[y − 1 + parity + row], so of parity 0 row 0 is w₀ and row 1 is
- * w₁ + w₂; of parity 1 they are w₀ + w₁ and w₂; columns alike. */
+/* Adds one tap of a 3×3 filter to the four 2×2 ones. */
 static void add_up2(float *dst, const Layout *l, int ky, int kx, int64_t in, int64_t out, float w)
 {
     for (int py = 0; py < 2; py++)
         for (int px = 0; px < 2; px++) {
-            int row = (py + ky + 1) / 2 - py, column = (px + kx + 1) / 2 - px;
+            int row = lf_conv_up2_row(py, ky), column = lf_conv_up2_row(px, kx);
             dst[place(l, 2 * py + px, row, column, in, out)] += w;
         }
 }

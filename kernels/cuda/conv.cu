@@ -6,13 +6,16 @@
 #include "conv.h"
 #include "device.cuh"
 #include "versions.h"
+#include "kernels/conv_up2.h"
 #include "weights.h"
 
 #include <string.h>
 
+namespace {
+
 /* ---- weights --------------------------------------------------------------------------------- */
 
-static LfConvLayout layout_of(LfWeightKind kind, int64_t n_out, int64_t n_in)
+LfConvLayout layout_of(LfWeightKind kind, int64_t n_out, int64_t n_in)
 {
     LfConvLayout l = {.n_filters = 1, .side = 3};
     l.n_in = (int) n_in;
@@ -30,20 +33,18 @@ static LfConvLayout layout_of(LfWeightKind kind, int64_t n_out, int64_t n_in)
     return l;
 }
 
-/* Adds one tap of an upsampled 3×3 filter to the four 2×2 ones. With X the upsampled picture,
- * X[2y + parity + k − 1] is x[y − 1 + parity + row], so of parity 0 row 0 is w₀ and row 1 is
- * w₁ + w₂; of parity 1 they are w₀ + w₁ and w₂; columns alike. */
-static void add_up2(float *dst, const LfConvLayout *l, int ky, int kx, int out, int in, float w)
+/* Adds one tap of a 3×3 filter to the four 2×2 ones. */
+void add_up2(float *dst, const LfConvLayout *l, int ky, int kx, int out, int in, float w)
 {
     for (int py = 0; py < 2; py++)
         for (int px = 0; px < 2; px++) {
-            int row = (py + ky + 1) / 2 - py, column = (px + kx + 1) / 2 - px;
+            int row = lf_conv_up2_row(py, ky), column = lf_conv_up2_row(px, kx);
             dst[lf_conv_place(*l, 2 * py + px, 2 * row + column, out, in)] += w;
         }
 }
 
 /* src [out, in, 3, 3] into the order of the layout; dst is zero. */
-static void pack(float *dst, const float *src, const LfConvLayout *l)
+void pack(float *dst, const float *src, const LfConvLayout *l)
 {
     for (int out = 0; out < l->n_out; out++)
         for (int in = 0; in < l->n_in; in++)
@@ -59,7 +60,7 @@ static void pack(float *dst, const float *src, const LfConvLayout *l)
 }
 
 /* The source as F16 in the order of the layout; NULL when there is no memory. Free with free(). */
-static __half *packed(LfTensor source, const LfConvLayout *l)
+__half *packed(LfTensor source, const LfConvLayout *l)
 {
     size_t n_source = (size_t) lf_tensor_count(source);
     size_t n = (size_t) lf_conv_count(*l);
@@ -79,6 +80,8 @@ static __half *packed(LfTensor source, const LfConvLayout *l)
     free(sums);
     return halves;
 }
+
+} // namespace
 
 LfWeight *lf_cuda_conv_weight_new(LfCuda *cuda, LfWeightKind kind, LfTensor source, GError **error)
 {
@@ -107,13 +110,15 @@ LfWeight *lf_cuda_conv_weight_new(LfCuda *cuda, LfWeightKind kind, LfTensor sour
     return NULL;
 }
 
+namespace {
+
 /* ---- plain ----------------------------------------------------------------------------------- */
 
 enum { PLAIN_THREADS = 128 };
 
 /* What one tap gives to one output: x or past at one pixel · its weights. */
-static __device__ float tap_sum(const __half *pixel, int n, const LfConvolution &c, int filter,
-                                int tap, int out, int first)
+__device__ float tap_sum(const __half *pixel, int n, const LfConvolution &c, int filter, int tap,
+                         int out, int first)
 {
     float sum = 0.0f;
     for (int i = 0; i < n; i++)
@@ -123,7 +128,7 @@ static __device__ float tap_sum(const __half *pixel, int n, const LfConvolution 
 }
 
 /* One thread makes one number of out. */
-static __global__ void __launch_bounds__(PLAIN_THREADS) conv_plain(LfConvolution c, int64_t count)
+__global__ void __launch_bounds__(PLAIN_THREADS) conv_plain(LfConvolution c, int64_t count)
 {
     int64_t index = (int64_t) blockIdx.x * PLAIN_THREADS + threadIdx.x;
     if (index >= count)
@@ -158,26 +163,26 @@ static __global__ void __launch_bounds__(PLAIN_THREADS) conv_plain(LfConvolution
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-static const char *run_plain(LfCuda *cuda, const LfConvolution *c)
+const char *run_plain(LfCuda *cuda, const LfConvolution *c)
 {
     int64_t count = (int64_t) c->frames * c->h * c->w * c->layout.n_filters * c->layout.n_out;
     conv_plain<<<blocks_for(count, PLAIN_THREADS), PLAIN_THREADS, 0, cuda->stream>>>(*c, count);
     return NULL;
 }
 
-static const LfCudaVersion<LfConvolution> versions[] = {
+const LfCudaVersion<LfConvolution> versions[] = {
     {"wgmma", LF_CUDA_BULK_COPY | LF_CUDA_WGMMA, lf_cuda_conv_sm90_refuses, lf_cuda_conv_sm90},
     {"mma", LF_CUDA_MMA | LF_CUDA_ASYNC_COPY, lf_cuda_conv_mma_refuses, lf_cuda_conv_mma},
     {"plain", 0, NULL, run_plain},
 };
 
-static void describe(char *text, size_t size, const LfConvolution *c)
+void describe(char *text, size_t size, const LfConvolution *c)
 {
     g_snprintf(text, size, "%d×%d×%d, %d and %d to %d channels%s%s", c->frames, c->h, c->w, c->n_x,
                c->n_past, c->layout.n_out, c->residual ? ", residual" : "", c->f32 ? ", F32" : "");
 }
 
-static LfConvolution call_of(LfTensor out, LfTensor x, const LfWeight *weight, bool relu)
+LfConvolution call_of(LfTensor out, LfTensor x, const LfWeight *weight, bool relu)
 {
     LfConvolution c = {};
     c.x = (const __half *) x.data;
@@ -193,8 +198,8 @@ static LfConvolution call_of(LfTensor out, LfTensor x, const LfWeight *weight, b
     return c;
 }
 
-static void conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
-                    LfTensor bias, LfTensor residual, bool relu)
+void conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
+             LfTensor bias, LfTensor residual, bool relu)
 {
     LfCuda *cuda = lf_cuda(be);
     LfConvolution c = call_of(out, x, weight, relu);
@@ -206,13 +211,15 @@ static void conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, cons
     lf_cuda_launched(cuda, "conv3x3");
 }
 
-static void conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, bool relu)
+void conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, bool relu)
 {
     LfCuda *cuda = lf_cuda(be);
     LfConvolution c = call_of(out, x, weight, relu);
     lf_cuda_run(cuda, "conv3x3_up2", versions, describe, &c);
     lf_cuda_launched(cuda, "conv3x3_up2");
 }
+
+} // namespace
 
 void lf_cuda_conv_init(LfCuda *cuda)
 {

@@ -71,6 +71,21 @@ typedef struct {
     bool f32; /* type of out: F32, else F16 */
 } LfConvolution;
 
+/* Number `index` of out, of output channel `channel`, from its sum over the inputs. */
+static __device__ inline void lf_conv_write(const LfConvolution &c, int64_t index, int channel,
+                                            float sum)
+{
+    sum += c.bias ? c.bias[channel] : 0.0f;
+    if (c.residual)
+        sum += c.f32 ? ((const float *) c.residual)[index]
+                     : __half2float(((const __half *) c.residual)[index]);
+    sum = c.relu ? fmaxf(sum, 0.0f) : sum;
+    if (c.f32)
+        ((float *) c.out)[index] = sum;
+    else
+        ((__half *) c.out)[index] = __float2half_rn(sum);
+}
+
 /* Whether everything can be read and written in pieces of 16 bytes. */
 static inline bool lf_cuda_conv_in_pieces(const LfConvolution *c)
 {

@@ -17,6 +17,8 @@
 #include "conv.h"
 #include "mma.cuh"
 
+namespace {
+
 enum {
     SIDE = 16,         /* of a block's square of pixels */
     MARGIN = SIDE + 2, /* with its margin */
@@ -35,7 +37,7 @@ enum {
 /* ---- instructions ---------------------------------------------------------------------------- */
 
 /* 16 bytes, or zeros where not `inside`. */
-static __device__ void copy_async(uint32_t to, const void *from, bool inside)
+__device__ void copy_async(uint32_t to, const void *from, bool inside)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
                  "r"(inside ? 16 : 0)
@@ -45,7 +47,7 @@ static __device__ void copy_async(uint32_t to, const void *from, bool inside)
 /* ---- copies ---------------------------------------------------------------------------------- */
 
 /* Where a piece stands in its row of shared memory: eight rows beside each other meet all banks. */
-static __device__ int swizzled(int row, int piece)
+__device__ int swizzled(int row, int piece)
 {
     return piece ^ (row >> 1 & 3);
 }
@@ -57,8 +59,8 @@ typedef struct {
 
 /* Piece `index` of the pixels with their margins, channels [first, first + CHUNK): x's, then
  * past's. */
-static __device__ void copy_piece(uint32_t tile, const LfConvolution &c, const Place &at, int first,
-                                  int index)
+__device__ void copy_piece(uint32_t tile, const LfConvolution &c, const Place &at, int first,
+                           int index)
 {
     int pixel = index / PIECES, piece = index % PIECES, channel = first + piece * 8;
     int y = at.top + pixel / MARGIN, x = at.left + pixel % MARGIN;
@@ -73,8 +75,8 @@ static __device__ void copy_piece(uint32_t tile, const LfConvolution &c, const P
 }
 
 /* Slice `slice` of the pixels: `per_thread` pieces for each thread. */
-static __device__ void copy_slice(uint32_t tile, const LfConvolution &c, const Place &at, int first,
-                                  int slice, int per_thread)
+__device__ void copy_slice(uint32_t tile, const LfConvolution &c, const Place &at, int first,
+                           int slice, int per_thread)
 {
     for (int i = 0; i < per_thread; i++) {
         int index = (slice * per_thread + i) * THREADS + threadIdx.x;
@@ -84,8 +86,8 @@ static __device__ void copy_slice(uint32_t tile, const LfConvolution &c, const P
 }
 
 /* Weights of `n_rows` channels, of CHUNK inputs from `first` on. `filter`: the rows' first tile. */
-static __device__ void copy_weights(uint32_t stage, const __half *filter, const LfConvLayout &l,
-                                    int first, int tap, int n_rows)
+__device__ void copy_weights(uint32_t stage, const __half *filter, const LfConvLayout &l, int first,
+                             int tap, int n_rows)
 {
     const __half *tile = filter + (first / LF_CONV_CHUNK * lf_conv_taps(l) + tap) * lf_conv_tile(l);
     for (int i = threadIdx.x; i < n_rows * PIECES; i += blockDim.x) {
@@ -100,8 +102,8 @@ static __device__ void copy_weights(uint32_t stage, const __half *filter, const 
 
 /* sums of 4 rows of 16 pixels × 64 channels += the pixels under one tap · its weights. `pixel`:
  * this lane's of the first row. */
-static __device__ void add_tap(float sums[4][8][4], uint32_t tile, uint32_t weights, int pixel,
-                               int n_steps)
+__device__ void add_tap(float sums[4][8][4], uint32_t tile, uint32_t weights, int pixel,
+                        int n_steps)
 {
     int lane = threadIdx.x % 32, row = lane / 16 * 8 + lane % 8;
 #pragma unroll
@@ -128,8 +130,8 @@ static __device__ void add_tap(float sums[4][8][4], uint32_t tile, uint32_t weig
 /* ---- writing --------------------------------------------------------------------------------- */
 
 /* Where a pixel of the block goes, as a pixel of out, or −1 outside. */
-static __device__ int64_t out_pixel(const LfConvolution &c, const Place &at, int filter, int row,
-                                    int column)
+__device__ int64_t out_pixel(const LfConvolution &c, const Place &at, int filter, int row,
+                             int column)
 {
     int y = at.top + 1 + row, x = at.left + 1 + column;
     if (y >= c.h || x >= c.w)
@@ -140,24 +142,15 @@ static __device__ int64_t out_pixel(const LfConvolution &c, const Place &at, int
 }
 
 /* One number, whatever the types. */
-static __device__ void write_number(const LfConvolution &c, int64_t pixel, int channel, float sum)
+__device__ void write_number(const LfConvolution &c, int64_t pixel, int channel, float sum)
 {
     if (pixel < 0 || channel >= c.layout.n_out)
         return;
-    int64_t index = pixel * c.layout.n_out + channel;
-    sum += c.bias ? c.bias[channel] : 0.0f;
-    if (c.residual)
-        sum += c.f32 ? ((const float *) c.residual)[index]
-                     : __half2float(((const __half *) c.residual)[index]);
-    sum = c.relu ? fmaxf(sum, 0.0f) : sum;
-    if (c.f32)
-        ((float *) c.out)[index] = sum;
-    else
-        ((__half *) c.out)[index] = __float2half_rn(sum);
+    lf_conv_write(c, pixel * c.layout.n_out + channel, channel, sum);
 }
 
-static __device__ void write_numbers(const LfConvolution &c, const float sums[4][8][4],
-                                     const Place &at, int filter, int first)
+__device__ void write_numbers(const LfConvolution &c, const float sums[4][8][4], const Place &at,
+                              int filter, int first)
 {
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
@@ -177,8 +170,8 @@ static __device__ void write_numbers(const LfConvolution &c, const float sums[4]
 /* F16 in pieces of 8 channels, through shared memory: there the numbers of a pixel come together,
  * and the residual, read in pieces too, meets the sums in F32. A warp has a region [64 pixels, 64
  * channels] to itself. */
-static __device__ void write_pieces(const LfConvolution &c, const float sums[4][8][4],
-                                    const Place &at, int filter, int first, uint4 *shared)
+__device__ void write_pieces(const LfConvolution &c, const float sums[4][8][4], const Place &at,
+                             int filter, int first, uint4 *shared)
 {
     enum { ROW = OUTS / 8 }; /* pieces of a pixel */
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -227,7 +220,7 @@ static __device__ void write_pieces(const LfConvolution &c, const float sums[4][
 /* ---- 64 channels and more -------------------------------------------------------------------- */
 
 /* Blocks: for each square of pixels of each frame, all filters and groups of channels. */
-static __global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
+__global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
 {
     extern __shared__ uint4 shared[];
     const LfConvLayout &l = c.layout;
@@ -297,8 +290,7 @@ enum {
 };
 
 /* Pixels, then weights, of channels [first, first + CHUNK). */
-static __device__ void copy_narrow(uint32_t stage, const LfConvolution &c, const Place &at,
-                                   int first)
+__device__ void copy_narrow(uint32_t stage, const LfConvolution &c, const Place &at, int first)
 {
     for (int i = threadIdx.x; i < PIXELS * PIECES; i += NARROW_THREADS)
         copy_piece(stage, c, at, first, i);
@@ -306,7 +298,7 @@ static __device__ void copy_narrow(uint32_t stage, const LfConvolution &c, const
 }
 
 /* sums of 3 × 16 pixels × 32 parts += pixels · weights */
-static __device__ void add_narrow(float sums[3][4][4], uint32_t tile, uint32_t weights, int n_steps)
+__device__ void add_narrow(float sums[3][4][4], uint32_t tile, uint32_t weights, int n_steps)
 {
     int lane = threadIdx.x % 32, row = lane / 16 * 8 + lane % 8;
     int pixel = threadIdx.x / 32 * 48 + lane % 16;
@@ -332,7 +324,7 @@ static __device__ void add_narrow(float sums[3][4][4], uint32_t tile, uint32_t w
 }
 
 /* Each output: what its nine neighbours give to it. */
-static __device__ void add_up_parts(const LfConvolution &c, const Place &at, const float *parts)
+__device__ void add_up_parts(const LfConvolution &c, const Place &at, const float *parts)
 {
     int n_out = c.layout.n_out;
     for (int i = threadIdx.x; i < SIDE * SIDE * n_out; i += NARROW_THREADS) {
@@ -345,7 +337,7 @@ static __device__ void add_up_parts(const LfConvolution &c, const Place &at, con
     }
 }
 
-static __global__ void __launch_bounds__(NARROW_THREADS) conv_narrow(LfConvolution c)
+__global__ void __launch_bounds__(NARROW_THREADS) conv_narrow(LfConvolution c)
 {
     extern __shared__ uint4 shared[];
     int columns = (c.w + SIDE - 1) / SIDE, rows = (c.h + SIDE - 1) / SIDE, square = blockIdx.x;
@@ -380,6 +372,8 @@ static __global__ void __launch_bounds__(NARROW_THREADS) conv_narrow(LfConvoluti
     __syncthreads();
     add_up_parts(c, at, parts);
 }
+
+} // namespace
 
 /* ---- launching ------------------------------------------------------------------------------- */
 

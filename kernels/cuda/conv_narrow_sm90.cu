@@ -15,6 +15,8 @@
 #include "hopper.cuh"
 #include "mma.cuh"
 
+namespace {
+
 enum {
     SIDE = 16,
     MARGIN = SIDE + 2,
@@ -44,13 +46,13 @@ typedef struct {
 
 /* ---- instructions ---------------------------------------------------------------------------- */
 
-static __device__ void consumers_barrier()
+__device__ void consumers_barrier()
 {
     asm volatile("bar.sync 1, %0;" ::"r"((int) THREADS) : "memory");
 }
 
 /* Where a piece of 8 channels stands, of a row of pixels or weights. */
-static __device__ uint32_t piece_at(uint32_t rows, int row, int piece)
+__device__ uint32_t piece_at(uint32_t rows, int row, int piece)
 {
     return rows + row * PIXEL_BYTES + (piece ^ (row & 7)) * 16;
 }
@@ -58,7 +60,7 @@ static __device__ uint32_t piece_at(uint32_t rows, int row, int piece)
 /* ---- the work -------------------------------------------------------------------------------- */
 
 /* sums of this warp's blocks += pixels · weights */
-static __device__ void add_chunk(float sums[ROUNDS][4][4], uint32_t pixels, uint32_t weights)
+__device__ void add_chunk(float sums[ROUNDS][4][4], uint32_t pixels, uint32_t weights)
 {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
@@ -81,7 +83,7 @@ static __device__ void add_chunk(float sums[ROUNDS][4][4], uint32_t pixels, uint
 }
 
 /* parts [9·out, pixels] */
-static __device__ void keep_parts(float *parts, const float sums[ROUNDS][4][4], int n_parts)
+__device__ void keep_parts(float *parts, const float sums[ROUNDS][4][4], int n_parts)
 {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
@@ -100,22 +102,8 @@ static __device__ void keep_parts(float *parts, const float sums[ROUNDS][4][4], 
     }
 }
 
-static __device__ void write_number(const LfConvolution &c, int64_t index, int channel, float sum)
-{
-    sum += c.bias ? c.bias[channel] : 0.0f;
-    if (c.residual)
-        sum += c.f32 ? ((const float *) c.residual)[index]
-                     : __half2float(((const __half *) c.residual)[index]);
-    sum = c.relu ? fmaxf(sum, 0.0f) : sum;
-    if (c.f32)
-        ((float *) c.out)[index] = sum;
-    else
-        ((__half *) c.out)[index] = __float2half_rn(sum);
-}
-
 /* One pixel: what its nine neighbours give to it. */
-static __device__ void write_pixel(const LfConvolution &c, const float *parts, int frame, int y,
-                                   int x)
+__device__ void write_pixel(const LfConvolution &c, const float *parts, int frame, int y, int x)
 {
     int row = threadIdx.x / SIDE, column = threadIdx.x % SIDE, n_out = c.layout.n_out;
     if (y + row >= c.h || x + column >= c.w)
@@ -127,13 +115,13 @@ static __device__ void write_pixel(const LfConvolution &c, const float *parts, i
 #pragma unroll
         for (int tap = 0; tap < 9; tap++)
             sum += parts[(tap * n_out + channel) * PART + tap / 3 * MARGIN + tap % 3];
-        write_number(c, index + channel, channel, sum);
+        lf_conv_write(c, index + channel, channel, sum);
     }
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------ */
 
-static __device__ void produce(const LfConvolution &c, const Plan &p, uint32_t base)
+__device__ void produce(const LfConvolution &c, const Plan &p, uint32_t base)
 {
     Ring<SLOTS> ring;
     for (int tile = blockIdx.x; tile < p.n_tiles; tile += gridDim.x) {
@@ -150,8 +138,7 @@ static __device__ void produce(const LfConvolution &c, const Plan &p, uint32_t b
 }
 
 /* `shared`: where `base` is. */
-static __device__ void consume(const LfConvolution &c, const Plan &p, uint32_t base,
-                               uint8_t *shared)
+__device__ void consume(const LfConvolution &c, const Plan &p, uint32_t base, uint8_t *shared)
 {
     Ring<SLOTS> ring;
     int turn = 0;
@@ -176,7 +163,7 @@ static __device__ void consume(const LfConvolution &c, const Plan &p, uint32_t b
     }
 }
 
-static __global__ void __launch_bounds__(THREADS + 32, 1)
+__global__ void __launch_bounds__(THREADS + 32, 1)
     conv_narrow_hopper(const __grid_constant__ LfConvolution c, const __grid_constant__ Plan p)
 {
     extern __shared__ uint8_t shared[];
@@ -198,6 +185,8 @@ static __global__ void __launch_bounds__(THREADS + 32, 1)
     else if (threadIdx.x == THREADS)
         produce(c, p, base);
 }
+
+} // namespace
 
 /* ---- launching ------------------------------------------------------------------------------- */
 

@@ -21,6 +21,8 @@
 #include "conv.h"
 #include "hopper.cuh"
 
+namespace {
+
 enum {
     WIDE = 8,       /* of a tile */
     ROW = WIDE + 2, /* with margins */
@@ -61,12 +63,12 @@ typedef struct {
 
 /* ---- instructions ---------------------------------------------------------------------------- */
 
-static __device__ void group_barrier(int group)
+__device__ void group_barrier(int group)
 {
     asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "r"((int) GROUP) : "memory");
 }
 
-static __device__ void store_matrices(uint32_t to, const uint32_t m[4])
+__device__ void store_matrices(uint32_t to, const uint32_t m[4])
 {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to),
                  "r"(m[0]), "r"(m[1]), "r"(m[2]), "r"(m[3])
@@ -119,7 +121,7 @@ typedef struct {
 } Task;
 
 template <int HIGH>
-static __device__ Task task_of(const LfConvolution &c, const Plan &p, int item, int consumer)
+__device__ Task task_of(const LfConvolution &c, const Plan &p, int item, int consumer)
 {
     int n_variants = c.layout.n_filters * p.n_groups;
     int tile, variant;
@@ -347,7 +349,7 @@ template <int HIGH> struct Consumer {
 /* ---- the kernel ------------------------------------------------------------------------------ */
 
 template <int HIGH>
-static __global__ void __launch_bounds__(THREADS, 1)
+__global__ void __launch_bounds__(THREADS, 1)
     conv_hopper(const __grid_constant__ LfConvolution c, const __grid_constant__ Plan p)
 {
     extern __shared__ uint8_t shared[];
@@ -389,7 +391,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
 
 /* ---- launching ------------------------------------------------------------------------------- */
 
-template <int HIGH> static bool maps_of(LfCuda *cuda, Plan *p, const LfConvolution *c)
+template <int HIGH> bool maps_of(LfCuda *cuda, Plan *p, const LfConvolution *c)
 {
     const LfConvLayout *l = &c->layout;
     int f = c->frames, h = c->h, w = c->w, step = l->n_filters == 4 ? 2 : 1;
@@ -408,7 +410,7 @@ template <int HIGH> static bool maps_of(LfCuda *cuda, Plan *p, const LfConvoluti
 }
 
 /* The rest of the plan for tiles of `high` rows. */
-static void divide(Plan *p, const LfConvolution *c, int high)
+void divide(Plan *p, const LfConvolution *c, int high)
 {
     int n_variants = c->layout.rows / CHANNELS * c->layout.n_filters;
     p->n_groups = c->layout.rows / CHANNELS;
@@ -419,7 +421,7 @@ static void divide(Plan *p, const LfConvolution *c, int high)
     p->n_items = p->n_pairs ? n_tiles * p->n_pairs : (n_tiles + 1) / 2 * n_variants;
 }
 
-template <int HIGH> static const char *launch(LfCuda *cuda, const LfConvolution *c)
+template <int HIGH> const char *launch(LfCuda *cuda, const LfConvolution *c)
 {
     enum { SHARED = Sizes<HIGH>::SHARED };
     Plan p = {};
@@ -434,6 +436,8 @@ template <int HIGH> static const char *launch(LfCuda *cuda, const LfConvolution 
     return NULL;
 }
 
+} // namespace
+
 const char *lf_cuda_conv_sm90_refuses(const LfCuda *cuda, const LfConvolution *c)
 {
     if (!lf_cuda_conv_in_pieces(c))
@@ -447,8 +451,10 @@ const char *lf_cuda_conv_sm90_refuses(const LfCuda *cuda, const LfConvolution *c
     return NULL;
 }
 
+namespace {
+
 /* Tiles whose last round over all multiprocessors is not nearly empty; high ones read less. */
-static int best_height(const LfCuda *cuda, const LfConvolution *c)
+int best_height(const LfCuda *cuda, const LfConvolution *c)
 {
     static const int heights[] = {32, 24, 20, 16};
     enum { OVERHEAD = 8 }; /* of a tile, in rows */
@@ -465,6 +471,8 @@ static int best_height(const LfCuda *cuda, const LfConvolution *c)
     }
     return best;
 }
+
+} // namespace
 
 const char *lf_cuda_conv_sm90(LfCuda *cuda, const LfConvolution *c)
 {

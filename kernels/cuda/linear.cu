@@ -16,6 +16,8 @@
 
 #include <string.h>
 
+namespace {
+
 enum {
     STAGE_SIZE = 8 << 20,     /* bytes of one piece of a weight on its way to the device */
     N_STAGES = 2,             /* one is filled while the other travels */
@@ -38,27 +40,31 @@ typedef struct {
     bool usable; /* false: cuBLASLt has nothing for this shape */
 } Plan;
 
+} // namespace
+
 struct LfCudaProducts {
     GHashTable *plans;        /* Shape → Plan */
     uint8_t *stage[N_STAGES]; /* pinned; made with the first weight */
     cudaEvent_t travelled[N_STAGES];
 };
 
-static guint shape_hash(gconstpointer key)
+namespace {
+
+guint shape_hash(gconstpointer key)
 {
     const Shape *s = (const Shape *) key;
     int64_t mixed = ((s->n_rows * 31 + s->n_in) * 31 + s->n_out) * 31 + s->in_type;
     return (guint) (mixed * 31 + s->out_type);
 }
 
-static gboolean shape_equal(gconstpointer left, gconstpointer right)
+gboolean shape_equal(gconstpointer left, gconstpointer right)
 {
     const Shape *a = (const Shape *) left, *b = (const Shape *) right;
     return a->in_type == b->in_type && a->out_type == b->out_type && a->n_rows == b->n_rows &&
            a->n_in == b->n_in && a->n_out == b->n_out;
 }
 
-static void plan_free(gpointer data)
+void plan_free(gpointer data)
 {
     Plan *plan = (Plan *) data;
     if (plan->operation)
@@ -72,7 +78,7 @@ static void plan_free(gpointer data)
     g_free(plan);
 }
 
-static struct LfCudaProducts *products_of(LfCuda *cuda)
+struct LfCudaProducts *products_of(LfCuda *cuda)
 {
     if (!cuda->products) {
         cuda->products = g_new0(struct LfCudaProducts, 1);
@@ -81,7 +87,7 @@ static struct LfCudaProducts *products_of(LfCuda *cuda)
     return cuda->products;
 }
 
-static void stages_free(struct LfCudaProducts *p)
+void stages_free(struct LfCudaProducts *p)
 {
     for (int i = 0; i < N_STAGES; i++) {
         if (p->travelled[i])
@@ -93,6 +99,8 @@ static void stages_free(struct LfCudaProducts *p)
     }
 }
 
+} // namespace
+
 void lf_cuda_linear_close(LfCuda *cuda)
 {
     if (!cuda->products)
@@ -103,9 +111,11 @@ void lf_cuda_linear_close(LfCuda *cuda)
     cuda->products = NULL;
 }
 
+namespace {
+
 /* ---- weights --------------------------------------------------------------------------------- */
 
-static bool stages_ready(LfCuda *cuda)
+bool stages_ready(LfCuda *cuda)
 {
     struct LfCudaProducts *p = products_of(cuda);
     for (int i = 0; i < N_STAGES; i++) {
@@ -122,13 +132,13 @@ static bool stages_ready(LfCuda *cuda)
 }
 
 /* The type in which a source travels: what the device cannot read becomes float on the host. */
-static LfType travel_type(LfType source)
+LfType travel_type(LfType source)
 {
     return source == LF_BF16 || source == LF_F16 ? source : LF_F32;
 }
 
 /* Elements [first, first + count) of the source on their way to `dst` on the device. */
-static void send(LfCuda *cuda, void *dst, LfTensor source, int64_t first, int64_t count, int stage)
+void send(LfCuda *cuda, void *dst, LfTensor source, int64_t first, int64_t count, int stage)
 {
     struct LfCudaProducts *p = cuda->products;
     const uint8_t *src = (const uint8_t *) source.data + first * lf_type_size(source.type);
@@ -152,7 +162,7 @@ template <typename T> __global__ void to_bf16(bf16 *dst, const T *src, int64_t c
 }
 
 /* The sum or maximum of one number of each thread of a block of 256, known to all of them. */
-__device__ static float block_reduce(float x, bool largest)
+__device__ float block_reduce(float x, bool largest)
 {
     __shared__ float of_warp[8];
     x = largest ? warp_max(x) : warp_sum(x);
@@ -190,14 +200,14 @@ __global__ void quantise_weight(fp8 *dst, float *scales, unsigned *norm, const T
 }
 
 /* ‖W‖'s place while a weight is made: the end of the workspace. */
-static unsigned *norm_slot(LfCuda *cuda)
+unsigned *norm_slot(LfCuda *cuda)
 {
     return (unsigned *) ((uint8_t *) cuda->workspace + LF_CUDA_WORKSPACE - 256);
 }
 
 /* Rows [first, first + n_rows), which have arrived at `raw` as travel_type, into the weight. */
-static void convert(LfCuda *cuda, LfCudaWeight *w, const void *raw, LfType type, int64_t first,
-                    int64_t n_rows)
+void convert(LfCuda *cuda, LfCudaWeight *w, const void *raw, LfType type, int64_t first,
+             int64_t n_rows)
 {
     int64_t n_in = w->base.in, count = n_rows * n_in;
     unsigned blocks = (unsigned) MIN(blocks_for(count, 256), 4096u);
@@ -225,7 +235,7 @@ static void convert(LfCuda *cuda, LfCudaWeight *w, const void *raw, LfType type,
 }
 
 /* The source as it is, in pieces. */
-static void fill_as_is(LfCuda *cuda, LfCudaWeight *w, LfTensor source)
+void fill_as_is(LfCuda *cuda, LfCudaWeight *w, LfTensor source)
 {
     size_t element = lf_type_size(source.type);
     int64_t count = lf_tensor_count(source), piece = STAGE_SIZE / (int64_t) element;
@@ -236,7 +246,7 @@ static void fill_as_is(LfCuda *cuda, LfCudaWeight *w, LfTensor source)
 }
 
 /* Some rows at a time, through the workspace. */
-static void fill_converted(LfCuda *cuda, LfCudaWeight *w, LfTensor source)
+void fill_converted(LfCuda *cuda, LfCudaWeight *w, LfTensor source)
 {
     LfType type = travel_type(source.type);
     int64_t row = w->base.in * (int64_t) lf_type_size(type), piece = STAGE_SIZE / row;
@@ -256,7 +266,7 @@ static void fill_converted(LfCuda *cuda, LfCudaWeight *w, LfTensor source)
                       "weight_new");
 }
 
-static void weight_free(LfBackend *be, LfWeight *weight)
+void weight_free(LfBackend *be, LfWeight *weight)
 {
     LfCuda *cuda = lf_cuda(be);
     LfCudaWeight *w = (LfCudaWeight *) weight;
@@ -268,7 +278,7 @@ static void weight_free(LfBackend *be, LfWeight *weight)
 }
 
 /* The type that a weight of this kind has on the device. */
-static LfType stored_type(LfCuda *cuda, LfWeightKind kind, LfType source)
+LfType stored_type(LfCuda *cuda, LfWeightKind kind, LfType source)
 {
     if (kind == LF_WEIGHT_EMBEDDING)
         return travel_type(source);
@@ -277,7 +287,7 @@ static LfType stored_type(LfCuda *cuda, LfWeightKind kind, LfType source)
 }
 
 /* Device memory for the weight, all of it or false. */
-static bool allocate(LfCuda *cuda, LfCudaWeight *w)
+bool allocate(LfCuda *cuda, LfCudaWeight *w)
 {
     size_t size = (size_t) (w->base.out * w->base.in) * lf_type_size(w->type);
     size_t scales_size = w->type == LF_F8_E4M3 ? (size_t) w->base.out * sizeof(float) : 0;
@@ -288,7 +298,7 @@ static bool allocate(LfCuda *cuda, LfCudaWeight *w)
     return w->data && (w->scales || !scales_size) && stages_ready(cuda);
 }
 
-static LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error)
+LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error)
 {
     LfCuda *cuda = lf_cuda(be);
     if (kind == LF_WEIGHT_CONV3X3 || kind == LF_WEIGHT_CONV_UP2)
@@ -328,8 +338,7 @@ static LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, G
 
 /* ---- raw products: sums [rows, O], F32 or BF16, without the scales of E4M3 ------------------- */
 
-static void layout(LfCuda *cuda, cublasLtMatrixLayout_t *made, LfType type, int64_t rows,
-                   int64_t columns)
+void layout(LfCuda *cuda, cublasLtMatrixLayout_t *made, LfType type, int64_t rows, int64_t columns)
 {
     cudaDataType_t of = type == LF_F32    ? CUDA_R_32F
                         : type == LF_BF16 ? CUDA_R_16BF
@@ -339,7 +348,7 @@ static void layout(LfCuda *cuda, cublasLtMatrixLayout_t *made, LfType type, int6
 }
 
 /* cuBLASLt's matrices have their columns side by side: it sees outᵀ [O, N] = (Wᵀ)ᵀ·xᵀ. */
-static Plan *plan_new(LfCuda *cuda, const Shape *s)
+Plan *plan_new(LfCuda *cuda, const Shape *s)
 {
     Plan *plan = g_new0(Plan, 1);
     cublasOperation_t transposed = CUBLAS_OP_T;
@@ -368,7 +377,7 @@ static Plan *plan_new(LfCuda *cuda, const Shape *s)
     return plan;
 }
 
-static Plan *plan_for(LfCuda *cuda, const Shape *shape)
+Plan *plan_for(LfCuda *cuda, const Shape *shape)
 {
     GHashTable *plans = products_of(cuda)->plans;
     Plan *plan = (Plan *) g_hash_table_lookup(plans, shape);
@@ -389,7 +398,7 @@ typedef struct {
     bool add;
 } RawProduct;
 
-static const char *blas_refuses(const LfCuda *cuda, const RawProduct *p)
+const char *blas_refuses(const LfCuda *cuda, const RawProduct *p)
 {
     const Shape *s = &p->shape;
     size_t in = lf_type_size(s->in_type), out = lf_type_size(s->out_type);
@@ -400,7 +409,7 @@ static const char *blas_refuses(const LfCuda *cuda, const RawProduct *p)
     return all_aligned ? NULL : "rows are not aligned to 16 bytes";
 }
 
-static const char *multiply_blas(LfCuda *cuda, const RawProduct *p)
+const char *multiply_blas(LfCuda *cuda, const RawProduct *p)
 {
     Plan *plan = plan_for(cuda, &p->shape);
     if (!plan->usable)
@@ -420,19 +429,19 @@ enum {
     STEP = 16  /* of the inner dimension */
 };
 
-__device__ static float number(const bf16 *x, int64_t i)
+__device__ float number(const bf16 *x, int64_t i)
 {
     return to_float(x[i]);
 }
-__device__ static float number(const fp8 *x, int64_t i)
+__device__ float number(const fp8 *x, int64_t i)
 {
     return (float) x[i];
 }
 
 /* dst [STEP][TILE] = columns [at, at + STEP) of rows [first, first + TILE); zeros beyond. */
 template <typename T>
-__device__ static void load_tile(float (*dst)[TILE + 4], const T *src, int64_t first,
-                                 int64_t n_rows, int64_t at, int64_t n_in)
+__device__ void load_tile(float (*dst)[TILE + 4], const T *src, int64_t first, int64_t n_rows,
+                          int64_t at, int64_t n_in)
 {
     for (int i = threadIdx.x; i < TILE * STEP; i += blockDim.x) {
         int64_t row = first + i / STEP, column = at + i % STEP;
@@ -471,7 +480,7 @@ __global__ void __launch_bounds__(256)
         }
 }
 
-template <typename T> static void multiply_plain_as(LfCuda *cuda, const RawProduct *p)
+template <typename T> void multiply_plain_as(LfCuda *cuda, const RawProduct *p)
 {
     const Shape *s = &p->shape;
     const T *x = (const T *) p->x, *weight = (const T *) p->weight;
@@ -485,7 +494,7 @@ template <typename T> static void multiply_plain_as(LfCuda *cuda, const RawProdu
     lf_cuda_launched(cuda, "linear");
 }
 
-static const char *multiply_plain(LfCuda *cuda, const RawProduct *p)
+const char *multiply_plain(LfCuda *cuda, const RawProduct *p)
 {
     if (p->shape.in_type == LF_F8_E4M3)
         multiply_plain_as<fp8>(cuda, p);
@@ -494,20 +503,19 @@ static const char *multiply_plain(LfCuda *cuda, const RawProduct *p)
     return NULL;
 }
 
-static const LfCudaVersion<RawProduct> raw_versions[] = {
+const LfCudaVersion<RawProduct> raw_versions[] = {
     {"cuBLASLt", LF_CUDA_BLAS, blas_refuses, multiply_blas},
     {"plain", 0, NULL, multiply_plain},
 };
 
-static void describe_raw(char *text, size_t size, const RawProduct *p)
+void describe_raw(char *text, size_t size, const RawProduct *p)
 {
     const Shape *s = &p->shape;
     g_snprintf(text, size, "[%d, %d]·[%d, %d]ᵀ, %s to %s", (int) s->n_rows, (int) s->n_in,
                (int) s->n_out, (int) s->n_in, lf_type_name(s->in_type), lf_type_name(s->out_type));
 }
 
-static void multiply(LfCuda *cuda, void *sums, LfType type, LfTensor x, const LfCudaProduct *p,
-                     bool add)
+void multiply(LfCuda *cuda, void *sums, LfType type, LfTensor x, const LfCudaProduct *p, bool add)
 {
     RawProduct raw = {sums, x.data, p->weight, {x.type, type, x.shape[0], p->n_in, p->n_out}, add};
     lf_cuda_run(cuda, "product", raw_versions, describe_raw, &raw);
@@ -524,7 +532,7 @@ typedef struct {
     int64_t n_rows, n_out;
 } Finish;
 
-__device__ static float finished(const Finish &f, int64_t row, int64_t column)
+__device__ float finished(const Finish &f, int64_t row, int64_t column)
 {
     float value = f.sums[row * f.n_out + column];
     if (f.row_scales)
@@ -578,7 +586,7 @@ __global__ void __launch_bounds__(256) finish_low(fp8 *out, float *scales, float
     }
 }
 
-template <typename Out> static void finish(LfCuda *cuda, Out *out, const Finish *f, bool add)
+template <typename Out> void finish(LfCuda *cuda, Out *out, const Finish *f, bool add)
 {
     bool by_four = f->n_out % 4 == 0 && (uintptr_t) out % (4 * sizeof(Out)) == 0;
     dim3 grid(blocks_for(f->n_out, by_four ? 4 * 128 : 128), (unsigned) MIN(f->n_rows, 32768));
@@ -593,7 +601,7 @@ template <typename Out> static void finish(LfCuda *cuda, Out *out, const Finish 
 
 /* How many rows of sums are made at once: as many each time, in whole tiles of 128 where they
  * are. */
-static int64_t rows_at_once(int64_t n_rows, int64_t n_out)
+int64_t rows_at_once(int64_t n_rows, int64_t n_out)
 {
     int64_t most = SUMS_SIZE / (n_out * (int64_t) sizeof(float));
     if (most >= n_rows)
@@ -604,7 +612,7 @@ static int64_t rows_at_once(int64_t n_rows, int64_t n_out)
     return (all + pieces - 1) / pieces * 128;
 }
 
-static void finish_into(LfCuda *cuda, LfTensor out, int64_t first, const Finish *f, bool add)
+void finish_into(LfCuda *cuda, LfTensor out, int64_t first, const Finish *f, bool add)
 {
     int64_t at = first * f->n_out;
     if (out.type == LF_F8_E4M3) {
@@ -619,7 +627,7 @@ static void finish_into(LfCuda *cuda, LfTensor out, int64_t first, const Finish 
 }
 
 /* Raw sums, and then all around them, for any shape. */
-static const char *product_in_two(LfCuda *cuda, const LfCudaProduct *p)
+const char *product_in_two(LfCuda *cuda, const LfCudaProduct *p)
 {
     LfTensor x = p->x;
     bool bare = x.type == LF_BF16 && p->out.type != LF_F8_E4M3 && !p->bias && !p->gate &&
@@ -649,20 +657,20 @@ static const char *product_in_two(LfCuda *cuda, const LfCudaProduct *p)
     return NULL;
 }
 
-static const LfCudaVersion<LfCudaProduct> versions[] = {
+const LfCudaVersion<LfCudaProduct> versions[] = {
     {"wgmma", LF_CUDA_BULK_COPY | LF_CUDA_WGMMA, lf_cuda_product_sm90_refuses,
      lf_cuda_product_sm90},
     {"product and a pass over its sums", 0, NULL, product_in_two},
 };
 
-static void describe(char *text, size_t size, const LfCudaProduct *p)
+void describe(char *text, size_t size, const LfCudaProduct *p)
 {
     g_snprintf(text, size, "[%d, %d]·[%d, %d]ᵀ, %s to %s%s%s", (int) p->x.shape[0], (int) p->n_in,
                (int) p->n_out, (int) p->n_in, lf_type_name(p->x.type), lf_type_name(p->out.type),
                p->activation == LF_ACT_NONE ? "" : ", activation", p->residual ? ", residual" : "");
 }
 
-static LfCudaProduct product_of(LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias)
+LfCudaProduct product_of(LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias)
 {
     const LfCudaWeight *w = (const LfCudaWeight *) weight;
     LfCudaProduct p = {};
@@ -677,8 +685,8 @@ static LfCudaProduct product_of(LfTensor out, LfTensor x, const LfWeight *weight
     return p;
 }
 
-static void linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
-                   LfActivation activation)
+void linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
+            LfActivation activation)
 {
     LfCuda *cuda = lf_cuda(be);
     LfCudaProduct p = product_of(out, x, weight, bias);
@@ -686,8 +694,8 @@ static void linear(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weig
     lf_cuda_run(cuda, "linear", versions, describe, &p);
 }
 
-static void linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight,
-                            LfTensor bias, LfTensor gate)
+void linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeight *weight, LfTensor bias,
+                     LfTensor gate)
 {
     LfCuda *cuda = lf_cuda(be);
     LfCudaProduct p = product_of(x, y, weight, bias);
@@ -695,6 +703,8 @@ static void linear_residual(LfBackend *be, LfTensor x, LfTensor y, const LfWeigh
     p.residual = true;
     lf_cuda_run(cuda, "linear_residual", versions, describe, &p);
 }
+
+} // namespace
 
 void lf_cuda_linear_init(LfCuda *cuda)
 {

@@ -24,6 +24,8 @@
 #include "hopper.cuh"
 #include "mma.cuh"
 
+namespace {
+
 enum {
     ROWS = 128,        /* of a tile */
     STAGE_ROW = 128,   /* bytes of a row in a stage: the width of the swizzle */
@@ -52,7 +54,7 @@ typedef struct {
     int tiles_down, tiles_across;
 } Job;
 
-__host__ __device__ static constexpr int stage_size(int columns)
+__host__ __device__ constexpr int stage_size(int columns)
 {
     return (ROWS + columns) * STAGE_ROW;
 }
@@ -61,7 +63,7 @@ __host__ __device__ static constexpr int stage_size(int columns)
 enum { SHEET = 16 * 128 };
 
 /* How many each warp has: what the ring leaves. */
-__host__ __device__ static constexpr int sheets_for(int columns)
+__host__ __device__ constexpr int sheets_for(int columns)
 {
     return columns > 224 ? 2 : 3;
 }
@@ -76,20 +78,20 @@ template <int COLUMNS> struct Around {
 
 /* ---- the machine's instructions -------------------------------------------------------------- */
 
-__device__ static uint32_t cluster_rank()
+__device__ uint32_t cluster_rank()
 {
     uint32_t rank;
     asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
     return rank;
 }
 
-__device__ static void cluster_meet()
+__device__ void cluster_meet()
 {
     asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
 }
 
 /* Arrives at the same barrier of block `rank` of the cluster. */
-__device__ static void barrier_arrive_at(uint32_t barrier, uint32_t rank)
+__device__ void barrier_arrive_at(uint32_t barrier, uint32_t rank)
 {
     asm volatile("{\n\t.reg .b32 there;\n\t"
                  "mapa.shared::cluster.u32 there, %0, %1;\n\t"
@@ -98,14 +100,14 @@ __device__ static void barrier_arrive_at(uint32_t barrier, uint32_t rank)
                  : "memory");
 }
 
-__device__ static void group_meet(int group)
+__device__ void group_meet(int group)
 {
     asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 }
 
 /* As copy_box, into the shared memory of both blocks of the pair. */
-__device__ static void fetch_for_both(uint32_t dst, const CUtensorMap *map, int column, int row,
-                                      uint32_t barrier)
+__device__ void fetch_for_both(uint32_t dst, const CUtensorMap *map, int column, int row,
+                               uint32_t barrier)
 {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
                  ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(dst),
@@ -122,7 +124,7 @@ typedef struct {
 
 /* Pairs of tiles below each other in bands of BAND tiles, column after column; then, where a single
  * row of tiles is left, pairs of neighbours of that (the last may have a tile beyond the edge). */
-__device__ static Tile tile_at(const Job &job, int index, int rank)
+__device__ Tile tile_at(const Job &job, int index, int rank)
 {
     int pairs_down = job.tiles_down / 2, in_band = BAND / 2 * job.tiles_across;
     int first = index / in_band * (BAND / 2), within = index % in_band;
@@ -139,7 +141,7 @@ __device__ static Tile tile_at(const Job &job, int index, int rank)
     return tile;
 }
 
-__host__ __device__ static int pairs_of(const Job &job)
+__host__ __device__ int pairs_of(const Job &job)
 {
     return job.tiles_down / 2 * job.tiles_across +
            job.tiles_down % 2 * ((job.tiles_across + 1) / 2);
@@ -148,8 +150,8 @@ __host__ __device__ static int pairs_of(const Job &job)
 /* ---- fetching -------------------------------------------------------------------------------- */
 
 template <int ELEMENT, int COLUMNS>
-__device__ static void fetch_all(const CUtensorMap *x_map, const CUtensorMap *weight_map,
-                                 const Job &job, uint32_t ring, uint32_t full, uint32_t empty)
+__device__ void fetch_all(const CUtensorMap *x_map, const CUtensorMap *weight_map, const Job &job,
+                          uint32_t ring, uint32_t full, uint32_t empty)
 {
     constexpr int STEP = STAGE_ROW / ELEMENT, HALF = COLUMNS / 2;
     int rank = cluster_rank(), n_pairs = pairs_of(job);
@@ -218,7 +220,7 @@ __device__ __forceinline__ static void multiply_stages(float (&sums)[COLUMNS / 2
 /* ---- what the sums become -------------------------------------------------------------------- */
 
 /* gelu with the special function unit's tanh, which is right to 2⁻¹¹. */
-__device__ static float gelu_fast(float x)
+__device__ float gelu_fast(float x)
 {
     float half = 0.5f * x, t;
     float z = x * (0.7978845608f + 0.0356774081f * x * x);
@@ -227,7 +229,7 @@ __device__ static float gelu_fast(float x)
 }
 
 /* E4M3 of v·by. */
-__device__ static uint16_t low_of(float2 v, float by)
+__device__ uint16_t low_of(float2 v, float by)
 {
     uint16_t low;
     asm("cvt.rn.satfinite.e4m3x2.f32 %0, %2, %1;" : "=h"(low) : "f"(v.x * by), "f"(v.y * by));
@@ -235,7 +237,7 @@ __device__ static uint16_t low_of(float2 v, float by)
 }
 
 /* E4M3 of gelu(v)·by in halves: v² may be infinite, whose tanh is 1; v·by / 2 is at most 224. */
-__device__ static uint16_t low_gelu_of(float2 v, float by)
+__device__ uint16_t low_gelu_of(float2 v, float by)
 {
     __half2 x = __floats2half2_rn(v.x, v.y);
     __half2 half = __floats2half2_rn(v.x * (0.5f * by), v.y * (0.5f * by));
@@ -251,7 +253,7 @@ __device__ static uint16_t low_gelu_of(float2 v, float by)
 
 /* Four times eight rows of 16 bytes, as the tensor cores spread them over a warp's registers: in
  * each, lane 4i + q has word q of row i. */
-__device__ static void matrices_store(uint32_t at, const uint32_t (&w)[4])
+__device__ void matrices_store(uint32_t at, const uint32_t (&w)[4])
 {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at),
                  "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3])
@@ -260,12 +262,12 @@ __device__ static void matrices_store(uint32_t at, const uint32_t (&w)[4])
 
 /* A warp's sheet: 16 rows of 8 units of 16 bytes, swizzled as the copy engine has it, so that
  * neither the tensor cores' order of results nor that of memory meets a bank twice. */
-__device__ static uint32_t unit_of(uint32_t sheet, int row, int unit)
+__device__ uint32_t unit_of(uint32_t sheet, int row, int unit)
 {
     return sheet + row * 128 + ((unit ^ row % 8) << 4);
 }
 
-__device__ static uint4 unit_load(uint32_t at)
+__device__ uint4 unit_load(uint32_t at)
 {
     uint4 v;
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
@@ -275,7 +277,7 @@ __device__ static uint4 unit_load(uint32_t at)
     return v;
 }
 
-__device__ static void unit_store(uint32_t at, uint4 v)
+__device__ void unit_store(uint32_t at, uint4 v)
 {
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(v.x), "r"(v.y), "r"(v.z),
                  "r"(v.w)
@@ -300,8 +302,7 @@ template <int COLUMNS> __device__ static uint32_t free_sheet(const Part &part, i
 }
 
 /* The sheet to columns from `at` of the tile. */
-__device__ static void send_sheet(const CUtensorMap *out_map, const Part &part, int at,
-                                  uint32_t sheet)
+__device__ void send_sheet(const CUtensorMap *out_map, const Part &part, int at, uint32_t sheet)
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
     __syncwarp();
@@ -323,8 +324,7 @@ template <int BYTES> struct Share {
 };
 
 /* The lane's 16 bytes of a pass, `at` columns into the tile, or NULL beyond the edges. */
-template <int WIDTH>
-__device__ static uint4 *place_of(const Job &job, const Part &part, int at, int pass)
+template <int WIDTH> __device__ uint4 *place_of(const Job &job, const Part &part, int at, int pass)
 {
     typedef Share<2 * WIDTH> Lanes;
     int row = part.row + Lanes::row(pass), column = part.column + at + Lanes::unit() * 8;
@@ -333,8 +333,7 @@ __device__ static uint4 *place_of(const Job &job, const Part &part, int at, int 
 }
 
 /* sum·scale·factor + addend of two columns side by side. */
-template <int ELEMENT>
-__device__ static float2 valued(float s0, float s1, float scale, float4 around)
+template <int ELEMENT> __device__ float2 valued(float s0, float s1, float scale, float4 around)
 {
     if (ELEMENT == 1) {
         s0 *= scale;
@@ -344,8 +343,7 @@ __device__ static float2 valued(float s0, float s1, float scale, float4 around)
 }
 
 /* Factors and addends of this lane's columns of N times eight, from column `at` of the tile. */
-template <int N>
-__device__ static void load_around(float4 (&around)[N], const float2 *columns, int at)
+template <int N> __device__ void load_around(float4 (&around)[N], const float2 *columns, int at)
 {
 #pragma unroll
     for (int i = 0; i < N; i++)
@@ -461,8 +459,7 @@ __device__ __forceinline__ static void load_residual(uint4 *x, const Job &job, c
 }
 
 /* Factor and addend of the tile's columns. Both groups write the same. */
-template <int COLUMNS>
-__device__ static void load_columns(float2 *columns, const Job &job, int first)
+template <int COLUMNS> __device__ void load_columns(float2 *columns, const Job &job, int first)
 {
     for (int i = threadIdx.x % 128; i < COLUMNS; i += 128) {
         int column = first + i;
@@ -476,7 +473,7 @@ __device__ static void load_columns(float2 *columns, const Job &job, int first)
 }
 
 /* The largest magnitude of the bias, known to a group's threads. */
-__device__ static float largest_bias(const Job &job, float *of_warp, int group)
+__device__ float largest_bias(const Job &job, float *of_warp, int group)
 {
     float largest = 0.0f;
     if (job.bias)
@@ -509,8 +506,8 @@ template <Ending ENDING> __device__ static void load_rows(Part &part, const Job 
 }
 
 template <int ELEMENT, int COLUMNS, Ending ENDING>
-__device__ static void multiply_all(const CUtensorMap *out_map, const Job &job,
-                                    Stages<COLUMNS> ring, Around<COLUMNS> *around, int group)
+__device__ void multiply_all(const CUtensorMap *out_map, const Job &job, Stages<COLUMNS> ring,
+                             Around<COLUMNS> *around, int group)
 {
     constexpr int STEP = STAGE_ROW / ELEMENT;
     constexpr bool ADD = ENDING == ADD_BF16;
@@ -557,7 +554,7 @@ __device__ static void multiply_all(const CUtensorMap *out_map, const Job &job,
 }
 
 template <int ELEMENT, int COLUMNS, Ending ENDING>
-static __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
+__global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
     product(const __grid_constant__ CUtensorMap x_map,
             const __grid_constant__ CUtensorMap weight_map,
             const __grid_constant__ CUtensorMap out_map, const __grid_constant__ Job job)
@@ -593,7 +590,7 @@ static __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
 
 /* ---- launching ------------------------------------------------------------------------------- */
 
-static Job job_of(const LfCudaProduct *p, int columns)
+Job job_of(const LfCudaProduct *p, int columns)
 {
     bool low = p->x.type == LF_F8_E4M3;
     int64_t n_rows = p->x.shape[0];
@@ -616,13 +613,13 @@ static Job job_of(const LfCudaProduct *p, int columns)
 }
 
 /* Rounds of all blocks × columns of a tile, which the time goes by. */
-static int64_t cost_of(const LfCudaProduct *p, int n_multiprocessors, int columns)
+int64_t cost_of(const LfCudaProduct *p, int n_multiprocessors, int columns)
 {
     int at_once = n_multiprocessors / 2;
     return (int64_t) (pairs_of(job_of(p, columns)) + at_once - 1) / at_once * columns;
 }
 
-static int columns_for(const LfCudaProduct *p, int n_multiprocessors, Ending ending)
+int columns_for(const LfCudaProduct *p, int n_multiprocessors, Ending ending)
 {
     if (ending == ADD_BF16)
         return 224;
@@ -638,8 +635,8 @@ typedef struct {
 } Maps;
 
 /* A matrix [rows, width] in boxes of 128 bytes of `box_rows` rows. */
-static bool map_rows(LfCuda *cuda, CUtensorMap *map, LfType type, const void *data, int64_t rows,
-                     int64_t width, int box_rows)
+bool map_rows(LfCuda *cuda, CUtensorMap *map, LfType type, const void *data, int64_t rows,
+              int64_t width, int box_rows)
 {
     uint64_t size = lf_type_size(type), shape[] = {(uint64_t) width, (uint64_t) rows};
     uint64_t strides[] = {(uint64_t) width * size};
@@ -650,7 +647,7 @@ static bool map_rows(LfCuda *cuda, CUtensorMap *map, LfType type, const void *da
                               (void *) data, 2, shape, strides, box);
 }
 
-static bool map_all(LfCuda *cuda, Maps *maps, const LfCudaProduct *p, int columns)
+bool map_all(LfCuda *cuda, Maps *maps, const LfCudaProduct *p, int columns)
 {
     LfType type = p->x.type;
     int64_t n_rows = p->x.shape[0];
@@ -660,7 +657,7 @@ static bool map_all(LfCuda *cuda, Maps *maps, const LfCudaProduct *p, int column
 }
 
 template <int ELEMENT, int COLUMNS, Ending ENDING>
-static void launch(LfCuda *cuda, const Maps &maps, const Job &job)
+void launch(LfCuda *cuda, const Maps &maps, const Job &job)
 {
     size_t size = STAGES * stage_size(COLUMNS) + sizeof(Around<COLUMNS>);
     auto kernel = product<ELEMENT, COLUMNS, ENDING>;
@@ -672,8 +669,8 @@ static void launch(LfCuda *cuda, const Maps &maps, const Job &job)
         launch_early(cuda, kernel, n_blocks, THREADS, size, maps.x, maps.weight, maps.out, job);
 }
 
-static void launch_one(LfCuda *cuda, const Maps &maps, const Job &job, int columns, bool low,
-                       Ending ending)
+void launch_one(LfCuda *cuda, const Maps &maps, const Job &job, int columns, bool low,
+                Ending ending)
 {
     if (ending == STORE_LOW)
         launch<1, 256, STORE_LOW>(cuda, maps, job);
@@ -689,7 +686,7 @@ static void launch_one(LfCuda *cuda, const Maps &maps, const Job &job, int colum
 
 /* Rows that the copy engine can address, results in whole 16 bytes, and enough steps to fill the
  * ring once and a bit (multiply_all counts on it). */
-static const char *misfit(const LfCudaProduct *p)
+const char *misfit(const LfCudaProduct *p)
 {
     bool low = p->x.type == LF_F8_E4M3, low_out = p->out.type == LF_F8_E4M3;
     int64_t element = low ? 1 : 2, n_rows = p->x.shape[0];
@@ -708,17 +705,19 @@ static const char *misfit(const LfCudaProduct *p)
 
 /* Whether the tiles fill the chip. BF16 products that leave much of it idle are cuBLASLt's, which
  * splits sums; of E4M3 it knows less. */
-static bool fills(const LfCudaProduct *p, int n_multiprocessors, int columns)
+bool fills(const LfCudaProduct *p, int n_multiprocessors, int columns)
 {
     double used = (double) p->x.shape[0] / ROWS * (double) p->n_out;
     double taken = (double) cost_of(p, n_multiprocessors, columns) * n_multiprocessors;
     return p->x.type == LF_F8_E4M3 || used > 0.6 * taken;
 }
 
-static Ending ending_of(const LfCudaProduct *p)
+Ending ending_of(const LfCudaProduct *p)
 {
     return p->residual ? ADD_BF16 : p->out.type == LF_BF16 ? STORE_BF16 : STORE_LOW;
 }
+
+} // namespace
 
 const char *lf_cuda_product_sm90_refuses(const LfCuda *cuda, const LfCudaProduct *p)
 {

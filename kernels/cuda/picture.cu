@@ -6,10 +6,12 @@
 #include "conv.h"
 #include "device.cuh"
 
+namespace {
+
 enum { THREADS = 256, RUN = 8 /* colours of a thread */ };
 
 /* A thread takes one latent, in the order of x. */
-static __global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS)
     tanh_clamp_latents(__half *out, const float *x, int n_channels, int64_t area, int64_t count)
 {
     int64_t index = (int64_t) blockIdx.x * THREADS + threadIdx.x;
@@ -21,7 +23,7 @@ static __global__ void __launch_bounds__(THREADS)
         __float2half_rn(3.0f * tanhf(x[index] / 3.0f));
 }
 
-static void tanh_clamp(LfBackend *be, LfTensor out, LfTensor x)
+void tanh_clamp(LfBackend *be, LfTensor out, LfTensor x)
 {
     LfCuda *cuda = lf_cuda(be);
     int64_t count = lf_tensor_count(x);
@@ -32,12 +34,12 @@ static void tanh_clamp(LfBackend *be, LfTensor out, LfTensor x)
 }
 
 /* NaN becomes 0. */
-static __device__ uint8_t byte_of(__half x)
+__device__ uint8_t byte_of(__half x)
 {
     return (uint8_t) (255.0f * fminf(fmaxf(__half2float(x), 0.0f), 1.0f));
 }
 
-static __global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS)
     colours_to_bytes(uint8_t *out, const __half *x, int64_t count, bool aligned)
 {
     int64_t first = ((int64_t) blockIdx.x * THREADS + threadIdx.x) * RUN;
@@ -54,7 +56,7 @@ static __global__ void __launch_bounds__(THREADS)
         out[i] = byte_of(x[i]);
 }
 
-static void rgb8(LfBackend *be, LfTensor out, LfTensor x)
+void rgb8(LfBackend *be, LfTensor out, LfTensor x)
 {
     LfCuda *cuda = lf_cuda(be);
     int64_t count = lf_tensor_count(x);
@@ -64,6 +66,8 @@ static void rgb8(LfBackend *be, LfTensor out, LfTensor x)
         (uint8_t *) out.data, (const __half *) x.data, count, aligned);
     lf_cuda_launched(cuda, "rgb8");
 }
+
+} // namespace
 
 void lf_cuda_picture_init(LfCuda *cuda)
 {

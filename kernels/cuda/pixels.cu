@@ -17,6 +17,8 @@ struct LfCudaPixels {
     size_t size;
 };
 
+namespace {
+
 /* ---- conversion ------------------------------------------------------------------------------ */
 
 /* Shares of the colours in Y, as ratios to `one`. */
@@ -25,7 +27,7 @@ typedef struct {
 } Luma;
 
 /* BT.601-7 section 2.5.1, BT.709-6 section 3.2. */
-static Luma matrix_of(LfMatrix matrix)
+Luma matrix_of(LfMatrix matrix)
 {
     if (matrix == LF_MATRIX_BT601)
         return Luma{299, 587, 114, 1000};
@@ -33,7 +35,7 @@ static Luma matrix_of(LfMatrix matrix)
 }
 
 /* 16 + 219·Y/255 */
-static __device__ uint8_t luma(const Luma &m, const uint8_t *rgb)
+__device__ uint8_t luma(const Luma &m, const uint8_t *rgb)
 {
     int32_t y = 219 * (m.red * rgb[0] + m.green * rgb[1] + m.blue * rgb[2]);
     int32_t unit = 255 * m.one;
@@ -42,7 +44,7 @@ static __device__ uint8_t luma(const Luma &m, const uint8_t *rgb)
 
 /* 128 + 112·(c − Y)/(one − weight of c)/255 for the colour c of eight pixels together, of which
  * `same` is the sum, as y is of their Y. */
-static __device__ uint8_t chroma(const Luma &m, int32_t weight, int32_t same, int32_t y)
+__device__ uint8_t chroma(const Luma &m, int32_t weight, int32_t same, int32_t y)
 {
     int32_t unit = 255 * (m.one - weight);
     return (uint8_t) ((128 * unit + 14 * (m.one * same - y) + unit / 2) / unit);
@@ -50,8 +52,8 @@ static __device__ uint8_t chroma(const Luma &m, int32_t weight, int32_t same, in
 
 /* One thread for 2×2 pixels: their Y, and where all four exist their U and V, `chroma_step` bytes
  * from one to the next. */
-static __global__ void to_planes(uint8_t *y_plane, uint8_t *u_plane, uint8_t *v_plane,
-                                 int chroma_step, const uint8_t *rgb, int width, int height, Luma m)
+__global__ void to_planes(uint8_t *y_plane, uint8_t *u_plane, uint8_t *v_plane, int chroma_step,
+                          const uint8_t *rgb, int width, int height, Luma m)
 {
     int x = 2 * (blockIdx.x * blockDim.x + threadIdx.x);
     int y = 2 * (blockIdx.y * blockDim.y + threadIdx.y);
@@ -73,7 +75,7 @@ static __global__ void to_planes(uint8_t *y_plane, uint8_t *u_plane, uint8_t *v_
     v_plane[at] = chroma(m, m.red, sum[0], shade);
 }
 
-static __global__ void to_packed(uint8_t *out, const uint8_t *rgb, int64_t count, int red, int step)
+__global__ void to_packed(uint8_t *out, const uint8_t *rgb, int64_t count, int red, int step)
 {
     int64_t i = (int64_t) blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count)
@@ -95,7 +97,7 @@ typedef struct {
     size_t first[4];          /* byte of the first line; of the end */
 } Block;
 
-static Block block_of(const LfPicture *p)
+Block block_of(const LfPicture *p)
 {
     size_t width = (size_t) p->width, height = (size_t) p->height;
     Block b = {};
@@ -115,7 +117,7 @@ static Block block_of(const LfPicture *p)
 
 /* ---- the way over ---------------------------------------------------------------------------- */
 
-static bool reserve(LfCuda *cuda, LfCudaPixels *s, size_t size, GError **error)
+bool reserve(LfCuda *cuda, LfCudaPixels *s, size_t size, GError **error)
 {
     if (!s->stream &&
         !lf_cuda_try(cuda, cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking), "pixels",
@@ -135,8 +137,7 @@ static bool reserve(LfCuda *cuda, LfCudaPixels *s, size_t size, GError **error)
 }
 
 /* The block in device memory: converted, or the frame itself. */
-static const uint8_t *convert(LfCudaPixels *s, const LfPicture *p, const Block *b,
-                              const uint8_t *rgb)
+const uint8_t *convert(LfCudaPixels *s, const LfPicture *p, const Block *b, const uint8_t *rgb)
 {
     int64_t count = (int64_t) p->width * p->height;
     bool swapped = p->format == LF_PIXELS_BGR || p->format == LF_PIXELS_BGRX;
@@ -156,7 +157,7 @@ static const uint8_t *convert(LfCudaPixels *s, const LfPicture *p, const Block *
     return s->device;
 }
 
-static void place_lines(const LfPicture *p, const Block *b, const uint8_t *host)
+void place_lines(const LfPicture *p, const Block *b, const uint8_t *host)
 {
     for (int plane = 0; plane < b->n_planes; plane++)
         for (size_t i = 0; i < b->lines[plane]; i++)
@@ -165,8 +166,8 @@ static void place_lines(const LfPicture *p, const Block *b, const uint8_t *host)
 }
 
 /* `s` is locked. The picture as one block in s->host. */
-static bool fetch(LfCuda *cuda, LfCudaPixels *s, const LfPicture *picture, const Block *b,
-                  const uint8_t *rgb, GError **error)
+bool fetch(LfCuda *cuda, LfCudaPixels *s, const LfPicture *picture, const Block *b,
+           const uint8_t *rgb, GError **error)
 {
     if (!reserve(cuda, s, b->first[3], error))
         return false;
@@ -178,7 +179,7 @@ static bool fetch(LfCuda *cuda, LfCudaPixels *s, const LfPicture *picture, const
     return lf_cuda_try(cuda, status != cudaSuccess ? status : finished, "pixels", error);
 }
 
-static bool pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
+bool pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
 {
     LfCuda *cuda = (LfCuda *) be;
     LfCudaScope scope(cuda->device);
@@ -191,6 +192,8 @@ static bool pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError
     g_mutex_unlock(&s->lock);
     return done;
 }
+
+} // namespace
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
