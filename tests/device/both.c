@@ -36,8 +36,7 @@ void both_close(Both *both)
     lf_model_unref(both->device);
 }
 
-/* ---- a stream of two chunks, or three
- * ---------------------------------------------------------------------- */
+/* ---- a stream of two chunks, or three -------------------------------------------------------- */
 
 typedef struct {
     const LfModel *model;

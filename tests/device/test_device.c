@@ -74,8 +74,7 @@ static void test_first_chunk(void)
     both_close(&both);
 }
 
-/* ---- recorded work
- * ------------------------------------------------------------------------------- */
+/* ---- recorded work --------------------------------------------------------------------------- */
 
 static const LfTransition transitions[] = {LF_TRANSITION_CONTINUE, LF_TRANSITION_RECACHE,
                                            LF_TRANSITION_CUT};
@@ -125,6 +124,12 @@ static void test_replay(gconstpointer data)
     lf_model_unref(model);
 }
 
+static void run_chunks(LfSession *session, int n)
+{
+    for (int i = 0; i < n; i++)
+        g_byte_array_unref(stream_run(session, 1));
+}
+
 /* The chunk of a new prompt is on the GPU what it is on the CPU, after a first chunk that is almost
  * the same on both; and more so than it is what another transition would make of it. */
 static void test_transition(gconstpointer data)
@@ -158,32 +163,87 @@ static void test_transition(gconstpointer data)
     both_close(&both);
 }
 
-/* A chunk that was cancelled comes again with the same pictures. */
+/* ---- cancelling ------------------------------------------------------------------------------ */
+
+typedef struct {
+    LfSession *session;
+    gulong delay; /* µs */
+} Canceller;
+
+static gpointer cancel_later(gpointer data)
+{
+    const Canceller *c = data;
+    g_usleep(c->delay);
+    lf_session_cancel(c->session);
+    return NULL;
+}
+
+/* The next chunk, after any number of attempts that another thread cancels at a random time within
+ * the time of one and a half chunks. */
+static LfChunk *next_despite_cancels(LfSession *session, gint64 chunk_time, int *n_cancelled)
+{
+    for (;;) {
+        g_autoptr(GError) error = NULL;
+        Canceller canceller = {session,
+                               (gulong) g_test_rand_int_range(0, (gint32) (chunk_time * 3 / 2))};
+        GThread *thread = g_thread_new("cancel", cancel_later, &canceller);
+        LfChunk *chunk = lf_session_next(session, &error);
+        g_thread_join(thread);
+        lf_session_resume(session);
+        if (chunk)
+            return chunk;
+        stream_assert_error(&error, LF_ERROR_CANCELLED, "cancelled");
+        ++*n_cancelled;
+    }
+}
+
+static void assert_next(LfSession *sound, LfChunk *chunk)
+{
+    GByteArray *a = stream_pictures(chunk), *b = stream_run(sound, 1);
+    stream_assert_same(a, b);
+    g_byte_array_unref(a);
+    g_byte_array_unref(b);
+    lf_chunk_unref(chunk);
+}
+
+/* Chunks that another thread cancels at random times, over and over, come in the end with the same
+ * pictures. The window is full after a few chunks, and from then on work is captured and replayed,
+ * as in test_replay. A chunk is read only when the next one is there: its decoder runs beside the
+ * attempts that are cancelled. */
 static void test_cancel(void)
 {
     if (!both_have_device(LF_PRECISION_AUTO))
         return;
-    g_autoptr(GError) error = NULL;
     LfModel *model = both_model(NULL, "cuda", LF_PRECISION_AUTO);
-    LfSession *a = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
-    LfSession *b = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
-    for (int i = 0; i < 8; i++) {
-        lf_session_cancel(a);
-        g_assert_null(lf_session_next(a, &error));
-        stream_assert_error(&error, LF_ERROR_CANCELLED, "cancelled");
-        lf_session_resume(a);
-        GByteArray *x = stream_run(a, 1), *y = stream_run(b, 1);
-        stream_assert_same(x, y);
-        g_byte_array_unref(x);
-        g_byte_array_unref(y);
+    LfSessionOptions options = {.seed = 7, .window = 6, .uniform = TRUE};
+    LfSession *cancelled = stream_session(model, &options, prompt);
+    LfSession *sound = stream_session(model, &options, prompt);
+    LfSession *timed = stream_session(model, &options, prompt);
+    run_chunks(timed, 6);
+    gint64 start = g_get_monotonic_time();
+    run_chunks(timed, 6);
+    gint64 chunk_time = MAX((g_get_monotonic_time() - start) / 6, 10);
+    int n_cancelled = 0;
+    LfChunk *before = next_despite_cancels(cancelled, chunk_time, &n_cancelled);
+    for (int i = 0; i < 40; i++) {
+        if (i == 20)
+            change(cancelled, LF_TRANSITION_RECACHE, next_prompt);
+        LfChunk *chunk = next_despite_cancels(cancelled, chunk_time, &n_cancelled);
+        assert_next(sound, before);
+        if (i == 20)
+            change(sound, LF_TRANSITION_RECACHE, next_prompt);
+        before = chunk;
     }
-    lf_session_free(a);
-    lf_session_free(b);
+    assert_next(sound, before);
+    g_test_message("%d attempts cancelled", n_cancelled);
+    g_assert_cmpint(n_cancelled, >=, 10);
+    lf_session_free(cancelled);
+    lf_session_free(sound);
+    lf_session_free(timed);
     lf_model_unref(model);
 }
 
-/* ---- streams at the same time
- * --------------------------------------------------------------------- */
+/* ---- streams at the same time ---------------------------------------------------------------- */
 
 enum { STREAMS = 6, STREAM_CHUNKS = 14 };
 
@@ -273,8 +333,7 @@ static void test_many_streams(void)
     lf_model_unref(model);
 }
 
-/* ---- memory
- * -------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Free bytes of the device, by the driver. */
 static gsize free_memory(void)
@@ -283,12 +342,6 @@ static gsize free_memory(void)
     gsize unused = 0, total = 0;
     g_assert_cmpint(ask(&unused, &total), ==, 0);
     return unused;
-}
-
-static void run_chunks(LfSession *session, int n)
-{
-    for (int i = 0; i < n; i++)
-        g_byte_array_unref(stream_run(session, 1));
 }
 
 static void test_memory(void)
@@ -321,8 +374,7 @@ static void test_memory(void)
     lf_model_unref(model);
 }
 
-/* ---- values
- * --------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static double largest_of(LfBackend *be, LfTensor t)
 {
@@ -366,8 +418,7 @@ static void test_value_bounds(void)
     lf_model_unref(model);
 }
 
-/* ---- errors
- * --------------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 static void test_errors(void)
 {
