@@ -74,9 +74,9 @@ constexpr uint32_t HAS_LAST = 1u << 31; /* the very last key is in this step */
 
 struct Plan {
     bf16 *out;    /* or NULL: */
-    fp8 *low_out; /* E4M3, with the scale of `peak` */
+    fp8 *fp8_out; /* E4M3, with the scale of `amax` */
     float *scales;
-    const float *peak;
+    const float *amax;
     int64_t out_row, n_rows;
     float *partial;       /* [part, ROWS, d]: sums of values, not yet divided */
     float2 *partial_norm; /* [part, ROWS]: reference·scale, sum of weights */
@@ -444,7 +444,7 @@ __device__ __forceinline__ void write_result(const Plan &plan, const float (&sum
     if (plan.out)
         write_rows<S>(plan.out, 1.0f, plan, sums, norm, rows, group);
     else
-        write_rows<S>(plan.low_out, 1.0f / e4m3_scale_of(plan.peak), plan, sums, norm, rows, group);
+        write_rows<S>(plan.fp8_out, 1.0f / e4m3_scale_of(plan.amax), plan, sums, norm, rows, group);
 }
 
 template <class S>
@@ -584,7 +584,7 @@ __device__ inline void write_scales(const Plan &plan)
     for (Item item; work.next(&item);) {
         Rows rows = tile_rows(plan, item.tile);
         for (int row = threadIdx.x % 32; rows.head == 0 && row < rows.n; row += 32)
-            write_e4m3_scale(plan.scales, rows.first + row, plan.n_rows, plan.peak,
+            write_e4m3_scale(plan.scales, rows.first + row, plan.n_rows, plan.amax,
                              (int) plan.out_row);
     }
 }
@@ -686,7 +686,8 @@ __device__ inline void hold(float sum, uint32_t word)
                  : "memory");
 }
 
-/* 0, but known only when the weight is. */
+/* Returns 0, with a data dependency on `weight`: keeps ptxas from issuing a product before its
+ * weights exist. */
 __device__ inline uint32_t after(float weight)
 {
     return __float_as_uint(weight) >> 31;
@@ -876,7 +877,7 @@ template <class S> __global__ void join_parts(const __grid_constant__ Plan plan)
     if (plan.out)
         put_columns(plan.out + to, sums, 1.0f / total);
     else
-        put_columns(plan.low_out + to, sums, 1.0f / (total * e4m3_scale_of(plan.peak)));
+        put_columns(plan.fp8_out + to, sums, 1.0f / (total * e4m3_scale_of(plan.amax)));
 }
 
 /* ---- launching ------------------------------------------------------------------------------- */
@@ -929,9 +930,9 @@ template <class S> Plan make_plan(LfCuda *cuda, const LfCudaAttention *a, int *n
     const float log2_e = 1.4426950408889634f;
     Plan plan = {};
     plan.out = a->out;
-    plan.low_out = a->low_out;
+    plan.fp8_out = a->fp8_out;
     plan.scales = a->scales;
-    plan.peak = a->peak;
+    plan.amax = a->amax;
     plan.out_row = a->out_row;
     plan.n_rows = a->n_queries;
     plan.slots = a->slots;
@@ -980,7 +981,7 @@ bool aligned(const LfCudaAttention *a)
     if (a->n_frames > 1 || a->slots)
         strides |= a->k_frame;
     uintptr_t pointers = (uintptr_t) a->q | (uintptr_t) a->k | (uintptr_t) a->v |
-                         (uintptr_t) a->out | (uintptr_t) a->low_out;
+                         (uintptr_t) a->out | (uintptr_t) a->fp8_out;
     return strides % 8 == 0 && pointers % 16 == 0;
 }
 

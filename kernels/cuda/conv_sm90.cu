@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Convolutions on Hopper's tensor cores (wgmma), transposed: 64 output channels × 256 pixels, so
- * that weights are the small operand and pixels, of which a tap reads the same rows, shifted, the
- * large one.
+ * Convolutions on Hopper's tensor cores (wgmma), transposed: 64 output channels × 256 pixels.
+ * Weights are the small operand. Pixels are the large one, because every tap reads the same rows of
+ * pixels, shifted.
  *
  * The pixels of a tile, 8 wide and up to 32 high, come with their margin of one by the bulk copy
  * engine, which writes zeros beyond the picture's edges: rows of 64 channels. A tap's pixels are
@@ -290,8 +290,8 @@ template <int HIGH> struct Consumer {
             add_residual(sums);
     }
 
-    /* Each consumer has pixels of its own here. Where pixels belong to both otherwise, the slot of
-     * the other waits for both to let it go. */
+    /* Here each consumer has pixels of its own. In paired mode every slot of pixels counts the
+     * arrivals of both consumers, so each must also release the slot that it does not read. */
     __device__ void add_residual(float (&sums)[4 * HIGH])
     {
         if (p.n_pairs) {
@@ -304,8 +304,8 @@ template <int HIGH> struct Consumer {
         last_tap(sums, take_pixels(true), 1, 1);
     }
 
-    /* Some rows at a time through shared memory, where they turn from [channel, pixel] to [pixel,
-     * channel], to out. */
+    /* Writes some rows at a time to out, through shared memory, where they are transposed from
+     * [channel, pixel] to [pixel, channel]. */
     __device__ void write(const float (&sums)[4 * HIGH], const Task &t)
     {
         enum { STRIP = Sizes<HIGH>::STRIP, STRIPS = Sizes<HIGH>::STRIPS };

@@ -104,8 +104,8 @@ static inline unsigned blocks_for(int64_t n, int per_block)
     return (unsigned) ((n + per_block - 1) / per_block);
 }
 
-/* In a kernel that was launched early: waits until all that was launched before has ended. Before
- * it the kernel touches no memory that any other kernel writes or reads. */
+/* In a kernel that was launched early: waits until every kernel launched before has ended. Before
+ * this call the kernel touches no memory that another kernel reads or writes. */
 __device__ inline void wait_for_earlier()
 {
 #if __CUDA_ARCH__ >= 900
@@ -113,8 +113,8 @@ __device__ inline void wait_for_earlier()
 #endif
 }
 
-/* Lets a kernel that is launched early move in as soon as multiprocessors are free. It waits by
- * itself for this one's end, so this may be called at any time, best at once. */
+/* Allows the next kernel, if it is launched early, to begin as soon as multiprocessors are free. The
+ * next kernel waits for this one's end by itself, so this call may come at any time, best first. */
 __device__ inline void let_next_begin()
 {
 #if __CUDA_ARCH__ >= 900
@@ -122,8 +122,9 @@ __device__ inline void let_next_begin()
 #endif
 }
 
-/* Launches a kernel that begins (wait_for_earlier) while the one before it ends: on Hopper what a
- * launch costs, and what a kernel does before its first load, is then over when its turn comes. */
+/* Programmatic dependent launch, where the chip has it: the kernel begins while the one before it
+ * ends, and calls wait_for_earlier before it touches memory. The cost of the launch, and what the
+ * kernel does before its first load, overlap with the end of the one before. */
 template <typename... Formal, typename... Actual>
 static void launch_early(LfCuda *cuda, void (*kernel)(Formal...), dim3 grid, dim3 block,
                          size_t shared_size, Actual... actual)

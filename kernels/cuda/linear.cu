@@ -282,8 +282,8 @@ LfType stored_type(LfCuda *cuda, LfWeightKind kind, LfType source)
 {
     if (kind == LF_WEIGHT_EMBEDDING)
         return travel_type(source);
-    bool low = kind == LF_WEIGHT_LINEAR_FP8 && cuda->base.precision == LF_PRECISION_FP8;
-    return low ? LF_F8_E4M3 : LF_BF16;
+    bool quantised = kind == LF_WEIGHT_LINEAR_FP8 && cuda->base.precision == LF_PRECISION_FP8;
+    return quantised ? LF_F8_E4M3 : LF_BF16;
 }
 
 /* Device memory for the weight, all of it or false. */
@@ -566,7 +566,7 @@ template <typename Out, int V> __global__ void finish_rows(Out *out, Finish f, b
 }
 
 /* One block for each row: out = E4M3 of the row by its own scale; scales F32 [2, all rows]. */
-__global__ void __launch_bounds__(256) finish_low(fp8 *out, float *scales, float *norms, Finish f)
+__global__ void __launch_bounds__(256) finish_fp8(fp8 *out, float *scales, float *norms, Finish f)
 {
     int64_t row = blockIdx.x;
     float largest = 0.0f, squares = 0.0f;
@@ -616,7 +616,7 @@ void finish_into(LfCuda *cuda, LfTensor out, int64_t first, const Finish *f, boo
 {
     int64_t at = first * f->n_out;
     if (out.type == LF_F8_E4M3) {
-        finish_low<<<(unsigned) f->n_rows, 256, 0, cuda->stream>>>(
+        finish_fp8<<<(unsigned) f->n_rows, 256, 0, cuda->stream>>>(
             (fp8 *) out.data + at, out.scales + first, out.scales + out.shape[0] + first, *f);
         lf_cuda_launched(cuda, "linear");
     } else if (out.type == LF_BF16) {

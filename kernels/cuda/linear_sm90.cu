@@ -40,14 +40,14 @@ enum {
 };
 
 /* What the sums become. */
-typedef enum { STORE_BF16, STORE_LOW, ADD_BF16 } Ending;
+typedef enum { STORE_BF16, STORE_FP8, ADD_BF16 } Ending;
 
 typedef struct {
     void *out;
     const float *row_scales, *row_norms; /* of x, E4M3 only */
     const float *column_scales;          /* the same of the weight */
     const float *bias, *gate;            /* or NULL */
-    float *out_scales;                   /* [2, rows] of STORE_LOW */
+    float *out_scales;                   /* [2, rows] of STORE_FP8 */
     float weight_norm;
     LfActivation activation;
     int n_rows, n_in, n_out;
@@ -229,15 +229,15 @@ __device__ float gelu_fast(float x)
 }
 
 /* E4M3 of v·by. */
-__device__ uint16_t low_of(float2 v, float by)
+__device__ uint16_t fp8_of(float2 v, float by)
 {
-    uint16_t low;
-    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %2, %1;" : "=h"(low) : "f"(v.x * by), "f"(v.y * by));
-    return low;
+    uint16_t codes;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %2, %1;" : "=h"(codes) : "f"(v.x * by), "f"(v.y * by));
+    return codes;
 }
 
 /* E4M3 of gelu(v)·by in halves: v² may be infinite, whose tanh is 1; v·by / 2 is at most 224. */
-__device__ uint16_t low_gelu_of(float2 v, float by)
+__device__ uint16_t fp8_gelu_of(float2 v, float by)
 {
     __half2 x = __floats2half2_rn(v.x, v.y);
     __half2 half = __floats2half2_rn(v.x * (0.5f * by), v.y * (0.5f * by));
@@ -246,9 +246,9 @@ __device__ uint16_t low_gelu_of(float2 v, float by)
     uint32_t t;
     asm("tanh.approx.f16x2 %0, %1;" : "=r"(t) : "r"(*(uint32_t *) &z));
     __half2 result = __hfma2(half, *(__half2 *) &t, half);
-    uint16_t low;
-    asm("cvt.rn.satfinite.e4m3x2.f16x2 %0, %1;" : "=h"(low) : "r"(*(uint32_t *) &result));
-    return low;
+    uint16_t codes;
+    asm("cvt.rn.satfinite.e4m3x2.f16x2 %0, %1;" : "=h"(codes) : "r"(*(uint32_t *) &result));
+    return codes;
 }
 
 /* Four times eight rows of 16 bytes, as the tensor cores spread them over a warp's registers: in
@@ -288,7 +288,7 @@ __device__ void unit_store(uint32_t at, uint4 v)
 typedef struct {
     int row, column;     /* of its upper left */
     float scale[2];      /* of x's rows lane / 4 and lane / 4 + 8 */
-    float low_factor[2]; /* 1 / the scales of these rows of the result */
+    float fp8_factor[2]; /* 1 / the scales of these rows of the result */
     uint32_t sheets;     /* the warp's */
 } Part;
 
@@ -404,7 +404,7 @@ __device__ __forceinline__ static void store_bf16(const float (&sums)[COLUMNS / 
 
 /* Columns [AT, AT + 128) as E4M3: pairs of bytes into their places. */
 template <int COLUMNS, int AT, bool GELU>
-__device__ __forceinline__ static void store_low(const float (&sums)[COLUMNS / 2],
+__device__ __forceinline__ static void store_fp8(const float (&sums)[COLUMNS / 2],
                                                  const CUtensorMap *out_map, const Part &part,
                                                  const float2 *columns)
 {
@@ -418,10 +418,10 @@ __device__ __forceinline__ static void store_low(const float (&sums)[COLUMNS / 2
         for (int i = 0; i < 8; i++) {
             int block = 4 * four + i / 2, half = i % 2, sum = AT / 2 + 4 * block + 2 * half;
             float2 v = valued<1>(sums[sum], sums[sum + 1], part.scale[half], around[i / 2]);
-            uint16_t low =
-                GELU ? low_gelu_of(v, part.low_factor[half]) : low_of(v, part.low_factor[half]);
+            uint16_t codes =
+                GELU ? fp8_gelu_of(v, part.fp8_factor[half]) : fp8_of(v, part.fp8_factor[half]);
             uint32_t at = (mine ^ block / 2 << 4) + block % 2 * 8 + half * 1024;
-            asm volatile("st.shared.u16 [%0], %1;" ::"r"(at), "h"(low));
+            asm volatile("st.shared.u16 [%0], %1;" ::"r"(at), "h"(codes));
         }
     }
     send_sheet(out_map, part, AT, sheet);
@@ -434,9 +434,9 @@ __device__ __forceinline__ static void store(
     const CUtensorMap *map, const Job &job, const Part &part, const float2 *columns)
 {
     constexpr bool ADD = ENDING == ADD_BF16;
-    if constexpr (ENDING == STORE_LOW) {
-        store_low<COLUMNS, 0, GELU>(sums, map, part, columns);
-        store_low<COLUMNS, 128, GELU>(sums, map, part, columns);
+    if constexpr (ENDING == STORE_FP8) {
+        store_fp8<COLUMNS, 0, GELU>(sums, map, part, columns);
+        store_fp8<COLUMNS, 128, GELU>(sums, map, part, columns);
     } else {
         store_bf16<ELEMENT, COLUMNS, 0, 64, GELU, ADD>(sums, x, map, job, part, columns);
         store_bf16<ELEMENT, COLUMNS, 64, 64, GELU, ADD>(sums, x + 4 * ADD, map, job, part, columns);
@@ -494,10 +494,10 @@ template <Ending ENDING> __device__ static void load_rows(Part &part, const Job 
         int row = part.row + threadIdx.x % 32 / 4 + 8 * half;
         bool inside = row < job.n_rows;
         part.scale[half] = inside ? job.row_scales[row] : 0.0f;
-        if (ENDING != STORE_LOW)
+        if (ENDING != STORE_FP8)
             continue;
         float bound = inside ? job.row_norms[row] * job.weight_norm + bias : 0.0f;
-        part.low_factor[half] = fminf(E4M3_LARGEST / bound, 1.0f / E4M3_LEAST_SCALE);
+        part.fp8_factor[half] = fminf(E4M3_LARGEST / bound, 1.0f / E4M3_LEAST_SCALE);
         if (inside && part.column == 0 && threadIdx.x % 4 == 0) {
             job.out_scales[row] = e4m3_scale(bound);
             job.out_scales[job.n_rows + row] = bound * sqrtf((float) job.n_out);
@@ -513,7 +513,7 @@ __device__ void multiply_all(const CUtensorMap *out_map, const Job &job, Stages<
     constexpr bool ADD = ENDING == ADD_BF16;
     int rank = cluster_rank(), n_pairs = pairs_of(job), n_steps = (job.n_in + STEP - 1) / STEP;
     int warp = threadIdx.x / 32 - 4;
-    float bias = ENDING == STORE_LOW ? largest_bias(job, around->largest, group) : 0.0f;
+    float bias = ENDING == STORE_FP8 ? largest_bias(job, around->largest, group) : 0.0f;
     for (int index = blockIdx.x / 2; index < n_pairs; index += gridDim.x / 2) {
         Tile tile = tile_at(job, index, rank);
         float sums[COLUMNS / 2];
@@ -585,20 +585,20 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
         multiply_all<ELEMENT, COLUMNS, ENDING>(&out_map, job, ring, around, threadIdx.x / 128 - 1);
     }
-    cluster_meet(); /* nobody leaves whom others still write to */
+    cluster_meet(); /* the other block may still write to this one's shared memory */
 }
 
 /* ---- launching ------------------------------------------------------------------------------- */
 
 Job job_of(const LfCudaProduct *p, int columns)
 {
-    bool low = p->x.type == LF_F8_E4M3;
+    bool is_fp8 = p->x.type == LF_F8_E4M3;
     int64_t n_rows = p->x.shape[0];
     Job job = {};
     job.out = p->out.data;
-    job.row_scales = low ? p->x.scales : NULL;
-    job.row_norms = low ? p->x.scales + n_rows : NULL;
-    job.column_scales = low ? p->weight_scales : NULL;
+    job.row_scales = is_fp8 ? p->x.scales : NULL;
+    job.row_norms = is_fp8 ? p->x.scales + n_rows : NULL;
+    job.column_scales = is_fp8 ? p->weight_scales : NULL;
     job.bias = p->bias;
     job.gate = p->gate;
     job.out_scales = p->out.scales;
@@ -623,7 +623,7 @@ int columns_for(const LfCudaProduct *p, int n_multiprocessors, Ending ending)
 {
     if (ending == ADD_BF16)
         return 224;
-    if (ending == STORE_LOW)
+    if (ending == STORE_FP8)
         return 256;
     bool wide = cost_of(p, n_multiprocessors, 256) <= cost_of(p, n_multiprocessors, 224);
     return wide ? 256 : 224;
@@ -669,31 +669,32 @@ void launch(LfCuda *cuda, const Maps &maps, const Job &job)
         launch_early(cuda, kernel, n_blocks, THREADS, size, maps.x, maps.weight, maps.out, job);
 }
 
-void launch_one(LfCuda *cuda, const Maps &maps, const Job &job, int columns, bool low,
+void launch_one(LfCuda *cuda, const Maps &maps, const Job &job, int columns, bool is_fp8,
                 Ending ending)
 {
-    if (ending == STORE_LOW)
-        launch<1, 256, STORE_LOW>(cuda, maps, job);
+    if (ending == STORE_FP8)
+        launch<1, 256, STORE_FP8>(cuda, maps, job);
     else if (ending == ADD_BF16)
-        low ? launch<1, 224, ADD_BF16>(cuda, maps, job) : launch<2, 224, ADD_BF16>(cuda, maps, job);
+        is_fp8 ? launch<1, 224, ADD_BF16>(cuda, maps, job)
+               : launch<2, 224, ADD_BF16>(cuda, maps, job);
     else if (columns == 256)
-        low ? launch<1, 256, STORE_BF16>(cuda, maps, job)
-            : launch<2, 256, STORE_BF16>(cuda, maps, job);
+        is_fp8 ? launch<1, 256, STORE_BF16>(cuda, maps, job)
+               : launch<2, 256, STORE_BF16>(cuda, maps, job);
     else
-        low ? launch<1, 224, STORE_BF16>(cuda, maps, job)
-            : launch<2, 224, STORE_BF16>(cuda, maps, job);
+        is_fp8 ? launch<1, 224, STORE_BF16>(cuda, maps, job)
+               : launch<2, 224, STORE_BF16>(cuda, maps, job);
 }
 
 /* Rows that the copy engine can address, results in whole 16 bytes, and enough steps to fill the
  * ring once and a bit (multiply_all counts on it). */
 const char *misfit(const LfCudaProduct *p)
 {
-    bool low = p->x.type == LF_F8_E4M3, low_out = p->out.type == LF_F8_E4M3;
-    int64_t element = low ? 1 : 2, n_rows = p->x.shape[0];
+    bool is_fp8 = p->x.type == LF_F8_E4M3, fp8_out = p->out.type == LF_F8_E4M3;
+    int64_t element = is_fp8 ? 1 : 2, n_rows = p->x.shape[0];
     if (p->activation == LF_ACT_SILU ||
-        (p->out.type != LF_BF16 && !(low && low_out && !p->residual)))
+        (p->out.type != LF_BF16 && !(is_fp8 && fp8_out && !p->residual)))
         return "this activation or type of result is not fused";
-    if (p->n_in * element % 16 || p->n_out % (low_out ? 16 : 8) || !lf_cuda_is_aligned(p->x.data) ||
+    if (p->n_in * element % 16 || p->n_out % (fp8_out ? 16 : 8) || !lf_cuda_is_aligned(p->x.data) ||
         !lf_cuda_is_aligned(p->weight) || !lf_cuda_is_aligned(p->out.data))
         return "rows are not aligned to 16 bytes";
     if (p->n_in * element < LEAST_STEPS * STAGE_ROW)
@@ -703,8 +704,8 @@ const char *misfit(const LfCudaProduct *p)
     return NULL;
 }
 
-/* Whether the tiles fill the chip. BF16 products that leave much of it idle are cuBLASLt's, which
- * splits sums; of E4M3 it knows less. */
+/* Whether the tiles fill the chip to 60 %. Smaller products in BF16 go to cuBLASLt, which splits
+ * sums over the inner dimension. Products in E4M3 all stay here. */
 bool fills(const LfCudaProduct *p, int n_multiprocessors, int columns)
 {
     double used = (double) p->x.shape[0] / ROWS * (double) p->n_out;
@@ -714,7 +715,7 @@ bool fills(const LfCudaProduct *p, int n_multiprocessors, int columns)
 
 Ending ending_of(const LfCudaProduct *p)
 {
-    return p->residual ? ADD_BF16 : p->out.type == LF_BF16 ? STORE_BF16 : STORE_LOW;
+    return p->residual ? ADD_BF16 : p->out.type == LF_BF16 ? STORE_BF16 : STORE_FP8;
 }
 
 } // namespace

@@ -14,18 +14,18 @@ extern "C" {
 
 /* ---- failures -------------------------------------------------------------------------------- */
 
-/* Is this the recording of work that somebody else's call has spoilt? Then all calls fail, and the
- * work can be done without a recording. */
-static bool spoilt(LfCuda *cuda)
+/* Whether another thread's call has invalidated the capture under way. Every call fails then, and
+ * the caller runs the work without a graph. */
+static bool is_invalidated(LfCuda *cuda)
 {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-    return cuda->recording && cudaStreamIsCapturing(cuda->stream, &status) == cudaSuccess &&
+    return cuda->capturing && cudaStreamIsCapturing(cuda->stream, &status) == cudaSuccess &&
            status == cudaStreamCaptureStatusInvalidated;
 }
 
 static void latch(LfCuda *cuda, LfError kind, const char *operation, const char *reason)
 {
-    if (spoilt(cuda))
+    if (is_invalidated(cuda))
         return;
     g_mutex_lock(&cuda->lock);
     if (!cuda->failure[0]) {
@@ -257,13 +257,13 @@ struct LfGraph {
     cudaGraphExec_t exec;
 };
 
-/* Calls of other threads, a decoder's for example, are none of the recording's business, but for
- * one kind: whoever waits for the whole device spoils it. */
+/* Calls of other threads, a decoder's for example, do not touch the capture, except for a
+ * synchronisation of the whole device, which invalidates it. */
 static void capture_begin(LfBackend *be)
 {
     LfCuda *cuda = lf_cuda(be);
-    cuda->recording = lf_cuda_check(
-        cuda, cudaStreamBeginCapture(cuda->stream, cudaStreamCaptureModeThreadLocal), "recording");
+    cuda->capturing = lf_cuda_check(
+        cuda, cudaStreamBeginCapture(cuda->stream, cudaStreamCaptureModeThreadLocal), "capture");
 }
 
 static LfGraph *capture_end(LfBackend *be)
@@ -271,9 +271,9 @@ static LfGraph *capture_end(LfBackend *be)
     LfCuda *cuda = lf_cuda(be);
     cudaGraph_t graph = NULL;
     cudaGraphExec_t exec = NULL;
-    bool lost = spoilt(cuda);
+    bool lost = is_invalidated(cuda);
     cudaError_t ended = cudaStreamEndCapture(cuda->stream, &graph);
-    cuda->recording = false;
+    cuda->capturing = false;
     cudaError_t status = lost ? cudaErrorStreamCaptureInvalidated : ended;
     if (status == cudaSuccess)
         status = cudaGraphInstantiate(&exec, graph, 0);

@@ -56,7 +56,7 @@ typedef struct {
     struct LfCudaProducts *products; /* linear.cu's plans of products, found once for each shape */
     struct LfCudaPixels *pixels;     /* pixels.cu's staging memory */
     GHashTable *logged;              /* lines that were logged, each once; NULL: none yet */
-    bool recording;
+    bool capturing;
     GMutex lock;
     char failure[256]; /* guarded by lock: the first since the last sync; "": none */
     LfError kind;      /* of that failure */
@@ -131,9 +131,9 @@ void lf_cuda_pixels_close(LfCuda *cuda);
 typedef struct {
     const bf16 *q, *k, *v;
     bf16 *out;     /* or NULL: */
-    fp8 *low_out;  /* E4M3, all rows with the scale of `peak` (device): what no |v| exceeds */
-    float *scales; /* [2, n_queries] of low_out: factors, norms */
-    const float *peak;
+    fp8 *fp8_out;  /* E4M3, all rows with the scale of `amax` (device), which no |v| exceeds */
+    float *scales; /* [2, n_queries] of fp8_out: factors, norms */
+    const float *amax;
     int heads, head_dim;
     int n_queries, frame_queries;
     int n_frames, frame_keys, n_slots;

@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(THREADS)
     reinterpret_cast<Pack<bf16, 4> *>(out)[token_of(p, n) * p.n_channels + channel] = patch;
 }
 
-/* A thread takes a patch of a channel, patches side by side: so lie they in the picture. */
+/* A thread takes a patch of a channel, patches side by side, as in memory. */
 __global__ void __launch_bounds__(THREADS)
     unpatchify_kernel(float *out, const bf16 *x, const Patches p)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * From the product qkv [N, 3·D] to what attention reads: RMS norm over all D channels, rotation of
- * interleaved pairs, heads apart, k and v into the cache, means over blocks; and keys turned to
+ * interleaved pairs, heads apart, k and v into the cache, means over blocks; and keys rotated to
  * another frame number. Bound by memory: every value is read once and written once.
  *
  * A block of threads takes one block of tokens of q or of k, so that its mean stays inside, or some
@@ -25,8 +25,8 @@ struct Part {
 struct Job {
     Part part[2]; /* q, k */
     const bf16 *qkv;
-    bf16 *v;                /* slot 0 */
-    const float2 *turns[3]; /* time, row, column: [index, pairs] of (cos, sin) */
+    bf16 *v;                 /* slot 0 */
+    const float2 *angles[3]; /* time, row, column: [index, pairs] of (cos, sin) */
     int n_pairs[3];
     const int32_t *slots; /* of the chunk's frames */
     int heads, head_dim, frames, tokens, columns;
@@ -65,12 +65,12 @@ __device__ inline float2 turn_of(const Job &job, int pair, const int (&index)[3]
     int part = 0;
     while (pair >= job.n_pairs[part])
         pair -= job.n_pairs[part++];
-    return job.turns[part][(int64_t) index[part] * job.n_pairs[part] + pair];
+    return job.angles[part][(int64_t) index[part] * job.n_pairs[part] + pair];
 }
 
-__device__ inline float2 turned(float a, float b, float2 turn)
+__device__ inline float2 rotated(float a, float b, float2 angle)
 {
-    return make_float2(a * turn.x - b * turn.y, a * turn.y + b * turn.x);
+    return make_float2(a * angle.x - b * angle.y, a * angle.y + b * angle.x);
 }
 
 /* ---- plain ----------------------------------------------------------------------------------- */
@@ -107,8 +107,8 @@ __device__ void plain_rotate(const Job &job, int part, const Block &b)
         for (int i = 2 * threadIdx.x; i < width; i += 2 * PLAIN_THREADS) {
             int head = i / d, c = i % d;
             float2 y =
-                turned(to_float(x[i]) * factor * p.weight[i],
-                       to_float(x[i + 1]) * factor * p.weight[i + 1], turn_of(job, c / 2, index));
+                rotated(to_float(x[i]) * factor * p.weight[i],
+                        to_float(x[i + 1]) * factor * p.weight[i + 1], turn_of(job, c / 2, index));
             bf16 *out = b.rows + head * p.rows_head + (int64_t) t * d + c;
             out[0] = from_float<bf16>(y.x);
             out[1] = from_float<bf16>(y.y);
@@ -203,33 +203,33 @@ template <int SPLIT> __device__ inline float sum_of_parts(float sum, bool odd)
     return sum;
 }
 
-/* A lane's four pairs of a head: where their turns lie, and which index of the token chooses
- * one. */
-struct Turns {
+/* For a lane's four pairs of a head: where their angles (cos, sin) lie, and whether the token's
+ * frame, row or column chooses one of them. */
+struct Angles {
     const float2 *at[4];
     int stride[4], kind[4];
 };
 
-__device__ inline Turns turns_of(const Job &job)
+__device__ inline Angles angles_of(const Job &job)
 {
-    Turns t;
+    Angles t;
 #pragma unroll
     for (int p = 0; p < 4; p++) {
         int pair = threadIdx.x % 32 * 8 % job.head_dim / 2 + p, part = 0;
         while (pair >= job.n_pairs[part])
             pair -= job.n_pairs[part++];
-        t.at[p] = job.turns[part] + pair;
+        t.at[p] = job.angles[part] + pair;
         t.stride[p] = job.n_pairs[part];
         t.kind[p] = part;
     }
     return t;
 }
 
-/* Weight, rotation, rounding; what is rounded is also added to the sums. The turns hold the norm's
+/* Weight, rotation, rounding; what is rounded is also added to the sums. The angles hold the norm's
  * factor. */
 template <int EACH>
 __device__ inline void rotate_row(const Row<EACH> &row, const float *weight,
-                                  const float2 (&turn)[4], bf16 *out, int64_t stride,
+                                  const float2 (&angle)[4], bf16 *out, int64_t stride,
                                   float (&sums)[EACH][8])
 {
 #pragma unroll
@@ -243,7 +243,7 @@ __device__ inline void rotate_row(const Row<EACH> &row, const float *weight,
         for (int p = 0; p < 4; p++) {
             float2 x = both(bits[p]);
             float2 r =
-                turned(x.x * w[p / 2].at[p % 2 * 2], x.y * w[p / 2].at[p % 2 * 2 + 1], turn[p]);
+                rotated(x.x * w[p / 2].at[p % 2 * 2], x.y * w[p / 2].at[p % 2 * 2 + 1], angle[p]);
             sums[i][2 * p] += r.x;
             sums[i][2 * p + 1] += r.y;
             y[p] = pack_bf16(r.x, r.y);
@@ -310,7 +310,7 @@ __device__ inline void rotate_block(const Job &job, Shared<EACH, SPLIT, DEPTH> &
     int begin = 256 * EACH * (warp % SPLIT), mine = begin + 8 * lane;
     for (int i = threadIdx.x; i < width; i += 32 * WARPS)
         shared.weights[i] = part.weight[i]; /* which no kernel writes */
-    Turns turns = turns_of(job);
+    Angles angles = angles_of(job);
     wait_for_earlier();
     Block b = block_of(job, which, index);
     const bf16 *from = b.from + begin + (int64_t) t * 3 * width;
@@ -330,11 +330,11 @@ __device__ inline void rotate_block(const Job &job, Shared<EACH, SPLIT, DEPTH> &
     for (int stage = 0; t < b.n; t += teams, stage++) {
         fetch_row<EACH>(shared.rows[ahead][warp], from, t + (DEPTH - 1) * teams < b.n);
         from += teams * 3 * width;
-        float2 turn[4];
+        float2 angle[4];
 #pragma unroll
         for (int p = 0; p < 4; p++) {
-            int chosen = turns.kind[p] == 0 ? b.frame : turns.kind[p] == 1 ? y : x;
-            turn[p] = __ldg(turns.at[p] + chosen * turns.stride[p]);
+            int chosen = angles.kind[p] == 0 ? b.frame : angles.kind[p] == 1 ? y : x;
+            angle[p] = __ldg(angles.at[p] + chosen * angles.stride[p]);
         }
         for (x += teams; x >= job.columns; x -= job.columns)
             y++;
@@ -349,8 +349,8 @@ __device__ inline void rotate_block(const Job &job, Shared<EACH, SPLIT, DEPTH> &
         float factor = rsqrtf(squared * (1.0f / width) + job.eps);
 #pragma unroll
         for (int p = 0; p < 4; p++)
-            turn[p] = make_float2(turn[p].x * factor, turn[p].y * factor);
-        rotate_row<EACH>(row, shared.weights + mine, turn, out, stride, sums);
+            angle[p] = make_float2(angle[p].x * factor, angle[p].y * factor);
+        rotate_row<EACH>(row, shared.weights + mine, angle, out, stride, sums);
         out += teams * d;
     }
     if (b.mean)
@@ -491,10 +491,10 @@ void qkv_norm_rope(LfBackend *be, LfTensor q, LfTensor q_pool, const LfWindow *w
         key_blocks};
     job.qkv = (const bf16 *) qkv.data;
     job.v = (bf16 *) window->v.data;
-    const LfTensor turns[3] = {rope->time, rope->row, rope->col};
+    const LfTensor angles[3] = {rope->time, rope->row, rope->col};
     for (int i = 0; i < 3; i++) {
-        job.turns[i] = (const float2 *) turns[i].data;
-        job.n_pairs[i] = (int) turns[i].shape[1];
+        job.angles[i] = (const float2 *) angles[i].data;
+        job.n_pairs[i] = (int) angles[i].shape[1];
     }
     job.slots = lf_i32(window->slots) + window->slots.shape[0] - window->chunk;
     job.heads = (int) heads;
@@ -515,7 +515,7 @@ enum { SHIFT_THREADS = 256 };
  * have to be copied. N is even, or d less than N. */
 template <typename T, int N>
 __global__ void __launch_bounds__(SHIFT_THREADS)
-    shift_kernel(T *out, const T *x, const float2 *turn, int n_time, int64_t rows, int d,
+    shift_kernel(T *out, const T *x, const float2 *angle, int n_time, int64_t rows, int d,
                  int touched)
 {
     int per_row = (touched + N - 1) / N;
@@ -528,7 +528,7 @@ __global__ void __launch_bounds__(SHIFT_THREADS)
 #pragma unroll
     for (int i = 0; i < N; i += 2)
         if ((first + i) / 2 < n_time) {
-            float2 r = turned(to_float(y.at[i]), to_float(y.at[i + 1]), turn[(first + i) / 2]);
+            float2 r = rotated(to_float(y.at[i]), to_float(y.at[i + 1]), angle[(first + i) / 2]);
             y.at[i] = from_float<T>(r.x);
             y.at[i + 1] = from_float<T>(r.y);
         }
@@ -538,7 +538,7 @@ __global__ void __launch_bounds__(SHIFT_THREADS)
 /* One pair a thread, or the single channel at the end of an odd row. */
 template <typename T>
 __global__ void __launch_bounds__(SHIFT_THREADS)
-    plain_shift_kernel(T *out, const T *x, const float2 *turn, int n_time, int64_t rows, int d)
+    plain_shift_kernel(T *out, const T *x, const float2 *angle, int n_time, int64_t rows, int d)
 {
     int per_row = (d + 1) / 2;
     int64_t index = (int64_t) blockIdx.x * SHIFT_THREADS + threadIdx.x;
@@ -547,7 +547,7 @@ __global__ void __launch_bounds__(SHIFT_THREADS)
     int pair = (int) (index % per_row);
     int64_t at = index / per_row * d + 2 * pair;
     if (pair < n_time) {
-        float2 y = turned(to_float(x[at]), to_float(x[at + 1]), turn[pair]);
+        float2 y = rotated(to_float(x[at]), to_float(x[at + 1]), angle[pair]);
         out[at] = from_float<T>(y.x);
         out[at + 1] = from_float<T>(y.y);
     } else {
@@ -560,7 +560,7 @@ __global__ void __launch_bounds__(SHIFT_THREADS)
 
 struct Shift {
     LfTensor out, x;
-    const float2 *turns;
+    const float2 *angles;
     int n_time, d;
     int64_t rows;
 };
@@ -581,7 +581,7 @@ template <typename T> void shift_wide(LfCuda *cuda, const Shift *s)
     if (threads)
         shift_kernel<T, each>
             <<<blocks_for(threads, SHIFT_THREADS), SHIFT_THREADS, 0, cuda->stream>>>(
-                (T *) s->out.data, (const T *) s->x.data, s->turns, s->n_time, s->rows, s->d,
+                (T *) s->out.data, (const T *) s->x.data, s->angles, s->n_time, s->rows, s->d,
                 touched);
 }
 
@@ -595,7 +595,7 @@ template <typename T> void shift_plain(LfCuda *cuda, const Shift *s)
 {
     unsigned blocks = blocks_for(s->rows * ((s->d + 1) / 2), SHIFT_THREADS);
     plain_shift_kernel<T><<<blocks, SHIFT_THREADS, 0, cuda->stream>>>(
-        (T *) s->out.data, (const T *) s->x.data, s->turns, s->n_time, s->rows, s->d);
+        (T *) s->out.data, (const T *) s->x.data, s->angles, s->n_time, s->rows, s->d);
 }
 
 const char *run_plain_shift(LfCuda *cuda, const Shift *s)
@@ -615,13 +615,13 @@ void describe_shift(char *text, size_t size, const Shift *s)
                lf_type_name(s->x.type));
 }
 
-void rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor turn)
+void rope_shift(LfBackend *be, LfTensor out, LfTensor x, LfTensor angle)
 {
     LfCuda *cuda = lf_cuda(be);
     Shift s = {out,
                x,
-               (const float2 *) turn.data,
-               (int) turn.shape[0],
+               (const float2 *) angle.data,
+               (int) angle.shape[0],
                (int) x.shape[2],
                x.shape[0] * x.shape[1]};
     lf_cuda_run(cuda, "rope_shift", shift_versions, describe_shift, &s);

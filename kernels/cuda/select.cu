@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Hierarchical selection (light-forcing specification, HSA, steps 2 and 3), for each head and query
- * block: scores of all key blocks, the past frames that stay, of their blocks and the tail's the
- * best. Bound by the latency of reading the means of a head's keys and of the search.
+ * Hierarchical selection (docs/light-forcing.md), for each head and query block: scores all key
+ * blocks, keeps the best past frames, and of the blocks of these and of the chunk the best. Bound
+ * by the latency of reading the means of a head's keys, and of the search.
  *
  * A score is one chain of fused multiply-adds over the channels, a frame's the sum of its blocks'
  * in their order: the CPU does both in the same way, so that the tables agree where two blocks all
@@ -355,7 +355,7 @@ __global__ void __launch_bounds__(THREADS, 1) fast_kernel(const Job job)
 
 /* False where the chip has less shared memory than that. The kernel's limit is the chip's own,
  * never what this call needs: other threads launch the same kernel with other sizes, and graphs
- * that were recorded with theirs are replayed. */
+ * that were captured with theirs are replayed. */
 template <int KEYS_EACH, int DEPTH> bool launch_fast(LfCuda *cuda, const Job &job)
 {
     size_t size = DEPTH * sizeof(Tile<KEYS_EACH>) + shared_size(&job);
