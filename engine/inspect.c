@@ -72,13 +72,15 @@ static bool inspect_text_encoder(LfTextEncoderConfig *c, LfTensorFile *file, LfW
 static bool inspect_decoder(LfDecoderConfig *c, LfTensorFile *file, LfWeightSource *source,
                             GString *text, GError **error)
 {
-    if (!lf_decoder_config_complete(c, file, error))
+    const LfDecoderClass *class = lf_decoder_class(c->type, source, error);
+    if (!class || !class->complete(c, source, error))
         return false;
-    g_string_append_printf(text, "TAEHV, %d/%d/%d/%d channels, latents of %d", c->widths[0],
-                           c->widths[1], c->widths[2], c->widths[3], c->channels);
-    LfDecoderTiny *t = lf_decoder_tiny_new(lf_backend_plan(NULL), c, source, error);
-    lf_decoder_tiny_free(t);
-    return t != NULL;
+    g_autofree char *widths = class->describe(c);
+    g_string_append_printf(text, "%s, %s, latents of %d channels", class->title, widths,
+                           c->channels);
+    LfDecoder *decoder = class->create(lf_backend_plan(NULL), c, source, error);
+    lf_decoder_free(decoder);
+    return decoder != NULL;
 }
 
 static void inspect_part(const Inspection *i, Part part, LfModelConfig *c, LfTensorFile *file)

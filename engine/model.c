@@ -66,10 +66,12 @@ gboolean lf_model_probe(const char *location, LfModelInfo *info, GError **error)
     if (!config)
         return false;
     lf_model_fill_info(config, info);
-    gboolean complete = check_exists(config, "transformer", config->files.transformer, error) &&
-                        check_exists(config, "text encoder", config->files.text_encoder, error) &&
-                        check_exists(config, "tokenizer", config->files.tokenizer, error) &&
-                        check_exists(config, "decoder", config->files.decoder, error);
+    gboolean complete =
+        (!config->files.decoder || lf_decoder_class(config->decoder.type, NULL, error)) &&
+        check_exists(config, "transformer", config->files.transformer, error) &&
+        check_exists(config, "text encoder", config->files.text_encoder, error) &&
+        check_exists(config, "tokenizer", config->files.tokenizer, error) &&
+        check_exists(config, "decoder", config->files.decoder, error);
     for (int i = 0; i < config->n_loras && complete; i++)
         complete = check_exists(config, "LoRA", config->loras[i].file, error);
     lf_model_config_free(config);
@@ -90,7 +92,7 @@ void lf_model_unref(LfModel *m)
         return;
     lf_text_encoder_free(m->text_encoder);
     lf_transformer_free(m->transformer);
-    lf_decoder_tiny_free(m->decoder);
+    lf_decoder_free(m->decoder);
     lf_tokenizer_free(m->tokenizer);
     lf_backend_close(m->backend);
     g_ptr_array_unref(m->sources);
@@ -151,9 +153,14 @@ int lf_model_channels(const LfModel *model)
     return model->config->transformer.channels;
 }
 
+LfLatentFormat lf_model_format(const LfModel *model)
+{
+    return model->decoder ? model->decoder->class->format : LF_WAN21_FORMAT;
+}
+
 int lf_model_latent_scale(const LfModel *model)
 {
-    return LF_WAN21_FORMAT.pixels;
+    return lf_model_format(model).pixels;
 }
 
 LfBackend *lf_model_backend(const LfModel *model, GError **error)
@@ -173,7 +180,7 @@ size_t lf_model_memory(const LfModel *m)
         kept += lf_weight_source_memory(m->sources->pdata[i]);
     return kept + lf_transformer_memory(m->transformer) +
            (m->text_encoder ? lf_text_encoder_memory(m->text_encoder) : 0) +
-           (m->decoder ? lf_decoder_tiny_memory(m->decoder) : 0);
+           (m->decoder ? m->decoder->class->memory(m->decoder) : 0);
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */

@@ -8,7 +8,7 @@
 #include "lightforcing.h"
 #include "files/model_config.h"
 #include "files/tokenizer.h"
-#include "models/decoder_tiny.h"
+#include "models/decoder.h"
 #include "models/text_encoder.h"
 #include "models/transformer.h"
 
@@ -26,7 +26,7 @@ struct LfModel {
     LfTransformer *transformer;
     LfTextEncoder *text_encoder; /* NULL where !info.can_encode */
     LfTokenizer *tokenizer;      /* likewise */
-    LfDecoderTiny *decoder;      /* NULL where !info.can_decode */
+    LfDecoder *decoder;          /* NULL where !info.can_decode */
 };
 
 /* A backend like the model's, for one thread of work. */
@@ -36,5 +36,8 @@ LfBackend *lf_model_backend(const LfModel *model, GError **error);
 void lf_model_fill_info(const LfModelConfig *config, LfModelInfo *info);
 
 size_t lf_model_memory(const LfModel *model);
+
+/* Of its decoder; Wan 2.1's when it has none. */
+LfLatentFormat lf_model_format(const LfModel *model);
 
 #endif

@@ -161,6 +161,12 @@ static bool open_files(Loading *l, GError **error)
            open_part(l, DECODER, c->files.decoder, error) && add_loras(l, error);
 }
 
+static bool complete_decoder(LfDecoderConfig *config, LfWeightSource *source, GError **error)
+{
+    const LfDecoderClass *class = lf_decoder_class(config->type, source, error);
+    return class && class->complete(config, source, error);
+}
+
 /* Dimensions that model.json leaves out come from the tensors' shapes; then all parts must fit. */
 static bool complete(Loading *l, GError **error)
 {
@@ -168,7 +174,7 @@ static bool complete(Loading *l, GError **error)
     LfTensorFile *encoder = l->files[TEXT_ENCODER], *decoder = l->files[DECODER];
     return lf_transformer_config_complete(&c->transformer, l->files[TRANSFORMER], error) &&
            (!encoder || lf_text_encoder_config_complete(&c->text_encoder, encoder, error)) &&
-           (!decoder || lf_decoder_config_complete(&c->decoder, decoder, error)) &&
+           (!decoder || complete_decoder(&c->decoder, l->sources[DECODER], error)) &&
            lf_model_config_check(c, error);
 }
 
@@ -192,6 +198,7 @@ static bool load_part(Loading *l, GError **error)
 {
     LfModel *m = l->model;
     LfWeightSource *source = l->sources[l->part];
+    const LfDecoderClass *class;
     switch (l->part) {
     case TEXT_ENCODER:
         m->text_encoder = lf_text_encoder_new(m->backend, &m->config->text_encoder, source, error);
@@ -200,7 +207,8 @@ static bool load_part(Loading *l, GError **error)
         m->transformer = lf_transformer_new(m->backend, &m->config->transformer, source, error);
         return m->transformer != NULL;
     default:
-        m->decoder = lf_decoder_tiny_new(m->backend, &m->config->decoder, source, error);
+        class = lf_decoder_class(m->config->decoder.type, source, error);
+        m->decoder = class ? class->create(m->backend, &m->config->decoder, source, error) : NULL;
         return m->decoder != NULL;
     }
 }
@@ -248,9 +256,10 @@ static void describe(LfModel *m)
     if (m->text_encoder)
         g_string_append_printf(s, "; umT5, %d layers of %d", c->text_encoder.layers,
                                c->text_encoder.dim);
-    if (m->decoder)
-        g_string_append_printf(s, "; tiny decoder, %d/%d/%d/%d channels", c->decoder.widths[0],
-                               c->decoder.widths[1], c->decoder.widths[2], c->decoder.widths[3]);
+    if (m->decoder) {
+        g_autofree char *widths = m->decoder->class->describe(&c->decoder);
+        g_string_append_printf(s, "; %s, %s", m->decoder->class->title, widths);
+    }
     for (guint i = 0; i < m->sources->len; i++)
         if (lf_weight_source_lora_count(m->sources->pdata[i]) > 0)
             g_string_append_printf(s, "; %d LoRA",

@@ -133,6 +133,7 @@ static void keep_latents(LfWorker *w, uint64_t scene_index)
 /* Nobody waits for the decoder here: it may have a backend of its own. */
 static bool decode(LfWorker *w, uint64_t scene_index, const LfChunk *chunk)
 {
+    const LfDecoder *decoder = w->model->decoder;
     LfBackend *be = w->decoder_be;
     if (!w->config.has_pixels)
         return true;
@@ -141,7 +142,7 @@ static bool decode(LfWorker *w, uint64_t scene_index, const LfChunk *chunk)
     if (scene_index == 0)
         lf_decoder_state_reset(be, &w->decoder);
     bool done =
-        lf_decoder_tiny_forward(w->model->decoder, be, w->decoder_scratch, chunk->rgb,
+        decoder->class->forward(decoder, be, w->decoder_scratch, chunk->rgb,
                                 lf_past_chunk(&w->past, scene_index), &w->decoder, &w->cancelled);
     be->event_record(be, chunk->decode_end);
     be->event_record(be, w->decoded);

@@ -131,7 +131,7 @@ static bool open_halves(LfSession *s, const LfSessionOptions *o, GError **error)
     if (!check_options(s->model, o, error) || !check_size("width", width, error) ||
         !check_size("height", height, error))
         return false;
-    LfGeometry geometry = lf_geometry(width, height, c->video.chunk);
+    LfGeometry geometry = lf_geometry_of(lf_model_format(s->model), width, height, c->video.chunk);
     if (!set_tiles(&geometry, o, c, error))
         return false;
     LfWorkerConfig worker = worker_config(c, o, &geometry);

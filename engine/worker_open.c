@@ -58,7 +58,7 @@ static void alloc_state(LfWorker *w, LfArena *arena)
     for (int i = 0; i <= c->n_steps; i++)
         w->modulations[i] = lf_modulation(t, arena);
     if (c->has_pixels)
-        w->decoder = lf_decoder_state(w->model->decoder, &c->geometry, arena);
+        w->decoder = w->model->decoder->class->state(w->model->decoder, &c->geometry, arena);
 }
 
 bool lf_worker_open(LfWorker *w, const LfModel *model, const LfWorkerConfig *config,

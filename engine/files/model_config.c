@@ -15,7 +15,7 @@
 
 enum { MAX_CONFIG_SIZE = 1 << 20, MAX_FRAMES = 1 << 20, MAX_LORAS = 64 };
 
-typedef enum { TEXT, WHOLE, REAL, STEPS, RATE, POSITIONS, ORDER, TINY, LORAS } Kind;
+typedef enum { TEXT, WHOLE, REAL, STEPS, RATE, POSITIONS, ORDER, WORD, LORAS } Kind;
 
 typedef struct {
     const char *section, *key;
@@ -48,7 +48,7 @@ static const Field fields[] = {
     {"text_encoder", "buckets", WHOLE, AT(text_encoder.buckets), 4, 1 << 16, 0},
     {"text_encoder", "max_distance", WHOLE, AT(text_encoder.max_distance), 2, 1 << 20, 128},
     {"tokenizer", "file", TEXT, AT(files.tokenizer), 0, 0, 0},
-    {"decoder", "type", TINY, 0, 0, 0, 0},
+    {"decoder", "type", WORD, AT(decoder.type), 0, 0, 0},
     {"decoder", "file", TEXT, AT(files.decoder), 0, 0, 0},
     {"video", "width", WHOLE, AT(video.width), LF_SIZE_STEP, LF_MAX_SIZE, 832},
     {"video", "height", WHOLE, AT(video.height), LF_SIZE_STEP, LF_MAX_SIZE, 480},
@@ -150,6 +150,17 @@ static bool read_text(const Field *field, JsonNode *node, char **to, GError **er
         return refuse(error, "%s.%s: expected a non-empty string", field->section, field->key);
     g_free(*to);
     *to = g_strdup(text);
+    return true;
+}
+
+/* A short name, of at most 15 bytes. Whether there is such a thing is not checked here. */
+static bool read_word(const Field *field, JsonNode *node, char to[16], GError **error)
+{
+    const char *text = text_of(node);
+    if (!text || !*text || strlen(text) > 15)
+        return refuse(error, "%s.%s: expected a name of at most 15 bytes", field->section,
+                      field->key);
+    g_strlcpy(to, text, 16);
     return true;
 }
 
@@ -269,7 +280,6 @@ static bool read_loras(LfModelConfig *config, JsonNode *node, GError **error)
 static bool read_field(LfModelConfig *config, const Field *field, JsonNode *node, GError **error)
 {
     static const char *const positions[] = {"absolute", "relative", NULL};
-    static const char *const types[] = {"tiny", NULL};
     switch (field->kind) {
     case TEXT:
         return read_text(field, node, place(config, field), error);
@@ -283,8 +293,8 @@ static bool read_field(LfModelConfig *config, const Field *field, JsonNode *node
         return read_order(config, node, error);
     case LORAS:
         return read_loras(config, node, error);
-    case TINY:
-        return read_choice(field, node, types, NULL, error);
+    case WORD:
+        return read_word(field, node, place(config, field), error);
     default:
         return read_number(field, node, place(config, field), error);
     }

@@ -8,6 +8,7 @@
 #define LF_FILES_MODEL_CONFIG_H
 
 #include "tensor_file.h"
+#include "weight_source.h"
 
 #define LF_MAX_STEPS 16
 
@@ -21,14 +22,15 @@ typedef struct {
 } LfTextEncoderConfig;
 
 typedef struct {
-    int widths[4]; /* channels of the four stages; from the shapes */
+    char type[16]; /* of a class in models/decoder.h; "": recognised by its tensors */
+    int widths[4]; /* channels of the stages; from the shapes */
     int channels;  /* of the latents */
 } LfDecoderConfig;
 
 typedef struct {
     LfTransformerConfig transformer;
     LfTextEncoderConfig text_encoder;
-    LfDecoderConfig decoder; /* type "tiny" */
+    LfDecoderConfig decoder;
     struct LfLoraFile {
         char *file; /* absolute or relative to the directory */
         double strength;
@@ -77,7 +79,11 @@ bool lf_transformer_config_complete(LfTransformerConfig *config, LfTensorFile *f
                                     GError **error);
 bool lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfTensorFile *file,
                                      GError **error);
-bool lf_decoder_config_complete(LfDecoderConfig *config, LfTensorFile *file, GError **error);
+
+/* For one number of a part, as the functions above: sets `value` to dimension `axis` of the tensor
+ * `name`, which has n_dims dimensions, or, if it is not 0, checks that it is that. */
+bool lf_config_dimension(LfWeightSource *source, const char *part, const char *key, int *value,
+                         const char *name, int n_dims, int axis, GError **error);
 
 /* "demo" or "wan-1.3b" without files: for random weights. NULL when there is no such preset. */
 LfModelConfig *lf_model_config_preset(const char *name);

@@ -99,15 +99,9 @@ bool lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfTensorFile *
     return complete;
 }
 
-bool lf_decoder_config_complete(LfDecoderConfig *config, LfTensorFile *file, GError **error)
+bool lf_config_dimension(LfWeightSource *source, const char *part, const char *key, int *value,
+                         const char *name, int n_dims, int axis, GError **error)
 {
-    Shapes in = {lf_weight_source_file(file), "decoder", error};
-    bool complete =
-        read_dimension(&in, "channels", &config->channels, "decoder.1.weight", 4, 1) &&
-        read_dimension(&in, "widths[0]", &config->widths[0], "decoder.1.weight", 4, 0) &&
-        read_dimension(&in, "widths[1]", &config->widths[1], "decoder.8.weight", 4, 0) &&
-        read_dimension(&in, "widths[2]", &config->widths[2], "decoder.14.weight", 4, 0) &&
-        read_dimension(&in, "widths[3]", &config->widths[3], "decoder.20.weight", 4, 0);
-    lf_weight_source_free(in.source);
-    return complete;
+    Shapes in = {source, part, error};
+    return read_dimension(&in, key, value, name, n_dims, axis);
 }

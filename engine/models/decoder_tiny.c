@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Layer by layer over all frames of the chunk. A stage's frames lie in a buffer of 1 + n frames
- * whose first is the past of the memory block at hand: frames 1 … n beside frames 0 … n − 1 are
- * then what the published code concatenates, without a copy of either.
+ * TAEHV's decoder of any widths. Its state is one input frame of each of the nine memory blocks, at
+ * the resolution of that block.
  *
- * Growing in time, a 1×1 convolution for each frame that comes of one, stands before a 3×3 one with
- * nothing in between, and commutes with the doubling in size: the two become one 3×3 convolution
- * when the weights are loaded, one for each of the frames, and growing costs nothing.
+ * Each layer runs over all frames of the chunk. A stage's frames lie in a buffer of 1 + n frames
+ * whose first one is the past of the current memory block. Frames 1 … n beside frames 0 … n − 1 are
+ * then what the published code concatenates, and neither is copied.
+ *
+ * The layer that makes several frames of one is a 1×1 convolution for each of these frames. It
+ * stands directly before a 3×3 convolution and commutes with the doubling in size. So the two
+ * become one 3×3 convolution for each frame when the weights are loaded, and more frames cost
+ * nothing extra.
  */
-#include "decoder_tiny.h"
+#include "decoder.h"
 
 #include "engine/cancel.h"
 
@@ -30,7 +34,8 @@ typedef struct {
 /* 2 convolutions with bias at the ends, 3 in each block. */
 enum { N_BINDINGS = 2 * (2 + 3 * N_BLOCKS), MAX_NAME = 32 };
 
-struct LfDecoderTiny {
+typedef struct {
+    LfDecoder base;
     LfBackend *backend; /* that prepared the weights, for freeing them */
     int widths[N_STAGES + 1];
     int channels;
@@ -42,16 +47,16 @@ struct LfDecoderTiny {
     LfBinding bindings[N_BINDINGS];
     char names[N_BINDINGS][MAX_NAME];
     size_t n_bindings;
-};
+} Tiny;
 
 static const int rates[N_STAGES] = {1, 2, 2};
 static const char prefix[] = "decoder.";
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-static LfBinding *add(LfDecoderTiny *d, LfBindKind kind, const void *field, const char *format, ...)
+static LfBinding *add(Tiny *d, LfBindKind kind, const void *field, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
-static LfBinding *add(LfDecoderTiny *d, LfBindKind kind, const void *field, const char *format, ...)
+static LfBinding *add(Tiny *d, LfBindKind kind, const void *field, const char *format, ...)
 {
     LfBinding *row = &d->bindings[d->n_bindings];
     char *name = d->names[d->n_bindings++];
@@ -64,15 +69,15 @@ static LfBinding *add(LfDecoderTiny *d, LfBindKind kind, const void *field, cons
     return row;
 }
 
-static void add_conv(LfDecoderTiny *d, const char *name, LfWeight **weight, LfTensor *bias,
-                     int64_t out, int64_t in)
+static void add_conv(Tiny *d, const char *name, LfWeight **weight, LfTensor *bias, int64_t out,
+                     int64_t in)
 {
     LfBinding *row = add(d, LF_BIND_CONV3X3, weight, "%s.weight", name);
     memcpy(row->shape, (int64_t[]){out, in, 3, 3}, sizeof row->shape);
     add(d, LF_BIND_VECTOR, bias, "%s.bias", name)->shape[0] = out;
 }
 
-static void add_block(LfDecoderTiny *d, int block)
+static void add_block(Tiny *d, int block)
 {
     char name[MAX_NAME];
     int stage = block / BLOCKS_OF_STAGE;
@@ -85,7 +90,7 @@ static void add_block(LfDecoderTiny *d, int block)
     }
 }
 
-static void list_weights(LfDecoderTiny *d)
+static void list_weights(Tiny *d)
 {
     add_conv(d, "1", &d->first, &d->first_bias, d->widths[0], d->channels);
     for (int i = 0; i < N_BLOCKS; i++)
@@ -136,7 +141,7 @@ static LfWeight *composed_weight(LfBackend *be, const float *up, const float *gr
 }
 
 /* A decoder made for a higher rate has more rows than are needed; the last ones count. */
-static bool load_step(LfDecoderTiny *d, int stage, LfWeightSource *source, GError **error)
+static bool load_step(Tiny *d, int stage, LfWeightSource *source, GError **error)
 {
     char up_name[MAX_NAME], grow_name[MAX_NAME];
     int place = 6 * stage + 7, rate = rates[stage];
@@ -159,7 +164,7 @@ static bool load_step(LfDecoderTiny *d, int stage, LfWeightSource *source, GErro
     return done;
 }
 
-static bool load_steps(LfDecoderTiny *d, LfWeightSource *source, GError **error)
+static bool load_steps(Tiny *d, LfWeightSource *source, GError **error)
 {
     for (int stage = 0; stage < N_STAGES; stage++)
         if (!load_step(d, stage, source, error))
@@ -167,29 +172,40 @@ static bool load_steps(LfDecoderTiny *d, LfWeightSource *source, GError **error)
     return true;
 }
 
-/* ---- the object ------------------------------------------------------------------------------ */
+/* ---- the configuration ----------------------------------------------------------------------- */
 
-LfDecoderTiny *lf_decoder_tiny_new(LfBackend *be, const LfDecoderConfig *config,
-                                   LfWeightSource *source, GError **error)
+static bool complete(LfDecoderConfig *config, LfWeightSource *source, GError **error)
 {
-    LfDecoderTiny *d = g_new0(LfDecoderTiny, 1);
-    d->backend = be;
-    d->channels = config->channels;
-    memcpy(d->widths, config->widths, sizeof d->widths);
-    list_weights(d);
-    size_t vectors = lf_weights_vector_size(d->bindings, d->n_bindings);
-    if (lf_arena_init(&d->vectors, be, vectors, error) &&
-        lf_weights_bind(be, source, prefix, d->bindings, d->n_bindings, &d->vectors, d, error) &&
-        load_steps(d, source, error))
-        return d;
-    lf_decoder_tiny_free(d);
-    return NULL;
+    static const struct {
+        const char *key, *name;
+        size_t offset;
+        int axis;
+    } numbers[] = {
+        {"channels", "decoder.1.weight", offsetof(LfDecoderConfig, channels), 1},
+        {"widths[0]", "decoder.1.weight", offsetof(LfDecoderConfig, widths[0]), 0},
+        {"widths[1]", "decoder.8.weight", offsetof(LfDecoderConfig, widths[1]), 0},
+        {"widths[2]", "decoder.14.weight", offsetof(LfDecoderConfig, widths[2]), 0},
+        {"widths[3]", "decoder.20.weight", offsetof(LfDecoderConfig, widths[3]), 0},
+    };
+    bool done = true;
+    for (size_t i = 0; i < G_N_ELEMENTS(numbers) && done; i++)
+        done = lf_config_dimension(source, "decoder", numbers[i].key,
+                                   (int *) ((char *) config + numbers[i].offset), numbers[i].name,
+                                   4, numbers[i].axis, error);
+    return done;
 }
 
-void lf_decoder_tiny_free(LfDecoderTiny *d)
+static char *describe(const LfDecoderConfig *c)
 {
-    if (!d)
-        return;
+    return g_strdup_printf("%d/%d/%d/%d channels", c->widths[0], c->widths[1], c->widths[2],
+                           c->widths[3]);
+}
+
+/* ---- the object ------------------------------------------------------------------------------ */
+
+static void destroy(LfDecoder *decoder)
+{
+    Tiny *d = (Tiny *) decoder;
     lf_weights_unbind(d->backend, d->bindings, d->n_bindings, d);
     for (int stage = 0; stage < N_STAGES; stage++)
         for (int i = 0; i < rates[stage]; i++)
@@ -198,40 +214,51 @@ void lf_decoder_tiny_free(LfDecoderTiny *d)
     g_free(d);
 }
 
-size_t lf_decoder_tiny_memory(const LfDecoderTiny *d)
+static LfDecoder *create(LfBackend *be, const LfDecoderConfig *config, LfWeightSource *source,
+                         GError **error)
 {
-    size_t memory = sizeof *d + d->vectors.size + lf_weights_memory(d->bindings, d->n_bindings, d);
+    Tiny *d = g_new0(Tiny, 1);
+    d->base.class = &lf_decoder_tiny;
+    d->backend = be;
+    d->channels = config->channels;
+    memcpy(d->widths, config->widths, sizeof d->widths);
+    list_weights(d);
+    size_t vectors = lf_weights_vector_size(d->bindings, d->n_bindings);
+    if (lf_arena_init(&d->vectors, be, vectors, error) &&
+        lf_weights_bind(be, source, prefix, d->bindings, d->n_bindings, &d->vectors, d, error) &&
+        load_steps(d, source, error))
+        return &d->base;
+    destroy(&d->base);
+    return NULL;
+}
+
+static size_t memory(const LfDecoder *decoder)
+{
+    const Tiny *d = (const Tiny *) decoder;
+    size_t size = sizeof *d + d->vectors.size + lf_weights_memory(d->bindings, d->n_bindings, d);
     for (int stage = 0; stage < N_STAGES; stage++)
         for (int i = 0; i < rates[stage]; i++)
-            memory += lf_weight_memory(d->steps[stage].up[i]);
-    return memory;
+            size += lf_weight_memory(d->steps[stage].up[i]);
+    return size;
 }
 
-/* ---- state ----------------------------------------------------------------------------------- */
-
-LfDecoderState lf_decoder_state(const LfDecoderTiny *d, const LfGeometry *geometry, LfArena *arena)
+static LfDecoderState new_state(const LfDecoder *decoder, const LfGeometry *g, LfArena *arena)
 {
-    LfDecoderState state;
+    const Tiny *d = (const Tiny *) decoder;
+    LfDecoderState state = {.n = N_BLOCKS};
     for (int i = 0; i < N_BLOCKS; i++) {
         int stage = i / BLOCKS_OF_STAGE;
-        state.past[i] =
-            lf_arena_tensor(arena, d->backend->decoder_type, geometry->latent_height << stage,
-                            geometry->latent_width << stage, d->widths[stage]);
+        state.past[i] = lf_arena_tensor(arena, d->backend->decoder_type, g->latent_height << stage,
+                                        g->latent_width << stage, d->widths[stage]);
     }
     return state;
-}
-
-void lf_decoder_state_reset(LfBackend *be, LfDecoderState *state)
-{
-    for (int i = 0; i < N_BLOCKS; i++)
-        lf_clear(be, state->past[i]);
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
 /* What one decoding needs everywhere. */
 typedef struct {
-    const LfDecoderTiny *d;
+    const Tiny *d;
     LfBackend *be;
     LfArena *scratch;
     const LfDecoderState *past;
@@ -302,7 +329,7 @@ static bool next_stage(Run *run, int stage, LfTensor *x)
  * the largest buffer of all, and twelve of them would leave every cache. */
 static bool pictures(Run *run, LfTensor rgb, LfTensor x)
 {
-    const LfDecoderTiny *d = run->d;
+    const Tiny *d = run->d;
     const Step *step = &d->steps[N_STAGES - 1];
     int rate = rates[N_STAGES - 1];
     int64_t height = rgb.shape[1], width = rgb.shape[2];
@@ -326,7 +353,7 @@ static bool pictures(Run *run, LfTensor rgb, LfTensor x)
 /* x [1 + n, h, w, C] = relu(conv(tanh_clamp(latents))) after room for the past. */
 static LfTensor enter(Run *run, LfTensor latents)
 {
-    const LfDecoderTiny *d = run->d;
+    const Tiny *d = run->d;
     int64_t n = latents.shape[0], h = latents.shape[2], w = latents.shape[3];
     LfType type = run->be->decoder_type;
     LfTensor x = lf_arena_tensor(run->scratch, type, 1 + n, h, w, d->widths[0]);
@@ -341,17 +368,17 @@ static LfTensor enter(Run *run, LfTensor latents)
 
 static LfDecoderState next_state(const LfDecoderState *state, LfArena *scratch)
 {
-    LfDecoderState next;
+    LfDecoderState next = {.n = N_BLOCKS};
     for (int i = 0; i < N_BLOCKS; i++)
         next.past[i] = lf_arena_alloc(scratch, state->past[i].type, state->past[i].shape);
     return next;
 }
 
-bool lf_decoder_tiny_forward(const LfDecoderTiny *d, LfBackend *be, LfArena *scratch, LfTensor rgb,
-                             LfTensor latents, LfDecoderState *state, const int *cancelled)
+static bool forward(const LfDecoder *decoder, LfBackend *be, LfArena *scratch, LfTensor rgb,
+                    LfTensor latents, LfDecoderState *state, const int *cancelled)
 {
     size_t mark = scratch->used;
-    Run run = {d, be, scratch, state, next_state(state, scratch), cancelled};
+    Run run = {(const Tiny *) decoder, be, scratch, state, next_state(state, scratch), cancelled};
     bool done = !stopped(&run);
     if (done) {
         LfTensor x = enter(&run, latents);
@@ -364,3 +391,17 @@ bool lf_decoder_tiny_forward(const LfDecoderTiny *d, LfBackend *be, LfArena *scr
     lf_arena_release(scratch, mark);
     return done;
 }
+
+const LfDecoderClass lf_decoder_tiny = {
+    .type = "tiny",
+    .title = "tiny decoder (TAEHV)",
+    .sign = "decoder.1.weight",
+    .format = {.pixels = 8, .frames = 4, .trimmed = 3}, /* LF_WAN21_FORMAT */
+    .complete = complete,
+    .describe = describe,
+    .create = create,
+    .destroy = destroy,
+    .memory = memory,
+    .state = new_state,
+    .forward = forward,
+};

@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-static const LfSchemeClass *const classes[] = {&lf_scheme_light_forcing};
+#define ROW(word) &lf_scheme_##word,
+static const LfSchemeClass *const classes[] = {LF_SCHEMES(ROW)};
+#undef ROW
 
 LfScheme *lf_scheme_new(const char *name, const LfSchemeConfig *config)
 {

@@ -4,7 +4,7 @@
  * for each chunk, selects them in each layer, and names the numbers that a captured graph of its
  * work depends on. The transformer and the chunk loop know no scheme by name.
  *
- * A new scheme is a file with a class and a row in scheme.c. What it selects is a table as
+ * A new scheme is a file with a class and a row in LF_SCHEMES. What it selects is a table as
  * lf_attention reads it; operations that it needs stand in kernels/ops.h.
  *
  * Thread-safety: one session's.
@@ -13,6 +13,9 @@
 #define LF_MODELS_SCHEME_H
 
 #include "kv_cache.h"
+
+/* The class is lf_scheme_<word>. */
+#define LF_SCHEMES(X) X(light_forcing)
 
 typedef struct LfScheme LfScheme;
 typedef struct LfSchemeClass LfSchemeClass;
@@ -65,7 +68,10 @@ void lf_scheme_free(LfScheme *scheme); /* NULL is fine */
 
 /* ---- the schemes ----------------------------------------------------------------------------- */
 
-extern const LfSchemeClass lf_scheme_dense, lf_scheme_light_forcing;
+#define LF_DECLARE_SCHEME(word) extern const LfSchemeClass lf_scheme_##word;
+LF_SCHEMES(LF_DECLARE_SCHEME)
+#undef LF_DECLARE_SCHEME
+extern const LfSchemeClass lf_scheme_dense;
 
 /* Attention over the whole window. */
 static inline LfScheme lf_dense(int query_block)

@@ -4,7 +4,7 @@
  * and at narrow ones, and for these every memory block's last input after each chunk, which is the
  * output of the layer before it.
  */
-#include "engine/models/decoder_tiny.h"
+#include "engine/models/decoder.h"
 #include "fixture.h"
 
 #define BOUND 5e-6
@@ -26,11 +26,11 @@ typedef struct {
     LfTensorFile *results;
     LfBackend *be;
     LfArena arena;
-    LfDecoderTiny *decoder;
+    LfDecoder *decoder;
     LfDecoderState state;
 } Stream;
 
-static LfDecoderTiny *load(Stream *s)
+static LfDecoder *load(Stream *s)
 {
     GError *error = NULL;
     char *directory = ref_directory();
@@ -39,10 +39,10 @@ static LfDecoderTiny *load(Stream *s)
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
     LfDecoderConfig config = {0};
-    g_assert_true(lf_decoder_config_complete(&config, file, &error));
-    g_assert_no_error(error);
     LfWeightSource *source = lf_weight_source_file(file);
-    LfDecoderTiny *decoder = lf_decoder_tiny_new(s->be, &config, source, &error);
+    g_assert_true(lf_decoder_tiny.complete(&config, source, &error));
+    g_assert_no_error(error);
+    LfDecoder *decoder = lf_decoder_tiny.create(s->be, &config, source, &error);
     g_assert_no_error(error);
     lf_weight_source_free(source);
     lf_tensor_file_unref(file);
@@ -61,13 +61,13 @@ static void stream_open(Stream *s, const Case *c)
     g_assert_no_error(error);
     s->decoder = load(s);
     LfGeometry geometry = lf_geometry(8 * WIDTH, 8 * HEIGHT, REF_CHUNK);
-    s->state = lf_decoder_state(s->decoder, &geometry, &s->arena);
+    s->state = lf_decoder_tiny.state(s->decoder, &geometry, &s->arena);
     lf_decoder_state_reset(s->be, &s->state);
 }
 
 static void stream_close(Stream *s)
 {
-    lf_decoder_tiny_free(s->decoder);
+    lf_decoder_free(s->decoder);
     lf_arena_clear(&s->arena);
     lf_backend_close(s->be);
     lf_tensor_file_unref(s->results);
@@ -95,7 +95,7 @@ static void decode_chunk(Stream *s, int chunk, float *frames)
     LfTensor z = lf_arena_tensor(&s->arena, LF_F32, REF_CHUNK, REF_CHANNELS, HEIGHT, WIDTH);
     LfTensor rgb = lf_arena_tensor(&s->arena, LF_F32, FRAMES / CHUNKS, 8 * HEIGHT, 8 * WIDTH, 3);
     lf_upload(s->be, z, latents + chunk * LATENTS);
-    g_assert_true(lf_decoder_tiny_forward(s->decoder, s->be, &s->arena, rgb, z, &s->state, NULL));
+    g_assert_true(lf_decoder_tiny.forward(s->decoder, s->be, &s->arena, rgb, z, &s->state, NULL));
     lf_download(s->be, frames, rgb);
     s->be->sync(s->be, &error);
     g_assert_no_error(error);

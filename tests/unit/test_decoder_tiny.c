@@ -3,7 +3,7 @@
  * TAEHV's decoder against a second one, written for this test in the published order of layers,
  * channels first, over the whole clip, in double.
  */
-#include "engine/models/decoder_tiny.h"
+#include "engine/models/decoder.h"
 
 #include <glib/gstdio.h>
 #include <math.h>
@@ -92,8 +92,7 @@ static const LfFileTensor *find(const Weights *w, const char *name)
 }
 
 /* The source outlives the decoder. */
-static LfDecoderTiny *decoder_new(Weights *w, LfBackend *be, LfWeightSource **source,
-                                  GError **error)
+static LfDecoder *decoder_new(Weights *w, LfBackend *be, LfWeightSource **source, GError **error)
 {
     g_autoptr(GError) failure = NULL;
     LfDecoderConfig config = {.channels = CHANNELS};
@@ -107,7 +106,7 @@ static LfDecoderTiny *decoder_new(Weights *w, LfBackend *be, LfWeightSource **so
     g_assert_no_error(failure);
     *source = lf_weight_source_file(file);
     lf_tensor_file_unref(file);
-    return lf_decoder_tiny_new(be, &config, *source, error);
+    return lf_decoder_tiny.create(be, &config, *source, error);
 }
 
 /* ---- the second decoder ---------------------------------------------------------------------- */
@@ -252,7 +251,7 @@ typedef struct {
     LfBackend *be;
     Weights *weights;
     LfWeightSource *source;
-    LfDecoderTiny *decoder;
+    LfDecoder *decoder;
     LfGeometry geometry;
     LfArena memory, scratch;
     LfDecoderState state;
@@ -263,11 +262,11 @@ static size_t scratch_size(const Stream *s, int n)
 {
     LfArena plan = lf_arena_plan();
     const LfGeometry *g = &s->geometry;
-    LfDecoderState state = lf_decoder_state(s->decoder, g, &plan);
+    LfDecoderState state = lf_decoder_tiny.state(s->decoder, g, &plan);
     LfTensor z = lf_arena_tensor(&plan, LF_F32, n, CHANNELS, g->latent_height, g->latent_width);
     LfTensor rgb = lf_arena_tensor(&plan, LF_U8, 4 * n, g->height, g->width, 3);
     size_t before = plan.used;
-    lf_decoder_tiny_forward(s->decoder, lf_backend_plan(NULL), &plan, rgb, z, &state, NULL);
+    lf_decoder_tiny.forward(s->decoder, lf_backend_plan(NULL), &plan, rgb, z, &state, NULL);
     g_assert_cmpuint(plan.used, ==, before);
     return plan.peak - before;
 }
@@ -282,12 +281,12 @@ static Stream *stream_new(const int widths[4], const int grown[3], int n, int h,
     s->weights = weights_new(widths, grown);
     s->decoder = decoder_new(s->weights, s->be, &s->source, &error);
     g_assert_no_error(error);
-    g_assert_cmpuint(lf_decoder_tiny_memory(s->decoder), >, 0);
+    g_assert_cmpuint(lf_decoder_tiny.memory(s->decoder), >, 0);
     s->geometry =
         (LfGeometry){.width = 8 * w, .height = 8 * h, .latent_width = w, .latent_height = h};
     g_assert_true(lf_arena_init(&s->memory, s->be, 64 << 20, &error));
     g_assert_true(lf_arena_init(&s->scratch, s->be, scratch_size(s, n), &error));
-    s->state = lf_decoder_state(s->decoder, &s->geometry, &s->memory);
+    s->state = lf_decoder_tiny.state(s->decoder, &s->geometry, &s->memory);
     s->latents = lf_arena_tensor(&s->memory, LF_F32, n, CHANNELS, h, w);
     s->rgb = lf_arena_tensor(&s->memory, LF_U8, 4 * n, 8 * h, 8 * w, 3);
     lf_decoder_state_reset(s->be, &s->state);
@@ -298,7 +297,7 @@ static Stream *stream_new(const int widths[4], const int grown[3], int n, int h,
 
 static void stream_free(Stream *s)
 {
-    lf_decoder_tiny_free(s->decoder);
+    lf_decoder_free(s->decoder);
     lf_weight_source_free(s->source);
     lf_arena_clear(&s->memory);
     lf_arena_clear(&s->scratch);
@@ -311,7 +310,7 @@ static void stream_free(Stream *s)
 static bool run(Stream *s, int first, int n, const int *cancelled)
 {
     g_autoptr(GError) error = NULL;
-    bool done = lf_decoder_tiny_forward(
+    bool done = lf_decoder_tiny.forward(
         s->decoder, s->be, &s->scratch, lf_tensor_slice(s->rgb, 4 * first, 4 * n),
         lf_tensor_slice(s->latents, first, n), &s->state, cancelled);
     g_assert_true(s->be->sync(s->be, &error));

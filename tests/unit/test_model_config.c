@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/files/model_config.h"
+#include "engine/models/decoder.h"
 #include "tests/common/tiny_model.h"
 
 #include <string.h>
@@ -121,7 +122,7 @@ static const struct {
     {"{\"transformer\": {\"file\": \"a\", \"text_dim\": 64},"
      " \"text_encoder\": {\"file\": \"b\", \"dim\": 32}}",
      "text_dim 64"},
-    {"{\"decoder\": {\"type\": \"wan\", \"file\": \"a\"}}", "decoder.type"},
+    {"{\"decoder\": {\"type\": 1, \"file\": \"a\"}}", "decoder.type"},
     {"{\"tokenizer\": {}}", "tokenizer.file"},
     {"{\"transformer\": {\"file\": \"a\", \"lora\": \"b\"}}", "transformer.lora"},
     {"{\"transformer\": {\"file\": \"a\", \"lora\": [\"b\"]}}", "transformer.lora"},
@@ -195,6 +196,38 @@ static void test_places(void)
     g_assert_error(large, LF_ERROR, LF_ERROR_FORMAT);
 }
 
+static void complete_decoder(LfDecoderConfig *config, LfTensorFile *file)
+{
+    GError *error = NULL;
+    LfWeightSource *source = lf_weight_source_file(file);
+    const LfDecoderClass *class = lf_decoder_class("", source, &error); /* by its tensors */
+    g_assert_no_error(error);
+    g_assert_true(class == lf_decoder_class("tiny", NULL, &error));
+    g_assert_true(class->complete(config, source, &error));
+    g_assert_no_error(error);
+    lf_weight_source_free(source);
+}
+
+/* A type that there is not, and a file that is none, are errors that name what there is. */
+static void test_decoder_class(void)
+{
+    g_autoptr(GError) error = NULL, unknown = NULL;
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_autofree char *path = g_build_filename(dir, "transformer.safetensors", NULL);
+    LfTensorFile *file = lf_tensor_file_open(path, &error);
+    g_assert_no_error(error);
+    LfWeightSource *source = lf_weight_source_file(file);
+    g_assert_null(lf_decoder_class("", source, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_SHAPE);
+    g_assert_nonnull(strstr(error->message, "\"tiny\""));
+    g_assert_null(lf_decoder_class("wan", source, &unknown));
+    g_assert_error(unknown, LF_ERROR, LF_ERROR_CONFIG);
+    g_assert_nonnull(strstr(unknown->message, "\"wan\""));
+    lf_weight_source_free(source);
+    lf_tensor_file_unref(file);
+    lf_tiny_model_remove(dir);
+}
+
 /* The demo model and its preset are two tellings of the same numbers. */
 static void test_demo(void)
 {
@@ -206,7 +239,7 @@ static void test_demo(void)
     g_autofree char *path = lf_model_config_path(file, file->files.decoder);
     LfTensorFile *decoder = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
-    g_assert_true(lf_decoder_config_complete(&file->decoder, decoder, &error));
+    complete_decoder(&file->decoder, decoder);
     lf_tensor_file_unref(decoder);
     char **names[] = {&file->files.transformer, &file->files.text_encoder, &file->files.decoder,
                       &file->files.tokenizer, &file->directory};
@@ -241,7 +274,7 @@ static void test_complete(void)
     LfTensorFile *decoder = open_part(c, c->files.decoder);
     g_assert_true(lf_transformer_config_complete(&c->transformer, transformer, &error));
     g_assert_true(lf_text_encoder_config_complete(&c->text_encoder, text, &error));
-    g_assert_true(lf_decoder_config_complete(&c->decoder, decoder, &error));
+    complete_decoder(&c->decoder, decoder);
     g_assert_true(lf_model_config_check(c, &error));
     g_assert_no_error(error);
     g_assert_cmpint(c->transformer.dim, ==, LF_TINY_DIM);
@@ -307,6 +340,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model-config/no-json", test_no_json);
     g_test_add_func("/model-config/nesting", test_nesting);
     g_test_add_func("/model-config/places", test_places);
+    g_test_add_func("/model-config/decoder-class", test_decoder_class);
     g_test_add_func("/model-config/demo", test_demo);
     g_test_add_func("/model-config/complete", test_complete);
     g_test_add_func("/model-config/empty-shapes", test_empty_shapes);
