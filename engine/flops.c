@@ -25,7 +25,7 @@ static void count_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const L
     count(be, elements(x) * (double) lf_weight_in(weight));
 }
 
-/* q [H, N, d] twice with every key: q·k and p·v. */
+/* Each query of q [H, N, d] meets every key twice: in q·k and in p·v. */
 static void count_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window,
                             LfTensor table, int query_block)
 {
@@ -35,7 +35,7 @@ static void count_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWin
     count(be, 2 * elements(q) * keys);
 }
 
-/* Query means [H, c·nq, d] with the means of all blocks of the window. */
+/* The mean of every query block, [H, c·nq, d], times the means of all key blocks of the window. */
 static void count_select(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWindow *window,
                          const LfSelection *selection)
 {

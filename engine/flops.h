@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A backend that computes nothing and counts what it would have: 1 multiply-add = 2. Products,
- * attention, selection and convolutions count as they are computed here (a doubling convolution
- * as four of 2×2); norms and pointwise work do not.
+ * A backend that computes nothing and counts the FLOPs of its operations, two for a multiply-add.
+ * Matrix products, attention, block selection and convolutions count as the kernels compute them
+ * (an upsampling convolution as four of 2×2). Norms and pointwise operations do not count.
  */
 #ifndef LF_ENGINE_FLOPS_H
 #define LF_ENGINE_FLOPS_H
@@ -15,7 +15,8 @@ typedef struct {
     double flops;
 } LfFlopCounter;
 
-/* From 0, with the types of `like`. The backend is `counter` itself: nothing to close. */
+/* Starts at 0, with the types of `like`. Returns the backend, which is part of `counter`: it need
+ * not be closed. */
 LfBackend *lf_flop_counter_init(LfFlopCounter *counter, const LfBackend *like);
 
 #endif

@@ -50,8 +50,9 @@ static bool inspect_transformer(LfTransformerConfig *c, LfTensorFile *file, LfWe
     g_string_append_printf(text, "causal Wan, %d layers of %d, ", c->layers, c->dim);
     if (heads_known)
         g_string_append_printf(text, "%d heads of %d, ", c->heads, c->dim / c->heads);
-    g_string_append_printf(text, "ffn %d, text of %d × %d, latents of %d channels", c->ffn,
-                           c->text_len, c->text_dim, c->channels);
+    g_string_append_printf(text, "ffn %d, text of %d × %d, latents of %d channels, layout %s",
+                           c->ffn, c->text_len, c->text_dim, c->channels,
+                           lf_weight_source_layout(source));
     LfTransformer *t = lf_transformer_new(lf_backend_plan(NULL), c, source, error);
     lf_transformer_free(t);
     return t != NULL;
@@ -120,6 +121,25 @@ gboolean lf_inspect_file(const char *path, LfFound found, gpointer data, GError 
 
 static const char not_named[] = "model.json names none";
 
+/* Of a source of its own, so that the transformer can be checked without reading any weight. */
+static void inspect_lora(const Inspection *i, const LfModelConfig *c, const char *name,
+                         double strength, LfTensorFile *transformer)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = lf_model_config_path(c, name);
+    g_autofree char *text = g_strdup_printf("added to the transformer with strength %g", strength);
+    LfWeightSource *source = lf_weight_source_file(transformer);
+    LfTensorFile *file = lf_tensor_file_open(path, &error);
+    bool fits = file && lf_weight_source_add_lora(source, file, strength, &error);
+    const LfFinding finding = {.subject = "LoRA",
+                               .tensors = file ? path : NULL,
+                               .description = file ? text : NULL,
+                               .problem = fits ? NULL : error->message};
+    i->found(&finding, i->data);
+    lf_weight_source_free(source);
+    lf_tensor_file_unref(file);
+}
+
 static void inspect_named(const Inspection *i, LfModelConfig *c, Part part, const char *name)
 {
     g_autoptr(GError) error = NULL;
@@ -133,6 +153,8 @@ static void inspect_named(const Inspection *i, LfModelConfig *c, Part part, cons
         inspect_part(i, part, c, file);
     else
         tell_problem(i, parts[part].name, error->message);
+    for (int l = 0; file && part == TRANSFORMER && l < c->n_loras; l++)
+        inspect_lora(i, c, c->loras[l].file, c->loras[l].strength, file);
     lf_tensor_file_unref(file);
 }
 

@@ -27,7 +27,7 @@ typedef struct {
     char *attention;
     double sparsity;  /* −1: the model's; 0: dense */
     int window, sink; /* latent frames; −1: the model's; window 0: unlimited, sink 0: none */
-    gboolean uniform;
+    gboolean uniform, verbose;
 } CliOptions;
 
 #define CLI_OPTIONS_INIT                                                                           \

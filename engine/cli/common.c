@@ -46,6 +46,8 @@ static void add_common(GOptionContext *context, const CliHelp *help, CliOptions 
          "Attention window in latent frames (-1 = model default, 0 = unlimited)", "N"},
         {"sink", 0, 0, G_OPTION_ARG_INT, &o->sink,
          "Attention sink in latent frames (-1 = model default, 0 = none)", "N"},
+        {"verbose", 'v', 0, G_OPTION_ARG_NONE, &o->verbose, "Print the log of the engine on stderr",
+         NULL},
         {NULL}};
     g_option_context_add_main_entries(context, entries, NULL);
 }
@@ -124,10 +126,17 @@ bool cli_parse(const CliHelp *help, const GOptionEntry *entries, CliOptions *com
 
 /* ---- from options to the engine -------------------------------------------------------------- */
 
+static void print_log(LfLogLevel level, const char *message, gpointer data)
+{
+    fprintf(stderr, "%s\n", message);
+}
+
 LfModel *cli_open_model(const CliOptions *o, GError **error)
 {
     LfModelOptions options = {.backend = o->backend, .n_threads = o->threads};
     lf_precision_from_name(o->precision, &options.precision);
+    if (o->verbose)
+        options.log = (LfLog){.write = print_log, .level = LF_LOG_DEBUG};
     if (o->random)
         return lf_model_new_random(o->random, 1, &options, error);
     g_autofree char *location = o->model ? g_strdup(o->model) : lf_model_default_location();

@@ -124,6 +124,16 @@ static void test_wrong_options(void)
     expect(run("info", "-t", model_dir, NULL), 2, "-t");
 }
 
+static LfFileTensor tensor(const char *name, LfType type, const void *data, int n_dims,
+                           const int64_t *shape)
+{
+    LfFileTensor t = {.name = name, .type = type, .n_dims = n_dims, .data = data};
+    t.size = lf_type_size(type);
+    for (int i = 0; i < n_dims; i++)
+        t.size *= (size_t) (t.shape[i] = shape[i]);
+    return t;
+}
+
 /* ---- info ------------------------------------------------------------------------------------ */
 
 static void test_info(void)
@@ -142,7 +152,17 @@ static void test_info(void)
     expect(run("info", "/nowhere", NULL), 1, "/nowhere");
 }
 
-/* A tensor short, and a part short: told by name. */
+/* Status 1, and both words on stdout; frees the output. */
+static void expect_missing(Output output, const char *word, const char *other)
+{
+    g_assert_cmpint(output.status, ==, 1);
+    if (!strstr(output.out, word) || !strstr(output.out, other))
+        g_error("expected \"%s\" and \"%s\" in:\n%s", word, other, output.out);
+    g_free(output.out);
+    g_free(output.err);
+}
+
+/* A tensor and a part are missing: both are named. */
 static void test_info_missing(void)
 {
     g_autoptr(GError) error = NULL;
@@ -158,12 +178,41 @@ static void test_info_missing(void)
     g_assert_cmpuint(kept, ==, n - 1);
     g_assert_true(lf_safetensors_write(path, tensors, kept, &error));
     lf_tensor_file_unref(file);
-    Output output = run("info", dir, NULL);
-    g_assert_cmpint(output.status, ==, 1);
-    g_assert_nonnull(strstr(output.out, "decoder.13.conv.weight: missing"));
-    g_assert_nonnull(strstr(output.out, "text encoder: model.json names none"));
-    g_free(output.out);
-    g_free(output.err);
+    expect_missing(run("info", dir, NULL), "decoder.13.conv.weight: missing",
+                   "text encoder: model.json names none");
+    lf_tiny_model_remove(dir);
+}
+
+/* A LoRA that model.json names: listed when it fits, a problem when it does not. */
+static void test_info_lora(void)
+{
+    g_autoptr(GError) error = NULL;
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_autofree char *json = g_build_filename(dir, "model.json", NULL);
+    g_autofree char *path = g_build_filename(dir, "lora.safetensors", NULL);
+    g_autofree char *text = NULL;
+    g_assert_true(g_file_get_contents(json, &text, NULL, &error));
+    g_autoptr(GString) with_lora = g_string_new(text);
+    const char *own = "\"file\": \"transformer.safetensors\"";
+    g_assert_cmpint(g_string_replace(with_lora, own,
+                                     "\"file\": \"transformer.safetensors\", "
+                                     "\"lora\": [{\"file\": \"lora.safetensors\", "
+                                     "\"strength\": 0.75}]",
+                                     0),
+                    ==, 1);
+    g_assert_true(g_file_set_contents(json, with_lora->str, -1, &error));
+    expect_missing(run("info", dir, NULL), "LoRA: ", "lora.safetensors");
+
+    const float zeros[2 * LF_TINY_DIM] = {0};
+    const int64_t down[] = {2, LF_TINY_DIM}, up[] = {LF_TINY_DIM, 2};
+    LfFileTensor lora[] = {tensor("blocks.0.self_attn.q.lora_A.weight", LF_F32, zeros, 2, down),
+                           tensor("blocks.0.self_attn.q.lora_B.weight", LF_F32, zeros, 2, up)};
+    g_assert_true(lf_safetensors_write(path, lora, 2, &error));
+    expect(run("info", dir, NULL), 0, "added to the transformer with strength 0.75");
+    lora[0].name = "blocks.7.self_attn.q.lora_A.weight";
+    lora[1].name = "blocks.7.self_attn.q.lora_B.weight";
+    g_assert_true(lf_safetensors_write(path, lora, 2, &error));
+    expect_missing(run("info", dir, NULL), "LoRA: ", "blocks.7");
     lf_tiny_model_remove(dir);
 }
 
@@ -273,6 +322,20 @@ static void test_bench_options(void)
            0, "64×48");
 }
 
+/* What the engine logs, on stderr, and nothing there without the option. */
+static void test_bench_verbose(void)
+{
+    Output quiet = run("bench", "-m", model_dir, "-n", "1", "-a", "dense", NULL);
+    Output verbose = run("bench", "-m", model_dir, "-n", "1", "-a", "dense", "-v", NULL);
+    g_assert_cmpint(verbose.status, ==, 0);
+    g_assert_cmpstr(quiet.err, ==, "");
+    g_assert_nonnull(strstr(verbose.err, "transformer"));
+    g_free(quiet.out);
+    g_free(quiet.err);
+    g_free(verbose.out);
+    g_free(verbose.err);
+}
+
 static void test_bench_errors(void)
 {
     g_autofree char *endless = g_strnfill(70000, 'a');
@@ -294,16 +357,6 @@ static float *random_numbers(gsize n)
     for (gsize i = 0; i < n; i++)
         numbers[i] = (float) g_test_rand_double_range(-2, 2);
     return numbers;
-}
-
-static LfFileTensor tensor(const char *name, LfType type, const void *data, int n_dims,
-                           const int64_t *shape)
-{
-    LfFileTensor t = {.name = name, .type = type, .n_dims = n_dims, .data = data};
-    t.size = lf_type_size(type);
-    for (int i = 0; i < n_dims; i++)
-        t.size *= (size_t) (t.shape[i] = shape[i]);
-    return t;
 }
 
 static const int64_t noise_shape[] = {CHUNKS,           LF_TINY_STEPS, LF_TINY_CHUNK,
@@ -521,9 +574,11 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/wrong-options", test_wrong_options);
     g_test_add_func("/cli/info", test_info);
     g_test_add_func("/cli/info-missing", test_info_missing);
+    g_test_add_func("/cli/info-lora", test_info_lora);
     g_test_add_func("/cli/bench-json", test_bench_json);
     g_test_add_func("/cli/bench-sentinels", test_bench_sentinels);
     g_test_add_func("/cli/bench-options", test_bench_options);
+    g_test_add_func("/cli/bench-verbose", test_bench_verbose);
     g_test_add_func("/cli/bench-errors", test_bench_errors);
     g_test_add_func("/cli/replay", test_replay);
     g_test_add_func("/cli/replay-options", test_replay_options);
