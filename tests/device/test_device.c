@@ -285,26 +285,32 @@ static gpointer disturb(gpointer data)
     g_assert_cmpint(retain(&context, 0), ==, 0);
     g_assert_cmpint(set_current(context), ==, 0);
     while (!g_atomic_int_get(ended))
-        synchronise(); /* fails while others record */
+        synchronise(); /* fails while others capture */
     return NULL;
 }
 
-/* What others do in the process may spoil a recording and never the stream. */
+/* What others do in the process may invalidate a capture and never the stream. They do it only while
+ * chunks are made: in driver 580, cuCtxSynchronize can crash while another thread creates or
+ * destroys a stream. */
 static void test_disturbed(void)
 {
     if (!both_have_device(LF_PRECISION_AUTO))
         return;
     gint ended = 0;
     OneOfMany alone = {both_model(NULL, "cuda", LF_PRECISION_AUTO), {.seed = 9, .window = 6}, NULL};
-    OneOfMany disturbed = alone;
     run_one(&alone);
+    LfSession *session = stream_session(alone.model, &alone.options, prompt);
+    GByteArray *frames = stream_run(session, 1);
     GThread *thread = g_thread_new("disturb", disturb, &ended);
-    run_one(&disturbed);
+    GByteArray *rest = stream_run(session, STREAM_CHUNKS - 1);
     g_atomic_int_set(&ended, 1);
     g_thread_join(thread);
-    stream_assert_same(alone.frames, disturbed.frames);
+    g_byte_array_append(frames, rest->data, rest->len);
+    stream_assert_same(alone.frames, frames);
     g_byte_array_unref(alone.frames);
-    g_byte_array_unref(disturbed.frames);
+    g_byte_array_unref(frames);
+    g_byte_array_unref(rest);
+    lf_session_free(session);
     lf_model_unref(alone.model);
 }
 
