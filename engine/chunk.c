@@ -152,7 +152,7 @@ const float *lf_chunk_latents(const LfChunk *chunk, int *n_channels, int *height
 /* ---- pixels ---------------------------------------------------------------------------------- */
 
 /* Bytes of a line of each plane; 0 where the format has no such plane. False: no such format. */
-static gboolean line_sizes(const LfPicture *p, int sizes[3])
+static bool line_sizes(const LfPicture *p, int sizes[3])
 {
     int half = (p->width + 1) / 2;
     sizes[0] = p->width;
@@ -173,32 +173,28 @@ static gboolean line_sizes(const LfPicture *p, int sizes[3])
         sizes[1] = 2 * half;
         break;
     default:
-        return FALSE;
+        return false;
     }
-    return TRUE;
+    return true;
 }
 
-static gboolean check_picture(const LfChunkInfo *info, const LfPicture *p, GError **error)
+static bool check_picture(const LfChunkInfo *info, const LfPicture *p, GError **error)
 {
     int sizes[3];
-    if (p->width != info->width || p->height != info->height) {
-        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                    "a picture of %d×%d for frames of %d×%d: frames are not scaled", p->width,
-                    p->height, info->width, info->height);
-        return FALSE;
-    }
-    if (!line_sizes(p, sizes)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "pixel format %d: there is none", p->format);
-        return FALSE;
-    }
+    if (p->width != info->width || p->height != info->height)
+        return lf_fail(error, LF_ERROR_CONFIG,
+                       "a picture of %d×%d for frames of %d×%d: frames are not scaled", p->width,
+                       p->height, info->width, info->height);
+    if (p->memory != LF_MEMORY_HOST && p->memory != LF_MEMORY_DEVICE)
+        return lf_fail(error, LF_ERROR_CONFIG, "picture memory %d: use host or device", p->memory);
+    if (!line_sizes(p, sizes))
+        return lf_fail(error, LF_ERROR_CONFIG, "unknown pixel format %d", p->format);
     for (int i = 0; i < 3; i++)
-        if (sizes[i] > 0 && (!p->planes[i] || p->strides[i] < sizes[i])) {
-            g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                        "plane %d of the picture needs memory and lines of %d bytes, it has %d", i,
-                        sizes[i], p->planes[i] ? p->strides[i] : 0);
-            return FALSE;
-        }
-    return TRUE;
+        if (sizes[i] > 0 && (!p->planes[i] || p->strides[i] < sizes[i]))
+            return lf_fail(error, LF_ERROR_CONFIG,
+                           "plane %d of the picture needs memory and lines of %d bytes, it has %d",
+                           i, sizes[i], p->planes[i] ? p->strides[i] : 0);
+    return true;
 }
 
 gboolean lf_chunk_read(const LfChunk *chunk, int index, const LfPicture *picture, GError **error)

@@ -224,8 +224,8 @@ void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *wei
 /* out U8 [f, h, w, 3] = trunc(255·clamp(x P [f, h, w, 3], 0, 1)). */
 void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x);
 
-/* One frame rgb U8 [h, w, 3] (backend memory) into `picture` (host memory; same size; even for
- * 4:2:0). Every value is the exact one rounded to nearest. Chroma of 4:2:0 is the mean over its
+/* One frame rgb U8 [h, w, 3] (backend memory) into `picture` (host or device memory, as it
+ * says; same size; even for 4:2:0). Every value is the exact one rounded to nearest. Chroma of 4:2:0 is the mean over its
  * area where LfMatrix sites it: ¼, ½, ¼ across (the left edge repeats), ½, ½ down. Unlike the other
  * operations it may run on any thread beside them, it takes an rgb that is finished (event_sync),
  * it returns when the picture is complete, and it reports its own failure: false and an error, and

@@ -165,7 +165,19 @@ void place_lines(const LfPicture *p, const Block *b, const uint8_t *host)
                    host + b->first[plane] + i * b->line[plane], b->line[plane]);
 }
 
-/* `s` is locked. The picture as one block in s->host. */
+/* Plane by plane into device memory of the caller. */
+cudaError_t place_on_device(LfCudaPixels *s, const LfPicture *p, const Block *b,
+                            const uint8_t *from)
+{
+    cudaError_t status = cudaSuccess;
+    for (int plane = 0; plane < b->n_planes && status == cudaSuccess; plane++)
+        status = cudaMemcpy2DAsync(p->planes[plane], (size_t) p->strides[plane],
+                                   from + b->first[plane], b->line[plane], b->line[plane],
+                                   b->lines[plane], cudaMemcpyDeviceToDevice, s->stream);
+    return status;
+}
+
+/* `s` is locked. The picture where it belongs, or, in host memory, as one block in s->host. */
 bool fetch(LfCuda *cuda, LfCudaPixels *s, const LfPicture *picture, const Block *b,
            const uint8_t *rgb, GError **error)
 {
@@ -173,7 +185,9 @@ bool fetch(LfCuda *cuda, LfCudaPixels *s, const LfPicture *picture, const Block 
         return false;
     const uint8_t *from = convert(s, picture, b, rgb);
     cudaError_t status = cudaGetLastError();
-    if (status == cudaSuccess)
+    if (status == cudaSuccess && picture->memory == LF_MEMORY_DEVICE)
+        status = place_on_device(s, picture, b, from);
+    else if (status == cudaSuccess)
         status = cudaMemcpyAsync(s->host, from, b->first[3], cudaMemcpyDeviceToHost, s->stream);
     cudaError_t finished = cudaStreamSynchronize(s->stream);
     return lf_cuda_try(cuda, status != cudaSuccess ? status : finished, "pixels", error);
@@ -187,7 +201,7 @@ bool pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **erro
     Block b = block_of(picture);
     g_mutex_lock(&s->lock);
     bool done = fetch(cuda, s, picture, &b, (const uint8_t *) rgb.data, error);
-    if (done)
+    if (done && picture->memory == LF_MEMORY_HOST)
         place_lines(picture, &b, s->host);
     g_mutex_unlock(&s->lock);
     return done;

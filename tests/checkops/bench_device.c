@@ -648,12 +648,12 @@ static void bench_pixels(Machine *m)
         bool planar = formats[i].format == LF_PIXELS_I420 || formats[i].format == LF_PIXELS_NV12;
         int line = planar ? 768 : 768 * formats[i].size / 2;
         int chroma = formats[i].format == LF_PIXELS_I420 ? 384 : 768;
-        LfPicture p = {formats[i].format,
-                       LF_MATRIX_BT709,
-                       768,
-                       512,
-                       {planes, planes + 512 * 768, planes + 512 * 768 + 256 * 384},
-                       {line, chroma, chroma}};
+        LfPicture p = {.format = formats[i].format,
+                       .matrix = LF_MATRIX_BT709,
+                       .width = 768,
+                       .height = 512,
+                       .planes = {planes, planes + 512 * 768, planes + 512 * 768 + 256 * 384},
+                       .strides = {line, chroma, chroma}};
         int64_t times[REPLAYS];
         for (int round = -2; round < REPLAYS; round++) {
             int64_t begin = g_get_monotonic_time();

@@ -106,7 +106,8 @@ static void expect_padding(const LfPicture *p, int kind)
 
 static void pixels_case(LfBackend *be, int kind, LfMatrix matrix, int width, int height)
 {
-    LfPicture p = {formats[kind].format, matrix, width, height, {0}, {0}};
+    LfPicture p = {
+        .format = formats[kind].format, .matrix = matrix, .width = width, .height = height};
     LfTensor rgb = input(LF_U8, height, width, 3);
     let_change(rgb);
     bool extreme = random_size(3) == 1;
@@ -143,7 +144,8 @@ static void bench_pixels(LfBackend *be)
 {
     LfTensor rgb = input(LF_U8, 480, 832, 3), out = output(LF_U8, 480 * 832 * 4);
     for (int kind = 0; kind < (int) G_N_ELEMENTS(formats); kind++) {
-        LfPicture p = {formats[kind].format, LF_MATRIX_BT709, 832, 480, {0}, {0}};
+        LfPicture p = {
+            .format = formats[kind].format, .matrix = LF_MATRIX_BT709, .width = 832, .height = 480};
         double size = 3.0 * 480 * 832;
         for (int plane = 0; plane < formats[kind].n_planes; plane++) {
             p.strides[plane] = line_size(&p, kind, plane);

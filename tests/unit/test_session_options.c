@@ -2,6 +2,7 @@
  *
  * What a session refuses, and chunks in the hands of their users.
  */
+#include "engine/session.h"
 #include "stream.h"
 
 #include <string.h>
@@ -90,8 +91,10 @@ static void test_read_errors(void)
     LfSession *s = stream_session(model, NULL, "a ring");
     LfChunk *chunk = stream_next(s);
     g_autofree uint8_t *memory = g_malloc0(4 * LF_TINY_WIDTH * LF_TINY_WIDTH);
-    LfPicture picture = {LF_PIXELS_RGB, LF_MATRIX_BT601, LF_TINY_WIDTH,
-                         LF_TINY_WIDTH, {memory},        {3 * LF_TINY_WIDTH}};
+    LfPicture picture = {.width = LF_TINY_WIDTH,
+                         .height = LF_TINY_WIDTH,
+                         .planes = {memory},
+                         .strides = {3 * LF_TINY_WIDTH}};
     g_assert_true(lf_chunk_read(chunk, 8, &picture, &error));
     g_assert_false(lf_chunk_read(chunk, 9, &picture, &error));
     stream_assert_error(&error, LF_ERROR_CONFIG, "frame 9");
@@ -111,6 +114,10 @@ static void test_read_errors(void)
     picture.format = 17;
     g_assert_false(lf_chunk_read(chunk, 0, &picture, &error));
     stream_assert_error(&error, LF_ERROR_CONFIG, "format 17");
+    picture.format = LF_PIXELS_RGB;
+    picture.memory = 9;
+    g_assert_false(lf_chunk_read(chunk, 0, &picture, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "memory 9");
     lf_chunk_unref(chunk);
     lf_session_free(s);
     lf_model_unref(model);
@@ -203,6 +210,44 @@ static void test_pool(void)
     lf_model_unref(model);
 }
 
+/* A picture in the device's own memory, with lines longer than need be, is the host's. */
+static void test_device_memory(void)
+{
+    enum { W = LF_TINY_WIDTH, LINE = 4 * W + 32, SIZE = 3 * LINE * W };
+    static const LfPixelFormat formats[] = {LF_PIXELS_RGB,  LF_PIXELS_BGR,  LF_PIXELS_RGBX,
+                                            LF_PIXELS_BGRX, LF_PIXELS_I420, LF_PIXELS_NV12};
+    LfModel *model = stream_model(NULL);
+    LfSession *s = stream_session(model, NULL, "a ring");
+    LfChunk *chunk = stream_next(s);
+    LfBackend *be = s->worker.be;
+    LfTensor memory = lf_tensor(be->alloc(be, SIZE), LF_U8, SIZE);
+    g_autofree uint8_t *zeros = g_malloc0(SIZE), *host = g_malloc(SIZE), *device = g_malloc(SIZE);
+    for (guint i = 0; i < G_N_ELEMENTS(formats); i++) {
+        g_autoptr(GError) error = NULL;
+        LfPicture picture = {.format = formats[i], .width = W, .height = W};
+        uint8_t *blocks[] = {host, memory.data};
+        memset(host, 0, SIZE);
+        lf_upload(be, memory, zeros);
+        g_assert_true(be->sync(be, NULL));
+        for (int kind = 0; kind < 2; kind++) {
+            picture.memory = kind == 0 ? LF_MEMORY_HOST : LF_MEMORY_DEVICE;
+            for (int plane = 0; plane < 3; plane++) {
+                picture.planes[plane] = blocks[kind] + plane * LINE * W;
+                picture.strides[plane] = LINE;
+            }
+            g_assert_true(lf_chunk_read(chunk, 3, &picture, &error));
+            g_assert_no_error(error);
+        }
+        lf_download(be, device, memory);
+        g_assert_true(be->sync(be, NULL));
+        g_assert_cmpmem(device, SIZE, host, SIZE);
+    }
+    be->free(be, memory.data);
+    lf_chunk_unref(chunk);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -212,5 +257,6 @@ int main(int argc, char **argv)
     g_test_add_func("/chunk/strides", test_strides);
     g_test_add_func("/chunk/outlives", test_outlives);
     g_test_add_func("/chunk/pool", test_pool);
+    g_test_add_func("/session-options/device-memory", test_device_memory);
     return g_test_run();
 }
