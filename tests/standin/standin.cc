@@ -13,8 +13,9 @@
  * The environment, read whenever a backend is opened:
  *
  *   LF_STANDIN_FAIL    "operation:n", any number of them separated by commas. The n-th call (from
- *                      1) of this operation on this backend fails: it writes nothing, and
- *                      event_sync reports it until sync has. Operations are the entries of LfOps
+ *                      1) of this operation on this backend fails. It and every call after it
+ *                      write nothing, and event_sync reports it, until sync has. Operations are the
+ *                      entries of LfOps
  *                      without the weights' two, and upload, download, copy, clear and
  *                      graph_launch; "any" counts all of these. Calls of a graph count when they
  *                      run. "pixels" fails where it is called. "alloc", "event_new" and "capture"
@@ -131,7 +132,8 @@ bool tell_failure(const Standin *s, GError **error)
 
 /* ---- the queue ------------------------------------------------------------------------------- */
 
-/* True when the call is to run. */
+/* True when the call is to run. None runs after one that failed, until that is reported: it might
+ * read slots or ids that were never written, and address with them. */
 bool admit(Standin *s, const Call &call)
 {
     if (s->slow > 0)
@@ -140,10 +142,10 @@ bool admit(Standin *s, const Call &call)
     Lock hold(device().lock);
     if (fails && s->failure.empty())
         s->failure = call.name;
-    bool poisoned = s->poison && !s->failure.empty();
-    if (poisoned && lf_is_set(call.out))
+    bool failed = !s->failure.empty();
+    if (failed && s->poison && lf_is_set(call.out))
         memset(call.out.data, 0xff, lf_tensor_size(call.out));
-    return !fails && !(poisoned && lf_is_set(call.out));
+    return !failed;
 }
 
 void perform(Standin *s, const Call &call)
