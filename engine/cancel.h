@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A wish to stop, read between layers while another thread may set it. NULL: nobody can ask.
+ * A flag that cancels work: read between layers while another thread may set it. NULL: never set.
  */
 #ifndef LF_ENGINE_CANCEL_H
 #define LF_ENGINE_CANCEL_H

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 struct LfChunkPool {
-    gatomicrefcount refs; /* the session's, and one for each chunk that is not in the list */
+    gatomicrefcount refs; /* one of the session, and one of each chunk that is not in the list */
     LfModel *model;
     LfBackend *be;
     LfGeometry geometry;
@@ -39,7 +39,7 @@ static void chunk_free(LfChunkPool *pool, LfChunk *chunk)
     g_free(chunk);
 }
 
-/* The last one to go may be a chunk on any thread: nobody uses the backend any more by then. */
+/* The last reference may be a chunk's, on any thread. Nobody uses the backend any more by then. */
 void lf_chunk_pool_unref(LfChunkPool *pool)
 {
     if (!pool || !g_atomic_ref_count_dec(&pool->refs))

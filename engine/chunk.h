@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Finished frames and the pool that their memory comes from. The pool lives until its session and
- * all chunks are gone, and with it the backend whose memory that is.
+ * Finished frames, and the pool that owns their memory. The pool and its backend live until the
+ * session and all chunks are freed.
  */
 #ifndef LF_ENGINE_CHUNK_H
 #define LF_ENGINE_CHUNK_H
@@ -16,12 +16,13 @@ struct LfChunk {
     LfChunk *next; /* in the pool's list of free ones */
     LfChunkInfo info;
     LfEvent *decode_begin, *decode_end;
-    gint waited;      /* atomic: for decode_end, so that info's decode_time is there */
+    gint waited;      /* atomic: decode_end has completed and info.decode_time is set */
     LfTensor rgb;     /* U8 [4·c, H, W, 3], backend memory; LF_NONE in a stream without decoder */
     LfTensor latents; /* F32 [c, C, h, w], host memory; LF_NONE where they are not kept */
 };
 
-/* `pixels`, `latents`: chunks have room for them. The pool keeps the model and owns the backend. */
+/* `pixels`, `latents`: what chunks have memory for. The pool keeps the model alive and owns the
+ * backend. */
 LfChunkPool *lf_chunk_pool_new(LfModel *model, LfBackend *be, const LfGeometry *geometry,
                                bool pixels, bool latents);
 void lf_chunk_pool_unref(LfChunkPool *pool); /* the session's reference; NULL is fine */

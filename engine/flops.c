@@ -25,7 +25,7 @@ static void count_linear_residual(LfBackend *be, LfTensor x, LfTensor y, const L
     count(be, elements(x) * (double) lf_weight_in(weight));
 }
 
-/* Each query of q [H, N, d] meets every key twice: in q·k and in p·v. */
+/* Two products for each query of q [H, N, d] and each key: q·k and p·v. */
 static void count_attention(LfBackend *be, LfTensor out, LfTensor q, const LfWindow *window,
                             LfTensor table, int query_block)
 {

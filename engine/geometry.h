@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 enum {
-    LF_PATCH = 2,                           /* latents of a token, in each direction … */
-    LF_PATCH_LATENTS = LF_PATCH * LF_PATCH, /* … and of each channel */
-    LF_SIZE_STEP = 8 * LF_PATCH, /* widths and heights are multiples: a latent's pixels · patch */
+    LF_PATCH = 2,                           /* width and height of a token, in latents */
+    LF_PATCH_LATENTS = LF_PATCH * LF_PATCH, /* latents of a token, in each channel */
+    LF_SIZE_STEP = 8 * LF_PATCH, /* widths and heights are multiples of this many pixels */
     LF_MAX_BLOCK = 4096          /* tokens of an attention block */
 };
 
@@ -19,8 +19,9 @@ enum {
 typedef struct {
     int pixels;  /* pixels of a latent, in each direction */
     int frames;  /* pixel frames of a latent frame */
-    int trimmed; /* pixel frames fewer in the first latent frame of a video: a decoder without
-                    memory makes that one latent into one picture, not `frames` of them */
+    int trimmed; /* pixel frames that are dropped from the first latent frame of a scene, which
+                    stands for frames − trimmed of them: the decoder still emits `frames`, but the
+                    first ones come from its empty state */
 } LfLatentFormat;
 
 /* Wan 2.1, and every decoder of its latents. */
@@ -76,7 +77,7 @@ static inline int lf_frame_blocks(int frame_tokens, int block)
     return (frame_tokens + block - 1) / block;
 }
 
-/* Pixel frames that a decoder makes of a chunk, and those of chunk `index` of a scene. */
+/* Pixel frames that a decoder emits for a chunk, and those that chunk `index` of a scene has. */
 static inline int lf_decoded_frames(const LfGeometry *g)
 {
     return g->format.frames * g->chunk;

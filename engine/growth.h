@@ -5,7 +5,7 @@
  *     s_1 = 0;  s_i = s_base − α_i·β,  α_i = 1/√f_i,  f_i = i·c,  L_i = min(f_i, w)
  *     β = (Σ(1 − s_target)·L_i − Σ(1 − s_base)·L_i) / Σ α_i·L_i,   i = 2 … N/c
  *
- * so that the whole plan costs exactly what a uniform s_target would.
+ * β is chosen so that the N frames together cost what a uniform s_target would.
  */
 #ifndef LF_ENGINE_GROWTH_H
 #define LF_ENGINE_GROWTH_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What a model directory or a file of tensors holds. Whether anything is missing is found by
- * loading every part on the plan backend: names and shapes are checked, and no weight is read.
+ * Inspection of a model directory or a file of tensors. Every part is loaded on the plan backend,
+ * which checks the names and shapes of its tensors and reads no weight.
  */
 #include "model.h"
 
@@ -37,8 +37,8 @@ static void tell_problem(const Inspection *i, const char *subject, const char *p
 
 /* ---- parts ----------------------------------------------------------------------------------- */
 
-/* Each appends to `text` what the part is, as far as the file tells. False and an error when a
- * tensor is missing or does not fit. */
+/* Each appends a description of the part to `text`, as far as it can be read. False and an error
+ * when a tensor is missing or does not fit. */
 
 static bool inspect_transformer(LfTransformerConfig *c, LfTensorFile *file, LfWeightSource *source,
                                 GString *text, GError **error)
@@ -121,7 +121,8 @@ gboolean lf_inspect_file(const char *path, LfFound found, gpointer data, GError 
 
 static const char not_named[] = "model.json names none";
 
-/* Of a source of its own, so that the transformer can be checked without reading any weight. */
+/* Adds the LoRA to another source of the same file: the transformer is checked without LoRAs, so
+ * that no weight is read. */
 static void inspect_lora(const Inspection *i, const LfModelConfig *c, const char *name,
                          double strength, LfTensorFile *transformer)
 {

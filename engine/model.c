@@ -165,7 +165,7 @@ int lf_model_latent_scale(const LfModel *model)
 
 LfBackend *lf_model_backend(const LfModel *model, GError **error)
 {
-    /* The log hears once, of the model's own backend, why "auto" is the CPU. */
+    /* Why "auto" is the CPU is logged once, for the model's own backend. */
     LfBackend *be = lf_backend_open(model->backend_name, model->n_threads, model->precision,
                                     model->backend ? NULL : &model->log, error);
     if (be)
@@ -212,7 +212,7 @@ static gboolean check_ids(const LfModel *m, const int32_t *ids, int n, GError **
     return true;
 }
 
-/* The encoder on `be`, with all the memory that it takes for this once. */
+/* Runs the encoder on `be`, with scratch that is freed afterwards. */
 static gboolean encode_on(const LfModel *m, LfBackend *be, const int32_t *ids, int n, float *out,
                           GError **error)
 {

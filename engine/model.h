@@ -17,7 +17,7 @@ struct LfModel {
     LfModelConfig *config;
     LfModelInfo info;
     char *name, *description;
-    char *backend_name; /* what sessions open for themselves */
+    char *backend_name; /* of the backends that sessions open */
     int n_threads;
     LfPrecision precision;
     LfLog log;          /* from the options; of the backends, too */
@@ -32,12 +32,12 @@ struct LfModel {
 /* A backend like the model's, for one thread of work. */
 LfBackend *lf_model_backend(const LfModel *model, GError **error);
 
-/* What model.json alone says of the model, without its files. */
+/* Fills `info` from model.json alone. */
 void lf_model_fill_info(const LfModelConfig *config, LfModelInfo *info);
 
 size_t lf_model_memory(const LfModel *model);
 
-/* Of its decoder; Wan 2.1's when it has none. */
+/* The format of the decoder's latents; Wan 2.1's when the model has no decoder. */
 LfLatentFormat lf_model_format(const LfModel *model);
 
 #endif

@@ -37,8 +37,8 @@ static bool report_tensor(size_t size, gpointer loading, GError **error)
 
 /* ---- parts of other models ------------------------------------------------------------------- */
 
-/* The model that a part comes from: the one at a directory, or, for a file, a model that has
- * nothing but that file, be it a text encoder or a decoder. */
+/* The configuration that a part is taken from: that of a model directory, or, for a single file, an
+ * otherwise empty one that names the file as text encoder and as decoder. */
 static LfModelConfig *other_model(const LfModelConfig *own, const char *location, GError **error)
 {
     if (g_file_test(location, G_FILE_TEST_IS_DIR))
@@ -60,8 +60,8 @@ static bool replace_file(char **file, const LfModelConfig *other, const char *na
     return name != NULL;
 }
 
-/* model.json describes the model's own text encoder, so what it says of that does not hold for
- * another one. */
+/* The numbers of model.json describe the model's own text encoder. They do not hold for another
+ * one. */
 static bool replace_text_encoder(LfModelConfig *config, const char *location, GError **error)
 {
     LfModelConfig *other = other_model(config, location, error);
@@ -213,8 +213,9 @@ static bool load_part(Loading *l, GError **error)
     }
 }
 
-/* A file may hold more than its part needs, so each part starts at the bytes of those before it.
- * The weights of a part are uploaded when it is done: sessions read them on other streams. */
+/* A file may hold more than its part needs, so the progress of each part starts at the total size
+ * of the files before it. Each part ends with a sync, because sessions read the weights on other
+ * streams. */
 static bool load_parts(Loading *l, GError **error)
 {
     double before = 0;
@@ -313,7 +314,7 @@ static bool load_files(Loading *l, GError **error)
 
 static const LfModelOptions defaults;
 
-/* Of the directory, also for "." and for the path of a model.json. */
+/* The name of the model's directory, also when its path is "." or that of a model.json. */
 static char *name_of(const LfModelConfig *config)
 {
     g_autofree char *path = g_canonicalize_filename(config->directory, NULL);

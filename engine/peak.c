@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The most FLOP/s that a model's device reaches: on a GPU a product that is large enough to fill
- * it, of random values (zeros run faster than any real ones).
+ * The most FLOP/s that a model's device reaches. On a GPU: a matrix product that is large enough to
+ * fill it, of random values, because zeros run faster than real ones.
  */
 #include "kernels/cpu/peak.h"
 #include "model.h"

@@ -8,10 +8,10 @@
 
 typedef struct {
     float sigma;    /* x_t = (1 − σ)·x0 + σ·ε */
-    float timestep; /* what the transformer is told, 1000·σ */
+    float timestep; /* the transformer's input, 1000·σ */
 } LfStep;
 
-/* Step d of the list, 1 … 1000; computed in float as the published tables are. */
+/* Step d of the list, 1 … 1000; computed in float, like the published tables. */
 LfStep lf_step(int d, double shift);
 
 #endif

@@ -3,24 +3,24 @@
  * The chunk loop: the stream plans a chunk, the worker runs it, both commit it.
  *
  * A chunk starts as noise and is denoised in a few steps. Another pass of the transformer over the
- * finished latents leaves clean keys and values in the cache. Then it is decoded. Whatever stops it
- * half-way leaves the stream where the chunk began: cache and decoder take the chunk in only when
- * it is complete.
+ * finished latents, the clean pass at t = 0, writes clean keys and values to the cache. Then the
+ * latents are decoded. A chunk that fails or is cancelled leaves the stream where the chunk began:
+ * the cache and the decoder's state advance only when the chunk is complete.
  *
- * A new prompt may recompute the keys and values of the past, or begin a new scene without a past.
- * Cache, growth and decoder count chunks from the first one of the scene, the noise counts them
- * from the first one of the stream. A transition cannot be taken back once it has begun: a
+ * A new prompt may recompute the keys and values of past frames, or begin a new scene with an empty
+ * cache. Cache, growth and decoder count chunks from the first one of the scene, the noise counts
+ * them from the first one of the stream. A transition cannot be undone once it has begun: a
  * cancelled chunk keeps it for the next attempt.
  *
- * On a device all work of a chunk is queued without waiting for any of it. One wait ends the chunk.
- * Whoever reads its pictures waits for the decoder, which runs beside the next chunk.
+ * On a device all work of a chunk is queued without waiting for any of it. One sync ends the chunk.
+ * The decoder runs concurrently with the next chunk; lf_chunk_read waits for it.
  */
 #include "session.h"
 
 #include "cancel.h"
 #include "flops.h"
 
-/* ---- the parts of a chunk: queued on the worker's backends, false when cancelled ------------- */
+/* ---- the phases of a chunk: queued on the worker's backends, false when cancelled ------------ */
 
 static void record(LfWorker *w, LfChunkEvent event)
 {
@@ -57,8 +57,8 @@ static LfPass pass_at(LfWorker *w, int modulation)
                     .cancelled = &w->cancelled};
 }
 
-/* The past's keys and values under the current text. There is a past, and room for it: neither
- * begin fails. */
+/* Recomputes the keys and values of past frames under the current text. The cache has past frames
+ * and memory for them, so neither begin can fail. */
 static bool recache(LfWorker *w, uint64_t scene_index)
 {
     LfPass pass = pass_at(w, w->config.n_steps);
@@ -69,7 +69,7 @@ static bool recache(LfWorker *w, uint64_t scene_index)
     return lf_kv_cache_begin(w->cache, scene_index, NULL);
 }
 
-/* out = the noise of step `step` of the chunk: the first one's, or that of a re-noising. */
+/* out = the noise of a chunk for `step`: the initial noise for 0, else what is added again. */
 static void draw(LfWorker *w, LfTensor out, const LfChunkPlan *plan, int step)
 {
     if (!w->noise_source) {
@@ -80,7 +80,8 @@ static void draw(LfWorker *w, LfTensor out, const LfChunkPlan *plan, int step)
     lf_upload(w->be, out, w->host_noise);
 }
 
-/* All noise comes first: the steps are then the same work in every chunk. */
+/* All noise is drawn before the steps, because a graph of the steps cannot have the chunk's index
+ * as an argument. */
 static void draw_noise(LfWorker *w, const LfChunkPlan *plan)
 {
     draw(w, w->x, plan, 0);
@@ -88,7 +89,7 @@ static void draw_noise(LfWorker *w, const LfChunkPlan *plan)
         draw(w, lf_tensor_at(w->noise, step), plan, step);
 }
 
-/* The few steps. Each one estimates x0 = x − σ·v(x); all but the last add noise again:
+/* The denoising steps. Each one estimates x0 = x − σ·v(x); all but the last add noise again:
  * x = (1 − σ')·x0 + σ'·noise. They leave keys and values of the noisy chunk in the cache. */
 static bool denoise(gpointer worker)
 {
@@ -120,8 +121,8 @@ static bool clean(gpointer worker)
     return lf_transformer_forward(w->model->transformer, &pass, LF_NONE, w->x);
 }
 
-/* Keeps the latents: a recache needs them later, and the decoder reads them while x is the next
- * chunk's. Their place may be one that the decoder still reads for the chunk before. */
+/* Copies the latents to w->past: a recache needs them later, and the decoder reads them while x
+ * already holds the next chunk. The decoder may still read the chunk that they overwrite. */
 static void keep_latents(LfWorker *w, uint64_t scene_index)
 {
     if (w->decoder_be != w->be)
@@ -130,7 +131,7 @@ static void keep_latents(LfWorker *w, uint64_t scene_index)
     record(w, LF_KEPT);
 }
 
-/* Nobody waits for the decoder here: it may have a backend of its own. */
+/* Queues the decoder, on its own backend if it has one, and waits for nothing. */
 static bool decode(LfWorker *w, uint64_t scene_index, const LfChunk *chunk)
 {
     const LfDecoder *decoder = w->model->decoder;
@@ -151,7 +152,7 @@ static bool decode(LfWorker *w, uint64_t scene_index, const LfChunk *chunk)
 
 /* ---- a chunk on the worker ------------------------------------------------------------------- */
 
-/* Replayed from graphs where the chunk before did the same. */
+/* Replays the passes from graphs if the chunk before had the same key. */
 static bool run_passes(LfWorker *w, const LfChunkPlan *plan, const float *given)
 {
     LfGraphKey key = {.frames = lf_kv_cache_frames(w->cache),
@@ -172,7 +173,7 @@ static bool run_passes(LfWorker *w, const LfChunkPlan *plan, const float *given)
     return done;
 }
 
-/* Queues everything. `given`: latents in place of those that denoising would make, or NULL. */
+/* Queues all work of a chunk. `given`: latents in place of denoised ones, or NULL. */
 static bool run(LfWorker *w, const LfChunkPlan *plan, const LfRequest *request,
                 const LfChunk *chunk, const float *given)
 {
@@ -195,7 +196,7 @@ static bool run(LfWorker *w, const LfChunkPlan *plan, const LfRequest *request,
 static bool finish(LfWorker *w, bool done, GError **error)
 {
     bool well = w->be->sync(w->be, error);
-    if (!well) /* the call that failed is not known: it may have been one of the text's */
+    if (!well) /* the operation that failed is not known: it may have been the text encoder's */
         w->encoded = 0;
     if (well && !done)
         g_set_error(error, LF_ERROR, LF_ERROR_CANCELLED, "the chunk was cancelled");
@@ -204,7 +205,7 @@ static bool finish(LfWorker *w, bool done, GError **error)
 
 /* ---- memory and work, by running the same calls on a shadow of the worker -------------------- */
 
-/* The scratch of chunk `scene_index` of a scene, dense and sparse. */
+/* Enlarges the scratch for chunk `scene_index` of a scene, dense and sparse. */
 static bool reserve(LfWorker *w, uint64_t scene_index, LfTransition transition, GError **error)
 {
     const LfGeometry *g = &w->config.geometry;
@@ -228,9 +229,10 @@ static bool reserve(LfWorker *w, uint64_t scene_index, LfTransition transition, 
     return done;
 }
 
-/* A chunk with a full window needs the most. A recache computes the most frames when the window has
- * just no room for another chunk, or, where chunks do not fill it evenly, one chunk later without
- * the sink. Without a bound every chunk reserves for itself. */
+/* A chunk with a full window needs the most scratch. A recache recomputes the most frames at the
+ * last chunk before frames leave the window. If the window is no multiple of the chunk, one chunk
+ * later may recompute more, although the sink is then left out. With an unbounded window every
+ * chunk reserves for itself. */
 bool lf_session_reserve(LfSession *s, GError **error)
 {
     LfWorker *w = &s->worker;
@@ -284,7 +286,8 @@ static void read_request(LfSession *s)
     s->current.ids = ids;
 }
 
-/* Room for the chunk in the cache. An unbounded window grows here, with all that depends on it. */
+/* Makes room for the chunk in the cache. An unbounded window grows here, and with it the kept
+ * latents and the scratch. */
 static bool begin_window(LfWorker *w, const LfChunkPlan *plan, GError **error)
 {
     uint64_t index = plan->scene_index;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The inside of a session: a stream in numbers, and a worker that computes it.
+ * The inside of a session: a stream, which plans chunks, and a worker, which computes them.
  *
  *   session_open.c      options become the two halves
  *   session.c           the chunk loop
@@ -18,14 +18,14 @@ struct LfSession {
     LfChunkPool *pool; /* owns worker.decoder_be */
     LfStream stream;
     LfWorker worker;
-    LfRequest current; /* of the chunk at hand */
+    LfRequest current; /* of the chunk that is being generated */
 
     GMutex lock;
     LfRequest request; /* guarded by lock */
 };
 
-/* session.c: makes the worker's scratch large enough for every chunk of a scene; without a bound of
- * the window, for its first one. */
+/* session.c: makes the worker's scratch large enough for every chunk of a scene; with an unbounded
+ * window, for the first one. */
 bool lf_session_reserve(LfSession *session, GError **error);
 
 #endif

@@ -61,13 +61,13 @@ static bool check_options(const LfModel *m, const LfSessionOptions *o, GError **
     return true;
 }
 
-/* 0 is the model's, −1 is none. */
+/* 0: the model's value; −1: none. */
 static int chosen(int option, int of_model)
 {
     return option > 0 ? option : option == 0 ? of_model : 0;
 }
 
-/* Both 0 for the model's order, both −1 for none. */
+/* Tiles 0×0: the model's; −1×−1: none. */
 static bool set_tiles(LfGeometry *g, const LfSessionOptions *o, const LfModelConfig *c,
                       GError **error)
 {

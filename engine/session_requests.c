@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What other threads ask of a session. Requests wait under a lock until the next chunk begins.
+ * What other threads request of a session. The next chunk reads the requests when it begins.
  */
 #include "session.h"
 
@@ -80,7 +80,7 @@ void lf_session_resume(LfSession *s)
     g_atomic_int_set(&s->worker.cancelled, 0);
 }
 
-/* A failure of the decoder, which has failed every chunk that it had not finished, ends here. */
+/* Clears a latched failure of the decoder's backend, which fails all its unfinished chunks. */
 void lf_session_restart(LfSession *s, uint64_t seed)
 {
     s->worker.decoder_be->sync(s->worker.decoder_be, NULL);

@@ -12,8 +12,8 @@ typedef struct {
     int first_head, n_heads;
 } LfShare;
 
-/* Rows and heads are dealt out as evenly as whole numbers allow. A size
- * of 0 or 1 is one rank, which has everything. */
+/* Divides rows and heads as evenly as whole numbers allow. A size of 0 or 1 is one rank, which has
+ * all of both. */
 static inline LfShare lf_share(int rank, int size, int rows, int heads)
 {
     size = size > 1 ? size : 1;

@@ -3,7 +3,7 @@
 
 #include "growth.h"
 
-/* The model's growth with both shares moved so that the target is the one asked for. */
+/* The model's growth, with target and base moved so that the target is the requested one. */
 double lf_stream_sparsity(const LfStream *s, const LfRequest *request, uint64_t scene_index)
 {
     const LfStreamConfig *c = &s->config;
@@ -21,7 +21,7 @@ double lf_stream_sparsity(const LfStream *s, const LfRequest *request, uint64_t 
 }
 
 /* The stronger of the transition already begun and the one requested: cut > recache > continue.
- * The first chunk of a scene has no past to treat. */
+ * The first chunk of a scene has an empty cache, so there is nothing to treat. */
 static void begin_transition(LfStream *s, const LfRequest *request)
 {
     if (s->index == s->scene)

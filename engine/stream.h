@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A stream in numbers: which chunk comes next, in which scene, under which prompt and how sparse.
- * It has no backend and no memory of a device.
+ * The planning half of a session: which chunk comes next, in which scene, under which prompt and
+ * how sparse. It has no backend and no device memory.
  *
  * Thread-safety: one thread at a time.
  */
@@ -11,17 +11,17 @@
 #include "geometry.h"
 #include "lightforcing.h"
 
-/* What other threads may ask for at any time. A chunk reads it once, when it begins. */
+/* What other threads may request at any time. A chunk reads it once, when it begins. */
 typedef struct {
-    uint64_t prompt_id; /* counts prompts; 0: there was none yet */
-    int n_ids;          /* tokens in `ids`; 0: the text is what lf_session_set_context gave */
+    uint64_t prompt_id; /* counts prompts; 0: none was set yet */
+    int n_ids;          /* tokens in `ids`; 0: embeddings were set by lf_session_set_context */
     int32_t *ids;       /* [text_len] */
     LfAttention attention;
     double sparsity; /* target; 0: the model's */
     LfTransition transition;
 } LfRequest;
 
-/* What stays the same in a stream. */
+/* The constants of a stream. */
 typedef struct {
     LfGeometry geometry;
     int window;          /* latent frames; 0: unbounded */
@@ -39,7 +39,7 @@ typedef struct {
     uint64_t scene;     /* index of the first chunk of its scene: of the stream, or of a cut */
     uint64_t prompt_id; /* of the chunk before it */
     /* The transition that an attempt at the next chunk has begun; CONTINUE: none. It survives a
-     * cancelled attempt, which may have recomputed half of the past. */
+     * cancelled attempt, which may have recomputed a part of the cache. */
     LfTransition transition;
 } LfStream;
 
@@ -55,20 +55,20 @@ typedef struct {
     double sparsity; /* share of the window's key blocks to skip; 0: dense */
 } LfChunkPlan;
 
-/* The next chunk. Begins the transition that the request asks for, if the prompt is a new one. */
+/* Plans the next chunk. Begins the requested transition if the prompt is a new one. */
 LfChunkPlan lf_stream_plan(LfStream *stream, const LfRequest *request);
 
-/* The chunk was generated: the stream goes on to the one after it. */
+/* The chunk was generated: advances the stream to the one after it. */
 void lf_stream_commit(LfStream *stream, const LfChunkPlan *plan);
 
 /* Back to the first frame. */
 void lf_stream_restart(LfStream *stream, uint64_t seed);
 
-/* Share of key blocks that chunk `scene_index` of a scene skips under this request. */
+/* The share of key blocks that chunk `scene_index` of a scene skips under this request. */
 double lf_stream_sparsity(const LfStream *stream, const LfRequest *request, uint64_t scene_index);
 
-/* The chunk of a scene from which on nothing changes any more: its window is full and the growth is
- * done. An unbounded window never is; there it is the next chunk. */
+/* The first chunk of a scene in steady state: the window is full and the growth is done. An
+ * unbounded window is never full; then it is the next chunk. */
 uint64_t lf_stream_steady_index(const LfStream *stream);
 
 #endif

@@ -5,7 +5,7 @@ static const char *const attentions[] = {"auto", "dense", "sparse", NULL};
 static const char *const transitions[] = {"continue", "recache", "cut", NULL};
 static const char *const precisions[] = {"auto", "fp32", "bf16", "fp8", NULL};
 
-/* The place of `name` in a list that ends with NULL; −1 when it is not there. */
+/* The index of `name` in a list that ends with NULL; −1 when the list does not have it. */
 static int find(const char *const *names, const char *name)
 {
     for (int i = 0; name && names[i]; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The half of a session that computes: backends, memory, caches and events. What a chunk is to be
- * (LfChunkPlan) comes from the stream; session.c says in which order a worker's parts are used.
+ * The computing half of a session: backends, memory, caches and events. The plan of a chunk
+ * (LfChunkPlan) comes from the stream; session.c has the order of the work.
  *
  * Thread-safety: one thread at a time.
  */
@@ -23,7 +23,7 @@ typedef enum {
     LF_N_CHUNK_EVENTS
 } LfChunkEvent;
 
-/* What is chosen once for a session. */
+/* The constants of a session. */
 typedef struct {
     LfGeometry geometry;
     int window, sink; /* latent frames; window 0: unbounded */
@@ -41,7 +41,7 @@ typedef struct {
     LfLog log;
 
     LfBackend *be;         /* the transformer's and the text encoder's */
-    LfBackend *decoder_be; /* on a device a backend of its own, beside the next chunk; else `be` */
+    LfBackend *decoder_be; /* on a device another backend, to run concurrently; else `be` */
     LfArena state, scratch;
     LfArena own_decoder_scratch; /* when the decoder has a backend of its own */
     LfArena *decoder_scratch;    /* that, or `scratch` */
@@ -71,33 +71,33 @@ typedef struct {
 
 /* ---- worker_open.c --------------------------------------------------------------------------- */
 
-/* Opens backends and allocates everything but the scratch, which lf_worker_enlarge does. On failure
- * lf_worker_close takes back what there is. `worker` is all-zero before. */
+/* Opens the backends and allocates everything but the scratch, which lf_worker_enlarge allocates.
+ * After a failure the caller calls lf_worker_close. `worker` is all-zero before. */
 bool lf_worker_open(LfWorker *worker, const LfModel *model, const LfWorkerConfig *config,
                     const LfLog *log, GError **error);
 
 /* Computes what depends neither on a prompt nor on a chunk. Needs scratch. */
 bool lf_worker_prepare(LfWorker *worker, GError **error);
 
-/* Waits for queued work and frees everything but decoder_be, which chunks read pictures through and
- * whose owner is their pool: closed here only with `close_decoder`. */
+/* Waits for queued work and frees everything but decoder_be. That belongs to the pool of chunks,
+ * whose frames are read through it; `close_decoder` closes it when there is no pool. */
 void lf_worker_close(LfWorker *worker, bool close_decoder);
 
 LfMemory lf_worker_memory(const LfWorker *worker);
 
 /* ---- worker_plan.c --------------------------------------------------------------------------- */
 
-/* Of the cache that the worker has or will have. */
+/* The configuration of the worker's cache. */
 LfKvCacheConfig lf_worker_cache_config(const LfWorker *worker);
 
-/* A copy of `worker` whose calls compute nothing, on `be` (the plan backend or a FLOP counter): its
- * arenas add up what they would need, its cache has begun chunk `scene_index` of a scene, its text
- * is the longest there can be. False and an error when there can be no such cache. */
+/* A copy of `worker` on `be`, the plan backend or a FLOP counter, whose calls compute nothing. Its
+ * arenas are plans, its cache has begun chunk `scene_index` of a scene, and its text has the largest
+ * length. False and an error when such a cache cannot exist. */
 bool lf_worker_shadow(LfWorker *shadow, const LfWorker *worker, LfBackend *be, uint64_t scene_index,
                       GError **error);
 void lf_worker_shadow_clear(LfWorker *shadow);
 
-/* Makes the worker's scratch as large as the shadow's was at most. */
+/* Enlarges the worker's scratch to the peak of the shadow's. */
 bool lf_worker_enlarge(LfWorker *worker, const LfWorker *shadow, GError **error);
 
 #endif

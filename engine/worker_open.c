@@ -41,7 +41,7 @@ static LfTensor alloc_latents(const LfWorker *w, LfArena *arena)
                            g->latent_height, g->latent_width);
 }
 
-/* Everything that lasts from chunk to chunk except the cache and the past. */
+/* All state that outlives a chunk, except the cache and the kept latents. */
 static void alloc_state(LfWorker *w, LfArena *arena)
 {
     const LfTransformer *t = w->model->transformer;

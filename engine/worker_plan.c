@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What a chunk will take is found out by running its real calls on a backend that does nothing:
- * memory by arenas that only add up, work by operations that only count.
+ * The memory and the FLOPs of a chunk are found by making its calls on a backend that computes
+ * nothing: arenas only add up sizes, operations only count FLOPs.
  */
 #include "worker.h"
 
