@@ -54,6 +54,8 @@ static LfPass pass_at(LfWorker *w, int modulation)
                     .text = &w->text,
                     .cache = w->cache,
                     .scheme = w->scheme,
+                    .rank = w->config.rank,
+                    .n_ranks = w->config.n_ranks,
                     .cancelled = &w->cancelled};
 }
 

@@ -33,6 +33,7 @@ typedef struct {
     LfStep steps[LF_MAX_STEPS];
     int n_steps;
     bool has_text, has_pixels;
+    int rank, n_ranks; /* its share of rows and heads, see share.h; 0 of 0: everything */
 } LfWorkerConfig;
 
 typedef struct {

@@ -8,9 +8,10 @@
 LfKvCacheConfig lf_worker_cache_config(const LfWorker *w)
 {
     const LfTransformerConfig *t = &w->model->config->transformer;
+    LfShare share = lf_share(w->config.rank, w->config.n_ranks, 0, t->heads);
     return (LfKvCacheConfig){.geometry = w->config.geometry,
                              .layers = t->layers,
-                             .heads = t->heads,
+                             .heads = share.n_heads,
                              .head_dim = t->dim / t->heads,
                              .window = w->config.window,
                              .sink = w->config.sink,
