@@ -114,7 +114,7 @@ const char *lf_model_description(const LfModel *model); /* its parts and widths,
 const char *lf_model_device(const LfModel *model);      /* the backend's description */
 LfPrecision lf_model_precision(const LfModel *model);   /* what AUTO became; never AUTO */
 
-/* Why the backend "auto" is the CPU and not a GPU. NULL on a GPU, and when the CPU was asked for. */
+/* Why "auto" is the CPU and not a GPU. NULL on a GPU, and when the CPU was asked for. */
 const char *lf_model_fallback(const LfModel *model);
 
 /* Whether a chunk's frames may still be decoding when lf_session_next returns it, as on a GPU. The

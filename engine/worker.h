@@ -92,8 +92,8 @@ LfMemory lf_worker_memory(const LfWorker *worker);
 LfKvCacheConfig lf_worker_cache_config(const LfWorker *worker);
 
 /* A copy of `worker` on `be`, the plan backend or a FLOP counter, whose calls compute nothing. Its
- * arenas are plans, its cache has begun chunk `scene_index` of a scene, and its text has the largest
- * length. False and an error when such a cache cannot exist. */
+ * arenas are plans, its cache has begun chunk `scene_index` of a scene, and its text is the longest
+ * that the model takes. False and an error when such a cache cannot exist. */
 bool lf_worker_shadow(LfWorker *shadow, const LfWorker *worker, LfBackend *be, uint64_t scene_index,
                       GError **error);
 void lf_worker_shadow_clear(LfWorker *shadow);

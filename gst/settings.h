@@ -54,7 +54,7 @@ gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *settings,
 LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *settings);
 LfSessionOptions gst_light_forcing_settings_session(const GstLightForcingSettings *settings,
                                                     guint64 seed);
-/* Sets attention, sparsity and transition, which every chunk reads anew. */
+/* Sets attention, sparsity and transition, which every chunk reads. */
 void gst_light_forcing_settings_chunk(const GstLightForcingSettings *settings,
                                       LfSessionOptions *options);
 

@@ -12,8 +12,8 @@
 #include "engine/files/weights.h"
 #include "engine/geometry.h"
 
-/* model.json's "type", then the class is lf_decoder_<type>. In the order in which a file without a
- * type is tried. */
+/* A row for each "type" of model.json; its class is lf_decoder_<type>. A file without a type is
+ * tried as each of them, in this order. */
 #define LF_DECODERS(X) X(tiny)
 
 typedef struct LfDecoderClass LfDecoderClass;
@@ -25,8 +25,8 @@ typedef struct {
 
 enum { LF_MAX_DECODER_STATE = 64 };
 
-/* What a decoder remembers of the frames before, in its class's own order; all zero in the first
- * chunk of a scene. */
+/* What a decoder keeps of earlier frames, in an order of its class; all zero at the begin of a
+ * scene. */
 typedef struct {
     int n;
     LfTensor past[LF_MAX_DECODER_STATE];
@@ -35,12 +35,12 @@ typedef struct {
 struct LfDecoderClass {
     const char *type;      /* in model.json, and on the command line */
     const char *title;     /* for people */
-    const char *sign;      /* a tensor that its files have and others do not */
+    const char *sign;      /* the name of a tensor that only its files have */
     LfLatentFormat format; /* pixels and frames of a latent, and the rule of the first one */
 
-    /* Fills what model.json left open from the shapes; an error names what does not agree. */
+    /* Fills dimensions that model.json leaves out from the shapes; an error names the mismatch. */
     bool (*complete)(LfDecoderConfig *config, LfWeightSource *source, GError **error);
-    /* "256/128/64/64 channels": what tells two decoders of the class apart. Transfer full. */
+    /* How decoders of the class differ, as "256/128/64/64 channels". Transfer full. */
     char *(*describe)(const LfDecoderConfig *config);
 
     /* On the plan backend the weights are checked and not loaded. The backend and the source
@@ -50,14 +50,14 @@ struct LfDecoderClass {
     void (*destroy)(LfDecoder *decoder);
     size_t (*memory)(const LfDecoder *decoder); /* bytes */
 
-    /* Room for the state of a stream of this geometry. */
+    /* Allocates the state of a stream of this geometry. */
     LfDecoderState (*state)(const LfDecoder *decoder, const LfGeometry *geometry, LfArena *arena);
 
     /* rgb U8 [format.frames·n, H, W, 3] = decoder(latents F32 [n, C, h, w]); an F32 rgb gets the
-     * colours before they are limited to 0…1 and rounded to bytes. All frames are written; dropping
-     * format.trimmed of a scene's first chunk is up to the caller. Advances the state at the very
-     * end: when `cancelled` (or NULL; read before every layer) was set, it returns false and the
-     * state is as before. */
+     * colours before they are clamped to 0…1 and rounded to bytes. All frames are written; the
+     * caller drops format.trimmed of a scene's first chunk. `cancelled`, or NULL, is read before
+     * every layer; false when it was set. The state advances at the very end, so a cancelled call
+     * leaves it unchanged. */
     bool (*forward)(const LfDecoder *decoder, LfBackend *be, LfArena *scratch, LfTensor rgb,
                     LfTensor latents, LfDecoderState *state, const int *cancelled);
 };
@@ -66,8 +66,8 @@ struct LfDecoderClass {
 LF_DECODERS(LF_DECLARE_DECODER)
 #undef LF_DECLARE_DECODER
 
-/* The class of a type; with "" the one whose sign `source` has, or, for a source of NULL, the first
- * one. LF_ERROR_CONFIG for a type that there is not, LF_ERROR_SHAPE when no sign is there. */
+/* The class of a type. For "" the class whose sign `source` has, or the first class if `source` is
+ * NULL. LF_ERROR_CONFIG for an unknown type, LF_ERROR_SHAPE when `source` has no class's sign. */
 const LfDecoderClass *lf_decoder_class(const char *type, LfWeightSource *source, GError **error);
 
 void lf_decoder_free(LfDecoder *decoder); /* NULL is fine */

@@ -26,9 +26,9 @@ typedef struct {
     LfTensor bias[3];
 } MemoryBlock;
 
-/* What leads from a stage to the next: `rate` frames of twice the size out of one. */
+/* The step from a stage to the next: makes `rate` frames of twice the size out of one. */
 typedef struct {
-    LfWeight *up[2]; /* to the earlier and to the later frame; one alone where rate is 1 */
+    LfWeight *up[2]; /* to the earlier and to the later frame; one if rate is 1 */
 } Step;
 
 /* 2 convolutions with bias at the ends, 3 in each block. */
@@ -36,7 +36,7 @@ enum { N_BINDINGS = 2 * (2 + 3 * N_BLOCKS), MAX_NAME = 32 };
 
 typedef struct {
     LfDecoder base;
-    LfBackend *backend; /* that prepared the weights, for freeing them */
+    LfBackend *backend; /* it prepared the weights and frees them */
     int widths[N_STAGES + 1];
     int channels;
     LfWeight *first, *last;
@@ -100,8 +100,8 @@ static void list_weights(Tiny *d)
 
 /* ---- growing and doubling in one ------------------------------------------------------------- */
 
-/* Rows that the file has for growing in time. A random source has no shapes of its own: there it
- * is what is needed. */
+/* Rows of the file's weight that makes frames. A random source has no shapes; then the rows are
+ * those that are needed. */
 static int64_t grown_rows(LfWeightSource *source, const char *name, int64_t needed)
 {
     g_autofree char *full = g_strconcat(prefix, name, NULL);
@@ -256,7 +256,7 @@ static LfDecoderState new_state(const LfDecoder *decoder, const LfGeometry *g, L
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
-/* What one decoding needs everywhere. */
+/* The arguments that all functions of a call share. */
 typedef struct {
     const Tiny *d;
     LfBackend *be;
@@ -314,7 +314,7 @@ static bool next_stage(Run *run, int stage, LfTensor *x)
     int64_t n = x->shape[0] - 1;
     LfTensor out = lf_arena_tensor(run->scratch, x->type, 1 + n * rate, 2 * x->shape[1],
                                    2 * x->shape[2], run->d->widths[stage + 1]);
-    int64_t at_once = rate == 1 ? n : 1; /* else what comes of two frames alternates */
+    int64_t at_once = rate == 1 ? n : 1; /* else the outputs of two frames alternate */
     for (int64_t i = 0; i < n * rate; i += at_once) {
         if (stopped(run))
             return false;
@@ -325,8 +325,8 @@ static bool next_stage(Run *run, int stage, LfTensor *x)
     return true;
 }
 
-/* Nothing is remembered at full size, so the pictures are made one by one: a frame's channels are
- * the largest buffer of all, and twelve of them would leave every cache. */
+/* The decoder keeps no state at full size, so it can make the pictures one by one. That is faster:
+ * the channels of a frame are the largest buffer of all, and twelve frames fit in no CPU cache. */
 static bool pictures(Run *run, LfTensor rgb, LfTensor x)
 {
     const Tiny *d = run->d;

@@ -97,7 +97,7 @@ static void alloc_list(LfKvCache *cache, LfArena *arena, int slots)
     cache->times = lf_arena_tensor(arena, LF_F32, slots, cache->pairs.time, 2);
 }
 
-/* Nothing is copied: both are written when a chunk begins. */
+/* Does not copy: slots and times are written again when a chunk begins. */
 static bool grow_list(LfKvCache *cache, int slots, GError **error)
 {
     LfKvCache planned = *cache;
@@ -111,8 +111,8 @@ static bool grow_list(LfKvCache *cache, int slots, GError **error)
     return true;
 }
 
-/* Room for `slots` frames in every layer. When it fails some layers may have the room already:
- * they keep it, and are not grown again by the next attempt. */
+/* Grows every layer to `slots` frames. After a failure some layers may have grown already; they
+ * stay so, and the next attempt skips them. */
 static bool grow(LfKvCache *cache, int slots, GError **error)
 {
     for (int i = 0; i < cache->config.layers; i++)
@@ -166,7 +166,7 @@ static void write_positions(LfKvCache *cache, LfTensor table, uint64_t first)
     g_free(values);
 }
 
-/* In tiles: the row and column angles of each token, and the token of each patch. */
+/* For tokens in tiles: the row and column angles of each token, and the token of each patch. */
 static void write_tiles(LfKvCache *cache)
 {
     const LfGeometry *g = &cache->config.geometry;
@@ -250,8 +250,8 @@ static void rotate_sink(LfKvCache *cache)
 
 /* ---- the chunk ------------------------------------------------------------------------------- */
 
-/* Copies the frames of the sink among the `written` ones from `first` on, while their keys are
- * rotated by their own numbers. */
+/* Of frames first … first + written − 1, copies those of the sink, while their keys are rotated by
+ * their own numbers. */
 static void keep_sink(LfKvCache *cache, uint64_t first, int written)
 {
     LfBackend *be = cache->be;
@@ -450,7 +450,7 @@ size_t lf_kv_cache_memory(const LfKvCache *cache)
 
 /* ---- creation -------------------------------------------------------------------------------- */
 
-/* A number of the configuration below `least` is an error that names it. */
+/* Fails with an error that names the number when it is below `least`. */
 static bool check_least(const char *name, int value, int least, GError **error)
 {
     if (value >= least)

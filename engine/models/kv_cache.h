@@ -9,10 +9,10 @@
  *
  * Keys are stored rotated by the frame's number in the stream. RoPE depends on differences of
  * positions alone, so for consecutive frames this equals numbering the window from 0 (positions
- * "relative"), and no key is rotated again when the window moves. Only the sink is not followed
- * directly by the next frame of the window: in relative mode the keys of the sink, and their means,
- * are rotated once a chunk to the numbers just below the window's, from a copy of the original
- * keys. In absolute mode they keep their own numbers.
+ * "relative"), and no key is rotated again when the window moves. Only between the sink and the
+ * rest of the window are frames missing. In relative mode the keys of the sink, and their means,
+ * are therefore rotated once per chunk to the numbers just below the window's, from a copy of the
+ * original keys. In absolute mode they keep their own numbers.
  *
  * The order of a frame's tokens (geometry.h) is in the chunk's RoPE angles and in the order table;
  * the frames do not depend on it.
@@ -39,7 +39,7 @@ typedef struct LfKvCache LfKvCache;
 
 /* LF_ERROR_CONFIG when window < chunk + sink, or a number is out of its range. LF_ERROR_MEMORY
  * names the bytes. The backend outlives the cache. On lf_backend_plan() the cache has no memory and
- * any chunk may be begun: that tells how much scratch a forward takes. */
+ * any chunk may be begun, to find the scratch that a forward pass takes. */
 LfKvCache *lf_kv_cache_new(LfBackend *be, const LfKvCacheConfig *config, GError **error);
 void lf_kv_cache_free(LfKvCache *cache); /* NULL is fine */
 const LfKvCacheConfig *lf_kv_cache_config(const LfKvCache *cache);
@@ -49,9 +49,9 @@ size_t lf_kv_cache_memory(const LfKvCache *cache); /* bytes */
 void lf_kv_cache_reset(LfKvCache *cache);
 
 /* Makes room for chunk `index`, from 0: evicts frames, numbers the slots, rotates the sink. `index`
- * is the next chunk or the current one, which may be begun again until the next one is, also when
- * it was committed. An unbounded cache may grow here, by doubling; without memory for that
- * (LF_ERROR_MEMORY) the cache stays as it was. */
+ * is the next chunk or the current one. The current chunk may be begun again, even when it was
+ * committed, until the next one is begun. An unbounded cache may grow here, by doubling; without
+ * memory for that (LF_ERROR_MEMORY) the cache stays as it was. */
 bool lf_kv_cache_begin(LfKvCache *cache, uint64_t index, GError **error);
 
 /* The window of the chunk begun, as the operations read it. */
@@ -71,12 +71,11 @@ void lf_kv_cache_commit(LfKvCache *cache);
 
 /* ---- recache: the keys and values of the past under a new text ------------------------------- */
 
-/* Call instead of lf_kv_cache_begin(index), then call that. Rewinds to chunk index − 1; what was
- * written for `index` is lost. All frames of that window are to be recomputed. Once frames have
- * left the window, the sink is not: its keys cannot be made again without those frames.
- * LF_ERROR_CONFIG when there is no past. */
+/* Call it before lf_kv_cache_begin(index). Rewinds to chunk index − 1; what was written for `index`
+ * is lost. All frames of that window have to be recomputed, but not the sink once frames have left
+ * the window: its keys depend on those frames. LF_ERROR_CONFIG when there are no past frames. */
 bool lf_kv_cache_begin_past(LfKvCache *cache, uint64_t index, GError **error);
-int lf_kv_cache_recomputed(const LfKvCache *cache); /* how many frames are to be recomputed */
+int lf_kv_cache_recomputed(const LfKvCache *cache); /* number of frames to recompute */
 
 /* Consecutive frames of the window that belong to one chunk. */
 typedef struct {
@@ -91,7 +90,7 @@ LfKvRun lf_kv_cache_run(const LfKvCache *cache, int first);
 LfWindow lf_kv_cache_run_window(const LfKvCache *cache, int layer, const LfKvRun *run);
 LfRope lf_kv_cache_run_rope(const LfKvCache *cache, const LfKvRun *run);
 
-/* All of them are written. */
+/* After all runs are written. */
 void lf_kv_cache_commit_past(LfKvCache *cache);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The clean latents of the chunks that the window reaches back to, and of the chunk at hand: a
- * recache makes keys and values from them, and the decoder reads them.
+ * The clean latents of the current chunk and of the chunks that the window reaches back to. A
+ * recache computes keys and values from them, and the decoder reads them.
  *
  * Thread-safety: one session's.
  */
@@ -17,15 +17,14 @@ typedef struct {
     LfTensor latents; /* F32 [chunks, c, C, h, w]: a ring */
 } LfPast;
 
-/* Room for the chunks that a window of latent frames can reach into, and for one more, so that
- * keeping a chunk which is then cancelled loses nothing that its next attempt needs. Window 0:
+/* Allocates memory for the chunks that a window of latent frames can reach into, and for one more:
+ * a chunk that is kept and then cancelled must not overwrite what its next attempt needs. Window 0:
  * unbounded, see lf_past_reserve. LF_ERROR_MEMORY names the bytes. The backend outlives it. */
 bool lf_past_init(LfPast *past, LfBackend *be, const LfGeometry *geometry, int channels, int window,
                   GError **error);
 void lf_past_clear(LfPast *past); /* all-zero is fine */
 
-/* Room for `chunks` where the window is unbounded, by doubling. On LF_ERROR_MEMORY it stays as it
- * was. */
+/* Grows to `chunks`, by doubling, for an unbounded window. On LF_ERROR_MEMORY nothing changes. */
 bool lf_past_reserve(LfPast *past, uint64_t chunks, GError **error);
 
 /* Keeps x F32 [c, C, h, w] as chunk `index`, in place of the oldest. */

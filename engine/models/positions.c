@@ -9,8 +9,8 @@ LfPairs lf_position_pairs(int head_dim)
     return (LfPairs){.time = pairs - 2 * side, .row = side, .col = side};
 }
 
-/* cos and sin reduce any double exactly, so all that is lost is the rounding of the product: 1e-16
- * of the angle, 1e-7 after a thousand million frames. */
+/* cos and sin reduce any double exactly. The only error is the rounding of the angle: 1e-16 of it,
+ * which is 1e-7 after a thousand million frames. */
 void lf_position_table(float *table, int pairs, uint64_t first, int count)
 {
     for (int i = 0; i < count; i++)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Angles of the rotary position embedding: pair p of n is rotated by position·10000^(−p/n), which
- * is computed in double however large the position is.
+ * Angles of the rotary position embedding: pair p of n is rotated by position·10000^(−p/n). The
+ * angles are computed in double.
  */
 #ifndef LF_MODELS_POSITIONS_H
 #define LF_MODELS_POSITIONS_H
 
 #include <stdint.h>
 
-/* The pairs of a head of `head_dim` channels that stand for time, row and column. */
+/* How many pairs of a head of `head_dim` channels encode time, row and column. */
 typedef struct {
     int time, row, col;
 } LfPairs;

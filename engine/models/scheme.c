@@ -52,7 +52,7 @@ static uint64_t dense_graph_key(const LfScheme *scheme)
     return 0;
 }
 
-/* Made on the stack by lf_dense: nothing to create or destroy. */
+/* lf_dense makes it on the stack, so it has no create and no destroy. */
 const LfSchemeClass lf_scheme_dense = {
     .name = "dense",
     .plan = dense_plan,

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * An attention scheme: which blocks of keys every block of queries attends to. It plans how many
- * for each chunk, selects them in each layer, and names the numbers that a captured graph of its
- * work depends on. The transformer and the chunk loop know no scheme by name.
+ * An attention scheme: which blocks of keys every block of queries attends to. It plans their
+ * number for each chunk, selects them in each layer, and has a key of the values that a captured
+ * graph of its work depends on. The transformer and the chunk loop know no scheme by name.
  *
- * A new scheme is a file with a class and a row in LF_SCHEMES. What it selects is a table as
- * lf_attention reads it; operations that it needs stand in kernels/ops.h.
+ * A new scheme is a file with a class and a row in LF_SCHEMES. It selects a table as lf_attention
+ * reads it. Operations that it needs are declared in kernels/ops.h.
  *
  * Thread-safety: one session's.
  */
@@ -32,7 +32,7 @@ typedef struct {
     bool one_map;          /* a chunk's later steps use the tables of its first one */
 } LfSchemeConfig;
 
-/* The pass of the transformer that runs next: a denoising step from 0, or the clean pass. */
+/* A pass of the transformer: the number of a denoising step, from 0, or this. */
 enum { LF_CLEAN_PASS = -1 };
 
 /* Tables are I32 [H, c·nq, budget] (see lf_select_blocks), or LF_NONE for dense attention. */
@@ -46,23 +46,24 @@ struct LfSchemeClass {
     void (*plan)(LfScheme *scheme, const LfKvCache *cache, double sparsity);
 
     /* Before the steps: allocates what they share. The caller releases the arena after the last
-     * step to where it was before. */
+     * step. */
     void (*begin_steps)(LfScheme *scheme, const LfKvCache *cache, LfArena *scratch);
 
     /* Before each pass. */
     void (*begin_pass)(LfScheme *scheme, int step);
 
-    /* In each layer. Room for the means of queries that `select` reads, F32 [H, c·nq, d]; LF_NONE
-     * when this pass selects nothing. Then the layer's table. */
+    /* In each layer, in this order. query_means allocates F32 [H, c·nq, d] for the means of the
+     * queries, which `select` reads; LF_NONE when this pass selects nothing. select returns the
+     * layer's table. */
     LfTensor (*query_means)(const LfScheme *scheme, const LfKvCache *cache, LfArena *scratch);
     LfTensor (*select)(const LfScheme *scheme, const LfKvCache *cache, LfBackend *be,
                        LfArena *scratch, int layer, LfTensor query_means, const LfWindow *window);
 
-    /* Chunks with equal keys, whose windows have equally many frames, do the same work. */
+    /* Chunks with equal keys and equally many frames in their windows do the same work. */
     uint64_t (*graph_key)(const LfScheme *scheme);
 };
 
-/* By name; "light-forcing" is the only one so far. NULL when there is none of that name. */
+/* By the name of a class in LF_SCHEMES; NULL for another name. */
 LfScheme *lf_scheme_new(const char *name, const LfSchemeConfig *config);
 void lf_scheme_free(LfScheme *scheme); /* NULL is fine */
 

@@ -61,8 +61,8 @@ static void begin_steps(LfScheme *scheme, const LfKvCache *cache, LfArena *scrat
                                  s->budget);
 }
 
-/* The clean pass always selects for itself: a map made of noise would go into everything that
- * later chunks inherit, to save one selection of five. */
+/* The clean pass always selects for itself. A map that was selected from noisy latents would affect
+ * the keys and values that all later chunks read, to save one selection of five. */
 static void begin_pass(LfScheme *scheme, int step)
 {
     LfLightForcing *s = (LfLightForcing *) scheme;

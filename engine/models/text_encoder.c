@@ -11,8 +11,8 @@
 
 /* ---- weights: D model width, A attention width, F feed-forward width, H heads ---------------- */
 
-/* Query, key and value lie apart, and so do gate and up: a file's bf16 matrices stay where they
- * are, all 11 GB of umT5-xxl's. */
+/* Query, key and value are separate weights, and so are gate and up, so that the bf16 matrices of a
+ * file can be used in place: 11 GB in umT5-xxl. */
 typedef struct {
     LfTensor attention_norm, ffn_norm; /* [D] */
     LfTensor position;                 /* [buckets, H] */
@@ -133,8 +133,9 @@ size_t lf_text_encoder_memory(const LfTextEncoder *t)
 
 /* ---- positions ------------------------------------------------------------------------------- */
 
-/* Half of the buckets for keys after the query, half for the others. Of each half one half for the
- * nearest distances, one each, the rest growing with the logarithm up to `max_distance`. */
+/* Half of the buckets are for keys after the query, half for the other keys. In each half, the
+ * first half of the buckets has one distance each; the others grow with the logarithm of the
+ * distance, up to `max_distance`. */
 int lf_position_bucket(int r, int n_buckets, int max_distance)
 {
     int half = n_buckets / 2, exact = half / 2, distance = abs(r), base = r > 0 ? half : 0;
@@ -162,7 +163,7 @@ typedef struct {
     LfBackend *be;
     LfArena *scratch;
     LfTensor x;             /* [n, D], the residual stream */
-    LfTensor norm;          /* [n, D], what each part reads of it */
+    LfTensor norm;          /* [n, D], x after a norm */
     LfTensor buckets, bias; /* [2·n − 1], [H, n, n] */
 } Forward;
 

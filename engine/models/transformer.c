@@ -89,8 +89,9 @@ static LfTensor sinusoids(LfBackend *be, LfArena *scratch, int rows, int freq_di
     return out;
 }
 
-/* One row of the time vector for each layer and, so that the head's two rows have one too, at least
- * two: the learned modulation is then what the products are added to. */
+/* The timestep embedding is repeated in one row per layer, and in at least two for the two rows of
+ * the head, so that lf_linear_residual can add its projection to the learned modulations in
+ * place. */
 void lf_transformer_modulate(const LfTransformer *t, LfBackend *be, LfArena *scratch,
                              LfModulation *m, float timestep)
 {
@@ -119,7 +120,7 @@ void lf_transformer_modulate(const LfTransformer *t, LfBackend *be, LfArena *scr
 
 /* ---- a chunk: N = c·T rows ------------------------------------------------------------------- */
 
-/* What every function of a forward reads. */
+/* The arguments that all functions of a forward pass share. */
 typedef struct {
     const LfTransformer *t;
     LfBackend *be;
@@ -156,13 +157,13 @@ static LfTensor rows_for(const Forward *f, const LfWeight *reader)
     return lf_arena_rows(f->scratch, lf_weight_input(reader), f->x.shape[0], lf_weight_in(reader));
 }
 
-/* Of layer `layer`; LF_NONE where there are none. */
+/* The amax of a layer; LF_NONE when there are none. */
 static LfTensor amax_of(LfTensor amax, int layer)
 {
     return lf_is_set(amax) ? lf_tensor_slice(amax, layer, 1) : LF_NONE;
 }
 
-/* Query, key and value of the window's tail; the latter two go to the cache. */
+/* Computes query, key and value of the window's tail; key and value go to the cache. */
 static void project(const Forward *f, const LfTransformerLayer *l, LfTensor m,
                     const LfWindow *window, const LfRope *rope, LfTensor q, LfTensor q_pool)
 {
@@ -176,7 +177,7 @@ static void project(const Forward *f, const LfTransformerLayer *l, LfTensor m,
     lf_arena_release(f->scratch, mark);
 }
 
-/* x += gate ⊙ o(attention of q over the window, or the blocks of it in `table`); m [6, D] */
+/* x += gate ⊙ o(attention of q over the window, or over its blocks in `table`); m [6, D] */
 static void attend(const Forward *f, int layer, LfTensor m, LfWindow window, LfTensor q,
                    LfTensor table)
 {
@@ -189,7 +190,8 @@ static void attend(const Forward *f, int layer, LfTensor m, LfWindow window, LfT
     lf_arena_release(f->scratch, mark);
 }
 
-/* Of the chunk over its window. With `only_keys` the cache is filled and x stays as it is. */
+/* Self attention of the chunk over its window. With `only_keys` it writes keys and values to the
+ * cache and leaves x as it is. */
 static void self_attention(const Forward *f, int layer, LfTensor m, bool only_keys)
 {
     const LfTransformerLayer *l = &f->t->layers[layer];
@@ -277,7 +279,7 @@ bool lf_transformer_forward(const LfTransformer *t, const LfPass *pass, LfTensor
     int layer = 0;
     for (; layer < t->config.layers && !lf_is_cancelled(pass->cancelled); layer++) {
         LfTensor m = lf_tensor_at(f.modulation->blocks, layer); /* [6, D] */
-        /* Nothing reads what comes after the last layer's keys when the output is not wanted. */
+        /* Without an output nothing reads what follows the last layer's keys and values. */
         bool only_keys = layer == t->config.layers - 1 && !lf_is_set(velocity);
         self_attention(&f, layer, m, only_keys);
         if (!only_keys) {
@@ -350,7 +352,7 @@ static void attend_past(const Recache *r, int layer, LfTensor m)
         run = lf_kv_cache_run(r->f.cache, first);
         Forward f = run_forward(r, first, &run);
         LfWindow window = lf_kv_cache_window(f.cache, layer);
-        window.chunk = run.count; /* as many frames as there are queries of */
+        window.chunk = run.count; /* the frames of the queries */
         attend(&f, layer, m, window, run_queries(r, first, &run), LF_NONE);
         cross_attention(&f, layer);
         feed_forward(&f, layer, m);

@@ -42,7 +42,8 @@ static void bind_outer(const LfTransformerConfig *c, LfBinding bindings[N_OUTER]
     memcpy(bindings, table, sizeof table);
 }
 
-/* All ten matrices of a block, q, k and v as one: in FP8 where that is the backend's precision. */
+/* All ten matrices of a block are in FP8 if that is the backend's precision; q, k and v of self
+ * attention are one matrix. */
 static void bind_layer(const LfTransformerConfig *c, LfBinding bindings[N_LAYER])
 {
     int64_t d = c->dim, f = c->ffn;

@@ -41,8 +41,8 @@ struct LfTransformer {
     const LfTransformerLayer *layers; /* [config.layers] */
 };
 
-/* value_peaks.c: F32 [layers] for what bounds attention's outputs; LF_NONE where these are not in
- * FP8. */
+/* value_amax.c: F32 [layers] for an upper bound of |v|, which bounds the outputs of attention, too;
+ * LF_NONE unless these are in FP8. */
 LfTensor lf_value_amax(const LfTransformer *t, LfArena *arena);
 
 #endif

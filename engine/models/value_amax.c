@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * How large the values of self attention can get. An output of attention is a mean of values, so
- * this bounds it before it is known, and all rows can have one scale in FP8: finding the largest of
- * each row, which is spread over the heads, would be another pass over them. A bound that is many
- * times too large costs a floating-point type nothing but range, of which E4M3 has 2¹⁵ to spare.
+ * An upper bound of the values v of self attention. An output of attention is a weighted mean of
+ * values, so the bound holds for outputs, too, and all their rows can have one scale in FP8. The
+ * amax of each row would take another pass over the outputs, because a row is spread over the
+ * heads. A bound that is many times too large costs a floating-point type only range, and E4M3 has
+ * 2¹⁵ to spare.
  */
 #include "transformer_weights.h"
 
 #include <math.h>
 
-/* What rounding adds at most: a row of the norm to E4M3 (2⁻⁴ of each number), sums and v to
- * BF16. */
+/* The largest factor that rounding adds: a row of the norm is rounded to E4M3 (2⁻⁴ of each number),
+ * sums and v to BF16. */
 #define ROUNDING 1.08
 
 LfTensor lf_value_amax(const LfTransformer *t, LfArena *arena)
@@ -40,7 +41,7 @@ static double largest_bias(const LfTransformerLayer *l, LfBackend *be, float *nu
     return most;
 }
 
-/* By Cauchy and Schwarz no |x·w + b| exceeds ‖x‖·‖w‖ + |b|. */
+/* By the Cauchy–Schwarz inequality |x·w + b| ≤ ‖x‖·‖w‖ + |b|. */
 void lf_transformer_bound_values(const LfTransformer *t, LfBackend *be, LfModulation *modulations,
                                  int n)
 {

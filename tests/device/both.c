@@ -48,7 +48,7 @@ typedef struct {
     LfTextState text;
     LfModulation modulation, clean;
     LfTensor x, velocity, context;
-    gboolean sparse, anew;
+    gboolean sparse, recached;
     int n_chunks;
 } Stream;
 
@@ -96,7 +96,7 @@ static void run(Stream *s, LfBackend *be, LfArena *scratch, LfKvCache *cache, in
                    .cache = cache,
                    .scheme = &scheme.base};
     lf_transformer_text(s->model->transformer, be, scratch, &s->text, s->context);
-    if (s->anew && index == s->n_chunks - 1)
+    if (s->recached && index == s->n_chunks - 1)
         recache(s, be, scratch, cache, index);
     g_assert_true(lf_kv_cache_begin(cache, (uint64_t) index, NULL));
     lf_transformer_modulate(s->model->transformer, be, scratch, &s->modulation, 833.3333f);
@@ -151,18 +151,19 @@ static void upload_random(LfBackend *be, LfTensor t, GRand *rand)
     lf_upload_floats(be, t, values);
 }
 
-GArray *both_velocity(LfModel *model, int width, int height, gboolean sparse, gboolean anew)
+GArray *both_velocity(LfModel *model, int width, int height, gboolean sparse, gboolean recached)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GRand) rand = g_rand_new_with_seed(11);
-    Stream s = {.model = model, .sparse = sparse, .anew = anew, .n_chunks = anew ? 3 : 2};
+    Stream s = {
+        .model = model, .sparse = sparse, .recached = recached, .n_chunks = recached ? 3 : 2};
     s.be = lf_model_backend(model, &error);
     g_assert_no_error(error);
     s.geometry = lf_geometry(width, height, model->config->video.chunk);
     open_stream(&s);
     upload_random(s.be, s.context, rand);
     for (int i = 0; i < s.n_chunks; i++) {
-        if (anew && i == s.n_chunks - 1)
+        if (recached && i == s.n_chunks - 1)
             upload_random(s.be, s.context, rand);
         upload_random(s.be, s.x, rand);
         run(&s, s.be, &s.scratch, s.cache, i);

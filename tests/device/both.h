@@ -23,9 +23,9 @@ void both_close(Both *both);
 
 /* The velocity (float) of the second chunk of a stream whose latents and text are numbers drawn
  * from a fixed seed: it attends to itself, to the first chunk's keys and values, and to the text.
- * `anew`: of the third, before which the text changes and the keys and values of the first two are
- * made anew. */
-GArray *both_velocity(LfModel *model, int width, int height, gboolean sparse, gboolean anew);
+ * `recached`: of the third chunk, before which the text changes and the keys and values of the
+ * first two are recomputed. */
+GArray *both_velocity(LfModel *model, int width, int height, gboolean sparse, gboolean recached);
 
 typedef struct {
     double relative; /* ‖a − b‖ / ‖a‖ */

@@ -19,7 +19,7 @@ typedef struct {
     int width, height;
     double most; /* rel-L2 */
     double cosine;
-    gboolean anew; /* under another text, with the past made anew */
+    gboolean recached; /* under another text, after a recache */
 } Forward;
 
 static void test_forward(gconstpointer data)
@@ -29,8 +29,8 @@ static void test_forward(gconstpointer data)
         return;
     Both both = both_open(f->preset, f->precision);
     for (int sparse = 0; sparse < 2; sparse++) {
-        GArray *cpu = both_velocity(both.cpu, f->width, f->height, sparse, f->anew);
-        GArray *device = both_velocity(both.device, f->width, f->height, sparse, f->anew);
+        GArray *cpu = both_velocity(both.cpu, f->width, f->height, sparse, f->recached);
+        GArray *device = both_velocity(both.device, f->width, f->height, sparse, f->recached);
         Likeness like = both_compare(cpu, device);
         g_test_message("%s, %s: rel-L2 %.4f, cosine %.6f", lf_model_device(both.device),
                        sparse ? "sparse" : "dense", like.relative, like.cosine);
@@ -89,9 +89,9 @@ static void change(LfSession *session, LfTransition transition, const char *text
     g_assert_no_error(error);
 }
 
-/* One stream replays from where its window is full, the other one forgets what it recorded. New
- * prompts on the way make other work of it, but for the last, which has as many tokens as the one
- * before: there, unless the scene begins anew, what was recorded is right for other numbers. */
+/* One stream replays graphs once its window is full, the other one drops its graphs. New prompts
+ * change the work, except the last, which has as many tokens as the one before. For that one,
+ * unless it begins a scene, the graphs are replayed on other data. */
 static void test_replay(gconstpointer data)
 {
     const LfTransition *transition = data;
@@ -289,8 +289,8 @@ static gpointer disturb(gpointer data)
     return NULL;
 }
 
-/* What others do in the process may invalidate a capture and never the stream. They do it only while
- * chunks are made: in driver 580, cuCtxSynchronize can crash while another thread creates or
+/* What others do in the process may invalidate a capture and never the stream. They do it only
+ * while chunks are made: in driver 580, cuCtxSynchronize can crash while another thread creates or
  * destroys a stream. */
 static void test_disturbed(void)
 {

@@ -147,8 +147,8 @@ LfTensorFile *plain_model_file(const PlainModel *m, const char *without)
 
 /* ---- a run: N = all frames' tokens, D channels ---------------------------------------------- *
  *
- * Passes are the chunks, and behind them the second passes over those that are made anew; frames
- * and rows are those of all passes. */
+ * Passes are one for each chunk, then the second passes over recomputed chunks; frames and rows are
+ * those of all passes. */
 
 typedef struct {
     const PlainModel *m;
@@ -159,7 +159,7 @@ typedef struct {
     int n_passes, n;            /* N */
 } Run;
 
-/* The chunk that a pass is over. */
+/* The chunk of a pass. */
 static int chunk_of(const Run *r, int pass)
 {
     return pass < r->s->n_chunks ? pass : pass - r->s->n_chunks;
@@ -172,7 +172,7 @@ static bool is_second(const Run *r, int pass)
 
 static bool has_new_text(const Run *r, int pass)
 {
-    return is_second(r, pass) || (r->s->anew > 0 && pass >= r->s->anew);
+    return is_second(r, pass) || (r->s->recache_at > 0 && pass >= r->s->recache_at);
 }
 
 static double *take(Run *r, int64_t count)
@@ -297,7 +297,7 @@ int plain_window_frames(const PlainStream *stream, int chunk)
     return n;
 }
 
-/* Tile after tile, and in each token after token. */
+/* Tokens are numbered tile by tile, and within a tile row by row. */
 static void place_of(const LfGeometry *g, int token, int *row, int *col)
 {
     int height = g->tile_rows ? g->tile_rows : 1, width = g->tile_rows ? g->tile_cols : g->cols;
@@ -311,18 +311,19 @@ static void place_of(const LfGeometry *g, int token, int *row, int *col)
     g_assert_not_reached();
 }
 
-/* The frame of all passes whose keys and values stand for the stream's `frame` when `pass` runs. */
+/* The frame, of those of all passes, whose keys and values `pass` reads for the stream's
+ * `frame`. */
 static int seen_as(const Run *r, int pass, int frame)
 {
     const PlainStream *s = r->s;
-    int past = s->anew * s->geometry.chunk;
+    int past = s->recache_at * s->geometry.chunk;
     bool kept = frame < s->sink && s->window > 0 && past > s->window;
     if (!has_new_text(r, pass) || frame >= past || kept)
         return frame;
     return frame + s->n_chunks * s->geometry.chunk;
 }
 
-/* One head's channels of token `token` of a frame that counts as number `time`. */
+/* Rotates one head's channels of token `token` in a frame at position `time`. */
 static void rotate(const Run *r, double *out, const double *x, double time, int token)
 {
     int pairs = r->head / 2, side = pairs / 3, n_time = pairs - 2 * side;
@@ -471,12 +472,12 @@ static void rotate_head(Run *r, Head *h, const GArray *frames, int head, const d
         }
 }
 
-/* What a second pass makes of frames that have left the window nobody sees. */
+/* Nothing reads the output of a second pass for frames that have left the window. */
 static void attend_pass(Run *r, int pass, int head, const double *q, const double *k,
                         const double *v, double *out)
 {
     const PlainStream *s = r->s;
-    GArray *frames = window_frames(s, is_second(r, pass) ? s->anew - 1 : pass);
+    GArray *frames = window_frames(s, is_second(r, pass) ? s->recache_at - 1 : pass);
     int c = s->geometry.chunk, n = (int) frames->len, tokens = r->tokens, d = r->head;
     int budget = is_second(r, pass) ? 0 : s->budget[pass];
     Head h = {.r = r, .pass = pass, .frames = n, .past = n - c};
@@ -516,7 +517,8 @@ static double *self_attention(Run *r, int layer, const double *x)
 
 /* ---- text and time --------------------------------------------------------------------------- */
 
-/* Over all rows of the text, the padding too. text [2, rows, D]: the first, and the new one. */
+/* Over all rows of the text, padding included. text [2, rows, D]: the first text and the new
+ * one. */
 static double *cross_attention(Run *r, int layer, const double *x, const double *text)
 {
     int d = r->d, head = r->head, rows = r->m->config.text_len;
@@ -637,7 +639,7 @@ static void write_velocity(Run *r, const double *x, const double *e, double *vel
 double plain_forward(const PlainModel *m, const PlainStream *s, double *velocity)
 {
     const LfTransformerConfig *c = &m->config;
-    int n_passes = s->n_chunks + s->anew, tokens = s->geometry.frame_tokens;
+    int n_passes = s->n_chunks + s->recache_at, tokens = s->geometry.frame_tokens;
     Run run = {m,
                s,
                g_ptr_array_new_with_free_func(g_free),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The causal transformer once more, in double and as straightforwardly as it can be said: no cache,
- * no folding, no tables. All chunks of a stream go through it at once; which frames a chunk may
- * see, and as which positions, is a list that is rolled. For holding the engine against.
+ * A reference of the causal transformer, in double and as plain as possible: no cache, no folded
+ * weights, no tables. All chunks of a stream go through it at once. A list of frames, which is
+ * rolled, says which frames a chunk attends to and at which positions.
  */
 #ifndef LF_TESTS_PLAIN_TRANSFORMER_H
 #define LF_TESTS_PLAIN_TRANSFORMER_H
@@ -19,7 +19,7 @@ typedef struct PlainModel PlainModel;
 
 PlainModel *plain_model_draw(const LfTransformerConfig *config, LfType type);
 void plain_model_free(PlainModel *model);
-/* The weights as a file, but for the tensor named `without` (or NULL). */
+/* The weights as a file, without the tensor `without` (or NULL). */
 LfTensorFile *plain_model_file(const PlainModel *model, const char *without);
 
 typedef struct {
@@ -35,20 +35,20 @@ typedef struct {
     const float *context;                   /* [rows, E] */
     int context_rows;
 
-    /* 0, or the chunk from which on there is another context, and before which the keys and values
-     * of its past are made anew: a second pass over each of its past chunks, at timestep 0 and with
-     * the new context, in which every frame attends to the whole window that the chunk before had.
-     * Once frames had left that window the sink is still the first pass's. */
-    int anew;
+    /* 0, or the first chunk with another context. Before it, the keys and values of its past frames
+     * are recomputed: a second pass over each past chunk, at timestep 0 and with the new context,
+     * in which every frame attends to the whole window of the chunk before. If frames had left that
+     * window, the sink keeps the keys and values of the first pass. */
+    int recache_at;
     const float *new_context;
     int new_context_rows;
 } PlainStream;
 
-/* velocity [c, C, h, w] of the last chunk. Returns how far the closest decision of all selections
- * was from falling otherwise, relative to the scores; infinity when there was none. */
+/* velocity [c, C, h, w] of the last chunk. Returns the smallest margin of all selections, relative
+ * to the scores; infinity when nothing was selected. */
 double plain_forward(const PlainModel *model, const PlainStream *stream, double *velocity);
 
-/* Frames of a chunk's window, by the list. */
+/* The number of frames in a chunk's window. */
 int plain_window_frames(const PlainStream *stream, int chunk);
 
 #endif

@@ -8,11 +8,11 @@
 #include "engine/lightforcing.h"
 #include "tests/common/tiny_model.h"
 
-/* What the tests run on: $LF_TEST_BACKEND, or "cpu". */
+/* The backend of the tests: $LF_TEST_BACKEND, or "cpu". */
 const char *stream_backend(void);
 
-/* The tiny model, opened on that, or on another backend; its files are gone by then but for the
- * map. */
+/* The tiny model on that backend, or on the one in `options`. Its files are already deleted; only
+ * the mapping remains. */
 LfModel *stream_model(const LfTinyModel *options);
 LfModel *stream_model_on(const LfTinyModel *options, const char *backend);
 
@@ -22,7 +22,7 @@ LfSession *stream_session(LfModel *model, const LfSessionOptions *options, const
 /* The next chunk; an error ends the test. */
 LfChunk *stream_next(LfSession *session);
 
-/* The next n chunks: waits for each, and lets go of it. */
+/* Generates n chunks, waits for each and drops it. */
 void stream_drop(LfSession *session, int n_chunks);
 
 /* All pictures of a chunk, RGB. */
@@ -41,7 +41,7 @@ gint *stream_count_allocations(LfSession *session);
  * malloc keeps what that thread has freed. */
 gsize stream_heap_noise(const LfSession *session);
 
-/* That `error` has this code and its message holds `word`; frees it. */
+/* Asserts that `error` has this code and a message with `word`; frees it. */
 void stream_assert_error(GError **error, LfError code, const char *word);
 
 #endif

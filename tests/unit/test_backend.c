@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Backends: opening, the plan, mistakes in front of the table, latched failures, and weights that
+ * Backends: opening, the plan, calls with wrong arguments, latched failures, and weights that
  * several backends read at once.
  */
 #include "kernels/arena.h"
@@ -46,7 +46,7 @@ static void test_names(void)
     lf_backend_close(NULL);
 }
 
-/* LIGHTFORCING_CPU takes away, and never adds. */
+/* LIGHTFORCING_CPU limits the instruction set and never extends it. */
 static void test_level(void)
 {
     GError *error = NULL;
@@ -84,7 +84,7 @@ static void test_plan(void)
     lf_backend_close(plan);
 }
 
-/* A wrong shape is told with the operation and the shapes, and nothing is written. */
+/* A wrong shape is reported with the operation and the shapes, and nothing is written. */
 static void test_mistakes(void)
 {
     LfBackend *be = open_cpu(1);
@@ -107,8 +107,8 @@ static void expect_critical(const char *pattern)
     g_test_expect_message(NULL, G_LOG_LEVEL_CRITICAL, pattern);
 }
 
-/* Copies, clears and transfers of tensors move what the tensors hold and nothing beside it; those
- * that cannot be are refused and write nothing. */
+/* Copies, clears and transfers of tensors write the tensor and nothing next to it; invalid ones are
+ * refused and write nothing. */
 static void test_memory(void)
 {
     LfBackend *be = open_cpu(1);
@@ -149,8 +149,9 @@ static void test_memory(void)
     lf_backend_close(be);
 }
 
-/* The scales of E4M3 rows belong to all rows together, so a slice would pair rows with the scales of
- * others: it is refused. Numbers of that type without scales, as in files, are like any other. */
+/* The scales of E4M3 rows belong to all rows together, so a slice would pair rows with the scales
+ * of others: it is refused. Numbers of that type without scales, as in files, are like any
+ * other. */
 static void test_scaled_rows(void)
 {
     LfBackend *be = open_cpu(1);
@@ -206,7 +207,7 @@ static void test_missing(void)
     lf_backend_close(be);
 }
 
-/* lf_fail sets the error, if there is a place for it, and is false. */
+/* lf_fail sets the error, if `error` is not NULL, and returns false. */
 static void test_fail(void)
 {
     GError *error = NULL;
@@ -240,7 +241,7 @@ static void test_wrong_weights(void)
     lf_backend_close(be);
 }
 
-/* What an operation could not have fails the next sync, and only that. */
+/* An operation without scratch memory fails the next sync, and only that one. */
 static void test_latch(void)
 {
     GError *error = NULL;

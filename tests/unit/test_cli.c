@@ -39,7 +39,7 @@ static Output run(const char *first, ...)
     return output;
 }
 
-/* The status, and a word of what was said (errors on stderr); frees the output. */
+/* Asserts the exit status and a word of the output (of stderr for errors); frees the output. */
 static void expect(Output output, int status, const char *word)
 {
     const char *said = status == 0 ? output.out : output.err;
@@ -243,7 +243,7 @@ static gint64 number(JsonObject *bench, const char *name)
     return json_object_get_int_member(bench, name);
 }
 
-/* Asserts that the bench made one run with each of the words, of which the last may be NULL. */
+/* Asserts that the bench made one run for each of these words; the last may be NULL. */
 static void assert_runs(JsonObject *bench, const char *first, const char *second)
 {
     guint n = json_array_get_length(json_object_get_array_member(bench, "results"));
@@ -511,7 +511,7 @@ static void test_replay_options(void)
     g_remove(other_out);
 }
 
-/* Input that cannot be: each said by the tensor's name, and nothing written. */
+/* Invalid input: each error names the tensor, and nothing is written. */
 static void test_replay_errors(void)
 {
     g_autofree char *in = scratch_file("bad.safetensors"), *out = scratch_file("never");

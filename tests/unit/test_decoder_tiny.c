@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * TAEHV's decoder against a second one, written for this test in the published order of layers,
- * channels first, over the whole clip, in double.
+ * TAEHV's decoder against a reference in double: the published order of layers, channels first, all
+ * frames of the clip at once.
  */
 #include "engine/models/decoder.h"
 
@@ -131,7 +131,7 @@ static double value(const Clip *x, int n, int c, int y, int col)
     return n < 0 || y < 0 || col < 0 || y >= x->h || col >= x->w ? 0 : *at(x, n, c, y, col);
 }
 
-/* `past`: the input has the frame before beside each frame, after its channels. */
+/* `past`: the channels of the frame before are appended to those of each frame. */
 static Clip conv(const Weights *w, const char *name, const Clip *x, gboolean past)
 {
     char full[40];
@@ -318,7 +318,7 @@ static bool run(Stream *s, int first, int n, const int *cancelled)
     return done;
 }
 
-/* The largest number, whatever its sign: what the error of sums in float grows with. */
+/* The largest absolute value: the error of sums in float grows with it. */
 static double peak_of(const Clip *clip)
 {
     double peak = 0;
@@ -390,7 +390,7 @@ static void assert_same_floats(const float *a, LfTensor b)
     g_assert_cmpfloat(sqrt(error), <=, 1e-6 * sqrt(size));
 }
 
-/* Frame by frame, in chunks, and at once: the same stream. */
+/* Frame by frame, in chunks, and all at once: the frames are the same. */
 static void test_streaming(void)
 {
     Stream *s = stream_new((int[]){16, 12, 8, 8}, rates, 6, 4, 6);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Chunk-Aware Growth against the published check values, and what β promises: the plan costs
- * exactly what the target would if it were uniform.
+ * Chunk-Aware Growth: the published check values, and the definition of β: the plan costs what a
+ * uniform target would.
  */
 #include "engine/growth.h"
 
@@ -55,7 +55,7 @@ static LfGrowth random_growth(void)
                       .horizon = chunk * g_test_rand_int_range(4, 60)};
 }
 
-/* Σ (1 − s_i)·L_i = (1 − target)·Σ L_i over chunks 2 … N, where nothing had to be clamped. */
+/* Σ (1 − s_i)·L_i = (1 − target)·Σ L_i over chunks 2 … N, if no s_i was clamped. */
 static void test_cost(void)
 {
     int compared = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The ring of frames against what it stands for: a list that is rolled by copying, and, for
- * positions relative to the window, keys that are rotated anew for every chunk in double.
+ * The ring of frames against a plain reference: a list that is rolled by copying, and, for relative
+ * positions, keys that are rotated in double for every chunk.
  */
 #include "engine/models/kv_cache.h"
 #include "engine/models/positions.h"
@@ -175,7 +175,7 @@ static void *limited_alloc(LfBackend *backend, size_t size)
     return allocations_left-- > 0 ? full_alloc(backend, size) : NULL;
 }
 
-/* Growth fails at each of its allocations in turn: the frames stay, and it can be tried again. */
+/* Growth fails at each of its allocations in turn: the frames are kept, and it can be retried. */
 static void test_growth_without_memory(void)
 {
     LfKvCacheConfig config = unbounded;
@@ -238,7 +238,7 @@ static void test_new_without_memory(void)
 
 /* ---- positions ------------------------------------------------------------------------------- */
 
-/* The straightforward way: x [d] turned as the token (row, col) of frame number `time` is. */
+/* The reference: x [d] rotated to the position of token (row, col) of frame number `time`. */
 static void rotate(double *out, const double *x, int d, double time, double row, double col)
 {
     int pairs = d / 2, side = pairs / 3, n_time = pairs - 2 * side;
@@ -251,7 +251,7 @@ static void rotate(double *out, const double *x, int d, double time, double row,
     }
 }
 
-/* As the operation does it: by the cache's tables. */
+/* As the operation rotates: by the cache's tables. */
 static void rotate_by_tables(float *out, const double *x, int d, const LfRope *rope, int frame,
                              int row, int col)
 {
@@ -457,8 +457,8 @@ static void test_table(void)
     g_assert_cmpint(lf_position_pairs(64).col, ==, 10);
 }
 
-/* A hundred thousand chunks: a sink that has been turned from far away still fits, because the
- * turn starts from the first copy each time. */
+/* A hundred thousand chunks: a sink that is rotated by a large angle is still exact, because each
+ * rotation starts from the original keys. */
 static void test_long_stream(void)
 {
     LfKvCacheConfig config = {.geometry = lf_geometry(16, 16, 1),
@@ -533,35 +533,35 @@ static void test_refused(void)
     lf_kv_cache_free(cache);
 }
 
-/* ---- the past anew --------------------------------------------------------------------------- */
+/* ---- recache --------------------------------------------------------------------------------- */
 
-/* The parts follow each other, each within one chunk, from the first frame that is made anew to the
- * last one before chunk `index`. */
-static void check_parts(const LfKvCache *cache, uint64_t index, int renewed)
+/* The runs follow each other, each within one chunk, from the first recomputed frame to the last
+ * one before chunk `index`. */
+static void check_runs(const LfKvCache *cache, uint64_t index, int recomputed)
 {
     int chunk = lf_kv_cache_config(cache)->geometry.chunk, frames = lf_kv_cache_frames(cache);
-    uint64_t frame = index * (uint64_t) chunk - (uint64_t) renewed;
-    g_assert_cmpint(lf_kv_cache_recomputed(cache), ==, renewed);
-    for (int first = 0; first < renewed;) {
-        LfKvRun part = lf_kv_cache_run(cache, first);
-        LfWindow window = lf_kv_cache_run_window(cache, 0, &part);
-        LfRope rope = lf_kv_cache_run_rope(cache, &part);
-        g_assert_cmpuint(part.chunk * (uint64_t) chunk + (uint64_t) part.skipped, ==, frame);
-        g_assert_cmpint(part.skipped + part.count, ==, chunk);
-        g_assert_cmpint(part.first, ==, frames - renewed + first);
-        g_assert_cmpint(window.chunk, ==, part.count);
-        g_assert_cmpint(window.slots.shape[0], ==, part.first + part.count);
-        g_assert_cmpint(rope.time.shape[0], ==, part.count);
-        for (int i = 0; i < part.count; i++) /* the first pair turns by the frame's number */
+    uint64_t frame = index * (uint64_t) chunk - (uint64_t) recomputed;
+    g_assert_cmpint(lf_kv_cache_recomputed(cache), ==, recomputed);
+    for (int first = 0; first < recomputed;) {
+        LfKvRun run = lf_kv_cache_run(cache, first);
+        LfWindow window = lf_kv_cache_run_window(cache, 0, &run);
+        LfRope rope = lf_kv_cache_run_rope(cache, &run);
+        g_assert_cmpuint(run.chunk * (uint64_t) chunk + (uint64_t) run.skipped, ==, frame);
+        g_assert_cmpint(run.skipped + run.count, ==, chunk);
+        g_assert_cmpint(run.first, ==, frames - recomputed + first);
+        g_assert_cmpint(window.chunk, ==, run.count);
+        g_assert_cmpint(window.slots.shape[0], ==, run.first + run.count);
+        g_assert_cmpint(rope.time.shape[0], ==, run.count);
+        for (int i = 0; i < run.count; i++) /* the first pair is rotated by the frame's number */
             g_assert_cmpfloat(fabs(lf_f32(lf_tensor_at(rope.time, i))[0] - cos((double) frame + i)),
                               <, 1e-6);
-        first += part.count;
-        frame += (uint64_t) part.count;
+        first += run.count;
+        frame += (uint64_t) run.count;
     }
     g_assert_cmpuint(frame, ==, index * (uint64_t) chunk);
 }
 
-static void test_parts(void)
+static void test_runs(void)
 {
     static const struct {
         int chunk, window, sink;
@@ -579,11 +579,11 @@ static void test_parts(void)
         LfKvCache *cache = open_cache(&config);
         for (int index = 0; index < 8; index++) {
             int past = index * chunk;
-            int renewed = window == 0 || past <= window ? past : window - sink;
+            int recomputed = window == 0 || past <= window ? past : window - sink;
             for (int again = 0; index > 0 && again < 2; again++) {
                 GError *error = NULL;
                 g_assert_true(lf_kv_cache_begin_past(cache, (uint64_t) index, &error));
-                check_parts(cache, (uint64_t) index, renewed);
+                check_runs(cache, (uint64_t) index, recomputed);
                 begin(cache, (uint64_t) index);
             }
             begin(cache, (uint64_t) index);
@@ -634,7 +634,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kv-cache/positions/table", test_table);
     g_test_add_func("/kv-cache/positions/long-stream", test_long_stream);
     g_test_add_func("/kv-cache/refused", test_refused);
-    g_test_add_func("/kv-cache/parts", test_parts);
+    g_test_add_func("/kv-cache/runs", test_runs);
     g_test_add_func("/kv-cache/plan", test_plan);
     int status = g_test_run();
     lf_backend_close(be);

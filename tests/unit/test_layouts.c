@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * One small random model, written under the names of each layout: its weights are the same, bit for
- * bit, and so are its pictures.
+ * A small random model, written under the names of each layout: weights and frames are the same,
+ * bit for bit.
  */
 #include "stream.h"
 
@@ -197,7 +197,7 @@ static void test_diffusers(void)
     lf_tiny_model_remove(dir);
 }
 
-/* As a whole model: what model.json leaves out is told by the shapes, whatever the names. */
+/* A model that is opened from such a file: the dimensions come from the shapes, in every layout. */
 static void test_stream(void)
 {
     g_autoptr(GError) error = NULL;

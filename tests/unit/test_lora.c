@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * LoRA files in every dialect, against weights that are merged here in double precision.
+ * LoRA files in every dialect, against weights that the test merges in double precision.
  */
 #include "stream.h"
 

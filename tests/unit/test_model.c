@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Opening models: where they are, what they say of themselves, what stops them.
+ * Opening models: locations, descriptions, errors.
  */
 #include "stream.h"
 
@@ -27,7 +27,7 @@ static gboolean on_progress(const char *part, double done, gpointer data)
     return p->calls != p->stop_at;
 }
 
-/* Share by share, tensor by tensor; stopped at any of them nothing remains. */
+/* Progress rises with every tensor; a load that is stopped at any of them leaks nothing. */
 static void test_progress(void)
 {
     g_autoptr(GError) error = NULL;
@@ -94,7 +94,7 @@ static void test_probe_and_info(void)
     lf_tiny_model_remove(dir);
 }
 
-/* With "auto", and with it alone, the CPU comes with a reason. */
+/* Only "auto" has a reason why the CPU was opened. */
 static void test_fallback(void)
 {
     g_autoptr(GError) error = NULL;
@@ -141,7 +141,7 @@ static void on_log(LfLogLevel level, const char *message, gpointer data)
     g_string_append_printf(data, "%d %s\n", level, message);
 }
 
-/* What a bug report needs: where from, on what, and of what kind each file is. */
+/* The log has what a bug report needs: location, device, and the kind of each file. */
 static void test_log(void)
 {
     g_autoptr(GError) error = NULL;

@@ -73,7 +73,7 @@ static void test_values(void)
     lf_model_config_free(c);
 }
 
-/* What each refused text is told to be: the message names the thing. */
+/* Texts that are refused, each with a word of its message. */
 static const struct {
     const char *text, *named;
 } refused[] = {
@@ -208,7 +208,7 @@ static void complete_decoder(LfDecoderConfig *config, LfTensorFile *file)
     lf_weight_source_free(source);
 }
 
-/* A type that there is not, and a file that is none, are errors that name what there is. */
+/* An unknown type, and a file of no known decoder, are errors that name the known types. */
 static void test_decoder_class(void)
 {
     g_autoptr(GError) error = NULL, unknown = NULL;
@@ -228,7 +228,7 @@ static void test_decoder_class(void)
     lf_tiny_model_remove(dir);
 }
 
-/* The demo model and its preset are two tellings of the same numbers. */
+/* The demo model and its preset have the same numbers. */
 static void test_demo(void)
 {
     GError *error = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Options of a model, copied and compared, and the words for choices.
+ * Options of a model, copied and compared, and the names of enum values.
  */
 #include "engine/lightforcing.h"
 

@@ -172,7 +172,8 @@ typedef struct {
     gsize size;
 } Entry;
 
-/* What a directory's record says, to be told wrong. 64: sizes and places stand in extra fields. */
+/* Values of a directory's record that a test falsifies. 64: sizes and offsets are in extra
+ * fields. */
 typedef struct {
     gboolean wide;
     guint16 flags;
@@ -468,7 +469,7 @@ static void test_oddities(void)
         DICT(TENSOR("\6", "\5", "K\1\x85", "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85")))));
 }
 
-/* A parameter that somebody has set an attribute of: PyTorch adds it as a dictionary. */
+/* A parameter with an attribute: PyTorch adds the attributes as a dictionary. */
 static void test_parameter_with_state(void)
 {
     g_autofree char *path = NULL;

@@ -148,7 +148,7 @@ static void test_lies(void)
     }
 }
 
-/* Lengths of the header that the file has no room for, or that nobody writes. */
+/* Lengths of the header that exceed the file or the limit. */
 static void test_header_length(void)
 {
     static const guint64 lengths[] = {
@@ -187,7 +187,7 @@ static void test_escapes(void)
     g_assert_null(strstr(error->message, "escape"));
 }
 
-/* A small file, and how many of its bytes are no data. */
+/* A small file, and the number of bytes before its data. */
 static GByteArray *good_file(gsize *head)
 {
     char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);

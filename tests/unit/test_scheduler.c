@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The few-step lists that are in use (engine specification, section 3), and the formula of the
- * whole grid.
+ * The few-step lists of published models (docs/engine.md), and the formula of the whole grid.
  */
 #include "engine/scheduler.h"
 
@@ -29,7 +28,7 @@ static void test_published(void)
         }
 }
 
-/* The published float tables to the last bit, where they are known to that. */
+/* The published float tables, bit for bit. */
 static void test_exact(void)
 {
     LfStep third = lf_step(500, 5);

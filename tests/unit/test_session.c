@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What a stream of chunks promises: the same frames for the same seed and prompts, prompts that
- * change at chunks, windows and sizes of all kinds, no allocation once it runs.
+ * Streams of chunks: the same frames for the same seed and prompts, prompts that change between
+ * chunks, windows and sizes of all kinds, no allocation after the first chunk.
  */
 #include "stream.h"
 
@@ -44,7 +44,7 @@ static void test_info(void)
     lf_model_unref(model);
 }
 
-/* The same numbers from two sessions and after a restart; others from another seed. */
+/* Two sessions, and one after a restart, have the same frames; another seed has others. */
 static void test_seed(void)
 {
     LfModel *model = stream_model(NULL);
@@ -121,7 +121,7 @@ static GByteArray *latents_of(LfChunk *chunk)
     return bytes;
 }
 
-/* The first chunk is dense whatever was asked for; the later ones are what was. */
+/* The first chunk is always dense; the later chunks are as requested. */
 static void test_dense_and_sparse(void)
 {
     LfModel *model = stream_model(NULL);
@@ -139,7 +139,7 @@ static void test_dense_and_sparse(void)
     lf_model_unref(model);
 }
 
-/* As long as all past frames are kept anyway the number changes nothing; then it does. */
+/* keep_frames changes nothing until the window has more past frames than that. */
 static void test_keep_frames(void)
 {
     LfModel *model = stream_model(NULL);
@@ -161,7 +161,7 @@ static void test_keep_frames(void)
     lf_model_unref(model);
 }
 
-/* What attention was given, of the tiny model's frames of 16 tokens. */
+/* The blocks that attention was called with, of the tiny model's frames of 16 tokens. */
 static struct {
     LfOps ops;
     const LfOps *own;
@@ -218,7 +218,7 @@ static void test_block_sizes(void)
 
 enum { PASSES = LF_TINY_STEPS + 1 };
 
-/* The tables of the chunk at work, as attention got them. */
+/* The tables that attention was called with in the current chunk. */
 static struct {
     LfOps ops;
     const LfOps *own;
@@ -261,8 +261,8 @@ static void map_chunk(LfModel *model, gboolean one_map, GBytes **tables)
     lf_session_free(s);
 }
 
-/* The first step's tables are what it selects without a map, too; the later steps take them,
- * selecting nothing, and the clean pass does not. Its last layer attends to nothing. */
+/* With a map, the first step has the tables that it has without one; the later steps reuse them and
+ * select nothing; the clean pass selects for itself, and its last layer has no attention. */
 static void test_one_map(void)
 {
     enum { L = LF_TINY_LAYERS, STEPS = LF_TINY_STEPS, CLEAN = STEPS * L };
@@ -320,7 +320,7 @@ static GByteArray *latents_run(LfModel *model, const LfSessionOptions *options, 
 
 /* Dense attention does not depend on the order of tokens, but for rounding; sparse attention does,
  * unless the blocks hold the same tokens: two tiles of 2×2 side by side are two rows of four. The
- * window rolls after three chunks, and the sink turns. */
+ * window rolls after three chunks, and the sink is rotated. */
 static void test_tiles(void)
 {
     enum { CHUNKS = 5 };
@@ -347,7 +347,7 @@ static void test_tiles(void)
     lf_model_unref(model);
 }
 
-/* A model's own order, and what a session puts in its place. */
+/* The model's order of tokens, and a session's own. */
 static void test_model_tiles(void)
 {
     LfModel *rows = stream_model(NULL), *tiles = stream_model(&(LfTinyModel){.token_order = "4x2"});
@@ -364,7 +364,7 @@ static void test_model_tiles(void)
     lf_model_unref(tiles);
 }
 
-/* Asked for while the stream runs: what is planned follows, the growth with its base. */
+/* Set while the stream runs: the planned sparsity follows, and the base of the growth with it. */
 static void test_set_attention(void)
 {
     LfModel *model = stream_model(NULL);
@@ -388,7 +388,7 @@ static void test_set_attention(void)
     lf_model_unref(model);
 }
 
-/* Numbers, and not all alike. */
+/* The frames are not all of one colour. */
 static void assert_alive(LfChunk *chunk)
 {
     g_autoptr(GByteArray) bytes = latents_of(chunk);
@@ -444,7 +444,7 @@ static gpointer run_three(gpointer session)
     return stream_run(session, 3);
 }
 
-/* Two streams of one model in two threads: as one after the other. */
+/* Two streams of one model in two threads have the frames that they have one after the other. */
 static void test_threads(void)
 {
     LfModel *model = stream_model(NULL);
@@ -462,7 +462,7 @@ static void test_threads(void)
     lf_model_unref(model);
 }
 
-/* Sums are made in one order, however many threads share the work. */
+/* The order of sums, and so every frame, does not depend on the number of threads. */
 static void test_thread_counts(void)
 {
     g_autoptr(GByteArray) wanted = NULL;
@@ -513,8 +513,9 @@ static void test_changes_from_another_thread(void)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* After the first chunk, and with the same number of chunks alive, nothing grows. The heap is looked
- * at once the window is full and the growth done, so that a device has captured its graphs. */
+/* After the first chunk, and with the same number of chunks alive, nothing grows. The heap is
+ * looked at once the window is full and the growth done, so that a device has captured its
+ * graphs. */
 static void test_no_allocation(gconstpointer one_map)
 {
     LfModel *model = stream_model(NULL);
@@ -552,8 +553,8 @@ static void test_memory_and_flops(void)
     lf_model_unref(model);
 }
 
-/* Dense attention over a full window, counted by hand: five matrices of D×D and two of D×F a layer
- * and token, patch and head, text, window. The last pass ends with the last layer's keys. */
+/* Dense attention over a full window, counted by hand: five matrices of D×D and two of D×F per
+ * layer and token, patch and head, text, window. The clean pass ends with the last layer's keys. */
 static void test_flops_by_hand(void)
 {
     enum { N = 3 * 160, D = 256, F = 768, C = 64, LAYERS = 8, KEYS = 12 * 160, TEXT = 48 };
@@ -576,7 +577,7 @@ static void test_flops_by_hand(void)
 
 /* ---- numbers in ------------------------------------------------------------------------------ */
 
-/* The generator's own numbers, from outside. */
+/* The numbers of the engine's generator, as a replacement for it. */
 static void same_noise(float *out, int64_t count, uint64_t chunk, int step, gpointer data)
 {
     LfBackend *be = data;
@@ -612,7 +613,7 @@ static void test_noise(void)
     lf_model_unref(model);
 }
 
-/* A prompt by hand: its tokens, their encoding, that as the context. */
+/* A prompt by hand: its tokens are encoded, and the embeddings are set as the context. */
 static void test_context(void)
 {
     GError *error = NULL;
@@ -683,8 +684,8 @@ static void test_demo(void)
     lf_model_unref(model);
 }
 
-/* A backend that fails says so at a chunk's end. A restart then begins from nothing, the prompt's
- * keys included: which of the calls had failed is not known. */
+/* A failure of the backend is reported at the end of the chunk. After a restart the prompt is
+ * encoded again, too, because it is not known which operation failed. */
 static void test_failed_chunk(void)
 {
     g_autoptr(GError) error = NULL;
@@ -712,7 +713,7 @@ static bool refuse_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb,
     return false;
 }
 
-/* A picture that the backend could not convert is not passed off as one. */
+/* lf_chunk_read fails when the backend could not convert the picture. */
 static void test_failed_picture(void)
 {
     g_autoptr(GError) error = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Cancelling from another thread at every stage of a chunk: the running call ends within a layer,
- * later ones end at once, and after resuming the stream goes on as if nothing had been.
+ * later calls end at once, and after resuming the stream has the frames that it would have had.
  */
 #include "stream.h"
 
@@ -19,16 +19,16 @@ typedef enum { ENCODE, TEXT, STEP_1, STEP_2, CLEAN, DECODE, N_STAGES, RECACHE = 
 static struct {
     LfOps ops; /* the backend's own */
     Stage stage;
-    int n_parts;           /* of the past, made anew before the first step; 0: it stays */
-    int patchify_calls;    /* of the chunk: one a part, one a step, then the clean pass */
-    int operations_after;  /* products, convolutions and attentions since the wish to stop */
-    gboolean armed, asked; /* waiting for the stage; the other thread was asked */
+    int n_runs;            /* runs of frames that a recache recomputes; 0: no recache */
+    int patchify_calls;    /* of the chunk: one per run, one per step, one of the clean pass */
+    int operations_after;  /* products, convolutions and attentions since the cancellation */
+    gboolean armed, asked; /* waiting for the stage; the other thread was asked to cancel */
     GMutex lock;
     GCond changed;
     gboolean wanted, done; /* guarded by lock */
 } hook;
 
-/* Stops the session on another thread and waits until that is done. */
+/* Cancels the session on another thread and waits until that is done. */
 static void ask(Stage stage)
 {
     if (!hook.armed || hook.stage != stage)
@@ -71,7 +71,7 @@ static void hook_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weig
 static void hook_patchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
 {
     hook.ops.patchify(be, out, x, order);
-    int call = hook.patchify_calls++ - hook.n_parts;
+    int call = hook.patchify_calls++ - hook.n_runs;
     ask(call < 0 ? RECACHE : STEP_1 + (Stage) call);
 }
 
@@ -134,7 +134,7 @@ static void cancel_once(LfSession *s, Stage stage, const char *text)
     lf_session_resume(s);
 }
 
-/* Chunks 0 and 2, of which the latter has a new prompt to encode, cancelled at `stage`. */
+/* Cancels chunk 0, and chunk 2, which has a new prompt to encode, at `stage`. */
 static void test_stage(gconstpointer data)
 {
     Stage stage = (Stage) GPOINTER_TO_INT(data);
@@ -158,11 +158,11 @@ static void test_stage(gconstpointer data)
     lf_model_unref(model);
 }
 
-/* The first chunk of a prompt that makes the past anew or forgets it, cancelled twice at `stage`;
- * what is asked for in between comes too late. Then a whole window more. */
+/* Cancels the first chunk of a prompt with this transition twice at `stage`. A transition that is
+ * requested in between comes too late. Then a full window follows. */
 static void check_transition(LfTransition transition, Stage stage)
 {
-    enum { BEFORE = 4, AFTER = 4, PARTS = 3 }; /* eight frames: a window without its sink */
+    enum { BEFORE = 4, AFTER = 4, RUNS = 3 }; /* eight frames: a window without its sink */
     LfModel *model = stream_model(NULL);
     LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
     LfOps ops = hooked(s->worker.be->ops);
@@ -176,11 +176,11 @@ static void check_transition(LfTransition transition, Stage stage)
     g_autoptr(GByteArray) same = stream_run(s, BEFORE);
     stream_assert_same(wanted, same);
     s->worker.be->ops = s->worker.decoder_be->ops = &ops;
-    hook.n_parts = transition == LF_TRANSITION_RECACHE ? PARTS : 0;
+    hook.n_runs = transition == LF_TRANSITION_RECACHE ? RUNS : 0;
     cancel_once(s, stage, next_prompt);
     lf_session_set_transition(s, LF_TRANSITION_CONTINUE);
     cancel_once(s, stage, next_prompt);
-    hook.n_parts = 0;
+    hook.n_runs = 0;
     LfChunk *chunk = stream_next(s);
     g_assert_cmpint(lf_chunk_info(chunk)->transition, ==, transition);
     g_autoptr(GByteArray) same_then = stream_pictures(chunk);
@@ -204,7 +204,7 @@ static void test_cut(void)
         check_transition(LF_TRANSITION_CUT, stage);
 }
 
-/* A past that was left half made anew is made anew under whatever prompt comes next. */
+/* A recache that was cancelled half-way is completed under whatever prompt is set next. */
 static void test_recache_then_another(void)
 {
     LfModel *model = stream_model(NULL);
@@ -216,10 +216,10 @@ static void test_recache_then_another(void)
     lf_session_set_transition(sound, LF_TRANSITION_RECACHE);
     g_assert_true(lf_session_set_prompt(sound, "a third", NULL));
     s->worker.be->ops = s->worker.decoder_be->ops = &ops;
-    hook.n_parts = 3;
+    hook.n_runs = 3;
     lf_session_set_transition(s, LF_TRANSITION_RECACHE);
     cancel_once(s, STEP_1, next_prompt);
-    hook.n_parts = 0;
+    hook.n_runs = 0;
     lf_session_set_transition(s, LF_TRANSITION_CONTINUE);
     g_assert_true(lf_session_set_prompt(s, "a third", NULL));
     g_autoptr(GByteArray) wanted = stream_run(sound, 3), got = stream_run(s, 3);
@@ -229,7 +229,7 @@ static void test_recache_then_another(void)
     lf_model_unref(model);
 }
 
-/* A restart forgets the transition that a cancelled chunk had begun. */
+/* A restart drops the transition that a cancelled chunk had begun. */
 static void test_restart_in_recache(void)
 {
     LfModel *model = stream_model(NULL);
@@ -237,10 +237,10 @@ static void test_restart_in_recache(void)
     LfOps ops = hooked(s->worker.be->ops);
     g_byte_array_unref(stream_run(s, 4));
     s->worker.be->ops = s->worker.decoder_be->ops = &ops;
-    hook.n_parts = 3;
+    hook.n_runs = 3;
     lf_session_set_transition(s, LF_TRANSITION_RECACHE);
     cancel_once(s, RECACHE, next_prompt);
-    hook.n_parts = 0;
+    hook.n_runs = 0;
     lf_session_restart(s, 4);
     LfSession *fresh = stream_session(model, &(LfSessionOptions){.seed = 4}, next_prompt);
     for (int i = 0; i < 3; i++) {

@@ -14,8 +14,8 @@ static gsize latents_size(const LfChunk *chunk)
            (gsize) lf_chunk_info(chunk)->n_latent_frames;
 }
 
-/* A stream whose first chunks are given another one's latents goes on as that one does, byte for
- * byte: the pictures of the given chunks are theirs, and so is the past that they leave. */
+/* A stream whose first chunks are made from another stream's latents equals that stream, byte for
+ * byte, in these chunks and in the later ones, which attend to them. */
 static void test_continues(void)
 {
     LfModel *model = stream_model(NULL);
@@ -44,7 +44,7 @@ static void test_continues(void)
     lf_model_unref(model);
 }
 
-/* Other latents leave another past. */
+/* Other latents change the later chunks. */
 static void test_matters(void)
 {
     g_autoptr(GError) error = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What a session refuses, and chunks in the hands of their users.
+ * Options that a session refuses, and reading and keeping chunks.
  */
 #include "engine/session.h"
 #include "stream.h"
@@ -51,7 +51,7 @@ static void test_bad_options(void)
     lf_model_unref(model);
 }
 
-/* What a model lacks has to be left out, and then it works. */
+/* A session works without the parts that its model lacks, if the options leave them out. */
 static void test_missing_parts(void)
 {
     const struct {
@@ -172,7 +172,7 @@ static void test_strides(void)
     lf_model_unref(model);
 }
 
-/* Everything else is gone, and the pictures are still there. */
+/* A chunk can still be read when session and model are freed. */
 static void test_outlives(void)
 {
     LfModel *model = stream_model(NULL);
@@ -189,7 +189,7 @@ static void test_outlives(void)
     lf_chunk_unref(second);
 }
 
-/* Chunks that are kept do not change while others are made; those given back are used again. */
+/* A chunk with a reference does not change while others are generated; a released one is reused. */
 static void test_pool(void)
 {
     LfModel *model = stream_model(NULL);

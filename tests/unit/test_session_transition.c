@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What becomes of the past when the prompt changes: it stays, is made anew, or is forgotten.
+ * The transitions: when the prompt changes the KV cache is kept, recomputed or cleared.
  */
 #include "stream.h"
 
@@ -44,7 +44,8 @@ static GByteArray *next_latents(LfSession *s)
 
 /* ---- what is told of a chunk ----------------------------------------------------------------- */
 
-/* A prompt's transition is told by its first chunk alone, and the stream's first has none. */
+/* Only the first chunk of a prompt reports its transition; the stream's first chunk reports
+ * none. */
 static void test_info(void)
 {
     LfModel *model = stream_model(NULL);
@@ -74,7 +75,7 @@ static void test_info(void)
     lf_model_unref(model);
 }
 
-/* Nothing but a new prompt makes a transition. */
+/* Only a new prompt begins a transition. */
 static void test_same_prompt(void)
 {
     LfModel *model = stream_model(NULL);
@@ -112,8 +113,9 @@ static gboolean same_values(const LfSession *a, int frame_a, const LfSession *b,
     return stream_same(x, y);
 }
 
-/* Two streams alike until one's prompt changes: which of the past frames have the same values in
- * both. Before a frame left the window the sink is made anew like the rest, afterwards it stays. */
+/* Two streams are equal until the prompt of one changes; then the values of past frames are
+ * compared. Until a frame has left the window the sink is recomputed like the rest, afterwards it
+ * is kept. */
 static void test_past(void)
 {
     LfModel *model = stream_model(NULL);
@@ -142,7 +144,7 @@ static void test_past(void)
     lf_model_unref(model);
 }
 
-/* The past of a's next chunk anew, by hand: from these latents, under b's text. */
+/* Recomputes the past frames of a's next chunk by hand, from these latents and under b's text. */
 static void recache_by_hand(LfSession *a, GByteArray *const *latents, LfSession *b)
 {
     g_autoptr(GError) error = NULL;
@@ -171,8 +173,8 @@ static void recache_by_hand(LfSession *a, GByteArray *const *latents, LfSession 
     lf_past_clear(&past);
 }
 
-/* What the session makes of the past are the keys and values of its own chunks' latents under the
- * new prompt at t = 0. (That those are right is held against double in test_transformer.) */
+/* A session's recache computes keys and values from its chunks' latents, under the new prompt, at
+ * t = 0. (test_transformer compares such keys and values with a reference in double.) */
 static void test_recache(void)
 {
     LfModel *model = stream_model(NULL);
@@ -200,7 +202,7 @@ static void test_recache(void)
     lf_model_unref(model);
 }
 
-/* A window without bound, which moves as it grows, is a window that is large enough. */
+/* An unbounded window, whose memory moves as it grows, equals one that is large enough. */
 static void test_unbounded(void)
 {
     LfModel *model = stream_model(NULL);
@@ -229,8 +231,8 @@ static void noise(float *out, int64_t count, uint64_t chunk, int step, gpointer 
         out[i] = (float) sin((double) i * 1.7 + (double) (chunk + (uint64_t) from) * 7 + step);
 }
 
-/* From the cut on the stream is a new one that draws the same noise: frames, sparsity, and how many
- * frames there are. `before`: chunks; then a second cut, three chunks later. */
+/* After a cut the stream equals a new stream with the same noise: its frames, their number, and the
+ * sparsity. `before`: chunks before the cut. A second cut follows three chunks later. */
 static void check_cut(LfModel *model, const LfSessionOptions *options, int before)
 {
     LfSession *s = stream_session(model, options, prompt);
@@ -265,7 +267,7 @@ static void test_cut(void)
     lf_model_unref(model);
 }
 
-/* The generator's noise goes on: the same prompt does not show the same scene twice. */
+/* A cut does not restart the noise: the same prompt does not show the same scene twice. */
 static void test_cut_noise(void)
 {
     LfModel *model = stream_model(NULL);
@@ -324,8 +326,8 @@ static void assert_alive(const GByteArray *latents)
     g_assert_cmpfloat(squares, >, 0);
 }
 
-/* Each chunk has a new prompt, and each transition follows each. What is planned is enough: asking
- * an arena for more would end the test. */
+/* Each chunk has a new prompt, and each transition follows each. The reserved scratch is enough: an
+ * allocation beyond an arena's size would end the test. */
 static void test_geometries(void)
 {
     LfModel *models[] = {stream_model(NULL), stream_model(&(LfTinyModel){.absolute = TRUE})};
@@ -370,7 +372,7 @@ static void change_all(LfSession *s, int n_chunks)
     }
 }
 
-/* The heap is looked at after the same course once more, since the text's parts come and go. */
+/* The heap is compared after the same prompts a second time, because texts allocate and free. */
 static void test_no_allocation(void)
 {
     LfModel *model = stream_model(NULL);

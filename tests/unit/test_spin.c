@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The threads that keep libgomp from spinning: there while a backend uses all cores, gone after.
+ * The threads that keep libgomp from spinning: they exist while a backend uses all cores.
  */
 #include "kernels/backend.h"
 

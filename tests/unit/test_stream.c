@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The stream in numbers: no model, no backend.
+ * The stream, which plans chunks: no model, no backend.
  */
 #include "engine/stream.h"
 
@@ -32,7 +32,7 @@ static void test_frames(void)
     }
 }
 
-/* Planning again without a commit is the same chunk again. */
+/* Planning twice without a commit gives the same chunk. */
 static void test_again(void)
 {
     LfStream s = stream();
@@ -97,7 +97,7 @@ static void test_cut(void)
     g_assert_cmpuint(after.first_frame, ==, 9 + 3 * 12 + 9);
 }
 
-/* A transition that a cancelled attempt has begun stays, and gets stronger only. */
+/* A transition that a cancelled attempt has begun is kept or becomes a stronger one. */
 static void test_begun(void)
 {
     LfStream s = stream();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The text encoder against a second one in double, written for this test from the formulas alone,
- * row by row; buckets come from the published thresholds.
+ * The text encoder against a reference in double, written from the formulas, row by row. Its
+ * buckets come from the published thresholds.
  */
 #include "engine/models/text_encoder.h"
 
@@ -230,7 +230,7 @@ static double *reference(const Weights *w, int layers, const int32_t *ids, int n
 
 /* ---- tests ----------------------------------------------------------------------------------- */
 
-/* Runs with exactly as much scratch as the plan asks for. */
+/* Runs with exactly the scratch that the plan counted. */
 static void forward(const LfTextEncoder *encoder, LfBackend *be, LfTensor out, LfTensor ids)
 {
     GError *error = NULL;
@@ -293,7 +293,7 @@ static void test_against_reference(void)
     lf_backend_close(be);
 }
 
-/* Of a bf16 file nothing but norms and tables of positions is copied. */
+/* Only norms and position tables of a bf16 file are copied. */
 static void test_in_place(void)
 {
     GError *error = NULL;

@@ -59,7 +59,7 @@ static void test_ids(void)
     lf_tokenizer_free(tokenizer);
 }
 
-/* What is too long loses its end, not its end mark. */
+/* A text that is too long is cut before its end token. */
 static void test_capacity(void)
 {
     LfTokenizer *tokenizer = open_demo();

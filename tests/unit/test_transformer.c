@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The engine's transformer with its cache against the same network in double without one: every
- * chunk of a stream is one forward of the engine and one of all chunks so far here.
+ * The engine's transformer and its cache, against a reference in double without a cache. For each
+ * chunk of a stream the engine runs one forward pass; the reference runs one over all chunks so
+ * far.
  */
 #include "engine/models/transformer.h"
 #include "plain_transformer.h"
@@ -89,7 +90,7 @@ static bool recache(Engine *e, LfBackend *on, LfArena *scratch, LfKvCache *cache
     return done;
 }
 
-/* Exactly as much memory as the plan says. */
+/* Allocates exactly the memory that the plan counted. */
 static void open_memory(Engine *e, const PlainStream *s, const LfKvCacheConfig *config)
 {
     GError *error = NULL;
@@ -101,7 +102,7 @@ static void open_memory(Engine *e, const PlainStream *s, const LfKvCacheConfig *
     prepare(e, plan, &scratch, 0);
     for (int i = 0; i < s->n_chunks; i++) {
         LfLightForcing scheme = scheme_of(s, i);
-        if (s->anew > 0 && i == s->anew) {
+        if (s->recache_at > 0 && i == s->recache_at) {
             lf_transformer_text(e->transformer, plan, &scratch, &e->text, e->new_context);
             g_assert_true(recache(e, plan, &scratch, cache, i, NULL));
         }
@@ -192,7 +193,7 @@ static LfTransformerConfig draw_config(void)
                                  .channels = g_test_rand_int_range(1, 6)};
 }
 
-enum { RELATIVE = 1, SPARSE = 2, BOUNDED = 4, ANEW = 8, TILED = 16 };
+enum { RELATIVE = 1, SPARSE = 2, BOUNDED = 4, RECACHE = 8, TILED = 16 };
 
 static void draw_budgets(PlainStream *s)
 {
@@ -224,8 +225,8 @@ static PlainStream draw_stream(const LfTransformerConfig *c, int flags)
     s.query_block = g_test_rand_int_range(2, 6);
     s.key_block = g_test_rand_int_range(2, 6);
     s.context_rows = g_test_rand_int_range(0, c->text_len + 1);
-    if (flags & ANEW) {
-        s.anew = g_test_rand_int_range(1, s.n_chunks);
+    if (flags & RECACHE) {
+        s.recache_at = g_test_rand_int_range(1, s.n_chunks);
         s.new_context_rows = g_test_rand_int_range(1, c->text_len + 1);
     }
     if (flags & SPARSE)
@@ -245,8 +246,8 @@ static double relative_error(const float *values, const double *expected, int64_
     return sqrt(error / size);
 }
 
-/* One denoising pass held against the plain forward, then the clean pass. Returns the margin of the
- * plain one's selections. */
+/* One denoising pass, compared with the reference, then the clean pass. Returns the margin of the
+ * reference's selections. */
 static double run_chunk(Engine *e, const PlainModel *model, const PlainStream *s, int index,
                         float *const *noisy, float *const *clean, float timestep, double *error)
 {
@@ -262,11 +263,11 @@ static double run_chunk(Engine *e, const PlainModel *model, const PlainStream *s
     }
     all.latents[index] = noisy[index];
     all.timestep[index] = timestep;
-    if (index < s->anew) /* not yet */
-        all.anew = 0;
+    if (index < s->recache_at) /* not yet */
+        all.recache_at = 0;
     double margin = plain_forward(model, &all, expected);
 
-    if (s->anew > 0 && index == s->anew) {
+    if (s->recache_at > 0 && index == s->recache_at) {
         lf_transformer_text(e->transformer, be, &e->scratch, &e->text, e->new_context);
         g_assert_true(recache(e, be, &e->scratch, e->cache, index, NULL));
     }
@@ -286,7 +287,7 @@ static double run_chunk(Engine *e, const PlainModel *model, const PlainStream *s
     return margin;
 }
 
-/* A selection that hangs on less than this may fall otherwise in float: it ends the stream. */
+/* With a smaller margin a selection in float may differ: the stream ends there. */
 #define DOUBTFUL 2e-5
 
 static double worst; /* error of any chunk */
@@ -405,11 +406,11 @@ static void small_make(Small *small, int flags)
     engine_open(&small->e, &config, small->model, &small->s, 500);
 }
 
-/* Which chunk has another text. */
-static int small_open_anew(Small *small)
+/* Returns the chunk that begins another text with a recache. */
+static int small_open_recache(Small *small)
 {
-    small_make(small, RELATIVE | BOUNDED | ANEW);
-    return small->s.anew;
+    small_make(small, RELATIVE | BOUNDED | RECACHE);
+    return small->s.recache_at;
 }
 
 static void small_open(Small *small)
@@ -470,13 +471,13 @@ static void noisy_chunk(Engine *e, int index, const float *x, LfLightForcing *sc
     g_assert_true(forward(e, be, &e->scratch, e->cache, false, scheme, NULL));
 }
 
-/* A chunk whose past is made anew twice, the second time after the chunk's noise is in the cache
- * and after an attempt that was left in its first layer: as the first time. */
+/* A recache gives the same result a second time: when the cache has the noisy chunk's keys, and
+ * after an attempt that was cancelled in the first layer. */
 static void test_recache_again(void)
 {
     Small small;
     Engine *e = &small.e;
-    int last = small_open_anew(&small), cancelled = 0;
+    int last = small_open_recache(&small), cancelled = 0;
     float *noise = draw_floats(lf_tensor_count(e->x));
     LfLightForcing dense = lf_light_forcing(&(LfSchemeConfig){.query_block = 2});
     for (int i = 0; i < last; i++) {
@@ -590,11 +591,11 @@ int main(int argc, char **argv)
         {"/transformer/relative/sparse", RELATIVE | BOUNDED | SPARSE},
         {"/transformer/tiles/window", RELATIVE | BOUNDED | TILED},
         {"/transformer/tiles/sparse", RELATIVE | BOUNDED | SPARSE | TILED},
-        {"/transformer/recache/absolute/unbounded", ANEW},
-        {"/transformer/recache/absolute/window", BOUNDED | ANEW},
-        {"/transformer/recache/relative/unbounded", RELATIVE | ANEW},
-        {"/transformer/recache/relative/window", RELATIVE | BOUNDED | ANEW},
-        {"/transformer/recache/relative/sparse", RELATIVE | BOUNDED | SPARSE | ANEW},
+        {"/transformer/recache/absolute/unbounded", RECACHE},
+        {"/transformer/recache/absolute/window", BOUNDED | RECACHE},
+        {"/transformer/recache/relative/unbounded", RELATIVE | RECACHE},
+        {"/transformer/recache/relative/window", RELATIVE | BOUNDED | RECACHE},
+        {"/transformer/recache/relative/sparse", RELATIVE | BOUNDED | SPARSE | RECACHE},
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(streams); i++)
         g_test_add_data_func(streams[i].name, GINT_TO_POINTER(streams[i].flags), test_stream);

@@ -207,7 +207,7 @@ static void test_read(void)
     close_tensors(&f);
 }
 
-/* Of several copies of a model in one file the averaged one is taken, and nothing of the others. */
+/* If a file has several copies of a model, only the averaged one is read. */
 static void test_containers(void)
 {
     Fixture f;
