@@ -341,7 +341,7 @@ static LfChunkInfo describe(const LfWorker *w, const LfChunkPlan *plan, bool enc
 
 static void log_chunk(const LfLog *log, const LfChunkInfo *i)
 {
-    lf_log(log, LF_LOG_DEBUG,
+    lf_log(log, LF_LOG_TRACE,
            "chunk %" G_GUINT64_FORMAT ": frames %" G_GUINT64_FORMAT "+%d, prompt %" G_GUINT64_FORMAT
            ", %s, sparsity %.3f; encode %.1f ms, recache %.1f, denoise %.1f, clean pass %.1f",
            i->index, i->first_frame, i->n_frames, i->prompt_id, lf_transition_name(i->transition),

@@ -21,7 +21,7 @@ uint64_t lf_session_set_prompt(LfSession *s, const char *prompt, GError **error)
     s->request.n_ids = n;
     uint64_t id = ++s->request.prompt_id;
     g_mutex_unlock(&s->lock);
-    lf_log(&s->worker.log, LF_LOG_INFO, "prompt %" G_GUINT64_FORMAT ", %d tokens: \"%s\"", id, n,
+    lf_log(&s->worker.log, LF_LOG_DEBUG, "prompt %" G_GUINT64_FORMAT ", %d tokens: \"%s\"", id, n,
            prompt);
     return id;
 }
@@ -84,6 +84,6 @@ void lf_session_resume(LfSession *s)
 void lf_session_restart(LfSession *s, uint64_t seed)
 {
     s->worker.decoder_be->sync(s->worker.decoder_be, NULL);
-    lf_log(&s->worker.log, LF_LOG_INFO, "restart with seed %" G_GUINT64_FORMAT, seed);
+    lf_log(&s->worker.log, LF_LOG_DEBUG, "restart with seed %" G_GUINT64_FORMAT, seed);
     lf_stream_restart(&s->stream, seed);
 }

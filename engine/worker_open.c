@@ -68,7 +68,7 @@ bool lf_worker_open(LfWorker *w, const LfModel *model, const LfWorkerConfig *con
     LfArena plan = lf_arena_plan();
     w->model = model;
     w->config = *config;
-    w->log = *log;
+    w->log = log->write ? *log : model->log;
     w->scheme = lf_scheme_new("light-forcing", &config->scheme);
     if (!open_backends(w, error))
         return false;

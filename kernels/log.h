@@ -18,7 +18,7 @@ typedef enum {
     LF_LOG_WARNING, /* it goes on, but slower or with less than was asked for */
     LF_LOG_INFO,    /* once in a stream: model, device, scene */
     LF_LOG_DEBUG,   /* once in a chunk, or once for each shape of an operation */
-    LF_LOG_TRACE    /* more often */
+    LF_LOG_TRACE    /* more often, or what the caller is told anyway */
 } LfLogLevel;
 
 /* All-zero is a log that writes nothing. `write` may be called on any thread and must not call back

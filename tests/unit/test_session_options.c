@@ -248,6 +248,35 @@ static void test_device_memory(void)
     lf_model_unref(model);
 }
 
+static void count_lines(LfLogLevel level, const char *message, gpointer data)
+{
+    if (strstr(message, "chunk 0") || strstr(message, "prompt 1"))
+        ++*(int *) data;
+}
+
+/* Prompts and chunks are logged to the session's log; without one, to the model's. */
+static void test_log(void)
+{
+    int of_model = 0, of_session = 0;
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    LfModelOptions options = {.backend = stream_backend(),
+                              .log = {count_lines, &of_model, LF_LOG_TRACE}};
+    LfModel *model = lf_model_open(dir, &options, NULL);
+    g_assert_nonnull(model);
+    lf_tiny_model_remove(dir);
+    for (int own = 0; own < 2; own++) {
+        LfSessionOptions o = {0};
+        if (own)
+            o.log = (LfLog){count_lines, &of_session, LF_LOG_TRACE};
+        LfSession *s = stream_session(model, &o, "a ring");
+        lf_chunk_unref(stream_next(s));
+        lf_session_free(s);
+        g_assert_cmpint(of_model, ==, 2);
+        g_assert_cmpint(of_session, ==, own ? 2 : 0);
+    }
+    lf_model_unref(model);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -258,5 +287,6 @@ int main(int argc, char **argv)
     g_test_add_func("/chunk/outlives", test_outlives);
     g_test_add_func("/chunk/pool", test_pool);
     g_test_add_func("/session-options/device-memory", test_device_memory);
+    g_test_add_func("/session-options/log", test_log);
     return g_test_run();
 }
