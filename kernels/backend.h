@@ -52,8 +52,8 @@ struct LfBackend {
      *   event_new      NULL when there is no memory.
      *   event_sync     Blocks the caller until `event` has completed. False and an error when any
      *                  operation of `be` has failed since the last sync. The failure stays
-     *                  latched for the next sync: it is not known which events' work it has
-     *                  spoilt, so none of them passes for good until then. Any thread.
+     *                  latched for the next sync: it is not known which events' work has failed,
+     *                  so event_sync fails for every event until then. Any thread.
      *   wait_event     Work queued on `be` afterwards waits for `event`; the caller does not.
      *   event_elapsed  Nanoseconds from one completed event to another. Any thread.
      * event_free may be called from any thread, too. */
@@ -84,8 +84,8 @@ struct LfBackend {
  * bug reports; LF_ERROR_CONFIG for another word. */
 LfBackend *lf_backend_open_cpu(int n_threads, GError **error);
 
-/* CUDA device number `device`, through a module of its own (kernels/cuda), which is opened when it
- * is first asked for. LF_ERROR_DEVICE when there is no driver, an old one, or no such device;
+/* CUDA device number `device`. The backend is a module of its own (kernels/cuda), which is loaded
+ * at the first call. LF_ERROR_DEVICE when there is no driver, an old one, or no such device;
  * LF_ERROR_UNSUPPORTED without the module, with one of another build, for a device that no kernel
  * was built for, or for a precision that the device does not have. */
 LfBackend *lf_backend_open_cuda(int device, LfPrecision precision, GError **error);

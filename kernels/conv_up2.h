@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A 3×3 convolution of a picture that was doubled by nearest neighbours, as four 2×2 convolutions of
- * the small picture, one for each parity of output row and column; for the backends' packing.
+ * A 3×3 convolution of a picture that was doubled by nearest neighbours, as four 2×2 convolutions
+ * of the small picture, one for each parity of output row and column; for the backends' packing.
  *
- * With X the doubled picture, X[2y + parity + k − 1] is x[y − 1 + parity + row], row 0 or 1. So of
- * parity 0 row 0 has the weight w₀ and row 1 has w₁ + w₂; of parity 1 they have w₀ + w₁ and w₂.
- * Columns alike.
+ * With X the doubled picture, X[2y + parity + k − 1] is x[y − 1 + parity + row], row 0 or 1. So for
+ * parity 0 the weights of rows 0 and 1 are w₀ and w₁ + w₂, for parity 1 they are w₀ + w₁ and w₂.
+ * The same holds for columns.
  */
 #ifndef LF_KERNELS_CONV_UP2_H
 #define LF_KERNELS_CONV_UP2_H

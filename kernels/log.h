@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Where engine and kernels write log lines: to their caller, who decides what becomes of them. The
- * element hands them to its GStreamer debug category. Nothing here is process-wide: a log travels
- * in the options of a model or a session, and with a backend.
+ * The log of engine and kernels. Lines go to a function of the caller; the element's writes them to
+ * its GStreamer debug category. No log is process-wide: the options of a model or a session have
+ * one, and a backend has one.
  */
 #ifndef LF_KERNELS_LOG_H
 #define LF_KERNELS_LOG_H
@@ -15,7 +15,7 @@ G_BEGIN_DECLS
 typedef enum {
     LF_LOG_NONE,
     LF_LOG_ERROR,   /* something failed; a GError tells it, too */
-    LF_LOG_WARNING, /* it goes on, but slower or with less than was asked for */
+    LF_LOG_WARNING, /* work continues, but slower or with less than was requested */
     LF_LOG_INFO,    /* once in a stream: model, device, scene */
     LF_LOG_DEBUG,   /* once in a chunk, or once for each shape of an operation */
     LF_LOG_TRACE    /* more often, or what the caller is told anyway */

@@ -14,14 +14,14 @@
 
 /* ---- the module ------------------------------------------------------------------------------ */
 
-/* Of the build folder (`meson devenv`), else of the installation. */
+/* The path of the module: in the build folder (`meson devenv`), else of the installation. */
 static char *module_path(void)
 {
     const char *directory = g_getenv("LIGHTFORCING_MODULE_PATH");
     return g_build_filename(directory && *directory ? directory : LF_MODULE_DIR, MODULE_NAME, NULL);
 }
 
-/* Looked for first, for a message that says what is missing. */
+/* Whether there is a driver. Tried before the module, so that the error names the driver. */
 static bool has_driver(GError **error)
 {
     GModule *driver = g_module_open("libcuda.so.1", G_MODULE_BIND_LAZY);
@@ -85,7 +85,7 @@ LfBackend *lf_backend_open_cuda(int device, LfPrecision precision, GError **erro
 
 /* ---- by name --------------------------------------------------------------------------------- */
 
-/* The device number in `kind` or `kind`:1; −1 when the name is neither. */
+/* The device number in a name such as `kind` or `kind`:1; −1 for another name. */
 static int device_number(const char *name, const char *kind)
 {
     char *end;
@@ -109,7 +109,7 @@ static LfBackend *open_cpu(int n_threads, LfPrecision precision, GError **error)
     return NULL;
 }
 
-/* The GPU, or else the CPU, which then knows why. */
+/* Opens the GPU, or else the CPU with the reason in `fallback`. */
 static LfBackend *open_best(int device, int n_threads, LfPrecision precision, const LfLog *log,
                             GError **error)
 {

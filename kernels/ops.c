@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The functions in front of the table, which check types and shapes for all backends. A wrong one
- * is a bug of the engine and never a user's: g_critical reports it (and ends a test, and any
+ * The functions in front of the table, which check types and shapes for all backends. A wrong shape
+ * is a bug of the engine, never a user's mistake: g_critical reports it (and ends a test, and any
  * program under G_DEBUG=fatal-criticals), and the operation does not run.
  */
 #include "ops.h"
@@ -46,7 +46,7 @@ static bool has_shape(LfTensor t, LfType type, int n_dims, const int64_t *shape)
         }                                                                                          \
     } while (0)
 
-/* A plan, and a counter that is made of one, have no functions: there a call only checks its
+/* The plan backend and the FLOP counter have no functions; a call on them only checks its
  * arguments. For any other backend a missing function is a bug. */
 static bool only_checks(const LfBackend *be, const char *operation)
 {
@@ -67,7 +67,7 @@ static bool only_checks(const LfBackend *be, const char *operation)
 #define SHAPE_OF(t, type, ...)                                                                     \
     has_shape((t), (type), sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                     \
               (const int64_t[]){__VA_ARGS__})
-/* Of the transformer's activations, of the decoder's. */
+/* Shapes of the transformer's activations (A) and of the decoder's (P). */
 #define A_SHAPE(t, ...) SHAPE_OF(t, be->activation_type, __VA_ARGS__)
 #define P_SHAPE(t, ...) SHAPE_OF(t, be->decoder_type, __VA_ARGS__)
 #define SHAPE(t, type, ...)                                                                        \
@@ -76,8 +76,8 @@ static bool only_checks(const LfBackend *be, const char *operation)
 #define SHAPE_OR_NONE(t, type, ...) (!lf_is_set(t) || SHAPE(t, type, __VA_ARGS__))
 #define SAME(a, b)                  has_shape((a), (b).type, (b).n_dims, (b).shape)
 
-/* Rows for a linear layer: of the backend's type, or FP8 with scales, for which a plan has no
- * memory either. */
+/* Rows for a linear layer: of the backend's type, or FP8 with scales. A plan has no memory for the
+ * scales either. */
 static bool rows_hold(const LfBackend *be, LfTensor t, int64_t rows, int64_t width)
 {
     return A_SHAPE(t, rows, width) || ((t.scales || !t.data) && SHAPE(t, F8_E4M3, rows, width));
@@ -261,7 +261,7 @@ void lf_rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float
 
 /* ---- self attention -------------------------------------------------------------------------- */
 
-/* k and v [S, H, T, d]; no more frames than slots, and at least those of the chunk. */
+/* k and v are [S, H, T, d]; the window has at least the frames of the chunk, and at most S. */
 static bool window_holds(const LfBackend *be, const LfWindow *w)
 {
     const int64_t *s = w->k.shape;
@@ -329,7 +329,7 @@ void lf_select_blocks(LfBackend *be, LfTensor table, LfTensor q_pool, const LfWi
     RUN(select_blocks, table, q_pool, window, selection);
 }
 
-/* The output of attention. Rows of F8_E4M3 need v_amax for their scale. */
+/* Whether `out` can be the output of attention. Rows of F8_E4M3 need v_amax for their scale. */
 static bool attended(LfBackend *be, LfTensor out, int64_t rows, int64_t width, LfTensor v_amax)
 {
     return rows_hold(be, out, rows, width) && SHAPE_OR_NONE(v_amax, F32, 1) &&

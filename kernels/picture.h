@@ -9,16 +9,16 @@
 #include <stdint.h>
 
 typedef enum {
-    LF_PIXELS_RGB, /* packed, 3 bytes a pixel */
+    LF_PIXELS_RGB, /* packed, 3 bytes per pixel */
     LF_PIXELS_BGR,
-    LF_PIXELS_RGBX, /* packed, 4 bytes a pixel; the fourth byte (X or alpha) is written as 255 */
+    LF_PIXELS_RGBX, /* packed, 4 bytes per pixel; the fourth byte (X or alpha) is written as 255 */
     LF_PIXELS_BGRX,
     LF_PIXELS_I420, /* planes Y, U, V; chroma halved in both directions */
     LF_PIXELS_NV12  /* planes Y, UV interleaved */
 } LfPixelFormat;
 
-/* Y'CbCr matrix. Limited range (Y 16…235, C 16…240). Chroma is sited as MPEG-2 has it for
- * both: horizontally on the left luma sample, vertically between two lines. */
+/* Y'CbCr matrix. Limited range (Y 16…235, C 16…240). Chroma siting is MPEG-2's for both matrices:
+ * horizontally on the left luma sample, vertically between two lines. */
 typedef enum { LF_MATRIX_BT601, LF_MATRIX_BT709 } LfMatrix;
 
 /* Where the planes lie. DEVICE is memory of the device that the model runs on, so that an encoder

@@ -59,7 +59,7 @@ static LfTensor advanced(LfTensor t, int64_t count)
 LfTensor lf_tensor_slice(LfTensor t, int64_t first, int64_t count)
 {
     g_return_val_if_fail(first >= 0 && count > 0 && first + count <= t.shape[0], LF_NONE);
-    g_return_val_if_fail(!t.scales, LF_NONE); /* these belong to all rows together */
+    g_return_val_if_fail(!t.scales, LF_NONE); /* the scales would not follow the rows */
     LfTensor slice = advanced(t, first * (lf_tensor_count(t) / t.shape[0]));
     slice.shape[0] = count;
     return slice;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A tensor: a pointer, an element type and a shape. Contiguous, the last dimension fastest. It does
- * not own its memory, which an arena, a mapped file or a weight holds and keeps for longer. Passed
- * by value. The all-zero tensor, LF_NONE, stands for "not given".
+ * not own its memory; an arena, a mapped file or a weight owns it and outlives the tensor. Passed
+ * by value. The all-zero tensor, LF_NONE, is an absent argument.
  */
 #ifndef LF_KERNELS_TENSOR_H
 #define LF_KERNELS_TENSOR_H
@@ -35,8 +35,8 @@ typedef struct {
     int n_dims;
     int64_t shape[LF_MAX_DIMS];
     float *scales; /* F32 [2, rows] of activations [rows, width] in F8_E4M3, else NULL; see
-                    * lf_arena_rows. Belongs to all rows together, so that a tensor that has it can
-                    * be neither sliced nor reshaped. */
+                    * lf_arena_rows. A tensor with scales can be neither sliced nor reshaped: the
+                    * scales would not follow the rows. */
 } LfTensor;
 
 #define LF_NONE ((LfTensor){0})
@@ -89,7 +89,7 @@ static inline uint8_t *lf_u8(LfTensor t)
     return (uint8_t *) t.data;
 }
 
-/* One value between the 16-bit formats and float; to bf16 rounds to nearest even. */
+/* Converts one value between a 16-bit format and float, rounded to nearest even. */
 float lf_bf16_to_float(uint16_t bits);
 uint16_t lf_float_to_bf16(float value);
 float lf_f16_to_float(uint16_t bits);

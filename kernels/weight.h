@@ -15,7 +15,7 @@ struct LfWeight {
     float norm;      /* of a linear weight in E4M3: see lf_weight_norm */
 };
 
-/* Of either kind of linear weight. */
+/* Whether the kind is one of the linear weights. */
 static inline bool lf_weight_is_linear(LfWeightKind kind)
 {
     return kind == LF_WEIGHT_LINEAR || kind == LF_WEIGHT_LINEAR_FP8;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The layout of the CPU's convolution weights. linear.c, which makes all weights, writes it; conv.c
- * reads it.
+ * The layout of the CPU's convolution weights. linear.c, which creates all weights, writes it;
+ * conv.c reads it.
  */
 #ifndef LF_KERNELS_CPU_PACK_H
 #define LF_KERNELS_CPU_PACK_H

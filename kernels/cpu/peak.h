@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The peak of the machine, measured at the call, for benchmarks to compare with.
+ * The peak of the machine, which benchmarks compare with. It is measured at the call.
  */
 #ifndef LF_KERNELS_CPU_PEAK_H
 #define LF_KERNELS_CPU_PEAK_H

@@ -3,15 +3,14 @@
  * out [n, heads·d] = softmax(q·kᵀ·scale)·v: self attention over the window, dense or over the
  * blocks of a table, and cross attention. Bound by the tensor cores: 4·n·keys·heads·d FLOP.
  *
- * Three versions: attention_sm90.cu where it serves; here one for every chip from sm_80 on, with
- * mma.sync on tiles of 64 keys; and a plain one for any channels and any blocks.
+ * Three versions: attention_sm90.cu; in this file one for every chip from sm_80 on, with mma.sync
+ * on tiles of 64 keys, and a plain one for any number of channels and any blocks.
  *
- * In the second a thread block has 4 warps and 64 or 128 queries, whose sums stay in registers.
- * Keys come as a list of runs: dense, each frame is one; sparse, each block of the table is one.
- * Runs are cut into groups of 16 keys, the last of a run maybe partial; four groups, of whatever
- * runs, are a tile. So small blocks, and frames that are no multiple of a block, cost next to
- * nothing extra. Tiles of k and of v follow each other through a ring of buffers in shared memory,
- * filled by cp.async.
+ * In the mma.sync version a thread block has 4 warps and 64 or 128 queries, whose sums stay in
+ * registers. Keys are a list of runs: each frame (dense) or each block of the table (sparse) is
+ * one. Runs are cut into groups of 16 keys; the last group of a run may be partial. Any four groups
+ * are a tile, so small blocks, and frames that are no multiple of a block, cost next to nothing
+ * extra. Tiles of k and v pass through a ring of buffers in shared memory, filled by cp.async.
  */
 #include "divide.h"
 #include "e4m3.cuh"
@@ -23,12 +22,12 @@
 namespace {
 
 constexpr float LOG2_E = 1.4426950408889634f;
-/* Below all scores, and unlike −∞ it can be subtracted from itself. */
+/* Less than any score. Unlike −∞ it can be subtracted from itself. */
 constexpr float LOWEST = -1e30f;
 
 /* ---- the queries of one thread block --------------------------------------------------------- */
 
-/* Attention, and how its queries are cut. */
+/* A call, and how its queries are divided into tiles. */
 struct Job {
     LfCudaAttention a;
     int tiles_of_block;           /* tiles of queries in a block of the table's; dense: 0 */
@@ -58,7 +57,7 @@ __device__ inline Queries queries_of(const Job &job, int tile, int rows, int hea
             a.table + row * a.budget};
 }
 
-/* Where a run of keys lies: its slot and its first row there. */
+/* A run of keys: its slot, and its first row in the slot. */
 struct Run {
     int slot, first;
 };
@@ -82,7 +81,7 @@ struct Softmax {
     float largest, total;
 };
 
-/* One lane's key, if it has one: its score, −∞ if not. */
+/* The score of the lane's key; −∞ if the lane has none. */
 __device__ inline float plain_score(const LfCudaAttention &a, const float *q, const bf16 *k,
                                     bool has)
 {
@@ -157,7 +156,7 @@ __global__ void __launch_bounds__(32 * PLAIN_WARPS) plain_kernel(const Job job)
 
 /* ---- tensor cores: instructions -------------------------------------------------------------- */
 
-/* 16 bytes to shared memory, in the background; zeros where there is nothing to copy. */
+/* Copies 16 bytes to shared memory asynchronously; writes zeros if there is nothing to copy. */
 __device__ inline void copy_16(unsigned to, const bf16 *from, bool has)
 {
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
@@ -281,7 +280,7 @@ __device__ inline void scores(float (&s)[M][KEYS / 8][4], unsigned q, unsigned k
     copies_commit();
 }
 
-/* Keys that are not there: no weight. */
+/* Masks keys beyond the end of a run. */
 template <int M> __device__ inline void mask(float (&s)[M][KEYS / 8][4], unsigned n_valid)
 {
     int column = threadIdx.x % 4 * 2;
@@ -297,7 +296,7 @@ template <int M> __device__ inline void mask(float (&s)[M][KEYS / 8][4], unsigne
     }
 }
 
-/* More for one key of the tile. */
+/* Adds last_logit to the score of one key of the tile. */
 template <int M> __device__ inline void raise(float (&s)[M][KEYS / 8][4], int key, float by)
 {
     int column = threadIdx.x % 4 * 2;
@@ -311,8 +310,8 @@ template <int M> __device__ inline void raise(float (&s)[M][KEYS / 8][4], int ke
                     s[m][n][i] += by;
 }
 
-/* Weights and sums are relative to the largest score, but follow it only when it has grown by more
- * than 2⁸ since: the quotient is the same, and as a rule nothing has to be scaled. */
+/* Weights and sums are relative to a reference score. It follows the largest score only when that
+ * has grown by more than 2⁸ in weight: the quotient is the same, and sums are rarely rescaled. */
 template <int D, int M>
 __device__ inline void follow_largest(State<D, M> &state, const float (&s)[M][KEYS / 8][4],
                                       float scale)
@@ -396,7 +395,7 @@ __device__ inline void add_values(State<D, M> &state, const float (&s)[M][KEYS /
     copies_commit();
 }
 
-/* Eight numbers of a row, as T, from where they were gathered. */
+/* Eight gathered numbers of a row, as T. */
 template <int D, typename T> struct Gathered {
     typedef Pack<T, 8> Piece;
     static __device__ Piece *at(char *rows, int row, int piece)
@@ -415,7 +414,7 @@ __device__ inline void put_pair(fp8 *to, float first, float second)
     *(uint16_t *) to = (uint16_t) pack_e4m3(first, second);
 }
 
-/* The warp's rows · by to `to`, by way of the place where its queries were. */
+/* Writes the warp's rows · by to `to`, through the shared memory of its queries. */
 template <typename T, int D, int M>
 __device__ inline void write_rows(const State<D, M> &state, bf16 *stage, T *to, float by,
                                   const Job &job, const Queries &queries, int head)
@@ -448,7 +447,7 @@ __device__ inline void write_rows(const State<D, M> &state, bf16 *stage, T *to, 
                 *Gathered<D, T>::at(rows, row, piece);
 }
 
-/* The scales of all rows of the thread block's, by one of the heads. */
+/* Writes the scales of the thread block's rows; only one head's block does. */
 __device__ inline void write_scales(const LfCudaAttention &a, const Queries &queries)
 {
     for (int row = threadIdx.x; row < queries.n; row += 32 * WARPS)
@@ -488,7 +487,7 @@ __device__ inline void attend(State<D, M> &state, Shared<D, M, RING> &shared, co
         int first = part * LISTED, n_listed = min(LISTED, job.n_runs - first);
         int from = max(0, begin - part * tiles_listed);
         int to = min(tiles_listed, end - part * tiles_listed);
-        __syncthreads(); /* all are done with the list before */
+        __syncthreads(); /* all have finished with the previous list */
         if (threadIdx.x <= LISTED)
             shared.runs[threadIdx.x] =
                 threadIdx.x < n_listed

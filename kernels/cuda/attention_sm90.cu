@@ -2,18 +2,19 @@
  *
  * Attention on Hopper: out = softmax(q·kᵀ·scale)·v, dense, or sparse by a table of 64-key blocks.
  *
- * A tile is 128 (or 64) queries of a head. One thread block a multiprocessor stays for the whole
- * launch. Its producer warp brings queries, and keys and values in steps of KEYS rows, through the
- * bulk copy engine into rings in shared memory; each of its consumer warpgroups keeps 64 rows of
- * the output in registers. Step j's scores q·k(j)ᵀ and step j − 1's p·v(j − 1) are issued together,
- * and the softmax of step j runs beside the latter and beside the other warpgroup's products.
+ * A tile is 128 (or 64) queries of a head. Thread blocks are persistent, one (or two) per
+ * multiprocessor. The producer warp copies queries, and keys and values in steps of KEYS rows, into
+ * rings in shared memory by bulk copies (TMA). Each consumer warpgroup keeps 64 rows of the output
+ * in registers. The products q·k(j)ᵀ of step j and p·v(j − 1) of step j − 1 are issued together,
+ * and the softmax of step j overlaps with the latter and with the products of the other warpgroup.
  *
- * Work: as many whole rounds of tiles as there are; the steps of the tiles that would fill a last
- * round in part are shared out evenly, in pieces whose partial sums a second kernel puts together.
- * Tiles of a head are neighbours and walk the keys in step, so that the cache serves them.
+ * Scheduling: full waves of tiles run as they are. The steps of the remaining tiles, which would
+ * fill only a part of a wave, are divided evenly into pieces, and a second kernel joins the partial
+ * sums of the pieces. Tiles of a head run next to each other and read the same keys at the same
+ * time, so that the L2 cache serves them.
  *
- * Bound: 4·queries·keys·d FLOP a head on the tensor cores when dense; when sparse also the second
- * level cache, which gives every tile its own 4·keys·d bytes.
+ * Bound: 4·queries·keys·d FLOP per head on the tensor cores when dense; when sparse also the L2
+ * cache, from which every tile reads its own 4·keys·d bytes.
  */
 #include "e4m3.cuh"
 #include "hopper.cuh"
@@ -30,7 +31,7 @@ enum {
     MAX_STAGES = 4
 };
 
-/* What one kernel is made for. */
+/* The parameters of one kernel. */
 template <int HEAD_DIM_, int KEYS_, int GROUPS_, bool SPARSE_> struct Shape {
     static constexpr int HEAD_DIM = HEAD_DIM_;
     static constexpr int KEYS = KEYS_;     /* of a step */
@@ -112,7 +113,7 @@ struct Item {
     int part;           /* where the partial sums go; −1: the tile is whole */
 };
 
-/* What one thread block does, in order: its piece first, since others build on it. */
+/* The items of one thread block, in order: its piece first, since the join waits for all pieces. */
 class Work {
   public:
     __device__ explicit Work(const Plan &plan)
@@ -156,7 +157,7 @@ __device__ inline Rows tile_rows(const Plan &plan, int tile)
             min(plan.query_block, plan.frame_queries - first)};
 }
 
-/* A word on which a warp's lanes agree, made known to the compiler as such. */
+/* Tells the compiler that a word is the same in all lanes of a warp. */
 __device__ inline uint32_t uniform(uint32_t x)
 {
     return __shfl_sync(0xffffffffu, x, 0);
@@ -275,7 +276,7 @@ struct Norm {
     float reference[2], sum[2];
 };
 
-/* Scores of keys that are not there become −∞; the last key of all gets its logit. */
+/* Masks keys beyond the end with −∞ and adds last_logit to the score of the very last key. */
 template <int n>
 __device__ __forceinline__ void mask_scores(float (&s)[n], uint32_t valid, float last_logit)
 {
@@ -291,8 +292,8 @@ __device__ __forceinline__ void mask_scores(float (&s)[n], uint32_t valid, float
     }
 }
 
-/* 2^x for x ≤ 8 on the multipliers, to 8e-5: they are idle while the exponential unit is what is
- * waited for. */
+/* 2^x for x ≤ 8 by multiply-adds, to 8e-5. The FMA units are idle while the exponential unit is the
+ * bottleneck. */
 __device__ inline float exp2_multiplied(float x)
 {
     const float to_integer = 12582912.0f; /* 1.5·2²³: leaves the integer in the lower bits */
@@ -478,8 +479,8 @@ template <class S> __device__ inline Box find_box(const Plan &plan, const int32_
             (uint32_t) min(S::BOX, plan.frame_keys - row)};
 }
 
-/* A warp that looks up where keys lie, well ahead of the one that copies: a batch of boxes fills a
- * half of the list. */
+/* A warp that looks up the addresses of keys, well ahead of the warp that copies: a batch of boxes
+ * fills half of the list. */
 template <class S> __device__ void look_up(const Plan &plan, const Barriers<S> &barriers)
 {
     int lane = threadIdx.x % 32;
@@ -607,7 +608,8 @@ __device__ void produce(const Plan &plan, const CUtensorMap *q_map, const CUtens
 
 /* ---- the consumers --------------------------------------------------------------------------- */
 
-/* The warpgroups issue their products in turns, so that one's softmax falls into the other's. */
+/* The warpgroups issue their products in turns, so that the softmax of one overlaps with the
+ * products of the other (ping-pong). */
 template <class S> __device__ inline void turn_wait(int group)
 {
     if (S::GROUPS == 2)
@@ -887,8 +889,8 @@ int divide_up(int n, int d)
     return (n + d - 1) / d;
 }
 
-/* How tiles are shared out. A piece costs about two steps beside its own: its sums are written,
- * read and joined. Returns the number of thread blocks. */
+/* Divides the tiles among thread blocks. A piece costs about two steps more than its own: its sums
+ * are written, read and joined. Returns the number of thread blocks. */
 template <class S> int share_out(Plan *plan, int tiles, int places)
 {
     constexpr int OVERHEAD = 3;
@@ -916,7 +918,7 @@ template <class S> bool make_maps(LfCuda *cuda, const LfCudaAttention *a, CUtens
     uint64_t k_shape[] = {d, (uint64_t) a->frame_keys, heads, n_slots};
     uint64_t k_strides[] = {(uint64_t) a->k_row * 2, (uint64_t) a->k_head * 2,
                             (uint64_t) a->k_frame * 2};
-    if (n_slots == 1) /* never followed, yet the driver wants one */
+    if (n_slots == 1) /* never used, but the driver requires one */
         k_strides[2] = k_strides[0] * a->frame_keys;
     uint32_t k_box[] = {SLAB, S::BOX, 1, 1};
     CUtensorMapDataType type = CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;

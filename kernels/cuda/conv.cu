@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Convolutions of the decoder, channels last: their weights, the choice of a version, and the plain
- * kernel, which takes any number of channels and is not meant to be fast.
+ * Convolutions of the decoder, channels last: their weights, the list of versions, and the plain
+ * kernel, which takes any number of channels and is slow.
  */
 #include "conv.h"
 #include "device.cuh"
@@ -116,7 +116,7 @@ namespace {
 
 enum { PLAIN_THREADS = 128 };
 
-/* What one tap gives to one output: x or past at one pixel · its weights. */
+/* The contribution of one tap to one output: x or past at one pixel · the tap's weights. */
 __device__ float tap_sum(const __half *pixel, int n, const LfConvolution &c, int filter, int tap,
                          int out, int first)
 {
@@ -127,7 +127,7 @@ __device__ float tap_sum(const __half *pixel, int n, const LfConvolution &c, int
     return sum;
 }
 
-/* One thread makes one number of out. */
+/* One thread computes one number of out. */
 __global__ void __launch_bounds__(PLAIN_THREADS) conv_plain(LfConvolution c, int64_t count)
 {
     int64_t index = (int64_t) blockIdx.x * PLAIN_THREADS + threadIdx.x;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What the versions of the decoder's convolutions share: how weights lie, and what one call is.
+ * Shared by the versions of the decoder's convolutions: the layout of weights, and the arguments of
+ * a call.
  */
 #ifndef LF_KERNELS_CUDA_CONV_H
 #define LF_KERNELS_CUDA_CONV_H
@@ -9,14 +10,13 @@
 
 /* Weights lie as F16 in tiles of `rows` output channels × 64 input channels, the order in which the
  * tensor cores take them: [filter][64 of the input channels][tap][row][input channel], zeros beyond
- * the last row and channel. Within a row, pieces of 8 channels are exchanged so that eight rows
- * beside each other, read at the same piece, meet all banks of shared memory: Hopper's swizzle of
- * 128 bytes.
+ * the last row and channel. Within a row, pieces of 8 channels are permuted so that the same piece
+ * of eight consecutive rows covers all banks of shared memory: Hopper's swizzle of 128 bytes.
  *
  * A 3×3 convolution is one filter of nine taps. One after nearest×2 is four filters of 2×2, one for
  * each parity of row and column. A narrow one (9·out ≤ 32) is one filter of one tap whose rows are
- * tap·out + channel: every pixel gives its part to each of its nine neighbours. Behind a filter of
- * nine taps stands the identity, one tile of 64 × 64: a residual is one more tap of it. */
+ * tap·out + channel: every pixel contributes to each of its nine neighbours. A filter of nine taps
+ * is followed by the identity, one tile of 64 × 64: a residual is one more tap with this weight. */
 enum { LF_CONV_CHUNK = 64 };
 
 typedef struct {
@@ -30,7 +30,7 @@ static inline __host__ __device__ int lf_conv_taps(const LfConvLayout &l)
     return l.side * l.side;
 }
 
-/* Numbers of one tile, of one filter. */
+/* The number of weights in one tile; in one filter. */
 static inline __host__ __device__ int64_t lf_conv_tile(const LfConvLayout &l)
 {
     return (int64_t) l.rows * LF_CONV_CHUNK;
@@ -40,13 +40,13 @@ static inline __host__ __device__ int64_t lf_conv_filter(const LfConvLayout &l)
     return lf_conv_tile(l) * lf_conv_taps(l) * l.n_chunks;
 }
 
-/* Numbers of all. */
+/* The number of weights of all filters. */
 static inline __host__ __device__ int64_t lf_conv_count(const LfConvLayout &l)
 {
     return l.n_filters * lf_conv_filter(l) + (l.side == 3 ? LF_CONV_CHUNK * LF_CONV_CHUNK : 0);
 }
 
-/* Where one number stands. `tap` counts over the filter's side×side taps, or over all nine of a
+/* The index of one weight. `tap` counts over the filter's side×side taps, or over all nine of a
  * narrow convolution. */
 static inline __host__ __device__ int64_t lf_conv_place(const LfConvLayout &l, int filter, int tap,
                                                         int out, int in)

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Convolutions as implicit products on the tensor cores of sm_80 and later (mma.sync m16n8k16, F16
- * in, F32 sums).
+ * Convolutions as implicit GEMMs on the tensor cores of sm_80 and later (mma.sync m16n8k16, F16
+ * inputs, F32 sums).
  *
- * A block makes 16×16 pixels × 64 channels. Its pixels with a margin of one lie in shared memory,
- * 32 channels at a time, once for all taps: a tap reads the same rows, shifted, so that a pixel
- * comes from the second-level cache 1.3 times instead of nine. Weights follow tap by tap.
- * Everything comes by cp.async, the next pixels in slices beside the weights, two taps ahead.
+ * A block computes 16×16 pixels × 64 channels. Its pixels, with a margin of one, are in shared
+ * memory, 32 channels at a time, for all taps: a tap reads the same rows, shifted, so that a pixel
+ * is read from the L2 cache 1.3 times instead of nine. All copies are cp.async: each tap starts
+ * those of the weights of the tap after the next, and of a slice of the next channels' pixels.
  *
- * Narrow convolutions (the last: three colours) are a product of each pixel with all nine taps at
- * once, [pixels, in]·[in, 9·out], whose parts are then added up where they belong. Bound by bytes.
+ * Narrow convolutions (the last one, to three colours) multiply each pixel with all nine taps at
+ * once, [pixels, in]·[in, 9·out]; the nine partial results are then added to the pixels'
+ * neighbours. Bound by bytes.
  *
- * H100, TAEHV's layers at 512×768: 123 to 224 TFLOP/s, 15 to 28 % of what wgmma can there; the
- * narrow one 45 µs a picture.
+ * H100, TAEHV's layers at 512×768: 123 to 224 TFLOP/s, 15 to 28 % of the peak with wgmma; the
+ * narrow one 45 µs per picture.
  */
 #include "conv.h"
 #include "mma.cuh"
@@ -46,7 +47,7 @@ __device__ void copy_async(uint32_t to, const void *from, bool inside)
 
 /* ---- copies ---------------------------------------------------------------------------------- */
 
-/* Where a piece stands in its row of shared memory: eight rows beside each other meet all banks. */
+/* The position of a piece in its row of shared memory: eight consecutive rows cover all banks. */
 __device__ int swizzled(int row, int piece)
 {
     return piece ^ (row >> 1 & 3);
@@ -129,7 +130,7 @@ __device__ void add_tap(float sums[4][8][4], uint32_t tile, uint32_t weights, in
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* Where a pixel of the block goes, as a pixel of out, or −1 outside. */
+/* The pixel of out that a pixel of the block is written to, or −1 outside. */
 __device__ int64_t out_pixel(const LfConvolution &c, const Place &at, int filter, int row,
                              int column)
 {
@@ -167,9 +168,9 @@ __device__ void write_numbers(const LfConvolution &c, const float sums[4][8][4],
         }
 }
 
-/* F16 in pieces of 8 channels, through shared memory: there the numbers of a pixel come together,
- * and the residual, read in pieces too, meets the sums in F32. A warp has a region [64 pixels, 64
- * channels] to itself. */
+/* Writes F16 in pieces of 8 channels. The sums pass through shared memory, where the numbers of a
+ * pixel are gathered and the residual, read in pieces too, is added in F32. Each warp has its own
+ * region [64 pixels, 64 channels]. */
 __device__ void write_pieces(const LfConvolution &c, const float sums[4][8][4], const Place &at,
                              int filter, int first, uint4 *shared)
 {
@@ -252,8 +253,7 @@ __global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
     int tap = 0, chunk = 0;
     for (int step = 0; step < n_steps; step++) {
         copies_wait<STAGES - 2>();
-        __syncthreads(); /* this step's copies are there, and what was read before may be replaced
-                          */
+        __syncthreads(); /* this step's copies have arrived; the step before has read its stage */
         int ahead = step + STAGES - 1;
         if (ahead < n_steps)
             copy_weights(stages + ahead % STAGES * WEIGHT_BYTES, weights, l, ahead / n_taps * CHUNK,
@@ -323,7 +323,7 @@ __device__ void add_narrow(float sums[3][4][4], uint32_t tile, uint32_t weights,
     }
 }
 
-/* Each output: what its nine neighbours give to it. */
+/* Each output is the sum of the contributions of its nine neighbours. */
 __device__ void add_up_parts(const LfConvolution &c, const Place &at, const float *parts)
 {
     int n_out = c.layout.n_out;

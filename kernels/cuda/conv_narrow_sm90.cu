@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Convolutions to very few channels (the decoder's last: three colours) on Hopper: every pixel
- * times all nine taps at once, [pixels, in]·[in, 9·out], whose parts are then added up where they
- * belong. Bound by bytes: each pixel is read once, and by its neighbours' tiles once more for the
- * margin.
+ * Convolutions to very few channels (the decoder's last one, to three colours) on Hopper: every
+ * pixel is multiplied with all nine taps at once, [pixels, in]·[in, 9·out], and the nine partial
+ * results are then added to the pixel's neighbours. Bound by bytes: each pixel is read once, and
+ * again by neighbouring tiles for their margins.
  *
- * A producer keeps three tiles of 16×16 pixels with their margins under way by the bulk copy
- * engine; eight warps multiply 21 blocks of 16 pixels (mma.sync: there is little to multiply),
- * leave the parts in shared memory, and then make one pixel a thread.
+ * A producer warp keeps three tiles of 16×16 pixels with their margins in flight (bulk copies).
+ * Eight warps multiply 21 blocks of 16 pixels (mma.sync suffices), leave the partial results in
+ * shared memory, and then compute one pixel per thread.
  *
  * H100: 26.5 µs for 512×768 pixels of 64 channels, 2.0 TB/s, two thirds of what copies reach.
  */
@@ -51,7 +51,7 @@ __device__ void consumers_barrier()
     asm volatile("bar.sync 1, %0;" ::"r"((int) THREADS) : "memory");
 }
 
-/* Where a piece of 8 channels stands, of a row of pixels or weights. */
+/* The offset of a piece of 8 channels in a row of pixels or weights. */
 __device__ uint32_t piece_at(uint32_t rows, int row, int piece)
 {
     return rows + row * PIXEL_BYTES + (piece ^ (row & 7)) * 16;
@@ -102,7 +102,7 @@ __device__ void keep_parts(float *parts, const float sums[ROUNDS][4][4], int n_p
     }
 }
 
-/* One pixel: what its nine neighbours give to it. */
+/* One pixel: the sum of the contributions of its nine neighbours. */
 __device__ void write_pixel(const LfConvolution &c, const float *parts, int frame, int y, int x)
 {
     int row = threadIdx.x / SIDE, column = threadIdx.x % SIDE, n_out = c.layout.n_out;

@@ -4,19 +4,19 @@
  * Weights are the small operand. Pixels are the large one, because every tap reads the same rows of
  * pixels, shifted.
  *
- * The pixels of a tile, 8 wide and up to 32 high, come with their margin of one by the bulk copy
- * engine, which writes zeros beyond the picture's edges: rows of 64 channels. A tap's pixels are
- * then groups of 8 such rows, 10 rows apart, that begin where the tap does; the swizzle goes by
- * addresses, so any of them may be the first. A pixel comes from the second-level cache 1.3 times,
- * not nine.
+ * The pixels of a tile, 8 wide and up to 32 high, are copied with a margin of one by bulk copies
+ * (TMA), which write zeros beyond the picture's edges. A pixel is a row of 64 channels in shared
+ * memory. The pixels of a tap are groups of 8 rows, 10 rows apart, starting at the tap's offset;
+ * the swizzle depends on the address only, so any row can be the first. A pixel is read from the L2
+ * cache 1.3 times instead of nine.
  *
- * A block is a producer warp and two consumers of four warps. Where the filters and groups of 64
- * channels are even in number, the consumers make two of them for one tile; else one for two tiles.
- * Pixels and weights have rings of their own. A residual is one more tap, through an identity.
+ * A block is a producer warp and two consumer warpgroups. If the number of filters × groups of 64
+ * channels is even, the consumers compute two of these for one tile; else one for two tiles. Pixels
+ * and weights have separate rings. A residual is one more tap, with the identity as its weight.
  *
  * H100, TAEHV's layers at 512×768: 3×3 of 64 channels and more 407 to 655 TFLOP/s (51 to 82 % of
- * the 800 that bf16 products reach), after nearest×2 318 to 454. The rest goes to the ends of
- * tiles, at which both consumers write and neither multiplies.
+ * the 800 that bf16 GEMMs reach), after nearest×2 318 to 454. The rest is lost at the end of each
+ * tile, when both consumers write and neither multiplies.
  */
 #include "conv.h"
 #include "hopper.cuh"
@@ -36,7 +36,7 @@ enum {
     WEIGHT_SLOT = CHANNELS * CHANNELS * 2
 };
 
-/* A tile of HIGH rows, and where what it needs lies in shared memory. */
+/* A tile of HIGH rows, and the layout of shared memory. */
 template <int HIGH> struct Sizes {
     enum {
         BOX_BYTES = ROW * (HIGH + 2) * PIXEL_BYTES,
@@ -52,7 +52,7 @@ template <int HIGH> struct Sizes {
     };
 };
 
-/* What a call needs beside itself. Maps of [f, h, w, channels]; of out one for each filter. */
+/* A call's plan: tensor maps of [f, h, w, channels], one for each filter of out, and the tiling. */
 typedef struct {
     CUtensorMap x, past, residual, out[4];
     int n_pairs;  /* of filters and groups of channels, for one tile; 0: consumers share weights */
@@ -114,7 +114,7 @@ template <int HIGH> struct Memory {
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
-/* What one consumer makes: channels [64·group, …) of one filter for one tile. */
+/* The task of one consumer: channels [64·group, …) of one filter for one tile. */
 typedef struct {
     int filter, group;
     int frame, y, x; /* of the tile's first pixel; a frame too many for a tile that is none */
@@ -212,7 +212,7 @@ template <int HIGH> struct Consumer {
             barrier_arrive(empty);
     }
 
-    /* Slots that are there for the other consumer are passed by. */
+    /* Skips slots that are filled for the other consumer. */
     __device__ int take_pixels(bool both)
     {
         if (both && index == 1)
@@ -238,8 +238,8 @@ template <int HIGH> struct Consumer {
         return slot;
     }
 
-    /* The products of one tap, at row and column of the margins' square, are under way. Returns the
-     * slot of its weights. */
+    /* Issues the products of one tap, at (row, column) of the filter. Returns the slot of its
+     * weights. */
     __device__ int begin_tap(float (&sums)[4 * HIGH], int pixel_slot, int row, int column,
                              bool first)
     {
@@ -255,8 +255,8 @@ template <int HIGH> struct Consumer {
         return slot;
     }
 
-    /* The last tap of some pixels gives them back at once: the producer may be waiting for their
-     * slot before it goes on to further weights. */
+    /* The last tap of a slot of pixels releases it at once: the producer may be waiting for that
+     * slot before it fetches further weights. */
     __device__ void last_tap(float (&sums)[4 * HIGH], int pixel_slot, int row, int column)
     {
         int slot = begin_tap(sums, pixel_slot, row, column, false);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What kernels have in common, device side.
+ * Device-side functions that several files share.
  */
 #ifndef LF_KERNELS_CUDA_DEVICE_CUH
 #define LF_KERNELS_CUDA_DEVICE_CUH
@@ -40,7 +40,7 @@ template <> __device__ inline fp8 from_float<fp8>(float x)
     return fp8(x);
 } /* saturates */
 
-/* N numbers of type T that lie side by side, read and written at once. */
+/* N adjacent numbers of type T, which are read and written with one instruction. */
 template <typename T, int N> struct alignas(sizeof(T) * N) Pack {
     T at[N];
 };
@@ -68,7 +68,7 @@ __device__ inline float warp_max(float x)
     return x;
 }
 
-/* Two numbers in a word, the first in the lower half, as they lie in memory. */
+/* Two numbers in a word, the first in the lower half, as in memory. */
 __device__ inline uint32_t pack_bf16(float first, float second)
 {
     __nv_bfloat162 both = __floats2bfloat162_rn(first, second);
@@ -113,8 +113,8 @@ __device__ inline void wait_for_earlier()
 #endif
 }
 
-/* Allows the next kernel, if it is launched early, to begin as soon as multiprocessors are free. The
- * next kernel waits for this one's end by itself, so this call may come at any time, best first. */
+/* Allows the next kernel, if it is launched early, to begin as soon as multiprocessors are free.
+ * The next kernel waits for this one's end by itself, so this call is best made at the start. */
 __device__ inline void let_next_begin()
 {
 #if __CUDA_ARCH__ >= 900

@@ -12,7 +12,7 @@ constexpr float E4M3_LARGEST = 448.0f;
 /* A scale is never 0, so that a row of zeros stays one. */
 constexpr float E4M3_LEAST_SCALE = 1e-8f;
 
-/* The scale of a row in which no magnitude exceeds `amax`. */
+/* The scale of a row whose largest magnitude is at most `amax`. */
 __device__ inline float e4m3_scale(float amax)
 {
     return fmaxf(amax / E4M3_LARGEST, E4M3_LEAST_SCALE);
@@ -24,7 +24,7 @@ __device__ inline uint32_t pack_e4m3(float first, float second)
     return __nv_cvt_float2_to_fp8x2(make_float2(first, second), __NV_SATFINITE, __NV_E4M3);
 }
 
-/* ---- attention's output: means of values, so all rows have the scale of the values' amax ------ */
+/* ---- attention's output: means of values, so all rows have the scale of the values' amax ----- */
 
 /* The same scale, by a multiplication. */
 __device__ inline float e4m3_scale_of(const float *amax)

@@ -36,7 +36,7 @@ static __device__ inline void barrier_expect(uint32_t barrier, uint32_t bytes)
                  : "memory");
 }
 
-/* Until the phase is over. */
+/* Waits until the phase is over. */
 static __device__ inline void barrier_wait(uint32_t barrier, uint32_t phase)
 {
     asm volatile("{\n.reg .pred done;\n"
@@ -46,7 +46,7 @@ static __device__ inline void barrier_wait(uint32_t barrier, uint32_t phase)
                  : "memory");
 }
 
-/* ---- the copy engine: boxes of a tensor map, whose corner is given fastest dimension first ---- */
+/* ---- bulk copies: boxes of a tensor map; coordinates of the corner, fastest dimension first -- */
 
 static __device__ inline void prefetch_map(const CUtensorMap *map)
 {
@@ -110,8 +110,8 @@ static __device__ inline void write_box(const CUtensorMap *map, uint32_t from, i
     asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 
-/* Until all but the last `PENDING` boxes of this thread have been read from shared memory; until
- * all are where they belong. */
+/* Waits until all but the last `PENDING` boxes of this thread have been read from shared memory.
+ * The second function waits until all boxes are written to global memory. */
 template <int PENDING> static __device__ inline void await_reads()
 {
     asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
@@ -122,7 +122,7 @@ static __device__ inline void await_writes()
     asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
 
-/* ---- wgmma: products in groups, of which each ends as a whole -------------------------------- */
+/* ---- wgmma: products are issued and waited for in groups ------------------------------------- */
 
 static __device__ inline void products_begin()
 {
@@ -134,16 +134,16 @@ static __device__ inline void products_commit()
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
 
-/* Until all but the last `PENDING` groups have ended. */
+/* Waits until all but the last `PENDING` groups have ended. */
 template <int PENDING> static __device__ inline void products_wait()
 {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
 
-/* ---- wgmma: d [64, N] (+)= a·bᵀ for the 16 or 32 numbers of a row that 32 bytes are --------------
+/* ---- wgmma: d [64, N] (+)= a·bᵀ over 32 bytes of each row (16 or 32 numbers) -----------------
  *
- * Matrices in shared memory are told by descriptors. Their rows are 128 swizzled bytes, and eight of
- * them make a group. A thread has N/2 numbers of d. */
+ * Descriptors address the matrices in shared memory. Their rows are 128 swizzled bytes; eight rows
+ * are a group. A thread has N/2 numbers of d. */
 
 /* `apart`: bytes from one group of rows to the next. */
 static __device__ inline uint64_t matrix_descriptor(uint32_t address, uint32_t apart = 1024)
@@ -152,8 +152,8 @@ static __device__ inline uint64_t matrix_descriptor(uint32_t address, uint32_t a
            (uint64_t) 1 << 62;
 }
 
-/* The lower half of a descriptor whose upper half is LF_UPPER_HALF, which saves registers; `slab` is
- * the distance to the next 64 channels where rows are what is summed over. */
+/* The lower half of a descriptor whose upper half is LF_UPPER_HALF, which saves registers; `slab`
+ * is the distance to the next 64 channels, for matrices whose rows are the inner dimension. */
 static __device__ inline uint32_t lower_descriptor(uint32_t address, uint32_t slab)
 {
     return address >> 4 | slab >> 4 << 16;
@@ -261,7 +261,7 @@ LF_WGMMA_REGISTERS_OF(128, 64, 64, 65, 66, 67, 68)
 
 /* ---- rings ----------------------------------------------------------------------------------- */
 
-/* The next slot of a ring, and which time around it is. */
+/* The next slot of a ring, and the parity of the round, which is the phase of its barriers. */
 template <int SLOTS> struct Ring {
     int slot = 0;
     uint32_t phase = 0;

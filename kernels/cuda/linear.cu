@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Weights of linears and embeddings, and the products with linear ones:
- *   linear           out = act(x [N, I] · W [O, I]ᵀ + bias)
- *   linear_residual  x += gate ⊙ (y [N, I] · W [O, I]ᵀ + bias)
- * Three versions. On Hopper, shapes that the bulk copy engine can address go to linear_sm90.cu,
- * where everything around the product is fused into it. Else cuBLASLt multiplies where rows are
- * aligned to 16 bytes, and a plain kernel where they are not: raw sums in F32, some rows at a time
- * so that they stay in the L2 cache, and one pass over these for scales, bias, activation, gate,
- * residual and quantisation.
+ * Weights of linears and embeddings, and the products with linear ones: linear           out =
+ * act(x [N, I] · W [O, I]ᵀ + bias) linear_residual  x += gate ⊙ (y [N, I] · W [O, I]ᵀ + bias) Three
+ * versions. On Hopper, shapes that bulk copies can address go to linear_sm90.cu, where the epilogue
+ * is fused into the product. Otherwise cuBLASLt multiplies if rows are aligned to 16 bytes, else a
+ * plain kernel. Both write raw sums in F32, for some rows at a time so that the sums stay in the L2
+ * cache, and a second kernel applies scales, bias, activation, gate, residual and quantisation.
  * Bound: 2·N·I·O FLOP.
  */
 #include "e4m3.cuh"
@@ -131,13 +129,13 @@ bool stages_ready(LfCuda *cuda)
     return true;
 }
 
-/* The type in which a source travels: what the device cannot read becomes float on the host. */
+/* The type in which a source is uploaded: types that the device cannot read become float first. */
 LfType travel_type(LfType source)
 {
     return source == LF_BF16 || source == LF_F16 ? source : LF_F32;
 }
 
-/* Elements [first, first + count) of the source on their way to `dst` on the device. */
+/* Uploads elements [first, first + count) of the source to `dst`. */
 void send(LfCuda *cuda, void *dst, LfTensor source, int64_t first, int64_t count, int stage)
 {
     struct LfCudaProducts *p = cuda->products;
@@ -318,7 +316,7 @@ LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError *
     if (!allocate(cuda, w)) {
         g_set_error(error, LF_ERROR, LF_ERROR_MEMORY, "no memory for a weight of %.1f MB",
                     (double) w->base.memory / 1e6);
-        cudaGetLastError(); /* told here, and of no operation */
+        cudaGetLastError(); /* reported here, not by the next operation */
         weight_free(be, &w->base);
         return NULL;
     }
@@ -347,7 +345,7 @@ void layout(LfCuda *cuda, cublasLtMatrixLayout_t *made, LfType type, int64_t row
         lf_cuda_fail(cuda, "linear", "cuBLASLt refuses a layout");
 }
 
-/* cuBLASLt's matrices have their columns side by side: it sees outᵀ [O, N] = (Wᵀ)ᵀ·xᵀ. */
+/* cuBLASLt's matrices are column-major: it computes outᵀ [O, N] = (Wᵀ)ᵀ·xᵀ. */
 Plan *plan_new(LfCuda *cuda, const Shape *s)
 {
     Plan *plan = g_new0(Plan, 1);
@@ -390,7 +388,7 @@ Plan *plan_for(LfCuda *cuda, const Shape *shape)
     return plan;
 }
 
-/* sums = x·Wᵀ, added to what is there where `add`. */
+/* sums = x·Wᵀ, or sums += x·Wᵀ if `add`. */
 typedef struct {
     void *sums;
     const void *x, *weight;
@@ -599,8 +597,7 @@ template <typename Out> void finish(LfCuda *cuda, Out *out, const Finish *f, boo
 
 /* ---- the operations -------------------------------------------------------------------------- */
 
-/* How many rows of sums are made at once: as many each time, in whole tiles of 128 where they
- * are. */
+/* The number of rows whose sums are computed at once: equal parts, if possible multiples of 128. */
 int64_t rows_at_once(int64_t n_rows, int64_t n_out)
 {
     int64_t most = SUMS_SIZE / (n_out * (int64_t) sizeof(float));
@@ -626,7 +623,7 @@ void finish_into(LfCuda *cuda, LfTensor out, int64_t first, const Finish *f, boo
     }
 }
 
-/* Raw sums, and then all around them, for any shape. */
+/* Raw sums, then the epilogue, for any shape. */
 const char *product_in_two(LfCuda *cuda, const LfCudaProduct *p)
 {
     LfTensor x = p->x;

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Products on Hopper's tensor cores, with all that surrounds them:
+ * Matrix products on Hopper's tensor cores with a fused epilogue:
  *   out = act(x [N, I] · W [O, I]ᵀ ⊙ scales + bias)      BF16, or E4M3 rows with their scales
  *   out += gate ⊙ (x · Wᵀ ⊙ scales + bias)               BF16
  * x and W are both BF16 or both E4M3. Bound: 2·N·I·O FLOP.
  *
- * A block works on tiles of 128 rows × COLUMNS columns, one after another: a warp lets the bulk
- * copy engine fill a ring of stages (128 bytes of each row of x and W), and two groups of four
- * warps multiply them, each 64 rows, sums in registers. The ring fills for the next tile while they
- * make results of the last; these leave through sheets of shared memory, and the copy engine writes
- * them while the next tile is multiplied. Blocks come in pairs: a pair has two tiles below each
- * other, each block fetches half of their piece of W, and the copy engine writes it to both.
+ * A persistent block computes tiles of 128 rows × COLUMNS columns. A producer warp fills a ring of
+ * stages (128 bytes of each row of x and W) by bulk copies (TMA), and two consumer warpgroups
+ * multiply them, 64 rows each, with sums in registers. The ring fills for the next tile while the
+ * consumers run the epilogue of the last. Results pass through sheets of shared memory, and TMA
+ * stores write them while the next tile is multiplied. Blocks form clusters of two: a pair has two
+ * tiles below each other, each block fetches half of their piece of W, by multicast to both.
  *
  * E4M3 results: the scale of a row must be known before its last sum is. By Cauchy and Schwarz no
  * value exceeds ‖x_m‖·max‖W_n‖ + max|bias|, and |gelu(v)|, |silu(v)| ≤ |v|. That is several times
  * too much, which costs a floating-point type nothing but range.
  *
- * README.md has the times beside cuBLASLt's bare products. What is left to hide is the making of
- * results: without it the E4M3 product of 8960←1536 took 91 µs of 109. A second group that starts
- * some stages behind the first gained nothing.
+ * docs/performance.md compares the times with cuBLASLt's. The epilogue is not fully hidden: without
+ * it the E4M3 product of 8960←1536 took 91 µs instead of 109. Letting the second warpgroup run some
+ * stages behind the first gained nothing.
  */
 #include "e4m3.cuh"
 #include "hopper.cuh"
@@ -39,7 +39,7 @@ enum {
     LEAST_STEPS = FIRST_STEPS + 2
 };
 
-/* What the sums become. */
+/* The epilogue. */
 typedef enum { STORE_BF16, STORE_FP8, ADD_BF16 } Ending;
 
 typedef struct {
@@ -59,16 +59,16 @@ __host__ __device__ constexpr int stage_size(int columns)
     return (ROWS + columns) * STAGE_ROW;
 }
 
-/* Results of 16 rows, 128 bytes each, on their way to memory. */
+/* A sheet: results of 16 rows, 128 bytes each, which a bulk copy writes to global memory. */
 enum { SHEET = 16 * 128 };
 
-/* How many each warp has: what the ring leaves. */
+/* Sheets of each warp: as many as the ring leaves room for. */
 __host__ __device__ constexpr int sheets_for(int columns)
 {
     return columns > 224 ? 2 : 3;
 }
 
-/* What a block keeps behind the ring. */
+/* Shared memory behind the ring. */
 template <int COLUMNS> struct Around {
     uint8_t sheets[8][sheets_for(COLUMNS)][SHEET]; /* of each warp that multiplies */
     float2 column[COLUMNS]; /* factor and addend of each column of the tile */
@@ -178,7 +178,7 @@ __device__ void fetch_all(const CUtensorMap *x_map, const CUtensorMap *weight_ma
 
 /* ---- multiplying ----------------------------------------------------------------------------- */
 
-/* The ring as those see it who multiply. */
+/* The ring, as the consumers use it. */
 template <int COLUMNS> struct Stages {
     uint32_t memory, full, empty;
     Ring<STAGES> place;
@@ -705,7 +705,7 @@ const char *misfit(const LfCudaProduct *p)
 }
 
 /* Whether the tiles fill the chip to 60 %. Smaller products in BF16 go to cuBLASLt, which splits
- * sums over the inner dimension. Products in E4M3 all stay here. */
+ * sums over the inner dimension (split-K). E4M3 products always run here. */
 bool fills(const LfCudaProduct *p, int n_multiprocessors, int columns)
 {
     double used = (double) p->x.shape[0] / ROWS * (double) p->n_out;

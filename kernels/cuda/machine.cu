@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A CUDA device as a backend: its memory, its stream, events and graphs, and what it can do. The
- * one file that knows which context work runs in (the device's primary one, which the runtime
- * shares with everybody in the process).
+ * A CUDA device as a backend: its memory, stream, events, graphs and features. Only this file deals
+ * with contexts. Work runs in the device's primary context, which the whole process shares.
  */
 #include "versions.h"
 
@@ -81,7 +80,7 @@ bool lf_cuda_try(LfCuda *cuda, cudaError_t status, const char *operation, GError
 
 /* ---- the current device ---------------------------------------------------------------------- */
 
-/* Others may have made another device or context current on a thread of theirs meanwhile. */
+/* The application may have made another device or context current on this thread. */
 LfCuda *lf_cuda(LfBackend *be)
 {
     LfCuda *cuda = (LfCuda *) be;
@@ -89,7 +88,8 @@ LfCuda *lf_cuda(LfBackend *be)
     return cuda;
 }
 
-/* A function of the driver, which nothing here links to; NULL when it has none of that name. */
+/* Looks up a function of the driver, which this module does not link to; NULL when there is
+ * none. */
 static void *driver_function(const char *name)
 {
     void *function = NULL;
@@ -356,7 +356,7 @@ bool lf_cuda_logs_shapes(const LfCuda *cuda)
     return cuda->base.log.write && cuda->base.log.level >= LF_LOG_DEBUG;
 }
 
-/* Takes `line`. */
+/* Logs `line` unless it was logged before. Transfer full. */
 static void log_once(LfCuda *cuda, LfLogLevel level, char *line)
 {
     if (!cuda->logged)
@@ -390,7 +390,7 @@ enum {
     HOPPER = EVERY_CHIP | LF_CUDA_BULK_COPY | LF_CUDA_WGMMA | LF_CUDA_FP8_MMA | LF_CUDA_EARLY_LAUNCH
 };
 
-/* Chips that can do more than every chip from compute capability 8.0 on. */
+/* Chips with more features than every chip from compute capability 8.0 on has. */
 static const struct {
     int major, minor;
     unsigned features;
@@ -404,7 +404,8 @@ static unsigned features_of(const cudaDeviceProp *properties)
     return EVERY_CHIP;
 }
 
-/* Leaves out what LIGHTFORCING_CUDA says. False and an error for a word that it does not have. */
+/* Removes the features that LIGHTFORCING_CUDA leaves out. False and an error for an unknown
+ * word. */
 static bool limit_features(unsigned *features, GError **error)
 {
     static const struct {
@@ -436,13 +437,13 @@ static bool failed_to_open(cudaError_t status, int device, GError **error)
     return false;
 }
 
-/* Stands for all kernels that are built for every compute capability. */
+/* An example of the kernels that are built for every compute capability. */
 static __global__ void probe(void)
 {
 }
 
-/* Whether the driver can run this build's kernels on the current device. Those that it compiles from
- * PTX for compute_80 cannot be launched early: they do not wait for the kernel before them. */
+/* Whether the driver can run this build's kernels on the current device. Those that it compiles
+ * from PTX for compute_80 cannot be launched early: they do not wait for the kernel before them. */
 static bool has_kernels(unsigned *features, const cudaDeviceProp *properties, GError **error)
 {
     cudaFuncAttributes image;
@@ -460,7 +461,7 @@ static bool has_kernels(unsigned *features, const cudaDeviceProp *properties, GE
     return false;
 }
 
-/* Is there such a device, and is it new enough? */
+/* Checks that the device exists and is new enough. */
 static bool look_at(int device, cudaDeviceProp *properties, GError **error)
 {
     int count = 0;

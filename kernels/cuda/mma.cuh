@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Instructions of sm_80 and later: copies to shared memory in the background, matrices from there
- * to registers, products of F16. Addresses of shared memory are 32-bit.
+ * Instructions of sm_80 and later: asynchronous copies to shared memory (cp.async), ldmatrix, and
+ * mma.sync. Addresses of shared memory are 32-bit.
  */
 #ifndef LF_KERNELS_CUDA_MMA_CUH
 #define LF_KERNELS_CUDA_MMA_CUH
@@ -15,7 +15,7 @@ static __device__ inline void copies_commit()
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-/* Until all but the last `PENDING` groups of this thread's copies have come. */
+/* Waits until all but the last `PENDING` groups of this thread's copies have arrived. */
 template <int PENDING> static __device__ inline void copies_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What the module lightforcing-cuda exports: one table, under one name.
+ * The one symbol that the module lightforcing-cuda exports.
  */
 #ifndef LF_KERNELS_CUDA_MODULE_H
 #define LF_KERNELS_CUDA_MODULE_H
@@ -10,9 +10,9 @@
 
 #define LF_CUDA_MODULE_SYMBOL "lf_cuda_module"
 
-/* Which build a module belongs to. The module calls through tables whose layout only the same build
- * knows; kernels/open.c compares the stamps before it uses anything else. `magic` comes first and
- * changes with the layout of the stamp itself. */
+/* Identifies the build of a module. Module and engine share structures whose layout may differ in
+ * another build, so kernels/open.c compares the stamps before it uses anything else. `magic` comes
+ * first and changes with the layout of the stamp itself. */
 typedef struct {
     uint32_t magic;
     uint32_t backend_size, ops_size; /* of LfBackend, of LfOps */

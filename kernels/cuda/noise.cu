@@ -2,8 +2,8 @@
  *
  * Normal numbers from counters, the same as the CPU's but for the last bit: Philox 4×32-10 (Salmon,
  * Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", 2011) and Box–Muller in double
- * precision. Four numbers a thread. Bound by the double-precision functions; a chunk's noise is
- * some ten microseconds of a chip with few units for them.
+ * precision. Four numbers per thread. Bound by the double-precision functions: a chunk's noise
+ * takes some ten microseconds on a chip with few double-precision units.
  */
 #include "device.cuh"
 

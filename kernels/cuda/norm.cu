@@ -4,9 +4,9 @@
  * where the RMS norm has neither mean nor b. x BF16 [N, D]; y BF16, or F8_E4M3 with each row's
  * factor max|y|/448 and Euclidean norm, so that quantising costs no pass of its own.
  *
- * Bound by bytes: a warp holds rows in registers, which are read once and written once, 16 bytes a
- * lane. Wide rows and odd ones take the plain version: a block for each row, which it reads anew
- * for each sum, from the first-level cache.
+ * Bound by bytes: a warp holds rows in registers; they are read once and written once, 16 bytes per
+ * lane. Rows that are too wide or unaligned take the plain version: a block for each row, which is
+ * read again for each sum, from the L1 cache.
  */
 #include "e4m3.cuh"
 
@@ -32,7 +32,7 @@ struct Norm {
 
 enum { WARPS = 2, COLUMNS = 8 };
 
-/* As words: as sixteen-bit numbers the compiler would give each a register of its own. */
+/* Words, because the compiler would give each sixteen-bit number a register of its own. */
 struct alignas(16) Piece {
     uint32_t words[COLUMNS / 2];
 
@@ -57,7 +57,8 @@ template <int ROWS, int PIECES, bool WHOLE> struct Rows {
         return WHOLE || column(p) < width;
     }
 
-    /* Between passes: lest the compiler keep the numbers as floats, in twice the registers. */
+    /* Between passes: keeps the compiler from holding the numbers as floats, in twice the
+     * registers. */
     __device__ void forget_floats()
     {
 #pragma unroll
@@ -70,8 +71,8 @@ template <int ROWS, int PIECES, bool WHOLE> struct Rows {
     }
 };
 
-/* Two passes for the variance: the difference of large sums would cost digits where the mean is
- * large. */
+/* Two passes for the variance: with a large mean, the difference of two large sums would lose
+ * digits. */
 template <int ROWS, int PIECES, bool WHOLE>
 __device__ inline void find_moments(Rows<ROWS, PIECES, WHOLE> &x, const Norm &n)
 {
@@ -110,7 +111,7 @@ __device__ inline void load_eight(float *to, const float *from)
     to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
 }
 
-/* What piece p of the rows becomes. */
+/* The result for piece p of the rows. */
 template <int ROWS, int PIECES, bool WHOLE>
 __device__ inline void normed(float y[ROWS][COLUMNS], const Rows<ROWS, PIECES, WHOLE> &x, int p,
                               const Norm &n)

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * RGB to the pixel formats of video, rounded to nearest exactly: the matrices are ratios of whole
- * numbers, and 32-bit arithmetic holds them. The frame is converted on the device, comes over as
- * one block, and its lines are put where the picture wants them. Bound by that way over.
- * H100, 512×768: NV12 62 µs, RGB 101, BGRx 154, the host's copy of the lines included.
+ * RGB to the pixel formats of video, rounded to nearest exactly: the matrices are ratios of
+ * integers, in 32-bit arithmetic. The frame is converted on the device and downloaded as one block;
+ * the host copies its lines into the picture. Bound by the download.
+ * H100, 512×768: NV12 62 µs, RGB 101, BGRx 154, including the host's copy of the lines.
  */
 #include "device.cuh"
 
 #include <string.h>
 
-/* Memory and a stream for one frame on its way; pixels() may be called from any thread. */
+/* Memory and a stream for the conversion of one frame; pixels() may be called from any thread. */
 struct LfCudaPixels {
     GMutex lock;
     cudaStream_t stream; /* NULL until it is needed first */
@@ -42,16 +42,16 @@ __device__ uint8_t luma(const Luma &m, const uint8_t *rgb)
     return (uint8_t) (16 + (y + unit / 2) / unit);
 }
 
-/* 128 + 112·(c − Y)/(one − weight of c)/255 for the colour c of eight pixels together, of which
- * `same` is the sum, as y is of their Y. */
+/* 128 + 112·(c − Y)/(one − weight of c)/255 for a colour c, averaged over eight weighted pixels:
+ * `same` is the sum of their c, y that of their Y. */
 __device__ uint8_t chroma(const Luma &m, int32_t weight, int32_t same, int32_t y)
 {
     int32_t unit = 255 * (m.one - weight);
     return (uint8_t) ((128 * unit + 14 * (m.one * same - y) + unit / 2) / unit);
 }
 
-/* One thread for 2×2 pixels: their Y, and where all four exist their U and V, `chroma_step` bytes
- * from one to the next. */
+/* One thread for 2×2 pixels: their Y, and if all four exist their U and V, which are `chroma_step`
+ * bytes apart from the next ones. */
 __global__ void to_planes(uint8_t *y_plane, uint8_t *u_plane, uint8_t *v_plane, int chroma_step,
                           const uint8_t *rgb, int width, int height, Luma m)
 {
@@ -177,7 +177,7 @@ cudaError_t place_on_device(LfCudaPixels *s, const LfPicture *p, const Block *b,
     return status;
 }
 
-/* `s` is locked. The picture where it belongs, or, in host memory, as one block in s->host. */
+/* `s` is locked. Writes the picture if it is in device memory, else the block in s->host. */
 bool fetch(LfCuda *cuda, LfCudaPixels *s, const LfPicture *picture, const Block *b,
            const uint8_t *rgb, GError **error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Latents to rows of the transformer and back, and the steps between. Some megabyte each: bound by
- * bytes, in truth by the launch.
+ * Latents to rows of the transformer and back, denoising and adding noise. Each moves a few
+ * megabytes: bound by bytes, and in practice by the launch.
  */
 #include "device.cuh"
 
@@ -92,7 +92,7 @@ void unpatchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor order)
 
 /* ---- the largest ----------------------------------------------------------------------------- */
 
-/* As bits, which order as the numbers do, none being negative. */
+/* The maximum of the bits: for numbers ≥ 0 they have the same order. */
 __global__ void __launch_bounds__(THREADS) amax_kernel(unsigned *out, const bf16 *x, int64_t n)
 {
     float largest = 0.0f;

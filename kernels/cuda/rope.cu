@@ -12,7 +12,7 @@
 
 namespace {
 
-/* What one block of tokens of q or k needs, and where it goes. */
+/* The weight and the outputs of q or of k. */
 struct Part {
     const float *weight;           /* [D] */
     bf16 *rows;                    /* head 0, frame 0 of the chunk, or slot 0 */

@@ -32,8 +32,8 @@ struct Job {
 
 /* ---- the best -------------------------------------------------------------------------------- */
 
-/* Integers that compare as the floats do; 0 is left free: it stands for what may not be chosen. The
- * two zeros are equal. */
+/* Maps floats to integers of the same order. +0 and −0 are equal. 0 is not used: it marks blocks
+ * that may not be chosen. */
 __device__ inline uint32_t order_of(float x)
 {
     uint32_t bits = __float_as_uint(x + 0.0f);
@@ -207,7 +207,7 @@ template <int KEYS_EACH> struct Tile {
     float k[rows][PIECE + 4];
 };
 
-/* What lies behind the tiles in shared memory. */
+/* Shared memory behind the tiles. */
 struct Shared {
     float *q;                  /* [QUERIES, d] */
     uint32_t *scores, *frames; /* [QUERIES, frames·blocks], [QUERIES, frames] */
@@ -384,7 +384,7 @@ const char *run_fast(LfCuda *cuda, const Job *job)
     return done ? NULL : "the chip has too little shared memory for a window of so many blocks";
 }
 
-/* As many queries at a time as the workspace has room for. */
+/* Runs as many queries at a time as fit the workspace. */
 const char *run_plain(LfCuda *cuda, const Job *call)
 {
     Job job = *call;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The text encoder's own operations (its products and norms are those of all): once a prompt, of
- * some tens of tokens.
+ * Operations that only the text encoder uses. They run once per prompt, on some tens of tokens.
  *
  * Attention: out [L, E] = softmax(q·kᵀ + bias [heads, L, L])·v. Any head: a block for 16 queries of
  * a head, a warp for four of them; for scores a lane has a key, for the values it has channels.
@@ -183,7 +182,7 @@ __device__ inline float over_four_lanes(float x, bool largest)
     return x;
 }
 
-/* Scores to probabilities, as far as is known; what came before fades. Rows g (0) and g + 8 (1). */
+/* Online softmax: scores to weights, and earlier sums are rescaled. Rows g (0) and g + 8 (1). */
 __device__ inline void soften(float s[TILE / 8][4], float o[DIM / 8][4], float *largest,
                               float *total)
 {
@@ -248,7 +247,7 @@ __global__ void __launch_bounds__(32 * WARPS) text_attention_mma(const TextAtten
                 word_at(k + (warp * 16 + g + i % 2 * 8) * STRIDE + 16 * c + i / 2 * 8 + 2 * t);
     float o[DIM / 8][4] = {}, largest[2] = {-INFINITY, -INFINITY}, total[2] = {};
     for (int tile = 0; tile < a.n; tile += TILE) {
-        __syncthreads(); /* all are done with what lay there */
+        __syncthreads(); /* all have finished with the previous tile */
         fetch_tile(k, a.k + head * DIM, a, tile);
         fetch_tile(v, a.v + head * DIM, a, tile);
         __syncthreads();

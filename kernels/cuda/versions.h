@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Versions of an operation. Each operation has a list, fastest first; a call goes to the first
- * version whose features the chip has and that serves it. The last version needs nothing and serves
- * every call that the operation's contract allows. A new card is a row of features in machine.cu,
- * and rows here where it can do better.
+ * Versions of an operation. Each operation has a list, fastest first. A call goes to the first
+ * version whose features the chip has and which does not refuse the call. The last version needs no
+ * feature and refuses no call. A new card is a row of features in machine.cu, and rows in the lists
+ * of the operations that it can run faster.
  */
 #ifndef LF_KERNELS_CUDA_VERSIONS_H
 #define LF_KERNELS_CUDA_VERSIONS_H
 
 #include "machine.h"
 
-/* Call: what one call of the operation is. Reasons are string literals, parts of a sentence: "key
- * blocks are not of 64 keys". */
+/* Call: the arguments of one call. Reasons are string literals, parts of a sentence: "key blocks
+ * are not of 64 keys". */
 template <typename Call> struct LfCudaVersion {
     const char *name;
     unsigned needs; /* LF_CUDA_… */
-    /* NULL when the version serves the call, else why not; NULL: it serves every call. */
+    /* Returns NULL when the version serves the call, else the reason. A NULL function: every call
+     * is served. */
     const char *(*refuses)(const LfCuda *cuda, const Call *call);
-    /* Launches it, latching failures. NULL, or why the driver does not let it: the next version is
-     * tried. */
+    /* Launches the kernels and latches failures. Returns NULL, or the reason when the driver
+     * refuses something that the version needs; the next version is then tried. */
     const char *(*run)(LfCuda *cuda, const Call *call);
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What a weight is on a CUDA device. linear.cu makes, converts and frees them; the kinds of
- * convolutions are packed by conv.cu.
+ * A weight on a CUDA device. linear.cu creates, converts and frees weights; conv.cu packs those of
+ * convolutions.
  */
 #ifndef LF_KERNELS_CUDA_WEIGHTS_H
 #define LF_KERNELS_CUDA_WEIGHTS_H
