@@ -175,7 +175,7 @@ static const Property properties[] = {
     {"sparsity", "Sparsity",
      "Target fraction of KV blocks skipped by sparse attention (-1 = model default, 0 = dense)",
      DOUBLE, FIELD(sparsity), .flags = GST_PARAM_MUTABLE_PLAYING | GST_PARAM_CONTROLLABLE,
-     .real_min = -1, .real_max = 0.99, .real_initial = -1},
+     .real_min = -1, .real_max = LF_MAX_SPARSITY, .real_initial = -1},
 
     /**
      * GstLightForcingSrc:sparsity-growth:
