@@ -68,7 +68,7 @@ typedef struct {
 
 /* Starts the worker thread. `session` is copied; its size is not read. The model must stay claimed,
  * and `data` valid, until gst_light_forcing_generator_free. NULL and an error when no thread can be
- * had. */
+ * created. */
 GstLightForcingGenerator *gst_light_forcing_generator_new(
     GstLightForcingModel *model, const LfSessionOptions *session,
     const GstLightForcingGeneratorCallbacks *callbacks, gpointer data, GError **error);

@@ -50,7 +50,7 @@ gconstpointer gst_light_forcing_settings_set(GstLightForcingSettings *settings, 
 gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *settings, guint id,
                                         GValue *value);
 
-/* The same for the engine. Strings of the result belong to the settings. */
+/* The model options for the engine. Strings of the result belong to the settings. */
 LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *settings);
 LfSessionOptions gst_light_forcing_settings_session(const GstLightForcingSettings *settings,
                                                     guint64 seed);

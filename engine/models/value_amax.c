@@ -16,8 +16,8 @@
 
 LfTensor lf_value_amax(const LfTransformer *t, LfArena *arena)
 {
-    bool low = lf_weight_input(t->layers[0].self.o) == LF_F8_E4M3;
-    return low ? lf_arena_tensor(arena, LF_F32, t->config.layers) : LF_NONE;
+    bool fp8 = lf_weight_input(t->layers[0].self.o) == LF_F8_E4M3;
+    return fp8 ? lf_arena_tensor(arena, LF_F32, t->config.layers) : LF_NONE;
 }
 
 /* The largest norm of LN(x) ⊙ (1 + scale) + shift, whatever x is: that of LN(x) is √D. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Weights of linears and embeddings, and the products with linear ones: linear           out =
- * act(x [N, I] · W [O, I]ᵀ + bias) linear_residual  x += gate ⊙ (y [N, I] · W [O, I]ᵀ + bias) Three
- * versions. On Hopper, shapes that bulk copies can address go to linear_sm90.cu, where the epilogue
- * is fused into the product. Otherwise cuBLASLt multiplies if rows are aligned to 16 bytes, else a
- * plain kernel. Both write raw sums in F32, for some rows at a time so that the sums stay in the L2
- * cache, and a second kernel applies scales, bias, activation, gate, residual and quantisation.
- * Bound: 2·N·I·O FLOP.
+ * Weights of linear layers and embeddings, and the products with linear weights:
+ *   linear           out = act(x [N, I] · W [O, I]ᵀ + bias)
+ *   linear_residual  x += gate ⊙ (y [N, I] · W [O, I]ᵀ + bias)
+ *
+ * Three versions. On Hopper, shapes that bulk copies can address go to linear_sm90.cu, where the
+ * epilogue is fused into the product. Otherwise cuBLASLt multiplies if rows are aligned to 16
+ * bytes, else a plain kernel. Both write raw sums in F32, for some rows at a time so that the sums stay in
+ * the L2 cache, and a second kernel applies scales, bias, activation, gate, residual and
+ * quantisation. Bound: 2·N·I·O FLOP.
  */
 #include "e4m3.cuh"
 #include "versions.h"

@@ -8,7 +8,8 @@
 
 /* ---- the reference --------------------------------------------------------------------------- */
 
-/* out [d] = softmax(q·kᵀ/√d)·v over the keys of the blocks in `row`, or of the window for NULL. */
+/* out [d] = softmax(q·kᵀ/√d)·v over the keys of the blocks in `row`, or over the window for
+ * NULL. */
 static void reference_row(const Geometry *g, const LfWindow *window, int head, const float *q,
                           const int32_t *row, int budget, double *out)
 {
@@ -70,7 +71,7 @@ static LfTensor random_table(const Geometry *g, int budget)
     return table;
 }
 
-/* Keys and values that no query block of a head keeps become NaN: they must not even be touched. */
+/* Keys and values that no query block of a head keeps become NaN: they must not be read. */
 static void poison_unselected(const Geometry *g, const LfWindow *window, LfTensor table)
 {
     int per_frame = blocks_of(g, g->key_block);
@@ -89,7 +90,7 @@ static void poison_unselected(const Geometry *g, const LfWindow *window, LfTenso
         }
 }
 
-/* budget 0: dense. Queries of `scale`: the larger, the fewer keys hold all the weight. */
+/* budget 0: dense. The larger the `scale` of queries, the fewer keys have nearly all the weight. */
 static void attention_case(LfBackend *be, const Geometry *g, int budget, float scale)
 {
     LfWindow w = random_window(be, g);
@@ -119,7 +120,7 @@ static void attention_case(LfBackend *be, const Geometry *g, int budget, float s
     settle(be);
 }
 
-/* The table of all blocks is dense attention, to rounding. */
+/* With a table of all blocks the result is that of dense attention, but for rounding. */
 static void whole_table_case(LfBackend *be, const Geometry *g)
 {
     LfWindow w = random_window(be, g);
@@ -177,7 +178,7 @@ static void check_attention(LfBackend *be)
 
 /* ---- benchmark ------------------------------------------------------------------------------- */
 
-/* Pairs of query and key that the table asks for, all heads. */
+/* Pairs of query and key in the table, of all heads. */
 static double pairs_of(const Geometry *g, LfTensor table)
 {
     int per_frame = blocks_of(g, g->key_block), budget = (int) table.shape[2];
@@ -222,7 +223,7 @@ static void bench_attention(LfBackend *be)
 {
     bench_window(be, &demo_geometries[0], 0.8835, "demo 480x1920, blocks 32");
     bench_window(be, &demo_geometries[1], 0.8835, "demo 480x1920, blocks 16");
-    /* One head of 12: they are all alike. */
+    /* One head of 12: all have the same cost. */
     bench_window(be, &(Geometry){1, 128, 32, 48, 18, 3, 64, 64}, 0.8982, "1.3B 4608x32256 a head");
     bench_window(be, &(Geometry){1, 128, 30, 52, 18, 3, 128, 128}, 0.8182,
                  "1.3B 4680x32760 a head");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Time of an operation, and what the machine could do at most.
+ * Time of an operation, and the peak of the machine.
  */
 #include "checkops.h"
 
@@ -12,8 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-/* One thread alone is timed by the time that it ran, which tells the truth on a busy machine,
- * too. */
+/* A single thread is timed by its CPU time, which is right on a busy machine, too. */
 static double now(int n_threads)
 {
     struct timespec time;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Time of the operations on a device, in the shapes of Wan 1.3B and TAEHV at 512×768, against what
- * the same device does at most: copying, and multiplying matrices of 8192².
+ * Time of the operations on a device, in the shapes of Wan 1.3B and TAEHV at 512×768, compared with
+ * the peak of the device: that of copies, and of matrix products of 8192².
  *
- * Calls on several sets of random tensors, more than the second-level cache holds, are recorded one
- * after the other and replayed; the median over the replays counts.
+ * Calls on several sets of random tensors, together larger than the L2 cache, are captured into a
+ * graph and replayed; the result is the median over the replays.
  */
 #include "device.h"
 #include "checkops.h"
@@ -15,13 +15,14 @@
 #include <string.h>
 
 enum {
-    POOL = (1 << 20) - 3, /* random numbers, repeated: rows of no width meet the same ones again */
+    POOL = (1 << 20) -
+           3, /* random numbers, repeated; odd, so that no rows of a usual width are equal */
     MOST_SETS = 8,
     REPLAYS = 25,
     ROTATE = 160 << 20 /* bytes of all sets */
 };
 
-/* What one call reads and writes. */
+/* The tensors of one call. */
 typedef struct {
     LfTensor out, x, y, z, a, b;
     LfTensor past;
@@ -42,7 +43,7 @@ struct Shape {
     Call *call;
     int64_t size[6];
     LfActivation activation;
-    bool low;   /* in FP8 */
+    bool fp8;   /* inputs in FP8 */
     bool grows; /* the output is F8_E4M3 */
     double flops, bytes;
 };
@@ -54,7 +55,7 @@ struct Machine {
     void *pool[LF_N_TYPES];
     GPtrArray *memory; /* of all sets of a shape */
     size_t used;
-    double peak_bytes, peak_flops, peak_low;
+    double peak_bytes, peak_flops, peak_fp8;
 };
 
 /* ---- tensors --------------------------------------------------------------------------------- */
@@ -107,10 +108,10 @@ static LfTensor random_tensor(Machine *m, LfType type, const int64_t *shape)
 #define tensor(m, type, ...)                                                                       \
     random_tensor((m), (type), (const int64_t[LF_MAX_DIMS + 1]){__VA_ARGS__})
 
-static LfTensor rows(Machine *m, bool low, int64_t n, int64_t width)
+static LfTensor rows(Machine *m, bool fp8, int64_t n, int64_t width)
 {
-    LfTensor t = tensor(m, low ? LF_F8_E4M3 : LF_BF16, n, width);
-    if (!low)
+    LfTensor t = tensor(m, fp8 ? LF_F8_E4M3 : LF_BF16, n, width);
+    if (!fp8)
         return t;
     LfTensor scales = tensor(m, LF_F32, 2, n);
     g_autofree float *values = g_new(float, 2 * n);
@@ -144,9 +145,9 @@ static LfWeight *weight(Machine *m, LfWeightKind kind, LfTensor source)
     return made;
 }
 
-static LfWeight *linear_weight(Machine *m, bool low, int64_t n_out, int64_t n_in)
+static LfWeight *linear_weight(Machine *m, bool fp8, int64_t n_out, int64_t n_in)
 {
-    return weight(m, low ? LF_WEIGHT_LINEAR_FP8 : LF_WEIGHT_LINEAR,
+    return weight(m, fp8 ? LF_WEIGHT_LINEAR_FP8 : LF_WEIGHT_LINEAR,
                   lf_tensor(NULL, LF_BF16, n_out, n_in));
 }
 
@@ -158,9 +159,9 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static LfGraph *record_sets(Machine *m, const Shape *s, const Set *sets, int n_sets)
+static LfGraph *capture_sets(Machine *m, const Shape *s, const Set *sets, int n_sets)
 {
-    for (int i = 0; i < n_sets; i++) /* what is made at the first call is made now */
+    for (int i = 0; i < n_sets; i++) /* the first call may allocate: not while capturing */
         s->call(m->be, s, &sets[i]);
     m->be->sync(m->be, NULL);
     if (!m->be->capture_begin)
@@ -184,7 +185,7 @@ static double time_of(Machine *m, const Shape *s, const Set *sets, int n_sets, d
 {
     GError *error = NULL;
     int64_t times[REPLAYS];
-    LfGraph *graph = record_sets(m, s, sets, n_sets);
+    LfGraph *graph = capture_sets(m, s, sets, n_sets);
     for (int i = -2; i < REPLAYS; i++) {
         m->be->event_record(m->be, m->from);
         run_sets(m, s, sets, n_sets, graph);
@@ -205,7 +206,7 @@ static double time_of(Machine *m, const Shape *s, const Set *sets, int n_sets, d
 static void print_time(const Machine *m, const Shape *s, double time)
 {
     double rate = (s->flops > 0.0 ? s->flops : s->bytes) / time;
-    double peak = s->flops <= 0.0 ? m->peak_bytes : s->low ? m->peak_low : m->peak_flops;
+    double peak = s->flops <= 0.0 ? m->peak_bytes : s->fp8 ? m->peak_fp8 : m->peak_flops;
     printf("  %-52s %9.4f ms %8.1f %s %4.0f %%\n", s->what, time * 1e3,
            rate / (s->flops > 0.0 ? 1e12 : 1e9), s->flops > 0.0 ? "TFLOP/s" : "GB/s   ",
            peak > 0.0 ? 100.0 * rate / peak : 100.0);
@@ -217,7 +218,7 @@ static double time_shape(Machine *m, const Shape *s, double *best)
 {
     Set sets[MOST_SETS] = {0};
     int n_sets = 0;
-    m->be = s->low || s->grows ? m->fp8 : m->bf16;
+    m->be = s->fp8 || s->grows ? m->fp8 : m->bf16;
     m->used = 0;
     do {
         s->make(m, s, &sets[n_sets++]);
@@ -236,10 +237,10 @@ static double time_shape(Machine *m, const Shape *s, double *best)
 static void make_linear(Machine *m, const Shape *s, Set *set)
 {
     int64_t n = s->size[0], n_in = s->size[1], n_out = s->size[2];
-    set->x = rows(m, s->low, n, n_in);
+    set->x = rows(m, s->fp8, n, n_in);
     set->out = rows(m, s->grows, n, n_out);
     set->a = tensor(m, LF_F32, n_out);
-    set->weight = linear_weight(m, s->low, n_out, n_in);
+    set->weight = linear_weight(m, s->fp8, n_out, n_in);
 }
 
 static void call_linear(LfBackend *be, const Shape *s, const Set *t)
@@ -567,19 +568,19 @@ static const Shape shapes[] = {
     LINEAR("q, k, v 4608x1536x4608", 4608, 1536, 4608),
     LINEAR("cross q 4608x1536x1536", 4608, 1536, 1536),
     LINEAR("ffn up 4608x1536x8960 gelu", 4608, 1536, 8960, .activation = LF_ACT_GELU_TANH),
-    LINEAR("q, k, v 4608x1536x4608, fp8", 4608, 1536, 4608, .low = true),
-    LINEAR("cross q 4608x1536x1536, fp8", 4608, 1536, 1536, .low = true),
+    LINEAR("q, k, v 4608x1536x4608, fp8", 4608, 1536, 4608, .fp8 = true),
+    LINEAR("cross q 4608x1536x1536, fp8", 4608, 1536, 1536, .fp8 = true),
     LINEAR("ffn up 4608x1536x8960 gelu, fp8 to fp8", 4608, 1536, 8960,
-           .activation = LF_ACT_GELU_TANH, .low = true, .grows = true),
+           .activation = LF_ACT_GELU_TANH, .fp8 = true, .grows = true),
     RESIDUAL("out 4608x1536x1536 bias gate", 4608, 1536, 1536),
     RESIDUAL("ffn down 4608x8960x1536 bias gate", 4608, 8960, 1536),
-    RESIDUAL("out 4608x1536x1536 bias gate, fp8", 4608, 1536, 1536, .low = true),
-    RESIDUAL("ffn down 4608x8960x1536 bias gate, fp8", 4608, 8960, 1536, .low = true),
+    RESIDUAL("out 4608x1536x1536 bias gate, fp8", 4608, 1536, 1536, .fp8 = true),
+    RESIDUAL("ffn down 4608x8960x1536 bias gate, fp8", 4608, 8960, 1536, .fp8 = true),
     NORM("layer_norm_modulate", "4608x1536", call_modulate, 4608, 1536, 2.0),
-    NORM("layer_norm_modulate", "4608x1536 to fp8", call_modulate, 4608, 1536, 1.0, .low = true,
+    NORM("layer_norm_modulate", "4608x1536 to fp8", call_modulate, 4608, 1536, 1.0, .fp8 = true,
          .grows = true),
     NORM("layer_norm", "4608x1536", call_layer_norm, 4608, 1536, 2.0),
-    NORM("layer_norm", "4608x1536 to fp8", call_layer_norm, 4608, 1536, 1.0, .low = true,
+    NORM("layer_norm", "4608x1536 to fp8", call_layer_norm, 4608, 1536, 1.0, .fp8 = true,
          .grows = true),
     NORM("rms_norm", "4608x1536", call_rms_norm, 4608, 1536, 2.0),
     NORM("rms_norm", "umT5 512x4096", call_rms_norm, 512, 4096, 2.0),
@@ -686,7 +687,7 @@ static void call_copy(LfBackend *be, const Shape *s, const Set *t)
 static void measure_peaks(Machine *m, bool products)
 {
     Shape copy = {"copy", "copy", make_copy, call_copy, {256 << 20}, .bytes = 4.0 * (256 << 20)};
-    Shape product = LINEAR("linear 8192x8192x8192", 8192, 8192, 8192), low = product;
+    Shape product = LINEAR("linear 8192x8192x8192", 8192, 8192, 8192), fp8 = product;
     double best;
     time_shape(m, &copy, &best);
     m->peak_bytes = copy.bytes / best;
@@ -696,11 +697,11 @@ static void measure_peaks(Machine *m, bool products)
         m->peak_flops = product.flops / best;
         printf(", %.0f TFLOP/s in bf16", m->peak_flops / 1e12);
     }
-    low.low = true;
+    fp8.fp8 = true;
     if (products && m->fp8) {
-        time_shape(m, &low, &best);
-        m->peak_low = low.flops / best;
-        printf(", %.0f in fp8", m->peak_low / 1e12);
+        time_shape(m, &fp8, &best);
+        m->peak_fp8 = fp8.flops / best;
+        printf(", %.0f in fp8", m->peak_fp8 / 1e12);
     }
     printf(" (linear of 8192x8192x8192)\n");
 }
@@ -717,7 +718,7 @@ static LfBackend *open_device(LfPrecision precision)
 
 static bool wanted(const Machine *m, const Shape *s, const char *name)
 {
-    return g_str_has_prefix(s->operation, name) && (!s->low || m->fp8);
+    return g_str_has_prefix(s->operation, name) && (!s->fp8 || m->fp8);
 }
 
 static void bench_shapes(Machine *m, const char *name)

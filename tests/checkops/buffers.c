@@ -18,7 +18,7 @@ typedef struct {
     uint8_t *data;
     size_t block_size, size;
     uint8_t *original; /* of an input */
-    LfType held;       /* on a device; LF_N_TYPES: not said */
+    LfType held;       /* type on a device; LF_N_TYPES: not set */
 } Buffer;
 
 static Buffer buffers[MOST];
@@ -70,8 +70,8 @@ double random_normal(void)
 
 /* ---- buffers --------------------------------------------------------------------------------- */
 
-/* In tests it starts anywhere that the type allows, as a slice of an arena's tensor may; in
- * benchmarks where an arena would. */
+/* In tests a tensor has any address that the type allows, like a slice of an arena's tensor; in
+ * benchmarks it has the alignment of an arena. */
 static LfTensor new_buffer(LfType type, const int64_t *shape)
 {
     LfTensor t = lf_tensor_view(NULL, type, shape);
@@ -112,7 +112,7 @@ LfTensor output_tensor(LfType type, const int64_t *shape)
     return t;
 }
 
-/* Whose tensor `t` is, or a part of it. */
+/* The buffer that `t` is in. */
 static Buffer *buffer_of(LfTensor t)
 {
     const uint8_t *data = t.data;
@@ -164,7 +164,7 @@ bool is_fp8(LfBackend *be)
     return be->precision == LF_PRECISION_FP8;
 }
 
-/* The test has changed an input before the operation has seen it. */
+/* The test has changed an input before the operation runs. */
 static void note_change(const Buffer *b)
 {
     if (b->original)
@@ -194,7 +194,7 @@ LfType held_as(LfTensor t, LfType usual)
     return b->held;
 }
 
-/* The factor and the norm of a row; its numbers become multiples that F8_E4M3 has. */
+/* Sets the factor and the norm of a row, and rounds its numbers to F8_E4M3 times the factor. */
 static void quantise_row(float *row, int64_t n, float *factor, float *norm)
 {
     float largest = 0.0f;
@@ -237,9 +237,9 @@ LfTensor amax_over(LfTensor t)
     return peak;
 }
 
-/* What rounding to the type in which a device writes its outputs costs: 2⁻⁸, 2⁻¹¹, 2⁻⁴ at most of a
- * number, half as much in the mean, and as much again for the probabilities of an attention. Few
- * numbers have no mean. A copy is exact in any type. */
+/* The error of rounding to a device's output type: at most 2⁻⁸, 2⁻¹¹ or 2⁻⁴ of a number (BF16, F16,
+ * E4M3), half of that in the mean, and as much again for the probabilities of an attention. With
+ * few numbers the mean may be as large as the maximum. A copy is exact in any type. */
 double allowed(LfTensor t, double tolerance)
 {
     static const double least[LF_N_TYPES + 1] = {

@@ -56,16 +56,15 @@ double *as_double(LfTensor t);
 
 /* rel-L2(out, want) ≤ tolerance and no NaN; the figures go into the test's log. */
 void expect_close(LfTensor out, const double *want, double tolerance);
-/* The same where few outputs may cancel to next to nothing: errors are relative to outputs of at
- * least the size `typical`. */
+/* The same for outputs of which some may cancel to almost 0: errors are relative to an output's
+ * size, but to at least `typical`. */
 void expect_near(LfTensor out, const double *want, double tolerance, double typical);
 void expect_equal(LfTensor out, const void *want);
 
-/* out, of F8_E4M3 rows: each number is the nearest to what is wanted that its row's factor allows,
- * but for an error of the operation before; no row's norm is larger than what is said, which may
- * be that before rounding. */
+/* For rows of F8_E4M3: each number is `want` rounded with its row's factor, but for an `error`
+ * before rounding; and each row's norm is at most the one in `scales`, before or after rounding. */
 void expect_quantised(LfTensor out, const double *want, double error);
-/* The same where the operation's error is `share` of what is wanted, in the mean. */
+/* The same if the operation's error before rounding is `share` of `want`, in the mean. */
 void expect_quantised_share(LfTensor out, const double *want, double share);
 
 /* After the operation: canaries and inputs are untouched; frees everything. */
@@ -81,27 +80,27 @@ LfType activation_of(LfBackend *be);
 LfType picture_of(LfBackend *be);
 bool is_fp8(LfBackend *be);
 
-/* A device keeps the tensor in `type`: an input's numbers are rounded to it, once more whenever the
- * test has changed them. Returns the tensor. */
+/* A device holds the tensor in `type`. An input's numbers are rounded to it, again whenever the
+ * test changes them. Returns the tensor. */
 LfTensor hold(LfTensor t, LfType type);
-/* A device keeps t [rows, width] in F8_E4M3 with a factor for each row; an input's numbers are
- * rounded to it. Returns t with `scales`, of which lf_arena_rows tells. */
+/* A device holds t [rows, width] in F8_E4M3 with a factor for each row; an input's numbers are
+ * rounded to it. Returns t with `scales`, see lf_arena_rows. */
 LfTensor hold_rows(LfTensor t);
-/* As hold() said; from now on `usual` where it has not. */
+/* The type that hold() has set; without one sets and returns `usual`. */
 LfType held_as(LfTensor t, LfType usual);
-/* F32 [1]: what no finite number of t exceeds, not always by little. */
+/* F32 [1]: an upper bound of all finite numbers of t, not always a tight one. */
 LfTensor amax_over(LfTensor t);
-/* The tolerance, or what the type in which a device keeps the tensor allows for, if that is
- * more. */
+/* The tolerance, or the rounding error of the type in which a device holds the tensor, if that is
+ * larger. */
 double allowed(LfTensor t, double tolerance);
 /* lf_from_float and lf_to_float on all cores, for types that these take. */
 void narrow(void *dst, LfType type, const float *src, int64_t n);
 void widen(float *dst, const void *src, LfType type, int64_t n);
-/* The nearest, even where two are; ±448 beyond. */
+/* Rounds to nearest even; saturates at ±448. */
 uint8_t float_to_e4m3(float x);
 float round_to_e4m3(float x);
 
-/* Inputs of F32 that a device keeps as activations, as pictures. */
+/* Inputs of F32 that a device holds in the type of activations, of pictures. */
 #define activations(be, ...) hold(input(LF_F32, __VA_ARGS__), activation_of(be))
 #define pictures(be, ...)    hold(input(LF_F32, __VA_ARGS__), picture_of(be))
 
@@ -115,9 +114,9 @@ typedef struct {
     double begin, last, best;
 } Bench;
 
-/* Repeats a statement until its time is known, then prints the best time (what others do on the
- * machine only ever adds), the rate and its share of the machine's peak: GFLOP/s when flops > 0,
- * otherwise GB/s. BENCH (be, "480x256x768", 2.0 * 480 * 256 * 768, 0) lf_linear(…); */
+/* Repeats a statement until its time is known, then prints the best time (other programs only add
+ * to it), the rate and its share of the machine's peak: GFLOP/s when flops > 0, otherwise GB/s.
+ * BENCH (be, "480x256x768", 2.0 * 480 * 256 * 768, 0) lf_linear(…); */
 #define BENCH(be, what, flops, bytes)                                                              \
     for (Bench bench_ = bench_begin((be), (what), (flops), (bytes)); bench_continues(&bench_);)
 
@@ -129,7 +128,7 @@ double bench_time(void); /* seconds; of the BENCH that ended last */
  * status. */
 int bench_device(const char *name);
 
-/* Bytes read and written a second by `n_threads` threads that copy memory, measured now. */
+/* Bytes per second, read and written, of `n_threads` threads that copy memory; measured now. */
 double peak_bytes(int n_threads);
 
 #endif

@@ -56,7 +56,7 @@ typedef struct {
     bool wide; /* a device's output is F32 */
 } Shape;
 
-/* A device's sums are not one after the other, and come from numbers of 11 bits. */
+/* A device adds in another order, and its inputs have 11 bits. */
 static double tolerance_of(LfBackend *be)
 {
     return device_of(be) ? 1e-5 : TOLERANCE;
@@ -217,7 +217,7 @@ static void bench_conv3x3(LfBackend *be)
         bench_conv(be, shapes[i]);
 }
 
-/* FLOPs are counted as for the 3×3 form: shares may exceed what four 2×2 forms can be. */
+/* FLOPs are counted as for the 3×3 form, so a share of the peak may exceed 1. */
 static void bench_up2(LfBackend *be, int64_t frames, int64_t h, int64_t w, int64_t n_in,
                       int64_t n_out)
 {

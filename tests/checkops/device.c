@@ -39,7 +39,7 @@ typedef struct {
     bool recording;
 } Call;
 
-/* Some calls are recorded, as the engine's are. */
+/* Some calls are captured into a graph, as the engine's are. */
 static Call begin(LfBackend *be)
 {
     Call c = {.device = ((Mirror *) be)->device};
@@ -77,7 +77,7 @@ static void expect_held(LfTensor host, const void *held, LfType type)
                     (double) lf_f32(host)[i], lf_type_name(type));
 }
 
-/* The numbers of the host's tensor as the device wants them. */
+/* Converts the host's numbers to the device's type. */
 static void convert(Copy *c)
 {
     uint8_t *to = c->before + c->data;
@@ -124,7 +124,7 @@ static void send(Call *call, Copy *c)
     c->scales = c->data + padded(c->data_size);
     c->size = c->scales + padded(c->scales_size) + MARGIN;
     c->before = g_malloc(c->size);
-    memset(c->before, 0xff, c->size); /* NaN of every type: reading it shows */
+    memset(c->before, 0xff, c->size); /* NaN of every type: a test fails that reads it */
     convert(c);
     c->block = device->alloc(device, c->size);
     g_assert_nonnull(c->block);
@@ -133,7 +133,7 @@ static void send(Call *call, Copy *c)
     c->device.scales = c->scales_size ? (float *) (c->block + c->scales) : NULL;
 }
 
-/* `t` on the device: in the type in which the test says that it is held, else in `usual`. */
+/* `t` on the device, in the type that the test has set by hold(), else in `usual`. */
 static LfTensor bring(Call *call, LfTensor t, LfType usual, bool written)
 {
     if (!lf_is_set(t))
@@ -156,7 +156,7 @@ static LfTensor in(Call *call, LfTensor t, LfType usual)
     return bring(call, t, usual, false);
 }
 
-/* Outputs are sent as well: their poison, or what is changed in place. */
+/* Outputs are sent, too: their poison, or the numbers that are changed in place. */
 static LfTensor out(Call *call, LfTensor t, LfType usual)
 {
     return bring(call, t, usual, true);
@@ -500,7 +500,7 @@ static void conv3x3_up2(LfBackend *be, LfTensor y, LfTensor x, const LfWeight *w
     finish(&call);
 }
 
-/* Ends by itself, with the picture in the host's memory: nothing to record. */
+/* Returns when the picture is in the host's memory: it cannot be captured. */
 static bool pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
 {
     Call call = begin(be);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A device behind the tests, which are written for numbers in the host's memory: a mirror whose
- * operations take host tensors of F32 as the CPU's do, bring them to the device in the types that
- * it wants, run its operation there, and bring the outputs back.
+ * Runs the tests, which are written for host memory, on a device. A mirror is a backend whose
+ * operations take host tensors of F32, like the CPU's. It uploads them in the device's types, runs
+ * the device's operation, and downloads the outputs.
  *
- * On the device tensors have margins of poison around them, inputs have to stay what they were, and
- * now and then the operation is recorded and replayed. Inputs must already be numbers that the
- * device's type can hold (see hold() in checkops.h): errors are the operation's own then.
+ * On the device tensors have margins of poison, inputs must not change, and some calls are captured
+ * and replayed. Inputs must be numbers that the device's type can hold (see hold() in checkops.h),
+ * so that all errors are the operation's.
  */
 #ifndef LF_TESTS_DEVICE_H
 #define LF_TESTS_DEVICE_H

@@ -25,8 +25,8 @@ static double *layer_norm(LfTensor x, LfTensor a, LfTensor b, double one)
     return out;
 }
 
-/* Rows with a mean far from 0, where a careless variance loses its digits. Some are so small that
- * their variance is about eps, so that the place of eps in the formula shows. */
+/* Rows with a mean far from 0, for which a variance in one pass would lose its digits. In some the
+ * variance is about eps, so that an eps at the wrong place in the formula is noticed. */
 static LfTensor rows(LfBackend *be, int64_t n, int64_t width)
 {
     LfTensor x = input(LF_F32, n, width);
@@ -67,7 +67,7 @@ static void layer_norm_case(LfBackend *be, int64_t n, int64_t width, bool modula
         lf_layer_norm_modulate(be, out, x, a, b, EPS);
     else
         lf_layer_norm(be, out, x, a, b, EPS);
-    /* x itself carries an error of half a unit in the last place of its mean. */
+    /* x has an error of half a unit in the last place of its mean. */
     expect_close(out, want, width > 1 ? 2.0 * TOLERANCE : 1e-5);
     if (is_fp8(be)) {
         expect_quantised(out, want, 1e-4);

@@ -48,7 +48,7 @@ static double wanted(const LfPicture *p, const uint8_t *rgb, int plane, int y, i
     return 128.0 + 224.0 * (mean[0] - l) / (2.0 * (1.0 - luma_red[p->matrix]));
 }
 
-/* Nearest; both neighbours are right where the value lies between them. */
+/* Rounded to nearest; either neighbour when the value is half-way between them. */
 static void expect_rounded(uint8_t value, double want)
 {
     g_assert_cmpfloat(fabs(value - want), <=, 0.5 + 1e-9);
@@ -95,7 +95,7 @@ static int n_lines(const LfPicture *p, int plane)
     return plane ? p->height / 2 : p->height;
 }
 
-/* What lies between the lines stays as it was: 0xff, the poison. */
+/* The bytes between lines keep the poison, 0xff. */
 static void expect_padding(const LfPicture *p, int kind)
 {
     for (int plane = 0; plane < formats[kind].n_planes; plane++)

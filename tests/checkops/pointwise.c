@@ -120,7 +120,7 @@ static void bench_gelu_gate(LfBackend *be)
 
 /* ---- latents --------------------------------------------------------------------------------- */
 
-/* Numbers that an activation holds, in F32. */
+/* Rounds x, which is F32, to numbers that the type of activations can hold. */
 static void round_input(LfBackend *be, LfTensor x)
 {
     hold(x, activation_of(be));

@@ -9,8 +9,8 @@
 
 /* ---- lf_qkv_norm_rope ------------------------------------------------------------------------ */
 
-/* Angles are the caller's business: any (cos, sin). d/2 pairs are split in three, or, with tokens
- * in no order, in two. */
+/* Any (cos, sin). The d/2 pairs are split among time, row and column, or, if tokens are in no
+ * raster order, between time and token. */
 static LfRope random_rope(const Geometry *g, bool ordered)
 {
     int pairs = g->head_dim / 2;
@@ -81,8 +81,8 @@ static double *heads_apart(const Geometry *g, const double *y, int n)
     return out;
 }
 
-/* The chunk's part of a cache, [chunk, H, n, d], and how far it may be from y [chunk·n, D]. All
- * other slots must be what they were. */
+/* The chunk's slots of a cache, [chunk, H, n, d], must equal y [chunk·n, D] but for the tolerance.
+ * All other slots must be unchanged. */
 static void expect_in_cache(const Geometry *g, const LfWindow *window, LfTensor cache,
                             const float *before, const double *y, int n, double tolerance)
 {

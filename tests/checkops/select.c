@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The reference picks the best one after the other. Where the numbers are small integers every
- * score is exact, ties abound, and the tables must be identical. On other numbers they must be
- * identical wherever the last one kept and the first one left are further apart than rounding.
+ * The reference picks the best blocks one after the other. With small integers as inputs every
+ * score is exact, there are many ties, and the tables must be identical. With other inputs they
+ * must be identical unless the scores of the last block kept and the first one dropped differ by
+ * less than rounding.
  */
 #include "device.h"
 #include "window.h"
@@ -33,8 +34,8 @@ static double score(const Case *c, int head, int query, int block)
     return sum;
 }
 
-/* Marks the n_keep best of those that may be kept, in order; the first of equals. Returns by how
- * much the last one kept is better than the best one left. */
+/* Marks the n_keep best of those that may be kept; of equal ones the first. Returns by how much the
+ * last one kept is better than the best one dropped. */
 static double mark_best(bool *kept, const bool *may, const double *scores, int n, int n_keep)
 {
     double last = INFINITY;
@@ -205,7 +206,7 @@ static void one_case(LfBackend *be, const Geometry *g, const LfSelection *select
     settle(be);
 }
 
-/* A device keeps what the CPU keeps, wherever rounding leaves no choice. */
+/* A device keeps the blocks that the CPU keeps, unless rounding decides. */
 static void same_as_cpu_case(LfBackend *be, const Geometry *g, const LfSelection *selection,
                              int budget)
 {
@@ -230,7 +231,7 @@ static void same_as_cpu_case(LfBackend *be, const Geometry *g, const LfSelection
     settle(be);
 }
 
-/* The windows and budgets that are published, with the frames' true number of blocks. */
+/* The published windows and budgets, with the real number of blocks in a frame. */
 static void published_cases(LfBackend *be)
 {
     static const LfSelection short_video = {6, 1, 2}, long_video = {3, 1, 1};
@@ -274,8 +275,8 @@ static void scale_by(LfTensor t, float scale)
         lf_f32(t)[i] *= scale;
 }
 
-/* A query of zeros finds every score 0: the first blocks of the first frames stay. So they do when
- * all products are too small for a float, which leaves zeros of both signs. */
+/* With a query of zeros every score is 0: the first blocks of the first frames are kept. The same
+ * when all products underflow to zeros of both signs. */
 static void tie_case(LfBackend *be)
 {
     Geometry g = random_geometry();

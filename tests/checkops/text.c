@@ -54,7 +54,7 @@ static void cross_case(LfBackend *be, int n, int l, int heads, int d, float last
     settle(be);
 }
 
-/* A last row with ln m is worth m equal rows. */
+/* A last row with ln m counts as m equal rows. */
 static void padding_case(LfBackend *be, int n, int real, int padding, int heads, int d)
 {
     int width = heads * d;

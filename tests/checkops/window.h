@@ -53,14 +53,15 @@ extern const Geometry demo_geometries[2], real_geometries[4];
  * long. */
 extern const Geometry device_geometries[3];
 
-/* Anything small: odd frames, blocks larger than a frame, queries and keys cut differently. */
+/* Small random sizes: odd frames, blocks larger than a frame, other blocks for queries than for
+ * keys. */
 Geometry random_geometry(void);
 
 /* A cache with a few slots more than the window has frames, in random order. Keys, values and means
- * are random; whatever no frame of the window holds is NaN. */
+ * are random; slots outside of the window are NaN. */
 LfWindow random_window(LfBackend *be, const Geometry *g);
 
-/* Of a cache tensor [S, H, rows, d], one row of one frame and head. */
+/* One row of a cache tensor [S, H, rows, d], for one frame of the window and one head. */
 float *cache_row(const LfWindow *window, LfTensor cache, int frame, int head, int row);
 
 /* The block of queries, counted over the chunk, that row n of the chunk belongs to. */

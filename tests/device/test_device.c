@@ -34,7 +34,7 @@ static void test_forward(gconstpointer data)
         Likeness like = both_compare(cpu, device);
         g_test_message("%s, %s: rel-L2 %.4f, cosine %.6f", lf_model_device(both.device),
                        sparse ? "sparse" : "dense", like.relative, like.cosine);
-        /* A block that is chosen otherwise, for a score in between, is no rounding error. */
+        /* Rounding may change which blocks are selected: the error is then larger than rounding. */
         g_assert_cmpfloat(like.relative, <=, sparse ? 2 * f->most : f->most);
         g_assert_cmpfloat(like.cosine, >=, sparse ? 2 * f->cosine - 1 : f->cosine);
         g_array_unref(cpu);
@@ -56,7 +56,7 @@ static double psnr(const GByteArray *a, const GByteArray *b)
     return 10 * log10(255.0 * 255.0 * a->len / (sum + 1e-9));
 }
 
-/* The first chunk has no past that could differ. */
+/* The first chunk: no past frames could differ. */
 static void test_first_chunk(void)
 {
     if (!both_have_device(LF_PRECISION_AUTO))
@@ -74,7 +74,7 @@ static void test_first_chunk(void)
     both_close(&both);
 }
 
-/* ---- recorded work --------------------------------------------------------------------------- */
+/* ---- graphs ---------------------------------------------------------------------------------- */
 
 static const LfTransition transitions[] = {LF_TRANSITION_CONTINUE, LF_TRANSITION_RECACHE,
                                            LF_TRANSITION_CUT};
@@ -130,8 +130,8 @@ static void run_chunks(LfSession *session, int n)
         g_byte_array_unref(stream_run(session, 1));
 }
 
-/* The chunk of a new prompt is on the GPU what it is on the CPU, after a first chunk that is almost
- * the same on both; and more so than it is what another transition would make of it. */
+/* The first chunk of a new prompt is nearly equal on GPU and CPU, like the chunks before it, and
+ * differs more from the chunk that another transition would give. */
 static void test_transition(gconstpointer data)
 {
     const LfTransition *transition = data;

@@ -17,7 +17,7 @@ void tests_init(int *argc, char ***argv)
     tiny = lf_tiny_model_make(NULL, NULL);
 }
 
-/* A model has its files mapped. */
+/* A loaded model has its files mapped. */
 static gboolean is_model_alive(void)
 {
     char *maps = NULL;

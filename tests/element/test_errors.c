@@ -21,7 +21,7 @@
 
 static gint refuse_threads, refuse_memory; /* atomic */
 
-/* Stands in front of GLib's function, for the plugin, too. */
+/* Replaces GLib's function, for the plugin, too. */
 VISIBLE GThread *g_thread_try_new(const char *name, GThreadFunc run, gpointer data, GError **error)
 {
     GThread *(*real)(const char *, GThreadFunc, gpointer, GError **) =
@@ -33,7 +33,7 @@ VISIBLE GThread *g_thread_try_new(const char *name, GThreadFunc run, gpointer da
     return NULL;
 }
 
-/* Stands in front of the C library's, which the CPU backend takes its memory from. */
+/* Replaces the C library's, from which the CPU backend allocates. */
 VISIBLE int posix_memalign(void **memory, size_t alignment, size_t size)
 {
     int (*real)(void **, size_t, size_t) =
@@ -127,7 +127,7 @@ static void test_missing_part(void)
     char *model = lf_tiny_model_make(NULL, &(LfTinyModel){.without = "decoder"});
     expect_not_ready(source_new("model-location", model, NULL), GST_STREAM_ERROR,
                      GST_STREAM_ERROR_WRONG_TYPE, "decoder-location");
-    /* It can be taken from elsewhere. */
+    /* decoder-location can name another file. */
     char *decoder = file_of(tiny_model(), "decoder.safetensors");
     Source *source = source_play(NULL, "model-location", model, "decoder-location", decoder, NULL);
     source_skip(source, 10);
@@ -403,7 +403,7 @@ static void test_cut_prompt(void)
     g_free(long_text);
     g_free(short_text);
 
-    /* As many tokens as the model takes are none too many. */
+    /* As many tokens as the model takes: no warning. */
     GstMessage *warning = NULL;
     source = source_play(NULL, NULL);
     source_skip(source, 1);

@@ -70,7 +70,7 @@ static const struct {
     [CHECKER] = {"checkerboard", "on a checkerboard", {{.80, .80, .84}}, {{.33, .34, .42}}, FALSE},
 };
 
-/* What could not be told apart, by people either. */
+/* Colours that people could not tell apart either. */
 static gboolean too_alike(int colour, Background background)
 {
     static const struct {

@@ -160,7 +160,7 @@ static void wait_until_loaded(Source *source)
     }
 }
 
-/* NULL cancels the chunk at work, which takes seconds at this size: it is never reported. */
+/* NULL cancels the running chunk, which takes seconds at this size: it is never reported. */
 static void test_large_chunk(void)
 {
     Source *source = source_new("model-location", demo_model(), "backend",

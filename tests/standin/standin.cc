@@ -2,8 +2,8 @@
  *
  * A device for tests: the CPU's operations behind a queue and a thread for each backend. It is
  * built as the module lightforcing-cuda, so that kernels/open.c opens it as the backend "cuda" and
- * the engine takes the way that it takes on a GPU: a second backend for the decoder, events, graphs,
- * failures that are told later. Types are the CPU's, so frames equal the CPU's byte for byte.
+ * the engine works as on a GPU: with a second backend for the decoder, events, graphs, and failures
+ * that are reported later. Types are the CPU's, so frames equal the CPU's byte for byte.
  *
  * Calls return at once. Operations, moves of memory and events run on the backend's thread in the
  * order of the calls. A capture keeps calls, and graph_launch queues them again. What the contract
@@ -15,18 +15,17 @@
  *   LF_STANDIN_FAIL    "operation:n", any number of them separated by commas. The n-th call (from
  *                      1) of this operation on this backend fails. It and every call after it
  *                      write nothing, and event_sync reports it, until sync has. Operations are the
- *                      entries of LfOps
- *                      without the weights' two, and upload, download, copy, clear and
- *                      graph_launch; "any" counts all of these. Calls of a graph count when they
- *                      run. "pixels" fails where it is called. "alloc", "event_new" and "capture"
- *                      (its end) fail as their contract says, by returning NULL.
+ *                      entries of LfOps except weight_new and weight_free, and upload, download,
+ *                      copy, clear and graph_launch; "any" counts all of these. Calls of a graph
+ *                      count when they run. "pixels" fails where it is called. "alloc",
+ *                      "event_new" and "capture" (its end) return NULL, as their contract says.
  *   LF_STANDIN_POISON  1: from a failed call until sync has reported it, outputs are filled with
  *                      bytes of 255 in place of being computed; so are memory when it is
  *                      allocated and the first line of a picture whose "pixels" failed.
  *   LF_STANDIN_SLOW    Every call that is queued sleeps before it runs, each for a random time from
  *                      0 to twice so many microseconds.
- *   LF_STANDIN_QUEUE   A call waits where so many are queued already, as a driver's do. Else there is
- *                      no bound, and a chunk is called long before it is made.
+ *   LF_STANDIN_QUEUE   A call blocks when so many are queued, as in a driver. Unset: no bound, so
+ *                      that all calls of a chunk return long before the chunk is computed.
  *   LF_STANDIN_OPEN    "old-driver" or "unsupported": opening fails, with the message of a driver
  *                      that is too old, or of a device that no kernel is built for.
  */
@@ -58,7 +57,7 @@ struct Call {
     std::function<void(Standin *)> run;
 };
 
-/* A call that LF_STANDIN_FAIL names, and how often it has been met. */
+/* A call that LF_STANDIN_FAIL names, and how often it was called. */
 struct Fault {
     std::string name;
     long at, met;
@@ -124,7 +123,7 @@ bool tell_failure(const Standin *s, GError **error)
     if (s->failure.empty())
         return true;
     g_set_error(error, LF_ERROR, LF_ERROR_DEVICE,
-                "%s: launch failed on %s: try again; if it stays, start the program anew, or use "
+                "%s: launch failed on %s: try again; if it persists, restart the program, or use "
                 "the backend \"cpu\"",
                 s->failure.c_str(), s->base.description);
     return false;
@@ -132,8 +131,8 @@ bool tell_failure(const Standin *s, GError **error)
 
 /* ---- the queue ------------------------------------------------------------------------------- */
 
-/* True when the call is to run. None runs after one that failed, until that is reported: it might
- * read slots or ids that were never written, and address with them. */
+/* Whether the call runs. After a failure no call runs until the failure is reported: it might read
+ * slots or ids that were never written, and use them as indices. */
 bool admit(Standin *s, const Call &call)
 {
     if (s->slow > 0)
@@ -183,7 +182,7 @@ void enqueue(Standin *s, Call call)
     s->work.notify_one();
 }
 
-/* Operations, copy and clear, which alone may be captured. */
+/* Operations, copy and clear: the only calls that may be captured. */
 void enqueue_or_capture(Standin *s, Call call)
 {
     if (s->capture)
@@ -205,7 +204,7 @@ void drain(Standin *s, Lock &hold)
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
-/* An argument until its call runs. What is given by reference lives no longer than the call. */
+/* Keeps an argument until its call runs: a reference is valid only until the call returns. */
 template <typename T> struct Kept {
     T value;
     explicit Kept(T given) : value(given)
@@ -247,7 +246,7 @@ template <auto entry> struct Queued {
     }
 };
 
-/* All others, each of which writes its first tensor. */
+/* All other operations; each writes its first tensor. */
 template <typename... A, void (*LfOps::*entry)(LfBackend *, LfTensor, A...)> struct Queued<entry> {
     static inline const char *name;
 
@@ -284,7 +283,7 @@ void weight_free(LfBackend *be, LfWeight *weight)
     standin(be)->cpu->ops->weight_free(standin(be)->cpu, weight);
 }
 
-/* On the caller's thread, with a failure of its own. */
+/* Runs on the caller's thread and reports its own failure. */
 bool pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error)
 {
     Standin *s = standin(be);
@@ -319,7 +318,7 @@ void *alloc(LfBackend *be, size_t size)
     return memory;
 }
 
-/* What is queued before may still use it. */
+/* Queued calls may still use the memory. */
 void release(LfBackend *be, void *memory)
 {
     enqueue(standin(be), {nullptr, {}, [memory](Standin *s) { s->cpu->free(s->cpu, memory); }});
@@ -377,7 +376,7 @@ bool sync(LfBackend *be, GError **error)
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
-/* Calls that are queued keep the state: an event may be freed before they have run. */
+/* Queued calls have a reference to the state: an event may be freed before they run. */
 struct LfEvent {
     std::shared_ptr<EventState> state;
 };
@@ -417,7 +416,7 @@ void event_record(LfBackend *be, LfEvent *event)
                 }});
 }
 
-/* For the last record so far, as cudaEventSynchronize; true at once where there was none. */
+/* Waits for the last record, like cudaEventSynchronize; returns at once if there was none. */
 void await(const EventState &state, Lock &hold)
 {
     uint64_t target = state.recorded;
@@ -535,7 +534,7 @@ bool is_usable(int number, LfPrecision precision, GError **error)
                     "no CUDA device %d: there is 1, numbered from 0", number);
     else if (precision == LF_PRECISION_FP8)
         g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-                    "the stand-in: precision fp8 is not to be had: use bf16");
+                    "the stand-in does not support precision fp8; use bf16");
     else
         return true;
     return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The element on a device that fails: it posts an error, and every frame that it has pushed is the
- * one that the CPU makes. On a device that cannot be used it plays on the CPU, or says why not.
+ * The element on a device that fails: it posts an error, and every frame that it has pushed equals
+ * the CPU's. If the device cannot be used it plays on the CPU, or fails with the reason.
  */
 #include "gst/enums.h"
 #include "tests/element/source.h"
@@ -78,7 +78,7 @@ static void test_failure(gconstpointer data)
     }
 }
 
-/* The default backend, auto: the frames are the CPU's, whichever it has taken. */
+/* The default backend, auto: the frames equal the CPU's, whichever device is used. */
 static void check_auto(const char *state)
 {
     g_autoptr(GPtrArray) wanted = reference();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Sessions on a device that fails, has no memory, captures nothing, or takes its time: every frame
- * that can be read is the one that the CPU makes, and what is not told as an error is right.
+ * Sessions on a device that fails, has no memory, captures nothing, or is slow: every frame that
+ * can be read equals the CPU's, and every wrong frame is an error.
  */
 #include "tests/unit/stream.h"
 
@@ -17,7 +17,7 @@ enum { CHUNKS = 6 };
 static const LfSessionOptions options = {
     .keep_latents = TRUE, .seed = 7, .window = 6, .uniform = TRUE};
 
-/* Of the backends that are opened from here on. `slow`: microseconds. */
+/* Sets the switches of backends that are opened later. `slow`: microseconds. */
 static void set_switches(const char *fail, gboolean poison, int slow)
 {
     g_autofree char *text = g_strdup_printf("%d", slow);
@@ -77,7 +77,8 @@ static void assert_reference(LfSession *s, const GPtrArray *wanted)
 
 /* ---- without failures ------------------------------------------------------------------------ */
 
-/* As on the CPU, the decoder one chunk behind, through all transitions and long enough for graphs. */
+/* Frames equal the CPU's, with the decoder one chunk behind, in all transitions, and with
+ * graphs. */
 static void test_frames(void)
 {
     LfModel *cpu = stream_model_on(NULL, "cpu"), *device = stream_model(NULL);
@@ -112,7 +113,7 @@ static void test_frames(void)
     lf_model_unref(device);
 }
 
-/* The suites above mean little if no graph is ever made: here its first launch fails. */
+/* Graphs are used in these tests: a failure of the first launch is noticed. */
 static void test_graphs_are_used(void)
 {
     g_autoptr(GError) error = NULL;
@@ -127,8 +128,8 @@ static void test_graphs_are_used(void)
     lf_model_unref(model);
 }
 
-/* What others do in the process may spoil a capture, and never the stream: one of them, or all, in
- * which case nothing is ever launched. */
+/* Other threads may invalidate a capture but not the stream. One capture is invalidated, or all;
+ * then no graph is ever launched. */
 static void test_spoilt_captures(void)
 {
     g_autoptr(GPtrArray) wanted = reference();
@@ -150,7 +151,7 @@ static void test_spoilt_captures(void)
 
 /* ---- failures -------------------------------------------------------------------------------- */
 
-/* The oldest of the chunks that were made: right, or an error. Whether it was an error. */
+/* Reads the oldest chunk: its frames are right, or there is an error. Returns whether there is. */
 static gboolean read_oldest(GQueue *made, const GPtrArray *wanted)
 {
     g_autoptr(GError) error = NULL;
@@ -164,8 +165,8 @@ static gboolean read_oldest(GQueue *made, const GPtrArray *wanted)
     return error != NULL;
 }
 
-/* Makes the first chunks of a stream, and reads each `lag` chunks later. Whether an error was
- * told. */
+/* Generates the first chunks of a stream, and reads each `lag` chunks later. Returns whether there
+ * was an error. */
 static gboolean run_failing(LfSession *s, int lag, const GPtrArray *wanted)
 {
     g_autoptr(GError) error = NULL;
@@ -189,7 +190,8 @@ typedef struct {
     int most; /* calls of it that there are in CHUNKS chunks, at least */
 } Failing;
 
-/* One call of the operation fails, whichever; a restart then begins from nothing. */
+/* A random call of the operation fails; after a restart the stream is right from its first
+ * chunk. */
 static void test_failure(gconstpointer data)
 {
     const Failing *failing = data;
@@ -218,7 +220,7 @@ static void test_failure(gconstpointer data)
     lf_model_unref(model);
 }
 
-/* A picture that could not be written is told, and can be asked for again. */
+/* A picture that could not be written is an error, and can be read again. */
 static void test_failing_pixels(void)
 {
     g_autoptr(GPtrArray) wanted = reference();
@@ -243,7 +245,7 @@ static void test_failing_pixels(void)
     lf_model_unref(model);
 }
 
-/* Each allocation, in turn, until there are no more. */
+/* Each allocation fails in turn. */
 static void test_no_memory(gconstpointer call)
 {
     g_autoptr(GPtrArray) wanted = reference();
@@ -277,7 +279,7 @@ static void test_no_memory(gconstpointer call)
 
 /* ---- a device that cannot be opened ---------------------------------------------------------- */
 
-/* "cuda" says why, and "auto" takes the CPU. */
+/* "cuda" fails with the reason, and "auto" opens the CPU. */
 static void expect_not_opened(const char *state, LfError code, const char *word)
 {
     g_autoptr(GError) error = NULL;
@@ -311,7 +313,7 @@ static void test_unsupported(void)
     expect_not_opened("unsupported", LF_ERROR_UNSUPPORTED, "compute capability");
 }
 
-/* Where it can be opened, "auto" takes it. */
+/* "auto" opens the device if it can be opened. */
 static void test_auto(void)
 {
     LfModel *model = stream_model_on(NULL, "auto");
@@ -328,8 +330,8 @@ static gpointer cancel_soon(gpointer session)
     return NULL;
 }
 
-/* From another thread at any time, graphs captured and the decoder behind: the same frames come
- * again. */
+/* Cancelling from another thread at any time, with graphs and with the decoder behind: the frames
+ * are the same. */
 static void test_cancel(void)
 {
     enum { ALL = 24 };
@@ -383,8 +385,8 @@ static gboolean note_part(const char *part, double done, gpointer last)
     return done <= 1;
 }
 
-/* An upload of weights that fails ends the loading, whichever it is: those of the decoder are the
- * last ones, and other backends read them. */
+/* Any upload of weights that fails ends the loading, the decoder's included, which are the last and
+ * which other backends read. */
 static void test_failing_load(void)
 {
     char *dir = lf_tiny_model_make(NULL, NULL);
