@@ -467,13 +467,13 @@ static void test_cut_chunk(void)
 
 /* A restart with another seed gives other pictures; the statistics tell the seed of the last frame
  * that was pushed. */
-static void test_restart_seed(void)
+static void test_restart_seed(gconstpointer seed)
 {
     gboolean restarted = FALSE;
     Source *source = source_play("video/x-raw,format=RGB", NULL);
     GBytes *first = source_pull_bytes(source), *bytes = NULL;
     g_assert_cmpint(seed_in_stats(source), ==, 1);
-    g_signal_emit_by_name(source->element, "restart", (gint64) 42);
+    g_signal_emit_by_name(source->element, "restart", (gint64) GPOINTER_TO_INT(seed));
     while (!restarted) {
         GstMapInfo map;
         GstBuffer *buffer = source_pull(source);
@@ -484,7 +484,7 @@ static void test_restart_seed(void)
         gst_buffer_unmap(buffer, &map);
         gst_buffer_unref(buffer);
     }
-    g_assert_cmpint(seed_in_stats(source), ==, 42);
+    g_assert_cmpint(seed_in_stats(source), ==, GPOINTER_TO_INT(seed));
     g_assert_false(g_bytes_equal(first, bytes));
     g_bytes_unref(first);
     g_bytes_unref(bytes);
@@ -685,7 +685,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/frames/restart/none", "none", test_restart);
     g_test_add_data_func("/frames/restart/cut", "cut", test_restart);
     g_test_add_data_func("/frames/restart/prompt", "prompt", test_restart);
-    g_test_add_func("/frames/restart-seed", test_restart_seed);
+    g_test_add_data_func("/frames/restart-seed/42", GINT_TO_POINTER(42), test_restart_seed);
+    g_test_add_data_func("/frames/restart-seed/0", GINT_TO_POINTER(0), test_restart_seed);
     g_test_add_data_func("/frames/restart-repeats/seed", GINT_TO_POINTER(1), test_restart_repeats);
     g_test_add_data_func("/frames/restart-repeats/property", GINT_TO_POINTER(-1),
                          test_restart_repeats);

@@ -6,6 +6,8 @@
 
 #include <gst/app/gstappsink.h>
 #include <gst/check/gsttestclock.h>
+#include <gst/controller/gstdirectcontrolbinding.h>
+#include <gst/controller/gstinterpolationcontrolsource.h>
 
 #define START (3 * GST_SECOND) /* of the stream, on the clock */
 
@@ -115,15 +117,22 @@ static GstClockTime fall_behind(Source *source)
     return START + 6 * FRAME_DURATION;
 }
 
-/* The next QoS message is about late frames from `due` on, which have cost `lost`. */
-static void expect_qos(Source *source, GstClockTime due, GstClockTime lost)
+/* The next QoS message is about `n_late` late frames from `due` on, which have cost `lost`: the
+ * frames from n_frames on are in time again. */
+static void expect_qos(Source *source, GstClockTime due, GstClockTime lost, guint64 n_frames,
+                       guint64 n_late)
 {
-    guint64 running_time, duration;
+    guint64 running_time, duration, processed, dropped;
+    GstFormat format;
     GstMessage *qos = source_message(source, GST_MESSAGE_QOS);
     g_assert_nonnull(qos);
     gst_message_parse_qos(qos, NULL, &running_time, NULL, NULL, &duration);
     g_assert_cmpuint(running_time, ==, due);
     g_assert_cmpuint(duration, ==, lost);
+    gst_message_parse_qos_stats(qos, &format, &processed, &dropped);
+    g_assert_cmpint((gint) format, ==, GST_FORMAT_BUFFERS);
+    g_assert_cmpuint(processed, ==, n_frames);
+    g_assert_cmpuint(dropped, ==, n_late);
     gst_message_unref(qos);
 }
 
@@ -137,7 +146,7 @@ static void test_shift(void)
     g_assert_false(next_at(source, now + 2 * FRAME_DURATION));
     g_assert_cmpuint(source_stat(source, "underruns"), ==, 1);
     g_assert_cmpuint(source_stat(source, "shifted-time"), ==, now - due);
-    expect_qos(source, due, now - due);
+    expect_qos(source, due, now - due, 7, 1);
     source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED, "1 late");
     source_free(source);
 }
@@ -152,7 +161,7 @@ static void test_none(void)
         g_assert_false(next_at(source, due + i * FRAME_DURATION));
     g_assert_cmpuint(source_stat(source, "shifted-time"), ==, 0);
     g_assert_cmpuint(source_stat(source, "underruns"), ==, 1);
-    expect_qos(source, due, GST_SECOND - FRAME_DURATION);
+    expect_qos(source, due, GST_SECOND - FRAME_DURATION, 21, 15);
     source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
                   "15 late");
 
@@ -162,37 +171,89 @@ static void test_none(void)
     for (guint i = 0; i < 20; i++)
         g_assert_false(next_at(source, due + i * FRAME_DURATION));
     g_assert_cmpuint(source_stat(source, "underruns"), ==, 2);
-    expect_qos(source, due + FRAME_DURATION, GST_SECOND / 2 - FRAME_DURATION);
+    expect_qos(source, due + FRAME_DURATION, GST_SECOND / 2 - FRAME_DURATION, 44, 7);
     source_free(source);
 }
 
-/* Frames are repeated, in time, while the generator is held; each time is one underrun. */
-static void test_repeat(void)
+/* A live stream that repeats frames, whose worker is held as soon as the first chunk is there. */
+static Source *repeating_new(void)
 {
     Source *source = source_new("is-live", TRUE, "prefetch", 2, NULL);
     gst_util_set_object_arg(G_OBJECT(source->element), "on-underrun", "repeat");
     gst_harness_use_testclock(source->harness);
     gst_harness_set_time(source->harness, START);
     source_hold(source, 1);
+    return source;
+}
+
+/* The next frame is number `n`, in time. It shows the picture of the one before if it repeats it.
+ * `last` is replaced by its picture. */
+static void expect_frame(Source *source, guint64 n, gboolean repeated, GBytes **last)
+{
+    GstMapInfo map;
+    GstBuffer *buffer = next_frame(source);
+    g_assert_cmpuint(GST_BUFFER_OFFSET(buffer), ==, n);
+    g_assert_cmpuint(GST_BUFFER_PTS(buffer), ==, START + n * FRAME_DURATION);
+    g_assert_cmpint(GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT), ==, n == 0);
+    g_assert_true(gst_buffer_map(buffer, &map, GST_MAP_READ));
+    GBytes *picture = g_bytes_new(map.data, map.size);
+    gst_buffer_unmap(buffer, &map);
+    gst_buffer_unref(buffer);
+    if (repeated)
+        g_assert_true(g_bytes_equal(picture, *last));
+    g_clear_pointer(last, g_bytes_unref);
+    *last = picture;
+}
+
+/* Frames are repeated, in time, while the generator is held; each time is one underrun. */
+static void test_repeat(void)
+{
+    Source *source = repeating_new();
+    GBytes *last = NULL;
     gst_element_set_state(source->element, GST_STATE_PLAYING);
     guint64 n = 0, n_generated = 0;
     for (guint64 underrun = 1; underrun <= 2; underrun++) {
         n_generated += underrun == 1 ? FIRST_CHUNK : 12;
-        for (; n < n_generated + underrun * 20; n++) {
-            GstBuffer *buffer = next_frame(source);
-            g_assert_cmpuint(GST_BUFFER_OFFSET(buffer), ==, n);
-            g_assert_cmpuint(GST_BUFFER_PTS(buffer), ==, START + n * FRAME_DURATION);
-            g_assert_cmpint(GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT), ==, n == 0);
-            gst_buffer_unref(buffer);
-        }
+        for (; n < n_generated + underrun * 20; n++)
+            expect_frame(source, n, n >= n_generated + (underrun - 1) * 20, &last);
         g_assert_cmpuint(source_stat(source, "repeated"), ==, underrun * 20);
         g_assert_cmpuint(source_stat(source, "underruns"), ==, underrun);
         source_hold(source, underrun + 1); /* one chunk more, and the next is held */
         source_wait_held(source);
     }
-    expect_qos(source, START + FIRST_CHUNK * FRAME_DURATION, 20 * FRAME_DURATION);
+    g_bytes_unref(last);
+    expect_qos(source, START + FIRST_CHUNK * FRAME_DURATION, 20 * FRAME_DURATION, FIRST_CHUNK + 20,
+               20);
     source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
                   "20 late");
+    source_free(source);
+}
+
+/* A chunk has the value of the time at which its first frame is due by then: repeated frames have
+ * moved it. The curve has its step exactly there, and one a frame later. */
+static void test_repeat_controlled(void)
+{
+    enum { REPEATED = 20, NEXT_CHUNK = 12 };
+    const guint due = FIRST_CHUNK + REPEATED + NEXT_CHUNK;
+    Source *source = repeating_new();
+    GstControlSource *values = gst_interpolation_control_source_new();
+    GstTimedValueControlSource *curve = GST_TIMED_VALUE_CONTROL_SOURCE(values);
+    double sparsity;
+    g_object_set(values, "mode", GST_INTERPOLATION_MODE_NONE, NULL);
+    gst_timed_value_control_source_set(curve, 0, .3);
+    gst_timed_value_control_source_set(curve, START + due * FRAME_DURATION, .6);
+    gst_timed_value_control_source_set(curve, START + (due + 1) * FRAME_DURATION, .8);
+    gst_object_add_control_binding(
+        GST_OBJECT(source->element),
+        gst_direct_control_binding_new_absolute(GST_OBJECT(source->element), "sparsity", values));
+    gst_object_unref(values);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    for (guint i = 0; i < FIRST_CHUNK + REPEATED; i++)
+        gst_buffer_unref(next_frame(source));
+    source_hold(source, 2); /* the chunk that was held is next, the one after it is generated */
+    source_wait_held(source);
+    g_object_get(source->element, "sparsity", &sparsity, NULL);
+    g_assert_cmpfloat(sparsity, ==, .6);
     source_free(source);
 }
 
@@ -281,6 +342,7 @@ int main(int argc, char **argv)
     g_test_add_func("/live/shift", test_shift);
     g_test_add_func("/live/none", test_none);
     g_test_add_func("/live/repeat", test_repeat);
+    g_test_add_func("/live/repeat-controlled", test_repeat_controlled);
     g_test_add_func("/live/repeat-long-delay", test_repeat_long_delay);
     g_test_add_func("/live/pauses", test_pauses);
     return tests_run();
