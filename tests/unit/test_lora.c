@@ -306,6 +306,10 @@ static void test_refused(void)
     add(&w, "lora_unet_blocks_7_self_attn_q.lora_down.weight", RANK, DIM);
     add(&w, "lora_unet_blocks_7_self_attn_q.lora_up.weight", DIM, RANK);
     assert_refused(&w, LF_ERROR_SHAPE, "lora_unet_blocks_7_self_attn_q");
+    w = written_new(); /* a flat name says nothing about which rows are whose */
+    add(&w, "lora_unet_blocks_0_attn1_to_qkv.lora_down.weight", RANK, DIM);
+    add(&w, "lora_unet_blocks_0_attn1_to_qkv.lora_up.weight", 3 * DIM, RANK);
+    assert_refused(&w, LF_ERROR_SHAPE, "1 of its 1 modules (lora_unet_blocks_0_attn1_to_qkv)");
     w = written_new();
     add(&w, "blocks.0.self_attn.q.lora_A.weight", RANK, DIM);
     assert_refused(&w, LF_ERROR_FORMAT, "no up (B)");

@@ -27,6 +27,7 @@ static const char *const cases[][2] = {
     {"&eacute; &EACUTE; &Eacute; &AMP; &bogus; & &;", "é É É & &bogus; & &;"},
     {"&copy 2024 &notit; &notin; &noti", "© 2024 ¬it; ∉ ¬i"},
     {"&#128; &#0; &#xD800; &#99999999999999;", "€ \ufffd \ufffd \ufffd"},
+    {"&#4294967361; &#x100000041;", "\ufffd \ufffd"}, /* 2³² + 65 */
     {"a&#160;b &#127;c &#128; &#159; &#161;", "a b c € Ÿ ¡"},
     {"&CounterClockwiseContourIntegral; y", "∳ y"},
     {"&amp;lt; &amp;amp;lt; &amp;amp;amp;amp;lt;", "< < <"},
