@@ -71,7 +71,7 @@ static bool recache(LfWorker *w, uint64_t scene_index)
     return lf_kv_cache_begin(w->cache, scene_index, NULL);
 }
 
-/* out = the noise of a chunk for `step`: the initial noise for 0, else what is added again. */
+/* out = the noise of a chunk for `step`: the initial noise for 0, else the re-noising draw. */
 static void draw(LfWorker *w, LfTensor out, const LfChunkPlan *plan, int step)
 {
     if (!w->noise_source) {

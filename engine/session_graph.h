@@ -10,7 +10,7 @@
  *   - constant for the session: weights, geometry, steps, addresses of state, cache and scratch;
  *   - data behind a constant address, written before the launch: latents, noise, the window's slots
  *     and RoPE angles, the text's keys and values, the amax of values;
- *   - a number in the key: how many frames and rows there are, and what the attention scheme says.
+ *   - a value in the key: the numbers of frames and rows, and the key of the attention scheme.
  * A value that is passed to an operation and can change between chunks has to be in the key.
  *
  * Thread-safety: one thread at a time.

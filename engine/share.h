@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What one of several ranks computes of a chunk: some rows (tokens) of everything outside
- * attention, and some heads of attention. One rank has all of both.
+ * The share of a chunk that one of several ranks computes: some rows (tokens) of all operations
+ * outside attention, and some heads of attention. A single rank has all rows and heads.
  */
 #ifndef LF_ENGINE_SHARE_H
 #define LF_ENGINE_SHARE_H

@@ -214,7 +214,8 @@ static void append(GstLightForcingGenerator *g, LfChunk *chunk)
         g->callbacks.ready(g->data);
 }
 
-/* On a GPU the decoder of a chunk runs beside the next chunk: its time is known by then. */
+/* On a GPU the decoder of a chunk runs concurrently with the next chunk; its time is known after
+ * that chunk. */
 static gboolean wait_for_decoder(GstLightForcingGenerator *g, LfChunk *chunk, GError **error)
 {
     LfChunk *before = g->decoding;
@@ -308,7 +309,7 @@ void gst_light_forcing_generator_free(GstLightForcingGenerator *g)
     g_free(g);
 }
 
-/* ---- what the session is asked for ----------------------------------------------------------- */
+/* ---- requests to the session ----------------------------------------------------------------- */
 
 void gst_light_forcing_generator_set_size(GstLightForcingGenerator *g, int width, int height)
 {

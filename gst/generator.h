@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The generator behind a stream: a worker thread that loads the model, then generates chunks into a
- * short queue. It waits when enough finished chunks are queued beside the one being played.
+ * short queue. It waits when enough finished chunks are queued behind the one being played.
  *
  * It knows the engine and nothing of GStreamer; the element hears of events through callbacks.
  */
@@ -60,7 +60,8 @@ typedef struct {
     /* A chunk was generated; the queue has `level` chunks with it. */
     void (*generated)(const LfChunkInfo *info, guint level, gpointer data);
     /* The decode time of an earlier chunk is known. Called only for chunks whose decode time was
-     * not known to `generated`, as on a GPU, where the decoder runs beside the next chunk. */
+     * not known to `generated`, as on a GPU, where the decoder runs concurrently with the next
+     * chunk. */
     void (*decoded)(const LfChunkInfo *info, gpointer data);
     /* The worker stops after an error. `loading`: the model was not loaded yet. */
     void (*failed)(const GError *error, gboolean loading, gpointer data);
@@ -97,7 +98,7 @@ void gst_light_forcing_generator_set_options(GstLightForcingGenerator *generator
 /* The next chunk begins a new scene. */
 void gst_light_forcing_generator_restart(GstLightForcingGenerator *generator, guint64 seed);
 
-/* How many finished chunks to queue beside the one being played. */
+/* How many finished chunks to queue behind the one being played. */
 void gst_light_forcing_generator_set_prefetch(GstLightForcingGenerator *generator, guint chunks);
 
 /* Chunks in the queue, with the one being played. */

@@ -129,7 +129,7 @@ static void load_prompt(GstLightForcingSrc *self, const char *path)
     }
 }
 
-/* Under the object lock. What the generator can change while it runs. */
+/* Under the object lock. Passes on the settings that the generator can change while it runs. */
 static void update_generator(GstLightForcingSrc *self)
 {
     LfSessionOptions options = {0};

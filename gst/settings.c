@@ -237,7 +237,7 @@ static const Property properties[] = {
     /**
      * GstLightForcingSrc:prefetch:
      *
-     * Number of generated chunks to queue beside the chunk that is being played. More of them
+     * Number of generated chunks to queue behind the chunk that is being played. More of them
      * outlast longer delays of the generator, but each delays a new prompt by one chunk (0.75 s
      * with 12 frames at 16 frames per second).
      *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What the generator reports. All of this runs on the worker thread.
+ * The callbacks of the generator. All functions run on the worker thread.
  */
 #include "messages.h"
 #include "gstlightforcingsrc-private.h"

@@ -118,7 +118,7 @@ static LfBackend *open_best(int device, int n_threads, LfPrecision precision, co
         precision == LF_PRECISION_FP32 ? NULL : lf_backend_open_cuda(device, precision, &why_not);
     if (be)
         return be;
-    if (precision > LF_PRECISION_FP32) { /* the CPU's own message would hide what is missing */
+    if (precision > LF_PRECISION_FP32) { /* the CPU's own message would hide the reason */
         g_propagate_error(error, g_steal_pointer(&why_not));
         return NULL;
     }

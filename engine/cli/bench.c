@@ -196,8 +196,8 @@ static bool read_pending(Run *run, GError **error)
     return read;
 }
 
-/* Generates a chunk, then reads the one before, so that a decoder that runs beside the next chunk
- * has had the time of that chunk. The first chunk is read at once. */
+/* Generates a chunk, then reads the one before, so that a decoder that runs concurrently with the
+ * next chunk has had the time of that chunk. The first chunk is read at once. */
 static bool run_chunk(Run *run, int index, GError **error)
 {
     double start = now_ms();

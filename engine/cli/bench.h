@@ -8,7 +8,7 @@
 #include "engine/lightforcing.h"
 
 /* Milliseconds. Medians over the chunks in steady state, but for `encode`. `chunk` is less than
- * the sum of the others on a GPU, where the decoder runs beside the next chunk. */
+ * the sum of the others on a GPU, where the decoder runs concurrently with the next chunk. */
 typedef struct {
     double encode;                 /* of the prompt, once */
     double denoise, clean, decode; /* of a chunk */

@@ -23,9 +23,9 @@ typedef struct {
     LfArena vectors;        /* for exactly the vectors of all */
 } LfLayered;
 
-/* Binds all weights, or returns NULL and an error. Uploads may still be under way: whoever reads
- * the weights on another backend calls be->sync first. The names in the tables, the backend and the
- * source outlive the result. */
+/* Binds all weights, or returns NULL and an error. Uploads may still be queued: call be->sync
+ * before another backend reads the weights. The names in the tables, the backend and the source
+ * outlive the result. */
 LfLayered *lf_layered_new(LfBackend *be, LfWeightSource *source, const LfLayeredTables *tables,
                           GError **error);
 void lf_layered_free(LfLayered *weights); /* NULL is fine */

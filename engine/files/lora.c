@@ -9,7 +9,7 @@
 
 typedef enum { DOWN, UP, ALPHA, DIFFERENCE, REFUSED } Role;
 
-/* How names end; what is before it is the module. */
+/* The endings of names; the part before it is the module. */
 static const struct {
     const char *ending;
     Role role;
@@ -36,7 +36,7 @@ static const struct {
     {".b_norm", REFUSED, NULL},
 };
 
-/* Dialects that write '_' for every '.' of the module's name, and what they put in front. */
+/* Prefixes of dialects that write '_' for every '.' of the module's name. */
 static const char *const flat_prefixes[] = {"lora_unet__", "lora_unet_", "lycoris_"};
 
 static int ending_of(const char *name)
@@ -200,7 +200,7 @@ static int64_t count_of(const LfFileTensor *t)
     return (int64_t) (t->size / lf_type_size(t->type));
 }
 
-/* Columns of a tensor: what is behind its first dimension, as one. */
+/* Columns of a tensor: the product of all dimensions but the first. */
 static int64_t columns_of(const LfFileTensor *t)
 {
     return t->n_dims > 0 && t->shape[0] > 0 ? count_of(t) / t->shape[0] : count_of(t);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * LoRA files as overlays of a weight source: what they add to a weight W, strength · s · (up ·
- * down) with s = alpha / rank or 1, is added in float when W is bound, before anything is quantised
- * or packed. For weight_source.c and weights.c only; the function to add one is in weights.h.
+ * LoRA files as overlays of a weight source: strength · s · (up · down), with s = alpha / rank or
+ * 1, is added to a weight W in float when W is bound, before anything is quantised or packed. For
+ * weight_source.c and weights.c only; the function to add one is in weights.h.
  */
 #ifndef LF_FILES_LORA_H
 #define LF_FILES_LORA_H
 
 #include "weight_source.h"
 
-/* What one LoRA adds to one tensor. */
+/* The update of one tensor by one LoRA. */
 typedef struct {
     LfFileTensor down, up; /* [rank, …] and [rows, rank, …]; of a plain difference `up` alone */
     int64_t rank;          /* 0: `up` is the difference, in the tensor's shape */

@@ -153,7 +153,7 @@ static bool read_text(const Field *field, JsonNode *node, char **to, GError **er
     return true;
 }
 
-/* A short name, of at most 15 bytes. Whether there is such a thing is not checked here. */
+/* A short name, of at most 15 bytes. Whether the name is known is not checked here. */
 static bool read_word(const Field *field, JsonNode *node, char to[16], GError **error)
 {
     const char *text = text_of(node);

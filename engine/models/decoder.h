@@ -25,8 +25,7 @@ typedef struct {
 
 enum { LF_MAX_DECODER_STATE = 64 };
 
-/* What a decoder keeps of earlier frames, in an order of its class; all zero at the begin of a
- * scene. */
+/* A decoder's state between chunks, in an order of its class; all zero at the start of a scene. */
 typedef struct {
     int n;
     LfTensor past[LF_MAX_DECODER_STATE];

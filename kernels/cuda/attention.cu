@@ -193,8 +193,8 @@ template <int D> struct Copies {
         n_valid = piece * 8 < d ? n_rows - row : 0;
     }
 
-    /* What a step adds to the row or the piece's number only flips bits of its place; so it does in
-     * all loops over a tile. */
+    /* A step changes the row or the piece. In the permuted address that is an XOR and an offset, as
+     * in all loops over a tile. */
     __device__ void start(int i)
     {
         copy_16((to ^ ((i * at_once & 7) << 4)) + i * at_once * D * 2, from, i * at_once < n_valid);
@@ -227,7 +227,7 @@ template <int D, int M, int RING> struct Shared {
     int drawn;
 };
 
-/* A warp's M·16 queries: their scores with one tile, their sums, what the sums are relative to. */
+/* A warp's M·16 queries: sums of values, the scores that they are relative to, sums of weights. */
 template <int D, int M> struct State {
     float sums[M][D / 8][4];
     float largest[M][2], total[M][2];

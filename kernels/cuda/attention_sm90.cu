@@ -50,7 +50,7 @@ template <int HEAD_DIM_, int KEYS_, int GROUPS_, bool SPARSE_> struct Shape {
     static constexpr int STEP_SIZE = KEYS * HEAD_DIM * 2;
     static constexpr int FIT = (SHARED_SIZE / RESIDENT - 2048 - QUERY_SIZE) / (2 * STEP_SIZE);
     static constexpr int STAGES = FIT < MAX_STAGES ? FIT : MAX_STAGES;
-    /* Where things lie in shared memory, from a multiple of 1024 on. */
+    /* Offsets in shared memory, from a multiple of 1024 on. */
     static constexpr int KEY_STAGES = QUERY_SIZE, VALUE_STAGES = KEY_STAGES + STAGES * STEP_SIZE,
                          CONTROL = VALUE_STAGES + STAGES * STEP_SIZE;
     static_assert(STAGES >= 2 && KEYS % BOX == 0 && KEYS % 16 == 0 && KEYS <= 192, "");
@@ -62,7 +62,7 @@ struct Box {
     uint32_t slot, n_valid; /* rows that are there */
 };
 
-/* Behind the rings. */
+/* Shared memory behind the rings. */
 struct Control {
     uint64_t query_full[2], query_empty[2]; /* of each warpgroup */
     uint64_t key_full[MAX_STAGES], key_empty[MAX_STAGES];
@@ -71,7 +71,7 @@ struct Control {
     Box boxes[2][32];
     uint32_t valid[MAX_STAGES]; /* byte i: keys in use of 64·i … 64·i + 63 of the step; HAS_LAST */
 };
-constexpr uint32_t HAS_LAST = 1u << 31; /* the very last key is in this step */
+constexpr uint32_t HAS_LAST = 1u << 31; /* this step has the very last key */
 
 struct Plan {
     bf16 *out;    /* or NULL: */
@@ -85,7 +85,7 @@ struct Plan {
     int tiles_per_head, tiles_per_frame, frame_queries, query_block;
     int frame_keys, boxes_per_frame, n_boxes; /* n_boxes: of a tile */
     int steps;                                /* of a tile */
-    int n_whole, n_split; /* tiles [0, n_whole) are done whole, n_split more in pieces */
+    int n_whole, n_split;                /* tiles [0, n_whole) are not split, n_split more are */
     int pieces, piece_units, piece_rest; /* the first piece_rest pieces have a unit more */
     float scale;                         /* with log2 e */
     float last_logit;                    /* before scaling */
@@ -110,7 +110,7 @@ __device__ inline int piece_at(const Plan &plan, int unit)
 
 struct Item {
     int tile, first, n; /* steps [first, first + n) */
-    int part;           /* where the partial sums go; −1: the tile is whole */
+    int part;           /* index of the partial sums; −1: the item is a complete tile */
 };
 
 /* The items of one thread block, in order: its piece first, since the join waits for all pieces. */
@@ -165,8 +165,8 @@ __device__ inline uint32_t uniform(uint32_t x)
 
 /* ---- where things are, by addresses in shared memory ----------------------------------------- */
 
-/* The place of step `count` of all steps of a thread block. Whoever reads waits for the phase of
- * that place; whoever fills it for the phase before, which a fresh barrier counts as over. */
+/* The ring slot of step `count`, counted over all items of a thread block. A consumer waits for the
+ * slot's phase, the producer for the phase before, which counts as over on a new barrier. */
 template <class S> __device__ inline uint32_t stage_of(uint32_t count)
 {
     return count % S::STAGES;
@@ -237,7 +237,7 @@ __device__ inline uint32_t load_word(uint32_t from)
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-/* Values that products write: no use of them may move above this. */
+/* Registers that wgmma writes: the compiler moves no use of them above this. */
 template <int n> __device__ __forceinline__ void pin(float (&x)[n])
 {
 #pragma unroll
@@ -270,8 +270,8 @@ __device__ __forceinline__ void multiply_values(float (&sums)[S::HEAD_DIM / 2],
 
 /* ---- softmax --------------------------------------------------------------------------------- */
 
-/* Of a thread's two rows: the score whose weight is 1, and the sum of weights, which is its own
- * columns' until the end. */
+/* For a thread's two rows: the reference, a score whose weight is 1, and the sum of weights, until
+ * the end over the thread's own columns only. */
 struct Norm {
     float reference[2], sum[2];
 };
@@ -307,10 +307,10 @@ __device__ inline float exp2_multiplied(float x)
 
 constexpr int MULTIPLIED = 4; /* one in so many */
 
-/* Prepares for the scores of a step: `shrink` is what sums of earlier steps have to be multiplied
- * with. The reference from which weights count follows the largest score only when that would weigh
- * more than 2^8, so most steps leave the sums alone, and the result is the same. Returns whether
- * any of the warp's rows shrinks. */
+/* Updates the reference for the scores of a step. It follows the largest score only when that would
+ * have a weight above 2^8, so in most steps the sums need no rescaling; the result is the same.
+ * `shrink`: the factor for sums of earlier steps. Returns whether any of the warp's rows needs
+ * it. */
 template <int n>
 __device__ __forceinline__ bool refer(const float (&s)[n], Norm &norm, float (&shrink)[2],
                                       float scale)
@@ -500,7 +500,7 @@ template <class S> __device__ void look_up(const Plan &plan, const Barriers<S> &
     }
 }
 
-/* A thread that copies queries, for each warpgroup as soon as it is done with those before. */
+/* A thread that copies queries, for each warpgroup as soon as it has read the previous ones. */
 template <class S>
 __device__ void copy_queries(const Plan &plan, const CUtensorMap *map, const Barriers<S> &barriers)
 {
@@ -530,7 +530,7 @@ __device__ inline void copy_step(uint32_t to, const CUtensorMap *map, uint32_t b
                      load_word(box), head, load_word(box + 4));
 }
 
-/* What `valid` says of a step whose boxes begin at `box`. */
+/* The word `valid` of a step whose boxes begin at `box`. */
 template <class S> __device__ inline uint32_t valid_keys(uint32_t box)
 {
     uint32_t valid = 0;
@@ -629,7 +629,7 @@ __device__ inline void release(uint32_t barrier)
         barrier_arrive(barrier);
 }
 
-/* What a consumer thread keeps. */
+/* The state of a consumer thread. */
 template <class S> struct Consumer {
     const Plan &plan;
     Barriers<S> barriers;
@@ -656,7 +656,7 @@ template <class S> __device__ inline uint32_t value_descriptor(const Consumer<S>
         lower_descriptor(c.barriers.base + S::VALUE_STAGES + stage * S::STEP_SIZE, S::KEYS * 128));
 }
 
-/* The scores are there: their keys make room. Returns whether the sums have to shrink. */
+/* The scores are complete: releases their keys. Returns whether the sums need rescaling. */
 template <class S>
 __device__ __forceinline__ bool take_scores(Consumer<S> &c, float (&shrink)[2], bool last)
 {
@@ -678,8 +678,8 @@ __device__ __forceinline__ bool take_scores(Consumer<S> &c, float (&shrink)[2], 
     return refer(c.scores, c.norm, shrink, c.plan.scale);
 }
 
-/* A store that never happens, since sums of weights are not negative. It keeps the softmax, which
- * ptxas would move, before the next wait. */
+/* A store that never runs, because sums of weights are not negative. It keeps ptxas from moving the
+ * softmax behind the next wait. */
 __device__ inline void hold(float sum, uint32_t word)
 {
     asm volatile("{\n.reg .pred never;\nsetp.lt.f32 never, %0, 0f00000000;\n"
@@ -695,9 +695,9 @@ __device__ inline uint32_t after(float weight)
     return __float_as_uint(weight) >> 31;
 }
 
-/* All steps of a tile's item; the last products are under way when it returns. A warp stands still
- * while the queue of products is full, which holds a few. So products with values are issued in
- * between the weights of the next step. */
+/* All steps of an item; the last products are still in flight when it returns. A warp stalls while
+ * the queue of wgmma, which holds a few, is full. So products with values are issued in between
+ * computing the weights of the next step. */
 template <class S>
 __device__ __forceinline__ void attend_steps(Consumer<S> &c, int n_steps, uint32_t query_phase)
 {
@@ -844,7 +844,8 @@ __device__ inline void put_columns(T *row, const float (&sums)[COLUMNS], float b
     ((Pack<T, COLUMNS> *) row)[threadIdx.x % 32] = out;
 }
 
-/* A warp a row of the split tiles: the parts' sums, each shrunk to the largest score of all. */
+/* One warp per row of the split tiles: adds the partial sums, each rescaled to the largest
+ * reference. */
 template <class S> __global__ void join_parts(const __grid_constant__ Plan plan)
 {
     constexpr int COLUMNS = S::HEAD_DIM / 32;

@@ -6,8 +6,8 @@
  *
  * Three versions. On Hopper, shapes that bulk copies can address go to linear_sm90.cu, where the
  * epilogue is fused into the product. Otherwise cuBLASLt multiplies if rows are aligned to 16
- * bytes, else a plain kernel. Both write raw sums in F32, for some rows at a time so that the sums stay in
- * the L2 cache, and a second kernel applies scales, bias, activation, gate, residual and
+ * bytes, else a plain kernel. Both write raw sums in F32, for some rows at a time so that the sums
+ * stay in the L2 cache, and a second kernel applies scales, bias, activation, gate, residual and
  * quantisation. Bound: 2·N·I·O FLOP.
  */
 #include "e4m3.cuh"

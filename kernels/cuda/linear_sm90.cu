@@ -183,8 +183,8 @@ template <int COLUMNS> struct Stages {
     uint32_t memory, full, empty;
     Ring<STAGES> place;
 
-    /* Both blocks of the pair fetch into the stage before this place: each is told that it is
-     * free. */
+    /* Both blocks of the pair fetch into the stage before this one, so both are signalled that it
+     * is free. */
     __device__ void give_back()
     {
         int before = place.slot == 0 ? STAGES - 1 : place.slot - 1;
@@ -217,7 +217,7 @@ __device__ __forceinline__ static void multiply_stages(float (&sums)[COLUMNS / 2
     }
 }
 
-/* ---- what the sums become -------------------------------------------------------------------- */
+/* ---- epilogue -------------------------------------------------------------------------------- */
 
 /* gelu with the special function unit's tanh, which is right to 2⁻¹¹. */
 __device__ float gelu_fast(float x)
@@ -292,7 +292,7 @@ typedef struct {
     uint32_t sheets;     /* the warp's */
 } Part;
 
-/* Sheet `i`, which its last contents have left. */
+/* Sheet `i`, after its previous contents have been written. */
 template <int COLUMNS> __device__ static uint32_t free_sheet(const Part &part, int i)
 {
     if (threadIdx.x % 32 == 0)
@@ -301,7 +301,7 @@ template <int COLUMNS> __device__ static uint32_t free_sheet(const Part &part, i
     return part.sheets + i % sheets_for(COLUMNS) * SHEET;
 }
 
-/* The sheet to columns from `at` of the tile. */
+/* Writes the sheet to the tile's columns from `at` on. */
 __device__ void send_sheet(const CUtensorMap *out_map, const Part &part, int at, uint32_t sheet)
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -332,7 +332,7 @@ template <int WIDTH> __device__ uint4 *place_of(const Job &job, const Part &part
     return inside ? (uint4 *) ((bf16 *) job.out + (int64_t) row * job.n_out + column) : NULL;
 }
 
-/* sum·scale·factor + addend of two columns side by side. */
+/* sum·scale·factor + addend of two adjacent columns. */
 template <int ELEMENT> __device__ float2 valued(float s0, float s1, float scale, float4 around)
 {
     if (ELEMENT == 1) {
@@ -447,7 +447,7 @@ __device__ __forceinline__ static void store(
     }
 }
 
-/* What columns [AT, AT + WIDTH) of the result are added to. */
+/* Loads the residual for columns [AT, AT + WIDTH) of the result. */
 template <int AT, int WIDTH>
 __device__ __forceinline__ static void load_residual(uint4 *x, const Job &job, const Part &part)
 {
@@ -487,7 +487,8 @@ __device__ float largest_bias(const Job &job, float *of_warp, int group)
     return fmaxf(fmaxf(mine[0], mine[1]), fmaxf(mine[2], mine[3]));
 }
 
-/* The scales of x's rows, and those of the result's, which the first column of tiles tells. */
+/* The scales of x's rows, and those of the result's rows, which the first column of tiles
+ * writes. */
 template <Ending ENDING> __device__ static void load_rows(Part &part, const Job &job, float bias)
 {
     for (int half = 0; half < 2; half++) {
@@ -612,7 +613,7 @@ Job job_of(const LfCudaProduct *p, int columns)
     return job;
 }
 
-/* Rounds of all blocks × columns of a tile, which the time goes by. */
+/* Rounds of all blocks × columns of a tile: the time is proportional to it. */
 int64_t cost_of(const LfCudaProduct *p, int n_multiprocessors, int columns)
 {
     int at_once = n_multiprocessors / 2;

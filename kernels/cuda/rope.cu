@@ -33,8 +33,8 @@ struct Job {
     float eps;
 };
 
-/* Tokens [first, first + n) of a frame: their rows of qkv, where they and their mean go, for head
- * 0. */
+/* Tokens [first, first + n) of a frame: their rows of qkv, and the destinations of the tokens and
+ * of their mean, for head 0. */
 struct Block {
     int frame, first, n;
     const bf16 *from;
@@ -95,7 +95,7 @@ __device__ float sum_of_squares(const bf16 *x, int width)
     return sum;
 }
 
-/* A thread keeps to its channels: means add up in memory. */
+/* A thread always has the same channels, so it can add up their means in memory. */
 __device__ void plain_rotate(const Job &job, int part, const Block &b)
 {
     const Part &p = job.part[part];
@@ -147,9 +147,9 @@ __global__ void __launch_bounds__(PLAIN_THREADS) plain_kernel(const Job job)
 
 /* D = SPLIT·EACH·256: SPLIT warps share a row. A lane has channels 256·i + 8·lane … + 7 of its
  * warp's part, i < EACH: the same four pairs of all its heads. Rows come up to DEPTH − 1 ahead into
- * shared memory, where every lane reads what it has copied itself. Blocks of q are the fewest and
- * the longest: that they have more on its way than v, with V_AHEAD rows a warp, gives them more of
- * the memory's bandwidth. */
+ * shared memory, where every lane reads only what it has copied itself. Blocks of q are the fewest
+ * and the longest. They have more rows in flight than v (V_AHEAD per warp), which gives them a
+ * larger share of the memory bandwidth. */
 enum { WARPS = 16, V_ROWS = 32, V_AHEAD = 2 };
 
 template <int EACH> struct Row {
@@ -225,8 +225,8 @@ __device__ inline Angles angles_of(const Job &job)
     return t;
 }
 
-/* Weight, rotation, rounding; what is rounded is also added to the sums. The angles hold the norm's
- * factor. */
+/* Weight, rotation, rounding. The numbers are also added to the sums, before rounding. The angles
+ * include the factor of the norm. */
 template <int EACH>
 __device__ inline void rotate_row(const Row<EACH> &row, const float *weight,
                                   const float2 (&angle)[4], bf16 *out, int64_t stride,
@@ -309,7 +309,7 @@ __device__ inline void rotate_block(const Job &job, Shared<EACH, SPLIT, DEPTH> &
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = warp / SPLIT, d = job.head_dim;
     int begin = 256 * EACH * (warp % SPLIT), mine = begin + 8 * lane;
     for (int i = threadIdx.x; i < width; i += 32 * WARPS)
-        shared.weights[i] = part.weight[i]; /* which no kernel writes */
+        shared.weights[i] = part.weight[i]; /* weights, which no kernel writes */
     Angles angles = angles_of(job);
     wait_for_earlier();
     Block b = block_of(job, which, index);

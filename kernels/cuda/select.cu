@@ -197,9 +197,9 @@ __global__ void __launch_bounds__(PLAIN_THREADS) plain_kernel(const Job job, int
 
 /* ---- several queries a block ----------------------------------------------------------------- */
 
-/* Means of keys come in tiles of `rows` key blocks and PIECE channels, up to DEPTH − 1 ahead. The
- * rows in shared memory are 16 bytes longer, so that eight threads' rows lie in different banks. A
- * tile of 576 holds the usual 21 frames of 24 or 25 blocks. */
+/* Means of keys are copied in tiles of `rows` key blocks and PIECE channels, up to DEPTH − 1 ahead.
+ * The rows in shared memory are padded by 16 bytes, so that the rows of eight threads are in
+ * different banks. A tile of 576 holds the usual 21 frames of 24 or 25 blocks. */
 enum { QUERIES = 4, THREADS = 288, PIECE = 16, LANES = PIECE / 4 /* threads that copy a row */ };
 
 template <int KEYS_EACH> struct Tile {

@@ -15,7 +15,7 @@
         "blocks.*." THEIRS ".norm_k", "blocks.*." OURS ".norm_k", 0, 0                             \
     }
 
-/* Also as one product: what the library's fuse_projections leaves. */
+/* Also as one matrix, which the library's fuse_projections makes. */
 #define FUSED(THEIRS, OURS, SHARE, N)                                                              \
     {                                                                                              \
         "blocks.*." THEIRS, "blocks.*." OURS, SHARE, N                                             \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Norm and rotation of one row: two passes, the second of which reads the row from the L1 cache.
+ * Norm and rotation of one row, in two passes; the second pass reads the row from the L1 cache.
  */
 #include "simd.h"
 #include "vec.h"
