@@ -77,7 +77,7 @@ static LfChunk *chunk_new(LfChunkPool *pool, GError **error)
         chunk->decode_begin && chunk->decode_end)
         return chunk;
     g_set_error(error, LF_ERROR, LF_ERROR_MEMORY,
-                "no %.1f MB of memory for another chunk: let go of earlier ones sooner",
+                "out of memory: no %.1f MB of memory for another chunk; release chunks sooner",
                 (double) size / 1e6);
     chunk_free(pool, chunk);
     return NULL;
@@ -201,7 +201,7 @@ gboolean lf_chunk_read(const LfChunk *chunk, int index, const LfPicture *picture
 {
     const LfChunkInfo *info = &chunk->info;
     if (index < 0 || index >= info->n_frames || !lf_is_set(chunk->rgb)) {
-        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "frame %d of a chunk that has %d pictures",
+        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG, "frame %d: the chunk has %d decoded frames",
                     index, lf_is_set(chunk->rgb) ? info->n_frames : 0);
         return FALSE;
     }

@@ -50,14 +50,12 @@ static bool check_options(const LfModel *m, const LfSessionOptions *o, GError **
         return false;
     if (!o->no_decoder && !m->info.can_decode)
         return lf_fail(error, LF_ERROR_UNSUPPORTED,
-                       "model %s has no decoder: name a file with one, or ask for latents alone",
-                       m->name);
+                       "model %s has no decoder: name a file with one, or set no_decoder", m->name);
     if (!o->no_text && !m->info.can_encode)
-        return lf_fail(
-            error, LF_ERROR_UNSUPPORTED,
-            "model %s has no text encoder and tokenizer: name a file with one, or give the "
-            "text as numbers",
-            m->name);
+        return lf_fail(error, LF_ERROR_UNSUPPORTED,
+                       "model %s has no text encoder and tokenizer: name a file with one, or set "
+                       "no_text",
+                       m->name);
     return true;
 }
 

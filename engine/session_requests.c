@@ -9,7 +9,7 @@ uint64_t lf_session_set_prompt(LfSession *s, const char *prompt, GError **error)
     int capacity = lf_model_text_len(s->model);
     if (!s->worker.config.has_text) {
         g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-                    "this session takes its text as numbers: create it without no_text");
+                    "this session takes text embeddings: create it without no_text");
         return 0;
     }
     g_autofree int32_t *ids = g_new(int32_t, capacity);

@@ -16,7 +16,7 @@ bool lf_arena_init(LfArena *arena, LfBackend *backend, size_t size, GError **err
     if (!arena->base)
         return lf_fail(error, LF_ERROR_MEMORY,
                        "out of memory on %s: could not allocate %.1f MB; reduce width, height or "
-                       "window-frames, or use a smaller model",
+                       "attention window, or use a smaller model",
                        backend->description, (double) size / 1e6);
     return true;
 }

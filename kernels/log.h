@@ -14,7 +14,7 @@ G_BEGIN_DECLS
 /* As GStreamer's own elements use its levels. */
 typedef enum {
     LF_LOG_NONE,
-    LF_LOG_ERROR,   /* something failed; a GError tells it, too */
+    LF_LOG_ERROR,   /* something failed; a GError reports it, too */
     LF_LOG_WARNING, /* work continues, but slower or with less than was requested */
     LF_LOG_INFO,    /* once in a stream: model, device, scene */
     LF_LOG_DEBUG,   /* once in a chunk, or once for each shape of an operation */

@@ -105,7 +105,7 @@ static LfBackend *open_cpu(int n_threads, LfPrecision precision, GError **error)
     if (precision == LF_PRECISION_AUTO || precision == LF_PRECISION_FP32)
         return lf_backend_open_cpu(n_threads, error);
     g_set_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-                "the CPU computes in fp32 alone: leave precision at auto, or use a GPU");
+                "this precision is not available on the CPU: use auto or fp32, or a GPU");
     return NULL;
 }
 

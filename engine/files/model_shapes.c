@@ -71,7 +71,7 @@ bool lf_transformer_config_complete(LfTransformerConfig *config, LfTensorFile *f
         count_layers(&in, &config->layers, "self_attn.q.weight");
     if (complete && !config->heads) {
         lf_fail(error, LF_ERROR_CONFIG,
-                "transformer.heads: missing in model.json, and no tensor tells it");
+                "transformer.heads: missing in model.json, and no tensor's shape has it");
         complete = false;
     }
     if (complete && !config->text_len)

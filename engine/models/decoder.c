@@ -27,7 +27,7 @@ const LfDecoderClass *lf_decoder_class(const char *type, LfWeightSource *source,
     if (*type)
         lf_fail(error, LF_ERROR_CONFIG, "decoder: unknown type \"%s\"; known are %s", type, types);
     else
-        lf_fail(error, LF_ERROR_SHAPE, "decoder: the file has the tensors of none of the types %s",
+        lf_fail(error, LF_ERROR_SHAPE, "decoder: the file's tensors match none of the types %s",
                 types);
     return NULL;
 }

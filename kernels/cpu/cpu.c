@@ -162,7 +162,7 @@ static bool cpu_sync(LfBackend *be, GError **error)
     if (missing)
         lf_fail(error, LF_ERROR_MEMORY,
                 "out of memory on %s: could not allocate %.1f MB of scratch; reduce width, height "
-                "or window-frames, or close other programs",
+                "or attention window, or close other programs",
                 be->description, (double) missing / 1e6);
     return missing == 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Operations on each number by itself, and changes of layout. All are bound by bytes.
+ * Pointwise operations and changes of layout. All are bound by bytes.
  */
 #include "cpu.h"
 #include "simd/dense.h"

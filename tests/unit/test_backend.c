@@ -182,7 +182,7 @@ static void test_no_memory(void)
     g_assert_error(error, LF_ERROR, LF_ERROR_MEMORY);
     g_assert_nonnull(strstr(error->message, be->description));
     g_assert_nonnull(strstr(error->message, "1152921504606.8 MB"));
-    g_assert_nonnull(strstr(error->message, "reduce width, height or window-frames"));
+    g_assert_nonnull(strstr(error->message, "reduce width, height or attention window"));
     g_clear_error(&error);
     lf_arena_clear(&arena);
     lf_backend_close(be);

@@ -637,7 +637,7 @@ static void test_context(void)
         lf_session_set_context(numbers, text, LF_TINY_TEXT_LEN + 1, LF_TINY_TEXT_DIM, &error));
     stream_assert_error(&error, LF_ERROR_SHAPE, "[25");
     g_assert_false(lf_session_set_prompt(numbers, prompt, &error));
-    stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "numbers");
+    stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "embeddings");
     ids[0] = 434;
     g_assert_false(lf_model_encode(model, ids, n, text, &error));
     stream_assert_error(&error, LF_ERROR_CONFIG, "434");

@@ -60,8 +60,8 @@ INLINE void fetch_ahead(const KeyRows *keys, const float *next, int row, int c, 
     }
 }
 
-/* Channels of one key that are multiplied one after the other: its loads then fall into one line of
- * the cache, for loads from different lines of one set get in each other's way. */
+/* Channels of one key that are multiplied one after the other, so that their loads are from one
+ * cache line: loads from different lines of one set slow each other down. */
 #if LANES == 16
 #define CHANNELS(n_vec) ((n_vec) <= 2 ? 4 : 2)
 #else

@@ -37,7 +37,7 @@ INLINE __mmask16 vec_first(int n)
     return (__mmask16) ((1u << n) - 1);
 }
 
-/* The first n ≤ LANES values; the others are 0 and left alone. */
+/* The first n ≤ LANES values; the other lanes are 0, and their memory is not read. */
 INLINE Vec vec_load_n(const float *p, int n)
 {
     return _mm512_maskz_loadu_ps(vec_first(n), p);
