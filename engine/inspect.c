@@ -89,14 +89,14 @@ static void inspect_part(const Inspection *i, Part part, LfModelConfig *c, LfTen
     g_autoptr(GError) error = NULL;
     g_autoptr(GString) text = g_string_new(NULL);
     LfWeightSource *source = lf_weight_source_file(file);
-    bool whole =
+    bool complete =
         part == TRANSFORMER    ? inspect_transformer(&c->transformer, file, source, text, &error)
         : part == TEXT_ENCODER ? inspect_text_encoder(&c->text_encoder, file, source, text, &error)
                                : inspect_decoder(&c->decoder, file, source, text, &error);
     const LfFinding finding = {.subject = parts[part].name,
                                .tensors = lf_tensor_file_path(file),
                                .description = text->len > 0 ? text->str : NULL,
-                               .problem = whole ? NULL : error->message};
+                               .problem = complete ? NULL : error->message};
     i->found(&finding, i->data);
     lf_weight_source_free(source);
 }

@@ -197,12 +197,12 @@ static bool run(LfWorker *w, const LfChunkPlan *plan, const LfRequest *request,
  * failure or cancellation. */
 static bool finish(LfWorker *w, bool done, GError **error)
 {
-    bool well = w->be->sync(w->be, error);
-    if (!well) /* the operation that failed is not known: it may have been the text encoder's */
+    bool synced = w->be->sync(w->be, error);
+    if (!synced) /* the operation that failed is not known: it may have been the text encoder's */
         w->encoded = 0;
-    if (well && !done)
+    if (synced && !done)
         g_set_error(error, LF_ERROR, LF_ERROR_CANCELLED, "the chunk was cancelled");
-    return well && done;
+    return synced && done;
 }
 
 /* ---- memory and work, by running the same calls on a shadow of the worker -------------------- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Which of the six shapes a region is: each is laid over it, turned, moved and sized until it
+ * Which of the six shapes a region is: each is laid over it, and rotated, moved and scaled until it
  * covers it best.
  */
 #ifndef LF_QUALITY_FIT_H
@@ -16,10 +16,10 @@ typedef struct {
 
 void fit_region(const Look *look, int region, Fit *fit);
 
-/* The point around which its turns by the period leave the shape the same. */
+/* The centre of the shape's rotational symmetry. */
 Pose fit_middle(const Fit *fit, int shape);
 
-/* Radians after which the shape is the same; 0: any turn. */
+/* The angle of the shape's rotational symmetry, in radians; 0: any angle. */
 double fit_period(int shape);
 
 #endif

@@ -24,7 +24,7 @@ Footage *footage_new(void);
 void footage_free(Footage *footage); /* NULL is fine */
 void footage_clear(Footage *footage);
 
-/* Room for the next frame, which footage_added then takes in. */
+/* Memory for the next frame; call footage_added when it is written. */
 uint8_t *footage_next(Footage *footage);
 void footage_added(Footage *footage, gboolean begins_chunk);
 

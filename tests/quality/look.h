@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What one frame shows, told from its pixels alone: which background, what stands before it, its
+ * What one frame shows, from its pixels alone: which background, the objects before it, their
  * colour. Nothing here looks at the prompt.
  */
 #ifndef LF_QUALITY_LOOK_H
@@ -29,7 +29,7 @@ typedef struct {
 /* The background that is nearest to the frame. */
 int look_background(const Image *image);
 
-/* All of the rest, before a given background. */
+/* The rest of `look`, when the background is known. */
 void look_at(const Image *image, int background, Look *look);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * quality: renders prompts that the demo model has not been trained on, and says what the pictures
- * show of them. See README.md.
+ * quality: generates video for prompts that the demo model was not trained on, and measures how
+ * well the frames follow them. See README.md.
  */
 #include "report.h"
 

@@ -19,7 +19,7 @@ typedef struct {
     double angle[MAX_TRACK]; /* followed over the shape's period; all 0 where it has none */
 } Track;
 
-/* −1: none of them, or too little of it was seen. */
+/* −1: none of the motions, or the object was seen in too few frames. */
 int motion_of(const Track *track);
 
 #endif

@@ -17,7 +17,7 @@ void report_print(const Report *report);
 /* For programs. Transfer full. */
 char *report_json(const Report *report);
 
-/* Prints one line of what a stream shows in place of what was asked for, when that differs. */
+/* Prints one line, prompt and frames, when what a stream shows differs from its prompt. */
 void report_wrong(const Setting *setting, const Script *script, const Scene *wanted,
                   const Verdict *verdict, gpointer nothing);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Holds what streams show against what their prompts said, and adds it up.
+ * Compares what streams show with their prompts, and adds up the results.
  */
 #ifndef LF_QUALITY_SCORE_H
 #define LF_QUALITY_SCORE_H

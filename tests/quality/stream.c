@@ -140,7 +140,7 @@ static void draw_chunk(const World *world, int chunk, int frame, Footage *footag
     g_free(image);
 }
 
-/* After a change the motion begins anew. */
+/* After a change the motion starts again. */
 static void draw(const Script *script, Footage *footage)
 {
     GRand *rng = g_rand_new_with_seed(script->seed);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The demo model obeys its prompt: a short run of what the program quality measures at length, with
- * bounds that leave room for rounding on other machines.
+ * The demo model follows its prompt: a short run of what the program quality measures at length,
+ * with bounds that leave room for rounding on other machines.
  */
 #include "run.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The scorer is right: on clips that were drawn, of which everything is known, it finds what was
- * drawn. What is missing here to 1 is missing in every figure about a model.
+ * The scorer is right: on clips that the world's own renderer has drawn it finds what was drawn. A
+ * score below 1 here is an error of the scorer, which is in every figure about a model, too.
  */
 #include "run.h"
 
@@ -118,7 +118,7 @@ static void soften(Image *image)
     g_free(from);
 }
 
-/* Another scene than was asked for is wrong in everything, and softened edges are less steep. */
+/* Another scene than the prompt's is wrong in everything, and softened edges are less steep. */
 static void test_other(void)
 {
     static const Scene other = {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Draws scenes as models/demo/train/render.py does: the same backgrounds, signed distances, shading
- * and motions. What the scorer knows of the world is all here; and its clips, of which everything
- * is known, show whether the scorer is right.
+ * and motions. The scorer knows the world from this file alone, and is tested on clips that this
+ * file draws.
  */
 #ifndef LF_QUALITY_WORLD_H
 #define LF_QUALITY_WORLD_H

@@ -123,7 +123,7 @@ static void compare_latents(Demo *demo, int chunk, const float *ours)
     }
 }
 
-/* Bytes are cut off, so a value that lies on an integer may fall to either side of it. */
+/* Bytes are truncated, so a value close to an integer may become either of two. */
 static void compare_bytes(const char *what, const uint8_t *ours, const uint8_t *theirs)
 {
     int most = 0, different = 0, count = WIDTH * HEIGHT * 3;
@@ -251,7 +251,7 @@ int main(int argc, char **argv)
     g_assert_nonnull(g_getenv("LF_DEMO_MODEL"));
     if (!has_weights(g_getenv("LF_DEMO_MODEL"))) {
         /* 77: skipped, to meson. */
-        g_printerr("data/demo.safetensors is of another demo model: make it anew, with the sums "
+        g_printerr("data/demo.safetensors is of another demo model: make it again, with the sums "
                    "in demo.c (tests/reference/README.md)\n");
         return 77;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What every test here shares: the numbers that both sides compute (README.md, "The generator"),
+ * Shared by these tests: the numbers that both sides compute (README.md, "The generator"),
  * the small model made of them, the recorded results, and the measure.
  */
 #ifndef LF_TESTS_REFERENCE_FIXTURE_H

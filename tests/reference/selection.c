@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Which key blocks Light Forcing keeps, from q, k and v as the linear layer gives them: norm and
- * rotation, means, frames, blocks. Held against a straightforward implementation of the method in
- * float64, which shares nothing with this one.
+ * rotation, means, frames, blocks. Compared with an independent, plain implementation of the method
+ * in float64.
  */
 #include "fixture.h"
 #include "kernels/arena.h"

@@ -12,8 +12,8 @@
 #include <string.h>
 
 #define TIMESTEP 937.5f
-/* Far below what is asked for (1e-5 and 1e-4): an epsilon of 1e-5 instead of 1e-6 in a norm is a
- * distance of 1e-5. */
+/* Below an error that matters: a norm with an epsilon of 1e-5 instead of 1e-6 has a distance of
+ * 1e-5. */
 #define BOUND        3e-6
 #define SELF_OUT     "blocks.0.self_attn.o."
 #define CROSS_OUT    "blocks.0.cross_attn.o."
@@ -138,7 +138,7 @@ static LfTensor latents(LfArena *arena)
                            REF_LATENT_WIDTH);
 }
 
-/* The noisy forward of chunk `index`. */
+/* The forward pass of the noisy chunk `index`. */
 static LfTensor forward_chunk(Engine *e, int index)
 {
     GError *error = NULL;
@@ -152,7 +152,7 @@ static LfTensor forward_chunk(Engine *e, int index)
     return velocity;
 }
 
-/* The clean pass of chunk 0, which makes it past. */
+/* The clean pass of chunk 0, which later chunks attend to. */
 static void clean_chunk(Engine *e)
 {
     LfTensor x = take_numbers(&e->state, latents(&e->state), "x.0");
@@ -171,7 +171,7 @@ static void compare(Engine *e, const char *name, LfTensor ours)
 
 /* ---- stages ---------------------------------------------------------------------------------- */
 
-/* What the weights of this name add to a modulation, taken off: the time vector remains. */
+/* Compares the timestep embedding: the modulation without the weights of this name. */
 static void compare_without(Engine *e, const char *name, LfTensor ours, const char *weight)
 {
     int64_t count = lf_tensor_count(ours);
@@ -203,7 +203,7 @@ static void compare_time(Engine *e)
     g_free(own);
 }
 
-/* Real rows one by one; the one padding row that we keep against every one of theirs. */
+/* Compares the rows of tokens one by one, and our single padding row with each of theirs. */
 static void compare_text(Engine *e, const char *name, LfTensor ours)
 {
     const float *theirs = ref_f32(e->results, name, (int64_t) REF_LAYERS * REF_TEXT_LEN * REF_DIM);
