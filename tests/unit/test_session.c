@@ -628,6 +628,12 @@ static void test_context(void)
     g_assert_true(lf_session_set_context(numbers, text, n, LF_TINY_TEXT_DIM, &error));
     g_autoptr(GByteArray) wanted = stream_run(s, 2), same = stream_run(numbers, 2);
     stream_assert_same(wanted, same);
+    /* It replaces a prompt, too, whose tokens are then no more encoded. */
+    LfSession *either = stream_session(model, NULL, "another prompt");
+    g_assert_true(lf_session_set_context(either, text, n, LF_TINY_TEXT_DIM, &error));
+    g_autoptr(GByteArray) replaced = stream_run(either, 2);
+    stream_assert_same(wanted, replaced);
+    lf_session_free(either);
     g_assert_true(lf_session_set_context(numbers, NULL, 0, LF_TINY_TEXT_DIM, &error));
     g_autoptr(GByteArray) empty = stream_run(numbers, 1);
 

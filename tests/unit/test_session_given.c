@@ -15,13 +15,19 @@ static gsize latents_size(const LfChunk *chunk)
 }
 
 /* A stream whose first chunks are made from another stream's latents equals that stream, byte for
- * byte, in these chunks and in the later ones, which attend to them. */
-static void test_continues(void)
+ * byte, in these chunks and in the later ones, which attend to them. With one map for all steps,
+ * the clean pass of the chunks that were denoised must not see anything of that map: the given ones
+ * have none. */
+static void test_continues(gconstpointer one_map)
 {
+    static const LfSessionOptions all_options[] = {
+        {.seed = 7},
+        {.seed = 7, .sparsity = 0.5, .uniform = TRUE, .key_block = 4, .one_map = TRUE}};
+    const LfSessionOptions *options = &all_options[GPOINTER_TO_INT(one_map)];
     LfModel *model = stream_model(NULL);
     for (int n_given = 1; n_given <= 6; n_given++) {
-        LfSession *a = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
-        LfSession *b = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
+        LfSession *a = stream_session(model, options, prompt);
+        LfSession *b = stream_session(model, options, prompt);
         for (int i = 0; i < n_given + 3; i++) {
             g_autoptr(GError) error = NULL;
             LfChunk *x = stream_next(a), *y;
@@ -87,7 +93,8 @@ static void test_not_kept(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/session-given/continues", test_continues);
+    g_test_add_data_func("/session-given/continues", GINT_TO_POINTER(FALSE), test_continues);
+    g_test_add_data_func("/session-given/continues/one-map", GINT_TO_POINTER(TRUE), test_continues);
     g_test_add_func("/session-given/matters", test_matters);
     g_test_add_func("/session-given/not-kept", test_not_kept);
     return g_test_run();
