@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Backends: opening, the plan, calls with wrong arguments, latched failures, and weights that
- * several backends read at once.
+ * Backends: opening, the plan, calls with wrong arguments, numbers of narrow types, latched
+ * failures, and weights that several backends read at once.
  */
 #include "kernels/arena.h"
 #include "kernels/cpu/cpu.h"
 
+#include <math.h>
 #include <string.h>
 
 static LfBackend *open_cpu(int n_threads)
@@ -102,9 +103,80 @@ static void test_mistakes(void)
     lf_backend_close(be);
 }
 
+static float float_of(uint32_t bits, LfType type)
+{
+    uint16_t half = (uint16_t) bits;
+    uint8_t byte = (uint8_t) bits;
+    float value;
+    g_assert_true(lf_to_float(&value, lf_type_size(type) == 1 ? (void *) &byte : &half, type, 1));
+    return value;
+}
+
+/* The largest number, the smallest, infinity and NaN of every small type; E4M3 has no infinity. */
+static void test_small_floats(void)
+{
+    static const struct {
+        LfType type;
+        uint32_t bits;
+        float value;
+    } known[] = {
+        {LF_F8_E4M3, 0x7e, 448},       {LF_F8_E4M3, 0x81, -0x1p-9f}, {LF_F8_E4M3, 0x7f, NAN},
+        {LF_F8_E4M3, 0xff, NAN},       {LF_F8_E5M2, 0x7b, 57344},    {LF_F8_E5M2, 0x81, -0x1p-16f},
+        {LF_F8_E5M2, 0xfc, -INFINITY}, {LF_F8_E5M2, 0x7d, NAN},      {LF_F16, 0x7bff, 65504},
+        {LF_F16, 0x8001, -0x1p-24f},   {LF_F16, 0xfc00, -INFINITY},  {LF_F16, 0x7c01, NAN},
+        {LF_BF16, 0x7f80, INFINITY},   {LF_BF16, 0xff81, NAN},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(known); i++) {
+        float value = float_of(known[i].bits, known[i].type);
+        g_assert_true(isnan(known[i].value) ? isnan(value) : value == known[i].value);
+    }
+    for (uint32_t bits = 0; bits < 1 << 16; bits++) { /* there and back */
+        float bf16 = float_of(bits, LF_BF16), f16 = float_of(bits, LF_F16);
+        g_assert_true(isnan(bf16) ? isnan(float_of(lf_float_to_bf16(bf16), LF_BF16))
+                                  : lf_float_to_bf16(bf16) == bits);
+        g_assert_true(isnan(f16) ? isnan(float_of(lf_float_to_f16(f16), LF_F16))
+                                 : lf_float_to_f16(f16) == bits);
+    }
+}
+
+/* NaN is NaN in a narrow type, also one whose bits are all in the half that is dropped. */
+static void test_narrow_nan(void)
+{
+    const uint32_t payloads[] = {0x7f800001, 0xff80ffff, 0x7fc00000, 0x7fffffff, 0xffffffff};
+    for (size_t i = 0; i < G_N_ELEMENTS(payloads); i++) {
+        float value;
+        memcpy(&value, &payloads[i], sizeof value);
+        g_assert_true(isnan(float_of(lf_float_to_bf16(value), LF_BF16)));
+        g_assert_true(isnan(float_of(lf_float_to_f16(value), LF_F16)));
+    }
+}
+
 static void expect_critical(const char *pattern)
 {
     g_test_expect_message(NULL, G_LOG_LEVEL_CRITICAL, pattern);
+}
+
+/* A window names frames that the cache has, and at least those of the chunk. */
+static void test_wrong_windows(void)
+{
+    enum { SLOTS = 4, HEADS = 2, TOKENS = 6, HEAD = 8, CHUNK = 2 };
+    static const struct {
+        int frames, chunk;
+    } wrong[] = {{SLOTS + 1, CHUNK}, {CHUNK - 1, CHUNK}, {SLOTS, 0}};
+    LfBackend *be = lf_backend_plan(NULL);
+    LfTensor cache = lf_tensor(NULL, LF_F32, SLOTS, HEADS, TOKENS, HEAD);
+    LfTensor q = lf_tensor(NULL, LF_F32, HEADS, CHUNK * TOKENS, HEAD);
+    LfTensor out = lf_tensor(NULL, LF_F32, CHUNK * TOKENS, HEADS * HEAD);
+    LfWindow window = {
+        .k = cache, .v = cache, .slots = lf_tensor(NULL, LF_I32, SLOTS), .chunk = CHUNK};
+    lf_attention(be, out, q, &window, LF_NONE, 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        window.slots = lf_tensor(NULL, LF_I32, wrong[i].frames);
+        window.chunk = wrong[i].chunk;
+        expect_critical("lf_attention: window_holds*");
+        lf_attention(be, out, q, &window, LF_NONE, 0);
+        g_test_assert_expected_messages();
+    }
 }
 
 /* Copies, clears and transfers of tensors write the tensor and nothing next to it; invalid ones are
@@ -325,6 +397,9 @@ int main(int argc, char **argv)
     g_test_add_func("/backend/level", test_level);
     g_test_add_func("/backend/plan", test_plan);
     g_test_add_func("/backend/mistakes", test_mistakes);
+    g_test_add_func("/backend/wrong-windows", test_wrong_windows);
+    g_test_add_func("/backend/small-floats", test_small_floats);
+    g_test_add_func("/backend/narrow-nan", test_narrow_nan);
     g_test_add_func("/backend/memory", test_memory);
     g_test_add_func("/backend/scaled-rows", test_scaled_rows);
     g_test_add_func("/backend/no-memory", test_no_memory);
