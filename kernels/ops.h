@@ -224,18 +224,20 @@ void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *wei
 /* out U8 [f, h, w, 3] = trunc(255·clamp(x P [f, h, w, 3], 0, 1)). */
 void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x);
 
-/* One frame rgb U8 [h, w, 3] (backend memory) into `picture` (host or device memory, as it
- * says; same size; even for 4:2:0). Every value is the exact one rounded to nearest. Chroma of 4:2:0 is the mean over its
- * area where LfMatrix sites it: ¼, ½, ¼ across (the left edge repeats), ½, ½ down. Unlike the other
- * operations it may run on any thread beside them, it takes an rgb that is finished (event_sync),
- * it returns when the picture is complete, and it reports its own failure: false and an error, and
- * the picture's contents are undefined. It never fails a later sync. */
+/* Converts one frame rgb U8 [h, w, 3] (backend memory) into `picture`, which is in host or device
+ * memory (picture->memory) and has the same size; 4:2:0 needs even sizes. Every value is the exact
+ * one rounded to nearest. Chroma of 4:2:0 is the mean around its position (see LfMatrix), with
+ * weights ¼, ½, ¼ across (the left edge repeats) and ½, ½ down.
+ * Unlike other operations: it may run on any thread, concurrently with them; the caller has waited
+ * for rgb (event_sync); and it returns when the picture is complete. It reports its own failure:
+ * false and an error, and the picture is undefined. It never fails a later sync. */
 bool lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **error);
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-/* Every entry of the table by name: a new operation lf_x is a prototype above, a row here, a front
- * in ops.c, a function in each backend and a row of tests in tests/checkops. */
+/* Every entry of the table by name. A new operation lf_x is a prototype above, a row here, a
+ * checking function in ops.c, a function in each backend, and a row of tests and a function of the
+ * mirror in tests/checkops (docs/adding.md). */
 #define LF_OPERATIONS(ENTRY)                                                                       \
     ENTRY(weight_new)                                                                              \
     ENTRY(weight_free)                                                                             \

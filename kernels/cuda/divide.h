@@ -24,8 +24,8 @@ static inline LfDivisor lf_divisor(uint32_t divisor)
     return d;
 }
 
-/* n / divisor. The reciprocal is at most one less than 2³² / divisor, and n is less than 2³²: so the
- * quotient is at most one too small, which the remainder shows. */
+/* n / divisor. The reciprocal is at most one less than 2³² / divisor, and n is less than 2³²: so
+ * the quotient is at most one too small, which the remainder shows. */
 static inline LF_HOST_AND_DEVICE uint32_t lf_divide(uint32_t n, LfDivisor d)
 {
     uint32_t quotient = (uint32_t) ((uint64_t) n * d.reciprocal >> 32);

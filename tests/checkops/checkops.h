@@ -56,7 +56,7 @@ double *as_double(LfTensor t);
 
 /* rel-L2(out, want) ≤ tolerance and no NaN; the figures go into the test's log. */
 void expect_close(LfTensor out, const double *want, double tolerance);
-/* The same for outputs of which some may cancel to almost 0: errors are relative to an output's
+/* The same for outputs that may cancel to almost 0: errors are relative to an output's
  * size, but to at least `typical`. */
 void expect_near(LfTensor out, const double *want, double tolerance, double typical);
 void expect_equal(LfTensor out, const void *want);

@@ -536,8 +536,8 @@ static double chunk_sparsity(Source *source, guint64 wanted)
     return sparsity;
 }
 
-/* Options that are set while the model loads count from the first chunk on, those that are set later
- * from the next one on. The first chunk of a scene is dense in any case. */
+/* Options that are set while the model loads count from the first chunk on, those that are set
+ * later from the next one on. The first chunk of a scene is dense in any case. */
 static void test_options(void)
 {
     Source *source = source_new(NULL);

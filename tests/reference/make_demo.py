@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Makes data/demo.safetensors anew, for other weights of the demo model.
+"""Makes data/demo.safetensors again, for other weights of the demo model.
 
     LF_REFERENCE_SOURCES=DIR /usr/bin/python3 make_demo.py MODEL_DIR OUT.safetensors
 
