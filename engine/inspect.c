@@ -7,12 +7,7 @@
 
 typedef enum { TRANSFORMER, TEXT_ENCODER, DECODER, N_PARTS } Part;
 
-static const struct {
-    const char *name;
-    const char *sign; /* a tensor that no other part has */
-} parts[N_PARTS] = {{"transformer", "patch_embedding.weight"},
-                    {"text encoder", "token_embedding.weight"},
-                    {"decoder", "decoder.1.weight"}};
+static const char *const part_names[N_PARTS] = {"transformer", "text encoder", "decoder"};
 
 typedef struct {
     LfFound found;
@@ -93,12 +88,21 @@ static void inspect_part(const Inspection *i, Part part, LfModelConfig *c, LfTen
         part == TRANSFORMER    ? inspect_transformer(&c->transformer, file, source, text, &error)
         : part == TEXT_ENCODER ? inspect_text_encoder(&c->text_encoder, file, source, text, &error)
                                : inspect_decoder(&c->decoder, file, source, text, &error);
-    const LfFinding finding = {.subject = parts[part].name,
+    const LfFinding finding = {.subject = part_names[part],
                                .tensors = lf_tensor_file_path(file),
                                .description = text->len > 0 ? text->str : NULL,
                                .problem = complete ? NULL : error->message};
     i->found(&finding, i->data);
     lf_weight_source_free(source);
+}
+
+/* By a tensor that no other part has. */
+static bool has_part(LfWeightSource *source, Part part)
+{
+    if (part == DECODER)
+        return lf_decoder_class("", source, NULL) != NULL;
+    return lf_weight_source_has(source, part == TRANSFORMER ? "patch_embedding.weight"
+                                                            : "token_embedding.weight");
 }
 
 gboolean lf_inspect_file(const char *path, LfFound found, gpointer data, GError **error)
@@ -110,7 +114,7 @@ gboolean lf_inspect_file(const char *path, LfFound found, gpointer data, GError 
         return FALSE;
     LfWeightSource *source = lf_weight_source_file(file);
     for (Part part = 0; part < N_PARTS; part++)
-        if (lf_weight_source_has(source, parts[part].sign))
+        if (has_part(source, part))
             inspect_part(&i, part, &config, file);
     lf_weight_source_free(source);
     lf_tensor_file_unref(file);
@@ -145,7 +149,7 @@ static void inspect_named(const Inspection *i, LfModelConfig *c, Part part, cons
 {
     g_autoptr(GError) error = NULL;
     if (!name) {
-        tell_problem(i, parts[part].name, not_named);
+        tell_problem(i, part_names[part], not_named);
         return;
     }
     g_autofree char *path = lf_model_config_path(c, name);
@@ -153,7 +157,7 @@ static void inspect_named(const Inspection *i, LfModelConfig *c, Part part, cons
     if (file)
         inspect_part(i, part, c, file);
     else
-        tell_problem(i, parts[part].name, error->message);
+        tell_problem(i, part_names[part], error->message);
     for (int l = 0; file && part == TRANSFORMER && l < c->n_loras; l++)
         inspect_lora(i, c, c->loras[l].file, c->loras[l].strength, file);
     lf_tensor_file_unref(file);

@@ -95,7 +95,8 @@ static LfWorkerConfig worker_config(const LfModelConfig *c, const LfSessionOptio
         .sink = chosen(o->sink, c->cache.sink),
         .relative = c->cache.relative,
         .key_block = chosen(o->key_block, c->sparse.key_block),
-        .scheme = {.query_block = chosen(o->query_block, c->sparse.query_block),
+        .scheme = {.name = lf_scheme_light_forcing.name,
+                   .query_block = chosen(o->query_block, c->sparse.query_block),
                    .selection = {.keep_frames = o->keep_frames < 0    ? G_MAXINT
                                                 : o->keep_frames == 0 ? c->sparse.keep_frames
                                                                       : o->keep_frames,

@@ -69,7 +69,7 @@ bool lf_worker_open(LfWorker *w, const LfModel *model, const LfWorkerConfig *con
     w->model = model;
     w->config = *config;
     w->log = log->write ? *log : model->log;
-    w->scheme = lf_scheme_new("light-forcing", &config->scheme);
+    w->scheme = lf_scheme_new(&config->scheme);
     if (!open_backends(w, error))
         return false;
     w->graphs = (LfGraphs){.be = w->be};

@@ -7,10 +7,10 @@
 static const LfSchemeClass *const classes[] = {LF_SCHEMES(ROW)};
 #undef ROW
 
-LfScheme *lf_scheme_new(const char *name, const LfSchemeConfig *config)
+LfScheme *lf_scheme_new(const LfSchemeConfig *config)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(classes); i++)
-        if (strcmp(classes[i]->name, name) == 0)
+        if (strcmp(classes[i]->name, config->name) == 0)
             return classes[i]->create(config);
     return NULL;
 }

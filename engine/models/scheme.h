@@ -27,6 +27,7 @@ struct LfScheme {
 };
 
 typedef struct {
+    const char *name;      /* of the class */
     int query_block;       /* tokens */
     LfSelection selection; /* of frames */
     bool one_map;          /* a chunk's later steps use the tables of its first one */
@@ -63,8 +64,8 @@ struct LfSchemeClass {
     uint64_t (*graph_key)(const LfScheme *scheme);
 };
 
-/* By the name of a class in LF_SCHEMES; NULL for another name. */
-LfScheme *lf_scheme_new(const char *name, const LfSchemeConfig *config);
+/* Of the class that config->name names; NULL when there is none of that name. */
+LfScheme *lf_scheme_new(const LfSchemeConfig *config);
 void lf_scheme_free(LfScheme *scheme); /* NULL is fine */
 
 /* ---- the schemes ----------------------------------------------------------------------------- */

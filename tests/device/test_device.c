@@ -274,46 +274,6 @@ static gpointer driver_function(const char *name)
     return function;
 }
 
-/* Waits for the whole device, again and again, as some other part of a program may. */
-static gpointer disturb(gpointer data)
-{
-    gint *ended = data;
-    int (*retain)(gpointer *, int) = driver_function("cuDevicePrimaryCtxRetain");
-    int (*set_current)(gpointer) = driver_function("cuCtxSetCurrent");
-    int (*synchronise)(void) = driver_function("cuCtxSynchronize");
-    gpointer context = NULL;
-    g_assert_cmpint(retain(&context, 0), ==, 0);
-    g_assert_cmpint(set_current(context), ==, 0);
-    while (!g_atomic_int_get(ended))
-        synchronise(); /* fails while others capture */
-    return NULL;
-}
-
-/* What others do in the process may invalidate a capture and never the stream. They do it only
- * while chunks are made: in driver 580, cuCtxSynchronize can crash while another thread creates or
- * destroys a stream. */
-static void test_disturbed(void)
-{
-    if (!both_have_device(LF_PRECISION_AUTO))
-        return;
-    gint ended = 0;
-    OneOfMany alone = {both_model(NULL, "cuda", LF_PRECISION_AUTO), {.seed = 9, .window = 6}, NULL};
-    run_one(&alone);
-    LfSession *session = stream_session(alone.model, &alone.options, prompt);
-    GByteArray *frames = stream_run(session, 1);
-    GThread *thread = g_thread_new("disturb", disturb, &ended);
-    GByteArray *rest = stream_run(session, STREAM_CHUNKS - 1);
-    g_atomic_int_set(&ended, 1);
-    g_thread_join(thread);
-    g_byte_array_append(frames, rest->data, rest->len);
-    stream_assert_same(alone.frames, frames);
-    g_byte_array_unref(alone.frames);
-    g_byte_array_unref(frames);
-    g_byte_array_unref(rest);
-    lf_session_free(session);
-    lf_model_unref(alone.model);
-}
-
 /* Of one model, in threads of their own, with windows of different lengths: what each shows is what
  * it shows alone. */
 static void test_many_streams(void)
@@ -471,7 +431,6 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/device/cancel", test_cancel);
     g_test_add_func("/device/many-streams", test_many_streams);
-    g_test_add_func("/device/disturbed", test_disturbed);
     g_test_add_func("/device/memory", test_memory);
     g_test_add_func("/device/value-bounds", test_value_bounds);
     g_test_add_func("/device/errors", test_errors);
