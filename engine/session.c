@@ -297,8 +297,13 @@ static bool begin_window(LfWorker *w, const LfChunkPlan *plan, GError **error)
         lf_kv_cache_reset(w->cache);
     if (!lf_kv_cache_begin(w->cache, index, error))
         return false;
-    return w->config.window > 0 || (lf_past_reserve(&w->past, index + 1, error) &&
-                                    reserve(w, index, plan->transition, error));
+    if (w->config.window > 0)
+        return true;
+    /* The past moves as it grows, and the decoder may still read it for the chunk before. */
+    if (w->decoder_be != w->be && index >= (uint64_t) w->past.latents.shape[0])
+        w->be->wait_event(w->be, w->decoded);
+    return lf_past_reserve(&w->past, index + 1, error) &&
+           reserve(w, index, plan->transition, error);
 }
 
 static bool plan_chunk(LfSession *s, LfChunkPlan *plan, GError **error)

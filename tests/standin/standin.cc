@@ -24,6 +24,8 @@
  *                      allocated and the first line of a picture whose "pixels" failed.
  *   LF_STANDIN_SLOW    Every call that is queued sleeps before it runs, each for a random time from
  *                      0 to twice so many microseconds.
+ *                      "operation:microseconds": only the calls of this one do. "capture:…": all
+ *                      calls that a capture takes sleep, each for this time.
  *   LF_STANDIN_QUEUE   A call blocks when so many are queued, as in a driver. Unset: no bound, so
  *                      that all calls of a chunk return long before the chunk is computed.
  *   LF_STANDIN_OPEN    "old-driver" or "unsupported": opening fails, with the message of a driver
@@ -73,8 +75,10 @@ struct Standin {
     LfOps ops;
     LfBackend *cpu; /* used by `thread` alone, but for pixels and weights */
     bool poison;
-    int slow;    /* microseconds */
-    size_t most; /* calls in the queue; 0: no bound */
+    int slow;              /* microseconds */
+    std::string slow_call; /* the only one that is slow; empty: all are */
+    size_t most;           /* calls in the queue; 0: no bound */
+    int n_graphs;          /* not freed yet */
 
     std::thread thread;
     std::condition_variable work; /* something is queued, or `closing` */
@@ -135,7 +139,7 @@ bool tell_failure(const Standin *s, GError **error)
  * slots or ids that were never written, and use them as indices. */
 bool admit(Standin *s, const Call &call)
 {
-    if (s->slow > 0)
+    if (s->slow > 0 && (s->slow_call.empty() || s->slow_call == call.name))
         g_usleep((gulong) g_random_int_range(0, 2 * s->slow + 1));
     bool fails = meets_fault(s, call.name, true);
     Lock hold(device().lock);
@@ -185,6 +189,8 @@ void enqueue(Standin *s, Call call)
 /* Operations, copy and clear: the only calls that may be captured. */
 void enqueue_or_capture(Standin *s, Call call)
 {
+    if (s->capture && s->slow_call == "capture")
+        g_usleep((gulong) s->slow);
     if (s->capture)
         s->capture->push_back(std::move(call));
     else
@@ -469,6 +475,7 @@ LfGraph *capture_end(LfBackend *be)
     std::shared_ptr<const std::vector<Call>> calls = std::move(s->capture);
     if (meets_fault(s, "capture", false))
         return nullptr;
+    s->n_graphs++;
     return new LfGraph{calls};
 }
 
@@ -481,8 +488,9 @@ void graph_launch(LfBackend *be, LfGraph *graph)
                           }});
 }
 
-void graph_free(LfBackend *, LfGraph *graph)
+void graph_free(LfBackend *be, LfGraph *graph)
 {
+    standin(be)->n_graphs -= graph != nullptr;
     delete graph;
 }
 
@@ -491,6 +499,8 @@ void graph_free(LfBackend *, LfGraph *graph)
 void close(LfBackend *be)
 {
     Standin *s = standin(be);
+    if (s->n_graphs != 0)
+        g_error("%d graphs are left as their backend is closed", s->n_graphs);
     {
         Lock hold(device().lock);
         s->closing = true;
@@ -549,7 +559,10 @@ LfBackend *open(int number, LfPrecision precision, GError **error)
     Standin *s = new Standin();
     s->cpu = cpu;
     s->poison = g_strcmp0(g_getenv("LF_STANDIN_POISON"), "1") == 0;
-    s->slow = slow ? atoi(slow) : 0;
+    const char *colon = slow ? strchr(slow, ':') : nullptr;
+    if (colon)
+        s->slow_call.assign(slow, (size_t) (colon - slow));
+    s->slow = slow ? atoi(colon ? colon + 1 : slow) : 0;
     s->most = most ? (size_t) atoi(most) : 0;
     s->faults = read_faults();
     fill_table(&s->ops);

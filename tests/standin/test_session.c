@@ -113,6 +113,31 @@ static void test_frames(void)
     lf_model_unref(device);
 }
 
+/* Nobody reads a picture until all chunks are made, and the decoder takes longer than all else: the
+ * latents of a chunk stay where they are until it is decoded, in a window, and in memory that grows
+ * without one. */
+static void test_decoder_behind(gconstpointer window)
+{
+    LfSessionOptions o = options;
+    o.window = GPOINTER_TO_INT(window);
+    LfModel *cpu = stream_model_on(NULL, "cpu"), *device = stream_model(NULL);
+    setenv("LF_STANDIN_SLOW", "tanh_clamp:200000", 1); /* a chunk's decoder begins with it */
+    LfSession *a = stream_session(cpu, &o, prompt), *b = stream_session(device, &o, prompt);
+    LfChunk *chunks[CHUNKS];
+    clear_switches();
+    for (int i = 0; i < CHUNKS; i++)
+        chunks[i] = stream_next(b);
+    for (int i = 0; i < CHUNKS; i++) {
+        g_autoptr(GByteArray) wanted = stream_run(a, 1), pictures = stream_pictures(chunks[i]);
+        stream_assert_same(wanted, pictures);
+        lf_chunk_unref(chunks[i]);
+    }
+    lf_session_free(a);
+    lf_session_free(b);
+    lf_model_unref(cpu);
+    lf_model_unref(device);
+}
+
 /* Graphs are used in these tests: a failure of the first launch is noticed. */
 static void test_graphs_are_used(void)
 {
@@ -377,6 +402,35 @@ static void test_cancel(void)
     lf_model_unref(model);
 }
 
+/* In the middle of captures, which are begun again. The stand-in ends the process when what was
+ * captured by then is not freed. */
+static void test_cancelled_captures(void)
+{
+    g_autoptr(GPtrArray) wanted = reference();
+    LfModel *model = stream_model(NULL);
+    setenv("LF_STANDIN_SLOW", "capture:1000", 1);
+    LfSession *s = stream_session(model, &options, prompt);
+    clear_switches();
+    for (int i = 0; i < CHUNKS; i++) {
+        LfChunk *chunk = NULL;
+        for (int tries = 0; !chunk; tries++) {
+            g_autoptr(GError) error = NULL;
+            GThread *thread = tries < 5 ? g_thread_new("canceller", cancel_soon, s) : NULL;
+            chunk = lf_session_next(s, &error);
+            if (thread)
+                g_thread_join(thread);
+            lf_session_resume(s);
+            if (!chunk)
+                stream_assert_error(&error, LF_ERROR_CANCELLED, "cancelled");
+        }
+        g_autoptr(GByteArray) pictures = stream_pictures(chunk);
+        stream_assert_same(wanted->pdata[i], pictures);
+        lf_chunk_unref(chunk);
+    }
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
 /* ---- loading --------------------------------------------------------------------------------- */
 
 static gboolean note_part(const char *part, double done, gpointer last)
@@ -422,6 +476,9 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     clear_switches();
     g_test_add_func("/standin/frames", test_frames);
+    g_test_add_data_func("/standin/decoder-behind/window", GINT_TO_POINTER(6), test_decoder_behind);
+    g_test_add_data_func("/standin/decoder-behind/unbounded", GINT_TO_POINTER(-1),
+                         test_decoder_behind);
     g_test_add_func("/standin/graphs-are-used", test_graphs_are_used);
     g_test_add_func("/standin/spoilt-captures", test_spoilt_captures);
     for (guint i = 0; i < G_N_ELEMENTS(failing); i++) {
@@ -436,5 +493,6 @@ int main(int argc, char **argv)
     g_test_add_func("/standin/open/old-driver", test_old_driver);
     g_test_add_func("/standin/open/unsupported", test_unsupported);
     g_test_add_func("/standin/cancel", test_cancel);
+    g_test_add_func("/standin/cancelled-captures", test_cancelled_captures);
     return g_test_run();
 }
