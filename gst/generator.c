@@ -37,8 +37,7 @@ struct GstLightForcingGenerator {
     GQueue chunks;      /* of FinishedChunk; the one in front is being played */
     int next_frame;     /* in the chunk in front */
     GQueue prompts;     /* of SessionPrompt: of the last generated chunk, and all later ones */
-    guint64 n_prompts;
-    guint64 new_seed; /* of the restart that was asked for */
+    guint64 new_seed;   /* of the restart that was asked for */
     guint prefetch;
     gboolean restarting, flushing, stopping, has_failed;
     gboolean sized; /* options.width and options.height are set, and do not change any more */
@@ -336,10 +335,11 @@ gboolean gst_light_forcing_generator_set_prompt(GstLightForcingGenerator *g,
     g_mutex_lock(&g->lock);
     const SessionPrompt *last = g_queue_peek_tail(&g->prompts);
     if (g->session && (!last || last->prompt != prompt)) {
-        taken = lf_session_set_prompt(g->session, prompt->text, error) != 0;
+        guint64 id = lf_session_set_prompt(g->session, prompt->text, error);
+        taken = id != 0;
         if (taken) {
             SessionPrompt *entry = g_new(SessionPrompt, 1);
-            *entry = (SessionPrompt){++g->n_prompts, gst_light_forcing_prompt_ref(prompt)};
+            *entry = (SessionPrompt){id, gst_light_forcing_prompt_ref(prompt)};
             g_queue_push_tail(&g->prompts, entry);
             prompt->n_tokens = count_tokens(g->model, prompt->text);
             prompt->max_tokens = lf_model_text_len(g->model);
