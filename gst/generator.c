@@ -47,7 +47,8 @@ struct GstLightForcingGenerator {
 
 GstLightForcingPrompt *gst_light_forcing_prompt_new(const char *text)
 {
-    GstLightForcingPrompt *prompt = g_atomic_rc_box_new0(GstLightForcingPrompt);
+    GstLightForcingPrompt *prompt = g_new0(GstLightForcingPrompt, 1);
+    prompt->refs = 1;
     prompt->text = g_strdup(text);
     prompt->set_time = g_get_monotonic_time();
     return prompt;
@@ -55,19 +56,16 @@ GstLightForcingPrompt *gst_light_forcing_prompt_new(const char *text)
 
 GstLightForcingPrompt *gst_light_forcing_prompt_ref(GstLightForcingPrompt *prompt)
 {
-    return g_atomic_rc_box_acquire(prompt);
-}
-
-static void clear_prompt(gpointer data)
-{
-    GstLightForcingPrompt *prompt = data;
-    g_free(prompt->text);
+    g_atomic_int_inc(&prompt->refs);
+    return prompt;
 }
 
 void gst_light_forcing_prompt_unref(GstLightForcingPrompt *prompt)
 {
-    if (prompt)
-        g_atomic_rc_box_release_full(prompt, clear_prompt);
+    if (!prompt || !g_atomic_int_dec_and_test(&prompt->refs))
+        return;
+    g_free(prompt->text);
+    g_free(prompt);
 }
 
 static void session_prompt_free(gpointer data)

@@ -16,6 +16,7 @@ typedef struct GstLightForcingGenerator GstLightForcingGenerator;
 
 /* A prompt as the application has set it. Reference-counted, atomically. */
 typedef struct {
+    gint refs; /* atomic */
     char *text;
     gint64 set_time; /* monotonic, µs */
     /* Set by gst_light_forcing_generator_set_prompt: tokens of the text, and how many the model

@@ -302,14 +302,23 @@ bool pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **erro
     return false;
 }
 
-void fill_table(LfOps *table)
+LfOps make_table()
 {
-    table->weight_new = weight_new;
-    table->weight_free = weight_free;
-    table->pixels = pixels;
-#define QUEUE(operation) Queued<&LfOps::operation>::fill(table, #operation);
+    LfOps table = {};
+    table.weight_new = weight_new;
+    table.weight_free = weight_free;
+    table.pixels = pixels;
+#define QUEUE(operation) Queued<&LfOps::operation>::fill(&table, #operation);
     LF_OPERATIONS(QUEUE)
 #undef QUEUE
+    return table;
+}
+
+/* Made once, by whichever thread opens a backend first. */
+void fill_table(LfOps *table)
+{
+    static const LfOps made = make_table();
+    *table = made;
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
