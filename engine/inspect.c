@@ -183,12 +183,13 @@ static void inspect_tokenizer(const Inspection *i, const LfModelConfig *c)
 
 static void inspect_numbers(const Inspection *i, const LfModelConfig *c)
 {
-    g_autoptr(GString) steps = g_string_new(NULL);
-    for (int step = 0; step < c->schedule.n_steps; step++)
-        g_string_append_printf(steps, "%d ", c->schedule.steps[step]);
+    g_autofree char *steps = lf_steps_text(&c->schedule.steps);
+    g_autofree char *first = lf_steps_text(&c->schedule.first_steps);
+    g_autofree char *shift = g_strdup_printf("shift %g", c->schedule.shift);
     tell(i, "video", "%d×%d, %d/%d frames a second, chunks of %d latent frames", c->video.width,
          c->video.height, c->video.fps_n, c->video.fps_d, c->video.chunk);
-    tell(i, "schedule", "%sof 1000, shift %g", steps->str, c->schedule.shift);
+    tell(i, "schedule", "steps %s%s%s, %s", steps, *first ? "; first chunk " : "", first,
+         c->schedule.warp ? shift : "as they are (no warp)");
     tell(i, "cache", "window %d%s, sink %d, positions %s", c->cache.window,
          c->cache.window ? "" : " (unlimited)", c->cache.sink,
          c->cache.relative ? "relative" : "absolute");

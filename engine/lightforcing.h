@@ -29,11 +29,31 @@
 
 G_BEGIN_DECLS
 
+/* ---- denoising steps ------------------------------------------------------------------------- */
+
+#define LF_MAX_STEPS 16
+
+/* The timesteps at which a chunk is denoised, in (0, 1000], falling. With n 0 there is no list. */
+typedef struct {
+    int n;
+    double at[LF_MAX_STEPS];
+} LfSteps;
+
+/* Reads a list such as "1000, 937.5,500"; the decimal point is a point in every locale. NULL and a
+ * text of blanks are no list (n 0). LF_ERROR_CONFIG when the text is none, or no such list. */
+gboolean lf_steps_parse(const char *text, LfSteps *steps, GError **error);
+
+/* "1000,937.5,500", to six digits, for people; "" for n 0. Transfer full. */
+char *lf_steps_text(const LfSteps *steps);
+
 /* ---- model ----------------------------------------------------------------------------------- */
 
 typedef struct LfModel LfModel;
 
-#define LF_MAX_SIZE     8192  /* pixels, of a width or height */
+#define LF_MAX_SIZE     8192 /* pixels, of a width or height */
+#define LF_MAX_CHUNK    64   /* latent frames */
+#define LF_MIN_SHIFT    0.01
+#define LF_MAX_SHIFT    100.0
 #define LF_MAX_SPARSITY 0.999 /* target share of skipped key blocks */
 
 /* A LoRA file for the transformer. Adds strength · (alpha / rank) · (up · down) to its weights. */
@@ -77,11 +97,14 @@ typedef struct {
     int width, height; /* pixels, multiples of 16 */
     int fps_n, fps_d;  /* frames per second */
     int chunk;         /* latent frames of a chunk; 4 pixel frames each, the first chunk 3 fewer */
-    int steps;         /* denoising steps of a chunk */
-    int window;        /* latent frames that a chunk attends to, itself included; 0: all */
-    int sink;          /* first latent frames of the stream, never evicted from the window */
-    gboolean sparse;   /* configured for Light Forcing attention */
-    double sparsity;   /* its target share of skipped key blocks, 0…1 */
+    LfSteps steps;     /* denoising steps of a chunk, before the shift */
+    LfSteps first_steps; /* of the first chunk of a scene; n 0: the same as the others' */
+    gboolean warp;   /* steps t are shifted: u = t/1000, 1000·shift·u / (1 + (shift − 1)·u) */
+    double shift;    /* of no effect without warp */
+    int window;      /* latent frames that a chunk attends to, itself included; 0: all */
+    int sink;        /* first latent frames of the stream, never evicted from the window */
+    gboolean sparse; /* configured for Light Forcing attention */
+    double sparsity; /* its target share of skipped key blocks, 0…1 */
     gboolean can_encode; /* has a text encoder and a tokenizer */
     gboolean can_decode; /* has a decoder */
 } LfModelInfo;
@@ -183,6 +206,12 @@ typedef struct {
     int keep_frames;  /* past latent frames from which sparse attention selects key blocks, for each
                          query block; 0: the model's; −1: all of the window */
     LfTransition transition;
+    int chunk;           /* latent frames, at most LF_MAX_CHUNK; 0: the model's. Another size than a
+                            model was trained with changes what it generates */
+    LfSteps steps;       /* n 0: the model's. Shifted as the model's are */
+    LfSteps first_steps; /* of the first chunk of every scene; n 0: the model's, or `steps` where it
+                            has none */
+    double shift; /* 0.01 … 100; 0: the model's. LF_ERROR_CONFIG for a model without warp */
     gboolean no_decoder; /* latents only; chunks then have no pixels */
     gboolean no_text;    /* text embeddings come from lf_session_set_context, not from prompts */
 

@@ -1,17 +1,32 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Flow matching on a grid of 1000 steps: s_i = 1 − i/1000, σ_i = shift·s_i / (1 + (shift − 1)·s_i),
- * t = 1000·σ; a listed step d stands at i = 1000 − d (the warped list of Self-Forcing).
+ * Flow matching: at flow time σ a latent is x = (1 − σ)·x0 + σ·ε, and the transformer's input is the
+ * timestep t = 1000·σ. Published lists of steps come in two kinds. A warped list (Self-Forcing)
+ * stands on a grid of 1000 steps, s_i = 1 − i/1000, σ_i = shift·s_i / (1 + (shift − 1)·s_i), where
+ * step d is at i = 1000 − d. Another list (CausVid, rCM) holds the timesteps themselves.
  */
 #ifndef LF_ENGINE_SCHEDULER_H
 #define LF_ENGINE_SCHEDULER_H
 
+#include "lightforcing.h"
+
+#include <stdbool.h>
+
 typedef struct {
-    float sigma;    /* x_t = (1 − σ)·x0 + σ·ε */
-    float timestep; /* the transformer's input, 1000·σ */
+    float sigma;     /* x_t = (1 − σ)·x0 + σ·ε */
+    double timestep; /* the transformer's input, 1000·σ */
 } LfStep;
 
-/* Step d of the list, 1 … 1000; computed in float, like the published tables. */
-LfStep lf_step(int d, double shift);
+/* Step d of a warped list, 0 < d ≤ 1000; computed in float, like the published tables. */
+LfStep lf_warped_step(double d, double shift);
+
+/* The steps of a chunk. */
+typedef struct {
+    LfStep steps[LF_MAX_STEPS];
+    int n;
+} LfSchedule;
+
+/* Of a valid list; warped, or as it is. */
+LfSchedule lf_schedule(const LfSteps *steps, bool warp, double shift);
 
 #endif

@@ -46,11 +46,11 @@ static bool encode(LfWorker *w, uint64_t prompt_id, const LfRequest *request)
     return true;
 }
 
-static LfPass pass_at(LfWorker *w, int modulation)
+static LfPass pass_with(LfWorker *w, const LfModulation *modulation)
 {
     return (LfPass){.be = w->be,
                     .scratch = &w->scratch,
-                    .modulation = &w->modulations[modulation],
+                    .modulation = modulation,
                     .text = &w->text,
                     .cache = w->cache,
                     .scheme = w->scheme,
@@ -59,11 +59,16 @@ static LfPass pass_at(LfWorker *w, int modulation)
                     .cancelled = &w->cancelled};
 }
 
+static LfPass clean_pass(LfWorker *w)
+{
+    return pass_with(w, &w->modulations[0]);
+}
+
 /* Recomputes the keys and values of past frames under the current text. The cache has past frames
  * and memory for them, so neither begin can fail. */
 static bool recache(LfWorker *w, uint64_t scene_index)
 {
-    LfPass pass = pass_at(w, w->config.n_steps);
+    LfPass pass = clean_pass(w);
     if (!lf_kv_cache_begin_past(w->cache, scene_index, NULL) ||
         !lf_transformer_recache(w->model->transformer, &pass, &w->past))
         return false;
@@ -87,7 +92,7 @@ static void draw(LfWorker *w, LfTensor out, const LfChunkPlan *plan, int step)
 static void draw_noise(LfWorker *w, const LfChunkPlan *plan)
 {
     draw(w, w->x, plan, 0);
-    for (int step = 1; step < w->config.n_steps; step++)
+    for (int step = 1; step < lf_worker_schedule(w)->n; step++)
         draw(w, lf_tensor_at(w->noise, step), plan, step);
 }
 
@@ -96,18 +101,19 @@ static void draw_noise(LfWorker *w, const LfChunkPlan *plan)
 static bool denoise(gpointer worker)
 {
     LfWorker *w = worker;
-    const LfStep *steps = w->config.steps;
+    const LfSchedule *schedule = lf_worker_schedule(w);
+    const LfStep *steps = schedule->steps;
     size_t mark = w->scratch.used;
     bool done = true;
     w->scheme->class->begin_steps(w->scheme, w->cache, &w->scratch);
-    for (int step = 0; step < w->config.n_steps; step++) {
-        LfPass pass = pass_at(w, step);
+    for (int step = 0; step < schedule->n; step++) {
+        LfPass pass = pass_with(w, lf_worker_modulation(w, step));
         w->scheme->class->begin_pass(w->scheme, step);
         done = lf_transformer_forward(w->model->transformer, &pass, w->velocity, w->x);
         if (!done)
             break;
         lf_denoise(w->be, w->x, w->x, w->velocity, steps[step].sigma);
-        if (step + 1 < w->config.n_steps)
+        if (step + 1 < schedule->n)
             lf_renoise(w->be, w->x, w->x, lf_tensor_at(w->noise, step + 1), steps[step + 1].sigma);
     }
     lf_arena_release(&w->scratch, mark);
@@ -118,7 +124,7 @@ static bool denoise(gpointer worker)
 static bool clean(gpointer worker)
 {
     LfWorker *w = worker;
-    LfPass pass = pass_at(w, w->config.n_steps);
+    LfPass pass = clean_pass(w);
     w->scheme->class->begin_pass(w->scheme, LF_CLEAN_PASS);
     return lf_transformer_forward(w->model->transformer, &pass, LF_NONE, w->x);
 }
@@ -160,6 +166,7 @@ static bool run_passes(LfWorker *w, const LfChunkPlan *plan, const float *given)
     LfGraphKey key = {.frames = lf_kv_cache_frames(w->cache),
                       .text_rows = w->text.rows,
                       .last_logit = w->text.last_logit,
+                      .first = lf_worker_schedule(w) == &w->config.first,
                       .scheme = w->scheme->class->graph_key(w->scheme)};
     lf_graphs_begin(&w->graphs, &key);
     bool done = true;
@@ -180,6 +187,7 @@ static bool run(LfWorker *w, const LfChunkPlan *plan, const LfRequest *request,
                 const LfChunk *chunk, const float *given)
 {
     record(w, LF_STARTED);
+    w->first = plan->scene_index == 0;
     if (w->encoded != plan->prompt_id && !encode(w, plan->prompt_id, request))
         return false;
     record(w, LF_ENCODED);
@@ -266,6 +274,7 @@ LfFlops lf_session_flops(LfSession *s)
     g_mutex_unlock(&s->lock);
     if (w->encoded)
         shadow.text.rows = w->text.rows;
+    shadow.first = index == 0;
     w->scheme->class->plan(w->scheme, shadow.cache, sparsity);
     denoise(&shadow);
     clean(&shadow);

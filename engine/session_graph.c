@@ -6,7 +6,7 @@
 static bool same_key(const LfGraphKey *a, const LfGraphKey *b)
 {
     return a->frames == b->frames && a->text_rows == b->text_rows &&
-           a->last_logit == b->last_logit && a->scheme == b->scheme;
+           a->last_logit == b->last_logit && a->first == b->first && a->scheme == b->scheme;
 }
 
 void lf_graphs_clear(LfGraphs *g)

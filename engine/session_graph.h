@@ -7,10 +7,12 @@
  *
  * A graph freezes every pointer and every scalar of the calls in it. LfGraphKey is enough to tell
  * whether it still fits because everything else that those calls read is one of three:
- *   - constant for the session: weights, geometry, steps, addresses of state, cache and scratch;
+ *   - constant for the session: weights, geometry, both schedules, addresses of state, cache and
+ *     scratch;
  *   - data behind a constant address, written before the launch: latents, noise, the window's slots
  *     and RoPE angles, the text's keys and values, the amax of values;
- *   - a value in the key: the numbers of frames and rows, and the key of the attention scheme.
+ *   - a value in the key: the numbers of frames and rows, which schedule it is, and the key of the
+ *     attention scheme.
  * A value that is passed to an operation and can change between chunks has to be in the key.
  *
  * Thread-safety: one thread at a time.
@@ -24,6 +26,7 @@ typedef struct {
     int frames;       /* of the window */
     int text_rows;    /* see LfTextState */
     float last_logit; /* likewise */
+    bool first;       /* the schedule of a scene's first chunk, where that is another one */
     uint64_t scheme;  /* LfSchemeClass.graph_key */
 } LfGraphKey;
 

@@ -5,6 +5,8 @@
  */
 #include "session.h"
 
+#include "steps.h"
+
 static bool check_size(const char *name, int size, GError **error)
 {
     if (size >= LF_SIZE_STEP && size <= LF_MAX_SIZE && size % LF_SIZE_STEP == 0)
@@ -19,6 +21,35 @@ static bool check_block(const char *name, int block, GError **error)
         return true;
     return lf_fail(error, LF_ERROR_CONFIG, "%s %d: choose 1 to %d tokens, or 0 for the model's",
                    name, block, LF_MAX_BLOCK);
+}
+
+static bool check_steps(const char *name, const LfSteps *steps, GError **error)
+{
+    if (steps->n == 0 || lf_steps_check(steps, error))
+        return true;
+    g_prefix_error(error, "%s: ", name);
+    return false;
+}
+
+static bool check_sampling(const LfModel *m, const LfSessionOptions *o, GError **error)
+{
+    if (o->chunk < 0 || o->chunk > LF_MAX_CHUNK)
+        return lf_fail(error, LF_ERROR_CONFIG,
+                       "chunk %d: choose 1 to %d latent frames, or 0 for the model's", o->chunk,
+                       LF_MAX_CHUNK);
+    if (!check_steps("steps", &o->steps, error) ||
+        !check_steps("first_steps", &o->first_steps, error))
+        return false;
+    if (o->shift != 0 && !(o->shift >= LF_MIN_SHIFT && o->shift <= LF_MAX_SHIFT))
+        return lf_fail(error, LF_ERROR_CONFIG,
+                       "shift %g: choose a number from %g to %g, or 0 for the model's", o->shift,
+                       LF_MIN_SHIFT, LF_MAX_SHIFT);
+    if (o->shift != 0 && !m->config->schedule.warp)
+        return lf_fail(error, LF_ERROR_CONFIG,
+                       "shift %g: model %s takes its steps as they are (schedule.warp is false): "
+                       "set other steps in place of a shift",
+                       o->shift, m->name);
+    return true;
 }
 
 static bool check_options(const LfModel *m, const LfSessionOptions *o, GError **error)
@@ -46,7 +77,7 @@ static bool check_options(const LfModel *m, const LfSessionOptions *o, GError **
             "model's number, -1 for all",
             o->keep_frames, fixed);
     if (!check_block("query_block", o->query_block, error) ||
-        !check_block("key_block", o->key_block, error))
+        !check_block("key_block", o->key_block, error) || !check_sampling(m, o, error))
         return false;
     if (!o->no_decoder && !m->info.can_decode)
         return lf_fail(error, LF_ERROR_UNSUPPORTED,
@@ -86,6 +117,16 @@ static bool set_tiles(LfGeometry *g, const LfSessionOptions *o, const LfModelCon
                    g->tile_rows, g->tile_cols, g->rows, g->cols);
 }
 
+static void set_schedules(LfWorkerConfig *w, const LfModelConfig *c, const LfSessionOptions *o)
+{
+    const LfSteps *steps = o->steps.n > 0 ? &o->steps : &c->schedule.steps;
+    const LfSteps *first = o->first_steps.n > 0 ? &o->first_steps : &c->schedule.first_steps;
+    double shift = o->shift > 0 ? o->shift : c->schedule.shift;
+    w->schedule = lf_schedule(steps, c->schedule.warp, shift);
+    if (first->n > 0 && !lf_steps_equal(first, steps))
+        w->first = lf_schedule(first, c->schedule.warp, shift);
+}
+
 static LfWorkerConfig worker_config(const LfModelConfig *c, const LfSessionOptions *o,
                                     const LfGeometry *geometry)
 {
@@ -103,11 +144,9 @@ static LfWorkerConfig worker_config(const LfModelConfig *c, const LfSessionOptio
                                  .keep_sink = c->sparse.keep_sink,
                                  .keep_near = c->sparse.keep_near},
                    .one_map = o->one_map},
-        .n_steps = c->schedule.n_steps,
         .has_text = !o->no_text,
         .has_pixels = !o->no_decoder};
-    for (int i = 0; i < w.n_steps; i++)
-        w.steps[i] = lf_step(c->schedule.steps[i], c->schedule.shift);
+    set_schedules(&w, c, o);
     return w;
 }
 
@@ -130,7 +169,8 @@ static bool open_halves(LfSession *s, const LfSessionOptions *o, GError **error)
     if (!check_options(s->model, o, error) || !check_size("width", width, error) ||
         !check_size("height", height, error))
         return false;
-    LfGeometry geometry = lf_geometry_of(lf_model_format(s->model), width, height, c->video.chunk);
+    LfGeometry geometry =
+        lf_geometry_of(lf_model_format(s->model), width, height, chosen(o->chunk, c->video.chunk));
     if (!set_tiles(&geometry, o, c, error))
         return false;
     LfWorkerConfig worker = worker_config(c, o, &geometry);

@@ -30,8 +30,8 @@ typedef struct {
     bool relative;    /* positions, see kv_cache.h */
     int key_block;    /* tokens */
     LfSchemeConfig scheme;
-    LfStep steps[LF_MAX_STEPS];
-    int n_steps;
+    LfSchedule schedule;
+    LfSchedule first; /* of the first chunk of a scene; n 0: `schedule` */
     bool has_text, has_pixels;
     int rank, n_ranks; /* its share of rows and heads, see share.h; 0 of 0: everything */
 } LfWorkerConfig;
@@ -51,12 +51,14 @@ typedef struct {
     LfScheme *scheme;
     LfPast past;
     LfTensor x, velocity;  /* F32 [c, C, h, w] */
-    LfTensor noise;        /* F32 [n_steps, c, C, h, w], of each step */
+    LfTensor noise;        /* F32 [steps, c, C, h, w], of each step of the longer schedule */
     LfTensor ids, context; /* I32 [text_len], activation [text_len, text_dim] */
     int n_context;         /* rows of `context` */
     LfTextState text;      /* keys and values of prompt `encoded` */
     uint64_t encoded;      /* prompt id; 0: `text` is undefined */
-    LfModulation modulations[LF_MAX_STEPS + 1]; /* of each step; the last is the clean pass's */
+    bool first; /* the chunk at work begins a scene: it has config.first, if there is one */
+    /* Of the clean pass, then of each step of config.schedule, then of config.first. */
+    LfModulation modulations[1 + 2 * LF_MAX_STEPS];
     LfDecoderState decoder;
 
     LfGraphs graphs;
@@ -69,6 +71,18 @@ typedef struct {
 
     int cancelled; /* atomic: set by any thread */
 } LfWorker;
+
+/* The schedule of the chunk at work, and the modulations of its steps. */
+static inline const LfSchedule *lf_worker_schedule(const LfWorker *w)
+{
+    return w->first && w->config.first.n > 0 ? &w->config.first : &w->config.schedule;
+}
+
+static inline const LfModulation *lf_worker_modulation(const LfWorker *w, int step)
+{
+    bool first = lf_worker_schedule(w) == &w->config.first;
+    return &w->modulations[1 + (first ? w->config.schedule.n : 0) + step];
+}
 
 /* ---- worker_open.c --------------------------------------------------------------------------- */
 

@@ -49,13 +49,13 @@ static void alloc_state(LfWorker *w, LfArena *arena)
     int text_len = lf_model_text_len(w->model);
     w->x = alloc_latents(w, arena);
     w->velocity = alloc_latents(w, arena);
-    w->noise = lf_arena_tensor(arena, LF_F32, c->n_steps, w->x.shape[0], w->x.shape[1],
-                               w->x.shape[2], w->x.shape[3]);
+    w->noise = lf_arena_tensor(arena, LF_F32, MAX(c->schedule.n, c->first.n), w->x.shape[0],
+                               w->x.shape[1], w->x.shape[2], w->x.shape[3]);
     w->ids = lf_arena_tensor(arena, LF_I32, text_len);
     w->context =
         lf_arena_tensor(arena, w->be->activation_type, text_len, lf_model_text_dim(w->model));
     w->text = lf_text_state(t, arena);
-    for (int i = 0; i <= c->n_steps; i++)
+    for (int i = 0; i < 1 + c->schedule.n + c->first.n; i++)
         w->modulations[i] = lf_modulation(t, arena);
     if (c->has_pixels)
         w->decoder = w->model->decoder->class->state(w->model->decoder, &c->geometry, arena);
@@ -85,13 +85,22 @@ bool lf_worker_open(LfWorker *w, const LfModel *model, const LfWorkerConfig *con
     return true;
 }
 
+static void modulate(LfWorker *w, LfModulation *modulations, const LfSchedule *schedule)
+{
+    for (int i = 0; i < schedule->n; i++)
+        lf_transformer_modulate(w->model->transformer, w->be, &w->scratch, &modulations[i],
+                                schedule->steps[i].timestep);
+}
+
 bool lf_worker_prepare(LfWorker *w, GError **error)
 {
-    int n = w->config.n_steps + 1;
-    for (int i = 0; i < n; i++) /* the clean pass's timestep is 0 */
-        lf_transformer_modulate(w->model->transformer, w->be, &w->scratch, &w->modulations[i],
-                                w->config.steps[i].timestep);
-    lf_transformer_bound_values(w->model->transformer, w->be, w->modulations, n);
+    static const LfSchedule clean = {.steps = {{.timestep = 0}}, .n = 1};
+    const LfWorkerConfig *c = &w->config;
+    modulate(w, w->modulations, &clean);
+    modulate(w, w->modulations + 1, &c->schedule);
+    modulate(w, w->modulations + 1 + c->schedule.n, &c->first);
+    lf_transformer_bound_values(w->model->transformer, w->be, w->modulations,
+                                1 + c->schedule.n + c->first.n);
     return w->be->sync(w->be, error);
 }
 

@@ -297,9 +297,15 @@ static gboolean gst_light_forcing_src_start(GstBaseSrc *base)
     self->loading_part = NULL;
     GST_OBJECT_LOCK(self);
     guint64 seed = seed_or_random(self->settings.seed);
-    LfSessionOptions options = gst_light_forcing_settings_session(&self->settings, seed);
+    LfSessionOptions options;
+    gboolean valid = gst_light_forcing_settings_session(&self->settings, seed, &options, &error);
     self->stats.seed = (gint64) seed;
     GST_OBJECT_UNLOCK(self);
+    if (!valid) {
+        GST_ELEMENT_ERROR(self, RESOURCE, SETTINGS, ("%s", error->message), (NULL));
+        g_error_free(error);
+        return FALSE;
+    }
 
     g_atomic_int_set(&self->opening, TRUE);
     gst_light_forcing_post_progress(GST_ELEMENT(self), GST_PROGRESS_TYPE_START, "Loading model",

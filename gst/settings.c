@@ -3,6 +3,7 @@
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
+/* PATH: a string that is not set when it is empty. */
 typedef enum { STRING, PATH, BOOLEAN, INT, UINT, INT64, DOUBLE, ENUM, FLAGS } Kind;
 
 typedef struct {
@@ -20,6 +21,9 @@ typedef struct {
 /* In which states a change counts. */
 #define ALWAYS  .flags = GST_PARAM_MUTABLE_PLAYING
 #define STOPPED .flags = GST_PARAM_MUTABLE_READY
+
+/* Lists of numbers are strings: a GstValueArray would need code of its own in every language and
+ * quotes in every shell, and nothing reads or controls a single number of a list. */
 
 static const Property properties[] = {
     /**
@@ -214,6 +218,57 @@ static const Property properties[] = {
      FIELD(attention_sink), STOPPED, .min = -1, .max = G_MAXINT, .initial = -1},
 
     /**
+     * GstLightForcingSrc:chunk-size:
+     *
+     * Latent frames (4 video frames each) that are generated together. 0 is the model's size.
+     * Smaller chunks react sooner and cost more for each frame; a model generates well only in the
+     * sizes that it was trained with.
+     *
+     * Since: 0.1
+     */
+    {"chunk-size", "Chunk size",
+     "Latent frames of a chunk, 4 video frames each (0 = model default)", INT, FIELD(chunk_size),
+     STOPPED, .min = 0, .max = LF_MAX_CHUNK, .initial = 0},
+
+    /**
+     * GstLightForcingSrc:steps:
+     *
+     * Denoising steps of a chunk: 1 to 16 timesteps in (0, 1000], falling, with commas between
+     * them, such as `1000,750,500,250`. They are shifted as the model's own are
+     * (#GstLightForcingSrc:shift). Unset or empty is the model's list. Fewer steps are faster; a
+     * model generates well only with the steps that it was trained with. A text that is no such
+     * list is an error when the stream starts.
+     *
+     * Since: 0.1
+     */
+    {"steps", "Steps", "Denoising steps, such as 1000,750,500,250 (unset = model default)", PATH,
+     FIELD(steps), STOPPED},
+
+    /**
+     * GstLightForcingSrc:first-steps:
+     *
+     * Denoising steps of the first chunk of every scene, in the form of #GstLightForcingSrc:steps.
+     * Unset or empty is the model's list for that chunk, or the other chunks' if it has none.
+     *
+     * Since: 0.1
+     */
+    {"first-steps", "First steps",
+     "Denoising steps of a scene's first chunk (unset = model default, or the same as steps)", PATH,
+     FIELD(first_steps), STOPPED},
+
+    /**
+     * GstLightForcingSrc:shift:
+     *
+     * Shift of the denoising steps: a step t becomes 1000·s·u / (1 + (s − 1)·u), u = t/1000. 0 is
+     * the model's shift. Below 0.01 it is an error, as it is with a model whose steps are not
+     * shifted.
+     *
+     * Since: 0.1
+     */
+    {"shift", "Shift", "Shift of the denoising steps (0 = model default)", DOUBLE, FIELD(shift),
+     STOPPED, .real_min = 0, .real_max = LF_MAX_SHIFT, .real_initial = 0},
+
+    /**
      * GstLightForcingSrc:is-live:
      *
      * Whether frames leave at their time by the pipeline's clock, or as soon as they are asked for.
@@ -379,7 +434,6 @@ void gst_light_forcing_settings_clear(GstLightForcingSettings *s)
             g_clear_pointer(&G_STRUCT_MEMBER(char *, s, properties[i].offset), g_free);
 }
 
-/* For a path, the empty string is the same as none. */
 static void set_string(char **field, const char *text, gboolean is_path)
 {
     g_free(*field);
@@ -501,12 +555,24 @@ static int latent_frames(gint setting)
     return setting < 0 ? 0 : setting == 0 ? -1 : setting;
 }
 
-LfSessionOptions gst_light_forcing_settings_session(const GstLightForcingSettings *s, guint64 seed)
+static gboolean parse_steps(const char *name, const char *text, LfSteps *steps, GError **error)
 {
-    LfSessionOptions options = {.seed = seed,
-                                .uniform = !s->sparsity_growth,
-                                .window = latent_frames(s->attention_window),
-                                .sink = latent_frames(s->attention_sink)};
-    gst_light_forcing_settings_chunk(s, &options);
-    return options;
+    if (lf_steps_parse(text, steps, error))
+        return TRUE;
+    g_prefix_error(error, "%s=\"%s\": ", name, text);
+    return FALSE;
+}
+
+gboolean gst_light_forcing_settings_session(const GstLightForcingSettings *s, guint64 seed,
+                                            LfSessionOptions *options, GError **error)
+{
+    *options = (LfSessionOptions){.seed = seed,
+                                  .uniform = !s->sparsity_growth,
+                                  .window = latent_frames(s->attention_window),
+                                  .sink = latent_frames(s->attention_sink),
+                                  .chunk = s->chunk_size,
+                                  .shift = s->shift};
+    gst_light_forcing_settings_chunk(s, options);
+    return parse_steps("steps", s->steps, &options->steps, error) &&
+           parse_steps("first-steps", s->first_steps, &options->first_steps, error);
 }

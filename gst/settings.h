@@ -24,6 +24,9 @@ typedef struct {
     gdouble sparsity;
     gboolean sparsity_growth;
     gint attention_window, attention_sink;
+    gint chunk_size;
+    char *steps, *first_steps; /* never "" */
+    gdouble shift;
     gint prompt_transition; /* GstLightForcingTransition */
     gint keyframe_requests; /* GstLightForcingKeyframes */
     gboolean is_live;
@@ -52,8 +55,9 @@ gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *settings,
 
 /* The model options for the engine. Strings of the result belong to the settings. */
 LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *settings);
-LfSessionOptions gst_light_forcing_settings_session(const GstLightForcingSettings *settings,
-                                                    guint64 seed);
+/* FALSE and an error that names the property when a list of steps is none. */
+gboolean gst_light_forcing_settings_session(const GstLightForcingSettings *settings, guint64 seed,
+                                            LfSessionOptions *options, GError **error);
 /* Sets attention, sparsity and transition, which every chunk reads. */
 void gst_light_forcing_settings_chunk(const GstLightForcingSettings *settings,
                                       LfSessionOptions *options);

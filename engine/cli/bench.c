@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 static const CliHelp help = {
@@ -45,7 +46,7 @@ typedef struct {
     LfSession *session;
     Timed *chunks;
     LfChunk *pending; /* generated, its frames not read yet */
-    double open_ms, clip_ms;
+    double open_ms, clip_ms, reaction_ms;
     guint8 *frame; /* I420 */
 } Run;
 
@@ -126,6 +127,7 @@ static void conclude(const Bench *b, const Run *run, BenchResult *result)
                             .open_ms = run->open_ms,
                             .first_ms = c[0].wall,
                             .clip_ms = run->clip_ms,
+                            .reaction_ms = run->reaction_ms,
                             .fps_clip = 1e3 * frames / run->clip_ms,
                             .gflop_transformer = 1e-9 * flops.transformer,
                             .gflop_decoder = 1e-9 * flops.decoder,
@@ -137,17 +139,21 @@ static void conclude(const Bench *b, const Run *run, BenchResult *result)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-/* A model without a text encoder gets an embedding of full length, without a meaning. */
-static bool set_text(LfSession *session, LfModel *model, const char *prompt, GError **error)
+/* A model without a text encoder gets an embedding of full length, without a meaning; the prompt
+ * tells which one. */
+static bool set_text(LfSession *session, const LfModel *model, const char *prompt, GError **error)
 {
     if (lf_model_info(model)->can_encode)
-        return lf_session_set_prompt(session, prompt, error);
+        return lf_session_set_prompt(session, prompt, error) != 0;
     int rows = lf_model_text_len(model), dim = lf_model_text_dim(model);
+    float phase = (float) strlen(prompt);
     g_autofree float *context = g_new(float, (gsize) (rows * dim));
     for (int i = 0; i < rows * dim; i++)
-        context[i] = sinf((float) i);
+        context[i] = sinf((float) i + phase);
     return lf_session_set_context(session, context, rows, dim, error);
 }
+
+static const char default_prompt[] = "a large red circle moves left on a green meadow";
 
 static bool open_run(Run *run, LfModel *model, const Options *o, const Bench *b, GError **error)
 {
@@ -165,9 +171,21 @@ static bool open_run(Run *run, LfModel *model, const Options *o, const Bench *b,
     run->session = lf_session_new(model, &options, error);
     run->open_ms = now_ms() - start;
     return run->session &&
-           set_text(run->session, model,
-                    o->prompt ? o->prompt : "a large red circle moves left on a green meadow",
-                    error);
+           set_text(run->session, model, o->prompt ? o->prompt : default_prompt, error);
+}
+
+static bool read_frame(const Run *run, const LfChunk *chunk, int index, GError **error)
+{
+    const LfChunkInfo *info = lf_chunk_info(chunk);
+    int width = info->width, half = width / 2;
+    guint8 *u = run->frame + (gsize) width * (gsize) info->height;
+    const LfPicture picture = {
+        .format = LF_PIXELS_I420,
+        .width = width,
+        .height = info->height,
+        .planes = {run->frame, u, u + (gsize) half * (gsize) info->height / 2},
+        .strides = {width, half, half}};
+    return lf_chunk_read(chunk, index, &picture, error);
 }
 
 /* Reads all frames of the chunk that was generated last, as a video encoder would. */
@@ -178,18 +196,10 @@ static bool read_pending(Run *run, GError **error)
         return true;
     const LfChunkInfo *info = lf_chunk_info(chunk);
     Timed *timed = &run->chunks[info->index];
-    int width = info->width, half = width / 2;
-    guint8 *u = run->frame + (gsize) width * (gsize) info->height;
-    const LfPicture picture = {
-        .format = LF_PIXELS_I420,
-        .width = width,
-        .height = info->height,
-        .planes = {run->frame, u, u + (gsize) half * (gsize) info->height / 2},
-        .strides = {width, half, half}};
     bool read = lf_chunk_wait(chunk, error);
     double start = now_ms();
     for (int i = 0; i < info->n_frames && read; i++)
-        read = lf_chunk_read(chunk, i, &picture, error);
+        read = read_frame(run, chunk, i, error);
     timed->info = *info;
     timed->read = now_ms() - start;
     lf_chunk_unref(chunk);
@@ -219,11 +229,41 @@ static bool end_run(Run *run, GError **error)
     return read;
 }
 
+/* From setting a prompt to having its first frame. The prompt comes when no chunk is under way: in a
+ * live stream the rest of the chunk at work and the frames in the queue come on top. */
+static bool react(const Run *run, const LfModel *model, const char *prompt, double *ms,
+                  GError **error)
+{
+    double start = now_ms();
+    LfChunk *chunk =
+        set_text(run->session, model, prompt, error) ? lf_session_next(run->session, error) : NULL;
+    bool has_frame = lf_model_info(model)->can_decode;
+    bool done = chunk && (!has_frame || read_frame(run, chunk, 0, error));
+    *ms = now_ms() - start;
+    done = done && (!has_frame || lf_chunk_wait(chunk, error));
+    lf_chunk_unref(chunk);
+    return done;
+}
+
+static bool measure_reaction(Run *run, const LfModel *model, GError **error)
+{
+    static const char *const prompts[] = {"a blue star spins at night", "a pink heart",
+                                          default_prompt};
+    double ms[G_N_ELEMENTS(prompts)];
+    for (guint i = 0; i < G_N_ELEMENTS(prompts); i++)
+        if (!react(run, model, prompts[i], &ms[i], error))
+            return false;
+    qsort(ms, G_N_ELEMENTS(ms), sizeof *ms, by_size);
+    run->reaction_ms = ms[G_N_ELEMENTS(ms) / 2];
+    return true;
+}
+
 /* Steady state begins where the window is full; in a clip that is too short for that, or without a
  * window, with its second half. */
 static void plan(Bench *b, const Options *o)
 {
-    const LfModelInfo *info = lf_model_info(b->model);
+    b->info = cli_stream_info(&o->common, b->model);
+    const LfModelInfo *info = &b->info;
     b->width = o->width > 0 ? o->width : info->width;
     b->height = o->height > 0 ? o->height : info->height;
     b->window = o->common.window >= 0 ? o->common.window : info->window;
@@ -279,6 +319,9 @@ static bool run_all(Bench *b, LfModel *model, const Options *o, Run *runs, GErro
             return false;
     if (!(lf_model_is_asynchronous(model) ? run_one_by_one : run_in_turns)(b, runs, error))
         return false;
+    for (int i = 0; i < b->n_results; i++)
+        if (!measure_reaction(&runs[i], model, error))
+            return false;
     for (int i = 0; i < b->n_results; i++)
         conclude(b, &runs[i], &b->results[i]);
     getrusage(RUSAGE_SELF, &usage);

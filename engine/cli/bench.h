@@ -20,9 +20,11 @@ typedef struct {
     const char *attention; /* "dense", "sparse" */
     double sparsity;       /* of the last chunk */
     BenchTimes times;
-    double open_ms;                          /* opening a session on a loaded model */
-    double first_ms;                         /* the first chunk, encoding of the prompt included */
-    double clip_ms;                          /* from the start to the last frame */
+    double open_ms;     /* opening a session on a loaded model */
+    double first_ms;    /* the first chunk, encoding of the prompt included */
+    double clip_ms;     /* from the start to the last frame */
+    double reaction_ms; /* from setting a prompt to having its first frame in host memory, when no
+                           chunk is under way; median */
     double fps_steady, fps_clip;             /* pixel frames a second; the clip is all chunks */
     double gflop_transformer, gflop_decoder; /* of a chunk in steady state */
     double gflops;                           /* a second, in steady state */
@@ -31,6 +33,7 @@ typedef struct {
 
 typedef struct {
     const LfModel *model;
+    LfModelInfo info; /* the model's, with the options' chunk and steps */
     int width, height;
     int window, sink; /* latent frames; window 0: unlimited */
     int n_threads;

@@ -8,15 +8,20 @@
 
 static void print_head(const Bench *b)
 {
-    const LfModelInfo *info = lf_model_info(b->model);
+    g_autofree char *steps = lf_steps_text(&b->info.steps);
+    g_autofree char *first = lf_steps_text(&b->info.first_steps);
     printf("model    %s: %s\n", lf_model_name(b->model), lf_model_description(b->model));
     printf("device   %s; peak %.0f GFLOP/s (%s)\n", lf_model_device(b->model), b->peak_gflops,
            lf_model_is_asynchronous(b->model) ? "a large matrix product" : "FMA");
     if (lf_model_fallback(b->model))
         printf("no GPU   %s\n", lf_model_fallback(b->model));
-    printf("stream   %d×%d, %s, %d steps, chunks of %d latent frames, window %d%s, sink %d\n",
-           b->width, b->height, lf_precision_name(lf_model_precision(b->model)), info->steps,
-           info->chunk, b->window, b->window ? "" : " (unlimited)", b->sink);
+    printf("stream   %d×%d, %s, chunk %d, window %d%s, sink %d latent frames\n", b->width,
+           b->height, lf_precision_name(lf_model_precision(b->model)), b->info.chunk, b->window,
+           b->window ? "" : " (unlimited)", b->sink);
+    printf("steps    %s%s%s", steps, *first ? "; first chunk " : "", first);
+    if (b->info.warp)
+        printf("; shift %g", b->info.shift);
+    printf("\n");
     printf("measured %d chunks; steady state is the median of chunks %d to %d\n\n", b->n_chunks,
            b->first_steady, b->n_chunks - 1);
 }
@@ -56,6 +61,7 @@ void bench_print(const Bench *b)
     ROW("open", "ms to open a stream on a loaded model", open_ms);
     ROW("first chunk", "ms, encoding of the prompt included", first_ms);
     ROW("clip", "ms from the start to the last frame", clip_ms);
+    ROW("reaction", "ms from setting a prompt to its first frame in host memory", reaction_ms);
     ROW("steady", "frames/s in steady state", fps_steady);
     ROW("clip", "frames/s from start to end", fps_clip);
     ROW("transformer", "GFLOP per chunk", gflop_transformer);
@@ -110,6 +116,7 @@ static void add_result(JsonBuilder *json, const Bench *b, const BenchResult *r)
     add_number(json, "open", r->open_ms);
     add_number(json, "first_chunk", r->first_ms);
     add_number(json, "clip", r->clip_ms);
+    add_number(json, "reaction", r->reaction_ms);
     json_builder_end_object(json);
     begin(json, "fps");
     add_number(json, "steady", r->fps_steady);
@@ -131,7 +138,9 @@ static void add_result(JsonBuilder *json, const Bench *b, const BenchResult *r)
 
 static void add_stream(JsonBuilder *json, const Bench *b)
 {
-    const LfModelInfo *info = lf_model_info(b->model);
+    const LfModelInfo *info = &b->info;
+    g_autofree char *steps = lf_steps_text(&info->steps);
+    g_autofree char *first = lf_steps_text(info->first_steps.n ? &info->first_steps : &info->steps);
     add_text(json, "model", lf_model_name(b->model));
     add_text(json, "description", lf_model_description(b->model));
     add_text(json, "device", lf_model_device(b->model));
@@ -143,7 +152,10 @@ static void add_stream(JsonBuilder *json, const Bench *b)
     add_int(json, "chunk", info->chunk);
     add_int(json, "window", b->window);
     add_int(json, "sink", b->sink);
-    add_int(json, "steps", info->steps);
+    add_int(json, "steps", info->steps.n);
+    add_text(json, "timesteps", steps);
+    add_text(json, "first_timesteps", first);
+    add_number(json, "shift", info->warp ? info->shift : 1);
     add_int(json, "chunks", b->n_chunks);
     add_int(json, "first_steady_chunk", b->first_steady);
     add_number(json, "peak_gflops", b->peak_gflops);

@@ -27,6 +27,9 @@ typedef struct {
     char *attention;
     double sparsity;  /* −1: the model's; 0: dense */
     int window, sink; /* latent frames; −1: the model's; window 0: unlimited, sink 0: none */
+    char *steps, *first_steps; /* lists, as given */
+    double shift;              /* 0: the model's */
+    int chunk;                 /* latent frames; 0: the model's */
     gboolean uniform, verbose;
 } CliOptions;
 
@@ -61,5 +64,9 @@ LfModel *cli_open_model(const CliOptions *options, GError **error);
 /* What the common options say about a session. The only place that turns their sentinels, which
  * are those of the element's properties, into the engine's. */
 LfSessionOptions cli_session_options(const CliOptions *options);
+
+/* What the model's sampling becomes with the common options: chunk, steps, first_steps and shift of
+ * the result. The rest is the model's. */
+LfModelInfo cli_stream_info(const CliOptions *options, const LfModel *model);
 
 #endif

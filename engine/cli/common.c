@@ -46,10 +46,42 @@ static void add_common(GOptionContext *context, const CliHelp *help, CliOptions 
          "Attention window in latent frames (-1 = model default, 0 = unlimited)", "N"},
         {"sink", 0, 0, G_OPTION_ARG_INT, &o->sink,
          "Attention sink in latent frames (-1 = model default, 0 = none)", "N"},
+        {"chunk", 0, 0, G_OPTION_ARG_INT, &o->chunk,
+         "Latent frames of a chunk (default: 0 = model default)", "N"},
+        {"steps", 0, 0, G_OPTION_ARG_STRING, &o->steps,
+         "Denoising steps, such as 1000,750,500,250 (default: the model's)", "LIST"},
+        {"first-steps", 0, 0, G_OPTION_ARG_STRING, &o->first_steps,
+         "Denoising steps of the first chunk (default: the model's, else --steps)", "LIST"},
+        {"shift", 0, 0, G_OPTION_ARG_DOUBLE, &o->shift,
+         "Shift of the steps (default: 0 = model default)", "NUMBER"},
         {"verbose", 'v', 0, G_OPTION_ARG_NONE, &o->verbose, "Print the log of the engine on stderr",
          NULL},
         {NULL}};
     g_option_context_add_main_entries(context, entries, NULL);
+}
+
+static bool check_steps(const char *option, const char *text, const char *command, int *status)
+{
+    g_autoptr(GError) error = NULL;
+    LfSteps steps;
+    if (lf_steps_parse(text, &steps, &error))
+        return true;
+    *status = cli_misused(command, "%s %s: %s", option, text, error->message);
+    return false;
+}
+
+static bool check_sampling(const CliOptions *o, const char *command, int *status)
+{
+    if (o->chunk < 0 || o->chunk > LF_MAX_CHUNK)
+        *status = cli_misused(command, "--chunk %d: use 0 (model default) or 1 to %d latent frames",
+                              o->chunk, LF_MAX_CHUNK);
+    else if (o->shift != 0 && !(o->shift >= LF_MIN_SHIFT && o->shift <= LF_MAX_SHIFT))
+        *status = cli_misused(command, "--shift %g: use 0 (model default) or %g to %g", o->shift,
+                              LF_MIN_SHIFT, LF_MAX_SHIFT);
+    else
+        return check_steps("--steps", o->steps, command, status) &&
+               check_steps("--first-steps", o->first_steps, command, status);
+    return false;
 }
 
 static bool check_common(const CliOptions *o, const char *command, int *status)
@@ -77,7 +109,7 @@ static bool check_common(const CliOptions *o, const char *command, int *status)
                               "frames",
                               o->sink);
     else
-        return true;
+        return check_sampling(o, command, status);
     return false;
 }
 
@@ -88,6 +120,8 @@ void cli_options_clear(CliOptions *o)
     g_free(o->backend);
     g_free(o->precision);
     g_free(o->attention);
+    g_free(o->steps);
+    g_free(o->first_steps);
 }
 
 bool cli_parse(const CliHelp *help, const GOptionEntry *entries, CliOptions *common, int *argc,
@@ -156,9 +190,28 @@ LfSessionOptions cli_session_options(const CliOptions *o)
                                                            : o->window,
                                 .sink = o->sink == -1  ? 0
                                         : o->sink == 0 ? -1
-                                                       : o->sink};
+                                                       : o->sink,
+                                .chunk = o->chunk,
+                                .shift = o->shift};
+    lf_steps_parse(o->steps, &options.steps, NULL);
+    lf_steps_parse(o->first_steps, &options.first_steps, NULL);
     lf_attention_from_name(o->attention, &options.attention);
     if (o->sparsity == 0)
         options.attention = LF_ATTENTION_DENSE;
     return options;
+}
+
+LfModelInfo cli_stream_info(const CliOptions *o, const LfModel *model)
+{
+    LfModelInfo info = *lf_model_info(model);
+    LfSessionOptions options = cli_session_options(o);
+    if (options.chunk > 0)
+        info.chunk = options.chunk;
+    if (options.steps.n > 0)
+        info.steps = options.steps;
+    if (options.first_steps.n > 0)
+        info.first_steps = options.first_steps;
+    if (options.shift > 0)
+        info.shift = options.shift;
+    return info;
 }

@@ -93,17 +93,18 @@ static bool check_tensor(const LfFileTensor *t, LfType type, int n_dims, GError 
 
 static bool check_noise(Replay *r, GError **error)
 {
-    const LfModelInfo *info = lf_model_info(r->model);
+    const LfModelInfo info = cli_stream_info(&r->options->common, r->model);
     const int64_t *shape = r->noise->shape;
     int channels = lf_model_channels(r->model), scale = lf_model_latent_scale(r->model);
-    const int64_t expected[] = {info->steps, info->chunk, channels};
+    int steps = MAX(info.steps.n, info.first_steps.n);
+    const int64_t expected[] = {steps, info.chunk, channels};
     if (!check_tensor(r->noise, LF_F32, 6, error))
         return false;
     if (memcmp(shape + 1, expected, sizeof expected) != 0 || shape[0] < 1) {
         g_autofree char *found = lf_shape_text(6, shape);
         return lf_fail(error, LF_ERROR_SHAPE,
-                       "noise: [chunks, %d, %d, %d, h, w] expected, file has %s", info->steps,
-                       info->chunk, channels, found);
+                       "noise: [chunks, %d, %d, %d, h, w] expected, file has %s", steps, info.chunk,
+                       channels, found);
     }
     if (shape[4] < 1 || shape[4] > INT16_MAX || shape[5] < 1 || shape[5] > INT16_MAX)
         return lf_fail(error, LF_ERROR_SHAPE,

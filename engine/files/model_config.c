@@ -5,7 +5,7 @@
 #include "model_config.h"
 
 #include "engine/geometry.h"
-#include "engine/lightforcing.h"
+#include "engine/steps.h"
 #include "json.h"
 #include "map.h"
 
@@ -15,7 +15,7 @@
 
 enum { MAX_CONFIG_SIZE = 1 << 20, MAX_FRAMES = 1 << 20, MAX_LORAS = 64 };
 
-typedef enum { TEXT, WHOLE, REAL, STEPS, RATE, POSITIONS, ORDER, WORD, LORAS } Kind;
+typedef enum { TEXT, WHOLE, REAL, FLAG, STEPS, RATE, POSITIONS, ORDER, WORD, LORAS } Kind;
 
 typedef struct {
     const char *section, *key;
@@ -53,9 +53,11 @@ static const Field fields[] = {
     {"video", "width", WHOLE, AT(video.width), LF_SIZE_STEP, LF_MAX_SIZE, 832},
     {"video", "height", WHOLE, AT(video.height), LF_SIZE_STEP, LF_MAX_SIZE, 480},
     {"video", "fps", RATE, AT(video.fps_n), 0, 0, 0},
-    {"video", "chunk", WHOLE, AT(video.chunk), 1, 64, 3},
+    {"video", "chunk", WHOLE, AT(video.chunk), 1, LF_MAX_CHUNK, 3},
     {"schedule", "steps", STEPS, AT(schedule.steps), 0, 0, 0},
-    {"schedule", "shift", REAL, AT(schedule.shift), 0.01, 100, 5},
+    {"schedule", "first_steps", STEPS, AT(schedule.first_steps), 0, 0, 0},
+    {"schedule", "shift", REAL, AT(schedule.shift), LF_MIN_SHIFT, LF_MAX_SHIFT, 5},
+    {"schedule", "warp", FLAG, AT(schedule.warp), 0, 0, 1},
     {"cache", "window", WHOLE, AT(cache.window), 0, MAX_FRAMES, 21},
     {"cache", "sink", WHOLE, AT(cache.sink), 0, MAX_FRAMES, 0},
     {"cache", "positions", POSITIONS, AT(cache.relative), 0, 0, 0},
@@ -81,18 +83,18 @@ static void *place(LfModelConfig *config, const Field *field)
 
 static LfModelConfig *config_new(void)
 {
-    static const int steps[] = {1000, 750, 500, 250};
     LfModelConfig *config = g_new0(LfModelConfig, 1);
     for (gsize i = 0; i < G_N_ELEMENTS(fields); i++) {
         if (fields[i].kind == WHOLE)
             *(int *) place(config, &fields[i]) = (int) fields[i].normal;
         else if (fields[i].kind == REAL)
             *(double *) place(config, &fields[i]) = fields[i].normal;
+        else if (fields[i].kind == FLAG)
+            *(bool *) place(config, &fields[i]) = fields[i].normal != 0;
     }
     config->video.fps_n = 16;
     config->video.fps_d = 1;
-    config->schedule.n_steps = G_N_ELEMENTS(steps);
-    memcpy(config->schedule.steps, steps, sizeof steps);
+    config->schedule.steps = (LfSteps){4, {1000, 750, 500, 250}};
     return config;
 }
 
@@ -179,22 +181,29 @@ static bool read_choice(const Field *field, JsonNode *node, const char *const *c
     return refuse(error, "%s.%s: expected \"%s\"", field->section, field->key, known);
 }
 
-static bool read_steps(LfModelConfig *config, JsonNode *node, GError **error)
+static bool read_flag(const Field *field, JsonNode *node, bool *to, GError **error)
+{
+    if (!JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_BOOLEAN)
+        return refuse(error, "%s.%s: expected true or false", field->section, field->key);
+    *to = json_node_get_boolean(node);
+    return true;
+}
+
+static bool read_steps(const Field *field, JsonNode *node, LfSteps *to, GError **error)
 {
     JsonArray *array = JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
     guint n = array ? json_array_get_length(array) : 0;
-    gint64 last = 1001;
-    for (guint i = 0; i < n && n <= LF_MAX_STEPS; i++) {
-        JsonNode *step = json_array_get_element(array, i);
-        gint64 value = is_number(step, true) ? json_node_get_int(step) : 0;
-        if (value < 1 || value >= last)
-            return refuse(error, "schedule.steps: expected whole numbers from 1000 down to 1, each "
-                                 "below the one before");
-        config->schedule.steps[i] = (int) (last = value);
+    LfSteps steps = {0};
+    if (n <= LF_MAX_STEPS) /* else the empty list is refused */
+        for (; steps.n < (int) n; steps.n++) {
+            JsonNode *step = json_array_get_element(array, (guint) steps.n);
+            steps.at[steps.n] = is_number(step, false) ? json_node_get_double(step) : 0;
+        }
+    if (!lf_steps_check(&steps, error)) {
+        g_prefix_error(error, "model.json: %s.%s: ", field->section, field->key);
+        return false;
     }
-    if (n < 1 || n > LF_MAX_STEPS)
-        return refuse(error, "schedule.steps: expected a list of 1 to %d steps", LF_MAX_STEPS);
-    config->schedule.n_steps = (int) n;
+    *to = steps;
     return true;
 }
 
@@ -283,8 +292,10 @@ static bool read_field(LfModelConfig *config, const Field *field, JsonNode *node
     switch (field->kind) {
     case TEXT:
         return read_text(field, node, place(config, field), error);
+    case FLAG:
+        return read_flag(field, node, place(config, field), error);
     case STEPS:
-        return read_steps(config, node, error);
+        return read_steps(field, node, place(config, field), error);
     case RATE:
         return read_rate(config, node, error);
     case POSITIONS:

@@ -7,10 +7,9 @@
 #ifndef LF_FILES_MODEL_CONFIG_H
 #define LF_FILES_MODEL_CONFIG_H
 
+#include "engine/lightforcing.h"
 #include "tensor_file.h"
 #include "weight_source.h"
-
-#define LF_MAX_STEPS 16
 
 typedef struct {
     int dim, heads, ffn, layers, freq_dim, text_dim, text_len, channels;
@@ -43,9 +42,10 @@ typedef struct {
         int width, height, fps_n, fps_d, chunk; /* defaults 832, 480, 16/1, 3 */
     } video;
     struct {
-        int steps[LF_MAX_STEPS]; /* of the 1000-step grid, falling; 1000, 750, 500, 250 */
-        int n_steps;
-        double shift; /* 5 */
+        LfSteps steps;       /* 1000, 750, 500, 250 */
+        LfSteps first_steps; /* of the first chunk of a scene; n 0: `steps` */
+        double shift;        /* 5 */
+        bool warp;           /* the lists are shifted (scheduler.h); default true */
     } schedule;
     struct {
         int window;    /* latent frames; 0: unbounded; default 21 */

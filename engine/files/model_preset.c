@@ -12,7 +12,7 @@ static const LfModelConfig demo = {
     .text_encoder = {257, 192, 192, 3, 384, 3, 32, 128},
     .decoder = {"tiny", {64, 64, 32, 16}, 16},
     .video = {256, 160, 16, 1, 3},
-    .schedule = {{1000, 750, 500, 250}, 4, 5.0},
+    .schedule = {{4, {1000, 750, 500, 250}}, {0}, 5.0, true},
     .cache = {12, 1, true},
     .sparse = {true, 0.85, 0.95, 32, 32, 3, 1, 1, 63, 0, 0},
 };
@@ -25,7 +25,7 @@ static const LfModelConfig wan = {
     .text_encoder = {256384, 4096, 4096, 64, 10240, 24, 32, 128},
     .decoder = {"tiny", {256, 128, 64, 64}, 16},
     .video = {832, 480, 16, 1, 3},
-    .schedule = {{1000, 750, 500, 250}, 4, 5.0},
+    .schedule = {{4, {1000, 750, 500, 250}}, {0}, 5.0, true},
     .cache = {21, 0, false},
     .sparse = {true, 0.88, 0.98, 128, 64, 6, 1, 2, 63, 0, 0},
 };

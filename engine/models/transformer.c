@@ -74,7 +74,7 @@ LfModulation lf_modulation(const LfTransformer *t, LfArena *arena)
 }
 
 /* [rows, freq_dim], all rows alike: cos(t·ω_i), then sin(t·ω_i), ω_i = 10000^(−i/n). */
-static LfTensor sinusoids(LfBackend *be, LfArena *scratch, int rows, int freq_dim, float timestep)
+static LfTensor sinusoids(LfBackend *be, LfArena *scratch, int rows, int freq_dim, double timestep)
 {
     LfTensor out = lf_arena_tensor(scratch, be->activation_type, rows, freq_dim);
     g_autofree float *values = g_new(float, lf_tensor_count(out));
@@ -93,7 +93,7 @@ static LfTensor sinusoids(LfBackend *be, LfArena *scratch, int rows, int freq_di
  * the head, so that lf_linear_residual can add its projection to the learned modulations in
  * place. */
 void lf_transformer_modulate(const LfTransformer *t, LfBackend *be, LfArena *scratch,
-                             LfModulation *m, float timestep)
+                             LfModulation *m, double timestep)
 {
     const LfTransformerOuter *w = t->outer;
     size_t mark = scratch->used;

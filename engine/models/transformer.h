@@ -45,7 +45,7 @@ typedef struct {
 
 LfModulation lf_modulation(const LfTransformer *transformer, LfArena *arena);
 void lf_transformer_modulate(const LfTransformer *transformer, LfBackend *be, LfArena *scratch,
-                             LfModulation *modulation, float timestep);
+                             LfModulation *modulation, double timestep);
 /* Fills the v_amax of all n modulations with an upper bound of |v| under any of them. Waits for the
  * backend, once per session. */
 void lf_transformer_bound_values(const LfTransformer *transformer, LfBackend *be,

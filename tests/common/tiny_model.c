@@ -199,9 +199,9 @@ static char *config_text(const LfTinyModel *options)
     g_autofree char *transformer =
         g_strdup_printf("{\"file\": \"transformer.safetensors\", \"heads\": %d, \"text_len\": %d}",
                         LF_TINY_HEADS, LF_TINY_TEXT_LEN);
-    g_autofree char *video =
-        g_strdup_printf("{\"width\": %d, \"height\": %d, \"fps\": 16, \"chunk\": %d}",
-                        LF_TINY_WIDTH, LF_TINY_WIDTH, LF_TINY_CHUNK);
+    g_autofree char *video = g_strdup_printf(
+        "{\"width\": %d, \"height\": %d, \"fps\": 16, \"chunk\": %d}", LF_TINY_WIDTH, LF_TINY_WIDTH,
+        options->chunk > 0 ? options->chunk : LF_TINY_CHUNK);
     g_autofree char *cache = g_strdup_printf(
         "{\"window\": %d, \"sink\": %d, \"positions\": \"%s\"}", window,
         options->absolute ? 0 : LF_TINY_SINK, options->absolute ? "absolute" : "relative");
@@ -218,7 +218,8 @@ static char *config_text(const LfTinyModel *options)
         {"tokenizer", "{\"file\": \"spiece.model\"}"},
         {"decoder", "{\"type\": \"tiny\", \"file\": \"decoder.safetensors\"}"},
         {"video", video},
-        {"schedule", "{\"steps\": [1000, 500], \"shift\": 5.0}"},
+        {"schedule",
+         options->schedule ? options->schedule : "{\"steps\": [1000, 500], \"shift\": 5.0}"},
         {"cache", cache},
         {"sparse", sparse},
     };

@@ -30,6 +30,8 @@ typedef struct {
     int window;              /* latent frames; 0: LF_TINY_WINDOW, −1: unbounded */
     gboolean absolute;       /* positions absolute and no sink */
     const char *token_order; /* "2x2"; NULL: raster */
+    int chunk;               /* latent frames; 0: LF_TINY_CHUNK */
+    const char *schedule;    /* the section of model.json; NULL: LF_TINY_STEPS steps, shift 5 */
 } LfTinyModel;
 
 /* Writes a model into the directory `dir`, which is made when it is not there, or into a fresh

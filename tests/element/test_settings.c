@@ -6,7 +6,11 @@
 
 static LfSessionOptions session_options(const GstLightForcingSettings *settings)
 {
-    return gst_light_forcing_settings_session(settings, 7);
+    LfSessionOptions options;
+    GError *error = NULL;
+    g_assert_true(gst_light_forcing_settings_session(settings, 7, &options, &error));
+    g_assert_no_error(error);
+    return options;
 }
 
 static void test_defaults(void)
@@ -24,6 +28,10 @@ static void test_defaults(void)
     g_assert_cmpint(options.window, ==, 0);
     g_assert_cmpint(options.sink, ==, 0);
     g_assert_false(options.uniform);
+    g_assert_cmpint(options.chunk, ==, 0);
+    g_assert_cmpint(options.steps.n, ==, 0);
+    g_assert_cmpint(options.first_steps.n, ==, 0);
+    g_assert_cmpfloat(options.shift, ==, 0);
     gst_light_forcing_settings_clear(&s);
 }
 
@@ -62,6 +70,30 @@ static void test_sparsity(void)
     g_assert_cmpint((int) session_options(&s).attention, ==, LF_ATTENTION_DENSE);
     s.sparsity_growth = FALSE;
     g_assert_true(session_options(&s).uniform);
+}
+
+static void test_steps(void)
+{
+    GstLightForcingSettings s;
+    GError *error = NULL;
+    LfSessionOptions options;
+    gst_light_forcing_settings_init(&s);
+    s.chunk_size = 1;
+    s.shift = 8;
+    s.steps = g_strdup("1000,500");
+    s.first_steps = g_strdup("999.375, 937.5, 625");
+    g_assert_cmpint(session_options(&s).chunk, ==, 1);
+    g_assert_cmpfloat(session_options(&s).shift, ==, 8);
+    g_assert_cmpint(session_options(&s).steps.n, ==, 2);
+    g_assert_cmpint(session_options(&s).first_steps.n, ==, 3);
+    g_assert_cmpfloat(session_options(&s).first_steps.at[0], ==, 999.375);
+    g_free(s.first_steps);
+    s.first_steps = g_strdup("500,1000");
+    g_assert_false(gst_light_forcing_settings_session(&s, 7, &options, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
+    g_assert_true(g_str_has_prefix(error->message, "first-steps=\"500,1000\": expected"));
+    g_error_free(error);
+    gst_light_forcing_settings_clear(&s);
 }
 
 static void test_transitions(void)
@@ -116,6 +148,7 @@ int main(int argc, char **argv)
     g_test_add_func("/settings/defaults", test_defaults);
     g_test_add_func("/settings/window-and-sink", test_window_and_sink);
     g_test_add_func("/settings/sparsity", test_sparsity);
+    g_test_add_func("/settings/steps", test_steps);
     g_test_add_func("/settings/transitions", test_transitions);
     g_test_add_func("/settings/backends", test_backends);
     g_test_add_func("/settings/precisions", test_precisions);

@@ -122,26 +122,32 @@ void plain_model_free(PlainModel *m)
     g_free(m);
 }
 
-LfTensorFile *plain_model_file(const PlainModel *m, const char *without)
+void plain_model_write(const PlainModel *m, const char *path, const char *without)
 {
     GError *error = NULL;
     GArray *list = g_array_new(FALSE, FALSE, sizeof(LfFileTensor));
     GHashTableIter iter;
     gpointer value;
-    char *path;
     g_hash_table_iter_init(&iter, m->tensors);
     while (g_hash_table_iter_next(&iter, NULL, &value))
         if (g_strcmp0(((Named *) value)->file.name, without) != 0)
             g_array_append_val(list, ((Named *) value)->file);
-    close(g_file_open_tmp("lf-test-XXXXXX.safetensors", &path, &error));
-    g_assert_no_error(error);
     lf_safetensors_write(path, (LfFileTensor *) list->data, list->len, &error);
     g_assert_no_error(error);
+    g_array_unref(list);
+}
+
+LfTensorFile *plain_model_file(const PlainModel *m, const char *without)
+{
+    GError *error = NULL;
+    char *path;
+    close(g_file_open_tmp("lf-test-XXXXXX.safetensors", &path, &error));
+    g_assert_no_error(error);
+    plain_model_write(m, path, without);
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
     g_unlink(path); /* stays mapped */
     g_free(path);
-    g_array_unref(list);
     return file;
 }
 

@@ -21,6 +21,7 @@ PlainModel *plain_model_draw(const LfTransformerConfig *config, LfType type);
 void plain_model_free(PlainModel *model);
 /* The weights as a file, without the tensor `without` (or NULL). */
 LfTensorFile *plain_model_file(const PlainModel *model, const char *without);
+void plain_model_write(const PlainModel *model, const char *path, const char *without);
 
 typedef struct {
     LfGeometry geometry;
@@ -30,7 +31,7 @@ typedef struct {
 
     int n_chunks;
     int budget[PLAIN_MAX_CHUNKS];           /* key blocks; 0: dense */
-    float timestep[PLAIN_MAX_CHUNKS];       /* of each chunk */
+    double timestep[PLAIN_MAX_CHUNKS];      /* of each chunk */
     const float *latents[PLAIN_MAX_CHUNKS]; /* of each chunk, [c, C, h, w] */
     const float *context;                   /* [rows, E] */
     int context_rows;

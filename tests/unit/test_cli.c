@@ -103,6 +103,12 @@ static void test_wrong_options(void)
         {"--sparsity", "nan", "--sparsity nan"},
         {"--window", "-2", "--window -2"},
         {"--sink", "-2", "--sink -2"},
+        {"--chunk", "-1", "--chunk -1"},
+        {"--chunk", "65", "--chunk 65: use 0 (model default) or 1 to 64"},
+        {"--shift", "-1", "--shift -1"},
+        {"--shift", "nan", "--shift nan: use 0 (model default) or 0.01 to 100"},
+        {"--steps", "500,1000", "--steps 500,1000: expected 1 to 16 numbers"},
+        {"--first-steps", "x", "--first-steps x: expected"},
         {"--width", "0", "--width 0"},
         {"--width", "-16", "--width -16"},
         {"--height", "0", "--height 0"},
@@ -278,7 +284,31 @@ static void test_bench_json(void)
         g_assert_cmpfloat(sum, <=, json_object_get_double_member(ms, "chunk") + 0.001);
         g_assert_cmpfloat(json_object_get_double_member(ms, "encode"), >, 0);
         g_assert_cmpfloat(json_object_get_double_member(ms, "read"), >, 0);
+        /* At least a chunk's passes, which a new prompt waits for. */
+        g_assert_cmpfloat(json_object_get_double_member(ms, "reaction"), >, 0);
     }
+}
+
+static void test_bench_sampling(void)
+{
+    g_autoptr(JsonObject) plain = bench_json("-m", model_dir, "-n", "2");
+    g_assert_cmpstr(json_object_get_string_member(plain, "timesteps"), ==, "1000,500");
+    g_assert_cmpstr(json_object_get_string_member(plain, "first_timesteps"), ==, "1000,500");
+    g_assert_cmpfloat(json_object_get_double_member(plain, "shift"), ==, 5);
+    g_autoptr(JsonObject) own =
+        bench_json("-m", model_dir, "-n", "2", "--chunk", "1", "--steps", "900.5", "--first-steps",
+                   "1000,900.5,10", "--shift", "2");
+    g_assert_cmpint(number(own, "chunk"), ==, 1);
+    g_assert_cmpint(number(own, "steps"), ==, 1);
+    g_assert_cmpstr(json_object_get_string_member(own, "timesteps"), ==, "900.5");
+    g_assert_cmpstr(json_object_get_string_member(own, "first_timesteps"), ==, "1000,900.5,10");
+    g_assert_cmpfloat(json_object_get_double_member(own, "shift"), ==, 2);
+    /* A chunk is a third as long and has two passes, not three. */
+    double chunk = json_object_get_double_member(
+        json_object_get_object_member(nth_result(plain, 0), "gflop_a_chunk"), "transformer");
+    double short_chunk = json_object_get_double_member(
+        json_object_get_object_member(nth_result(own, 0), "gflop_a_chunk"), "transformer");
+    g_assert_cmpfloat(short_chunk, <, chunk / 4);
 }
 
 /* -1 is the model's number, 0 unlimited, none and dense. */
@@ -486,6 +516,11 @@ static void test_replay_options(void)
         {{"--attention=dense"}, {"--sparsity=0", "--attention=sparse"}, CHUNKS},
         {{"--attention=dense"}, {"--attention=dense", "--window=0"}, EVICTS},
         {{"--attention=dense"}, {"--attention=dense", "--sink=0"}, EVICTS},
+        {{NULL}, {"--chunk=3", "--steps=1000,500", "--shift=5"}, CHUNKS},
+        {{NULL}, {"--steps=1000,500.5"}, 0},
+        {{NULL}, {"--shift=4"}, 0},
+        {{NULL}, {"--first-steps=1000,499"}, 0},
+        {{"--first-steps=1000,499"}, {"--first-steps=1000,499", "--steps=1000"}, 1},
         {{"--attention=dense", "--window=0"}, {"--attention=dense", "--window=15"}, CHUNKS},
     };
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -576,6 +611,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/info-missing", test_info_missing);
     g_test_add_func("/cli/info-lora", test_info_lora);
     g_test_add_func("/cli/bench-json", test_bench_json);
+    g_test_add_func("/cli/bench-sampling", test_bench_sampling);
     g_test_add_func("/cli/bench-sentinels", test_bench_sentinels);
     g_test_add_func("/cli/bench-options", test_bench_options);
     g_test_add_func("/cli/bench-verbose", test_bench_verbose);

@@ -29,9 +29,11 @@ static void test_defaults(void)
     g_assert_cmpint(c->video.fps_n, ==, 16);
     g_assert_cmpint(c->video.fps_d, ==, 1);
     g_assert_cmpint(c->video.chunk, ==, 3);
-    g_assert_cmpint(c->schedule.n_steps, ==, 4);
-    g_assert_cmpint(c->schedule.steps[3], ==, 250);
+    g_assert_cmpint(c->schedule.steps.n, ==, 4);
+    g_assert_cmpfloat(c->schedule.steps.at[3], ==, 250);
+    g_assert_cmpint(c->schedule.first_steps.n, ==, 0);
     g_assert_cmpfloat(c->schedule.shift, ==, 5.0);
+    g_assert_true(c->schedule.warp);
     g_assert_cmpint(c->cache.window, ==, 21);
     g_assert_false(c->cache.relative);
     g_assert_false(c->sparse.given);
@@ -47,7 +49,8 @@ static void test_values(void)
         read_text("{\"transformer\": {\"file\": \"a.pt\", \"dim\": 48, \"heads\": 2},"
                   " \"decoder\": {\"file\": \"/b.pth\", \"type\": \"tiny\"},"
                   " \"video\": {\"fps\": \"24000/1001\", \"chunk\": 2},"
-                  " \"schedule\": {\"steps\": [1000, 1], \"shift\": 3},"
+                  " \"schedule\": {\"steps\": [1000, 1], \"shift\": 3, \"warp\": false,"
+                  " \"first_steps\": [999.37539038101187, 937.5, 0.25]},"
                   " \"cache\": {\"window\": 0, \"sink\": 3, "
                   "\"positions\": \"relative\"},"
                   " \"sparse\": {\"token_order\": \"2x13\"}}",
@@ -55,8 +58,12 @@ static void test_values(void)
     g_assert_no_error(error);
     g_assert_cmpint(c->video.fps_n, ==, 24000);
     g_assert_cmpint(c->video.fps_d, ==, 1001);
-    g_assert_cmpint(c->schedule.n_steps, ==, 2);
+    g_assert_cmpint(c->schedule.steps.n, ==, 2);
     g_assert_cmpfloat(c->schedule.shift, ==, 3.0);
+    g_assert_false(c->schedule.warp);
+    g_assert_cmpint(c->schedule.first_steps.n, ==, 3);
+    g_assert_cmpfloat(c->schedule.first_steps.at[0], ==, 999.37539038101187);
+    g_assert_cmpfloat(c->schedule.first_steps.at[2], ==, 0.25);
     g_assert_true(c->cache.relative);
     g_assert_true(c->sparse.given);
     g_assert_cmpint(c->sparse.tile_rows, ==, 2);
@@ -97,7 +104,16 @@ static const struct {
     {"{\"schedule\": {\"steps\": [1001]}}", "schedule.steps"},
     {"{\"schedule\": {\"steps\": [1000, 0]}}", "schedule.steps"},
     {"{\"schedule\": {\"steps\": [17,16,15,14,13,12,11,10,9,8,7,6,5,4,3,2,1]}}", "schedule.steps"},
+    {"{\"schedule\": {\"steps\": 1000}}", "schedule.steps"},
+    {"{\"schedule\": {\"steps\": [1000, \"500\"]}}", "schedule.steps"},
+    {"{\"schedule\": {\"steps\": [1000.5]}}", "schedule.steps"},
+    {"{\"schedule\": {\"steps\": [1e999]}}", "schedule.steps"},
+    {"{\"schedule\": {\"first_steps\": []}}", "schedule.first_steps"},
+    {"{\"schedule\": {\"first_steps\": [250, 500]}}", "schedule.first_steps"},
+    {"{\"schedule\": {\"warp\": 1}}", "schedule.warp"},
+    {"{\"schedule\": {\"warp\": \"true\"}}", "schedule.warp"},
     {"{\"schedule\": {\"shift\": 0}}", "schedule.shift"},
+    {"{\"video\": {\"chunk\": 65}}", "video.chunk"},
     {"{\"cache\": {\"window\": 3, \"sink\": 1}}", "cache.window"},
     {"{\"cache\": {\"positions\": \"both\"}}", "cache.positions"},
     {"{\"sparse\": {\"target\": 1}}", "sparse.target"},

@@ -35,6 +35,18 @@ static void test_bad_options(void)
         {{.keep_frames = 1}, LF_ERROR_CONFIG, "the 2 frames"},
         {{.query_block = -1}, LF_ERROR_CONFIG, "query_block -1"},
         {{.key_block = 4097}, LF_ERROR_CONFIG, "key_block 4097: choose 1 to 4096"},
+        {{.chunk = -1}, LF_ERROR_CONFIG, "chunk -1"},
+        {{.chunk = 65}, LF_ERROR_CONFIG, "chunk 65: choose 1 to 64"},
+        {{.chunk = 9}, LF_ERROR_CONFIG, "a chunk of 9 and a sink of 1: set at least 10"},
+        {{.steps = {-1}}, LF_ERROR_CONFIG, "steps: expected 1 to 16"},
+        {{.steps = {17}}, LF_ERROR_CONFIG, "steps: expected"},
+        {{.steps = {2, {500, 500}}}, LF_ERROR_CONFIG, "steps: expected"},
+        {{.first_steps = {1, {1000.5}}}, LF_ERROR_CONFIG, "first_steps: expected"},
+        {{.first_steps = {2, {1000, 0.0 / 0.0}}}, LF_ERROR_CONFIG, "first_steps: expected"},
+        {{.shift = -1}, LF_ERROR_CONFIG, "shift -1"},
+        {{.shift = 0.001}, LF_ERROR_CONFIG, "shift 0.001: choose a number from 0.01 to 100"},
+        {{.shift = 101}, LF_ERROR_CONFIG, "shift 101"},
+        {{.shift = 0.0 / 0.0}, LF_ERROR_CONFIG, "shift"},
         {{.tile_rows = 3, .tile_cols = 2}, LF_ERROR_CONFIG, "3x2 tokens do not divide"},
         {{.tile_rows = 2, .tile_cols = 8}, LF_ERROR_CONFIG, "frames of 4x4: choose divisors"},
         {{.tile_rows = 2}, LF_ERROR_CONFIG, "tiles of 2x0 tokens: choose rows and columns"},
@@ -48,6 +60,22 @@ static void test_bad_options(void)
         g_assert_null(lf_session_new(model, &bad[i].options, &error));
         stream_assert_error(&error, bad[i].code, bad[i].word);
     }
+    lf_model_unref(model);
+}
+
+/* A shift has no meaning for steps that are used as they are. */
+static void test_shift_without_warp(void)
+{
+    GError *error = NULL;
+    LfModel *model =
+        stream_model(&(LfTinyModel){.schedule = "{\"steps\": [1000, 522.5], \"warp\": false}"});
+    const LfModelInfo *info = lf_model_info(model);
+    g_assert_false(info->warp);
+    g_assert_cmpint(info->steps.n, ==, 2);
+    g_assert_cmpfloat(info->steps.at[1], ==, 522.5);
+    g_assert_null(lf_session_new(model, &(LfSessionOptions){.shift = 5}, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "schedule.warp is false");
+    lf_session_free(stream_session(model, NULL, ""));
     lf_model_unref(model);
 }
 
@@ -281,6 +309,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/session/bad-options", test_bad_options);
+    g_test_add_func("/session/shift-without-warp", test_shift_without_warp);
     g_test_add_func("/session/missing-parts", test_missing_parts);
     g_test_add_func("/chunk/read-errors", test_read_errors);
     g_test_add_func("/chunk/strides", test_strides);

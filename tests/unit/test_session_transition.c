@@ -162,7 +162,7 @@ static void recache_by_hand(LfSession *a, GByteArray *const *latents, LfSession 
     g_assert_no_error(error);
     LfPass pass = {.be = w->be,
                    .scratch = &w->scratch,
-                   .modulation = &w->modulations[w->config.n_steps],
+                   .modulation = &w->modulations[0],
                    .text = &b->worker.text,
                    .cache = w->cache};
     g_assert_true(lf_transformer_recache(a->model->transformer, &pass, &past));
