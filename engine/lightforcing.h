@@ -75,9 +75,13 @@ typedef struct {
     int n_threads;       /* CPU threads; 0: one for each core */
     LfProgress progress; /* or NULL */
     gpointer progress_data;
-    /* Files or directories that replace the model's own text encoder and decoder, or NULL. */
+    /* Files or directories that replace the model's own parts, or NULL. */
     const char *text_encoder_location;
+    const char *tokenizer_location;
     const char *decoder_location;
+    /* The family of checkpoints whose sampling defaults are used, see docs/own-checkpoint.md; NULL: the
+     * one of model.json, or that of the checkpoint's path. */
+    const char *family;
     const LfLora *loras; /* added after those of model.json, in this order */
     int n_loras;
     LfLog log; /* of the model and of its sessions that have none; all-zero: none */
@@ -88,6 +92,12 @@ typedef struct {
  * leaves all-zero options. */
 void lf_model_options_copy(LfModelOptions *to, const LfModelOptions *from);
 void lf_model_options_clear(LfModelOptions *options);
+
+/* Appends the LoRAs of a list, "FILE[:STRENGTH],FILE[:STRENGTH]…", to options that own their strings.
+ * What follows the last colon of an entry is its strength if it is a number; a backslash makes the
+ * next character part of a file's name. LF_ERROR_CONFIG for an empty entry, or a strength that is
+ * not in −100…100; the options are as before then. */
+gboolean lf_model_options_add_loras(LfModelOptions *options, const char *list, GError **error);
 
 /* Whether both options load the same model: compares all fields but progress and log. */
 gboolean lf_model_options_equal(const LfModelOptions *a, const LfModelOptions *b);
@@ -114,9 +124,17 @@ typedef struct {
  * system's data directories and in this installation's. NULL when there is none. Transfer full. */
 char *lf_model_default_location(void);
 
-/* Reads model.json, in milliseconds, and checks that the files that it names exist: enough to
- * negotiate sizes and to fail early. `location`: a directory with a model.json, or that file. */
-gboolean lf_model_probe(const char *location, LfModelInfo *info, GError **error);
+/* Finds out what the model at `location` is, in milliseconds, and checks that its files exist:
+ * enough to negotiate sizes and to fail early. Reads model.json, or recognises the files of a folder
+ * or around a checkpoint by their tensors' names and shapes. `location`: a directory with a
+ * model.json, or that file; a directory of any published layout; or one checkpoint. `options`, of
+ * which only locations, family and copy count here, may be NULL. */
+gboolean lf_model_probe(const char *location, const LfModelOptions *options, LfModelInfo *info,
+                        GError **error);
+
+/* What the model lacks for streams from a prompt to pixels, as one sentence each with the published
+ * files that bring it; NULL when it lacks nothing or cannot be read. Transfer full. */
+char *lf_model_missing(const char *location, const LfModelOptions *options);
 
 /* Loads a model. Blocks; files stay mapped while the model lives. `options` may be NULL. */
 LfModel *lf_model_open(const char *location, const LfModelOptions *options, GError **error);

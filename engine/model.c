@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "model.h"
 
+#include "model_parts.h"
+
 /* ---- where models are ------------------------------------------------------------------------ */
 
 static char *demo_below(const char *data_dir)
@@ -63,9 +65,10 @@ static gboolean check_exists(const LfModelConfig *config, const char *part, cons
         path, part);
 }
 
-gboolean lf_model_probe(const char *location, LfModelInfo *info, GError **error)
+gboolean lf_model_probe(const char *location, const LfModelOptions *options, LfModelInfo *info,
+                        GError **error)
 {
-    LfModelConfig *config = lf_model_config_read(location, error);
+    LfModelConfig *config = lf_model_parts(location, options, error);
     if (!config)
         return false;
     lf_model_fill_info(config, info);
@@ -79,6 +82,14 @@ gboolean lf_model_probe(const char *location, LfModelInfo *info, GError **error)
         complete = check_exists(config, "LoRA", config->loras[i].file, error);
     lf_model_config_free(config);
     return complete;
+}
+
+char *lf_model_missing(const char *location, const LfModelOptions *options)
+{
+    LfModelConfig *config = lf_model_parts(location, options, NULL);
+    char *missing = config ? lf_model_parts_missing(config) : NULL;
+    lf_model_config_free(config);
+    return missing;
 }
 
 /* ---- sharing and asking ---------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include "model.h"
 
 #include "files/weights.h"
+#include "model_parts.h"
 
 typedef enum { TEXT_ENCODER, TRANSFORMER, DECODER, N_PARTS } Part;
 
@@ -33,60 +34,6 @@ static bool report_tensor(size_t size, gpointer loading, GError **error)
     Loading *l = loading;
     l->done += (double) size;
     return report(l, l->total > 0 ? MIN(l->done / l->total, 1) : 0, error);
-}
-
-/* ---- parts of other models ------------------------------------------------------------------- */
-
-/* The configuration that a part is taken from: that of a model directory, or, for a single file, an
- * otherwise empty one that names the file as text encoder and as decoder. */
-static LfModelConfig *other_model(const LfModelConfig *own, const char *location, GError **error)
-{
-    if (g_file_test(location, G_FILE_TEST_IS_DIR))
-        return lf_model_config_read(location, error);
-    LfModelConfig *other = g_new0(LfModelConfig, 1);
-    other->files.text_encoder = g_canonicalize_filename(location, NULL);
-    other->files.decoder = g_strdup(other->files.text_encoder);
-    other->text_encoder.buckets = own->text_encoder.buckets;
-    other->text_encoder.max_distance = own->text_encoder.max_distance;
-    return other;
-}
-
-static bool replace_file(char **file, const LfModelConfig *other, const char *name)
-{
-    if (name) {
-        g_free(*file);
-        *file = lf_model_config_path(other, name);
-    }
-    return name != NULL;
-}
-
-/* The numbers of model.json describe the model's own text encoder. They do not hold for another
- * one. */
-static bool replace_text_encoder(LfModelConfig *config, const char *location, GError **error)
-{
-    LfModelConfig *other = other_model(config, location, error);
-    if (!other)
-        return false;
-    config->text_encoder = other->text_encoder;
-    replace_file(&config->files.tokenizer, other, other->files.tokenizer);
-    bool replaced = replace_file(&config->files.text_encoder, other, other->files.text_encoder);
-    if (!replaced)
-        lf_fail(error, LF_ERROR_CONFIG, "%s: the model there has no text encoder", location);
-    lf_model_config_free(other);
-    return replaced;
-}
-
-static bool replace_decoder(LfModelConfig *config, const char *location, GError **error)
-{
-    LfModelConfig *other = other_model(config, location, error);
-    if (!other)
-        return false;
-    config->decoder = other->decoder;
-    bool replaced = replace_file(&config->files.decoder, other, other->files.decoder);
-    if (!replaced)
-        lf_fail(error, LF_ERROR_CONFIG, "%s: the model there has no decoder", location);
-    lf_model_config_free(other);
-    return replaced;
 }
 
 /* ---- files ----------------------------------------------------------------------------------- */
@@ -296,13 +243,7 @@ static LfModel *model_new(const char *name, LfModelConfig *config, const LfModel
 static bool load_files(Loading *l, GError **error)
 {
     LfModel *m = l->model;
-    const LfModelOptions *o = l->options;
     lf_log(&m->log, LF_LOG_INFO, "model %s: opening %s", m->name, m->config->directory);
-    if (o->text_encoder_location &&
-        !replace_text_encoder(m->config, o->text_encoder_location, error))
-        return false;
-    if (o->decoder_location && !replace_decoder(m->config, o->decoder_location, error))
-        return false;
     if (!m->config->files.transformer)
         return lf_fail(error, LF_ERROR_CONFIG,
                        "%s: model.json has no \"transformer\": it needs one with a \"file\"",
@@ -323,11 +264,11 @@ static char *name_of(const LfModelConfig *config)
 
 LfModel *lf_model_open(const char *location, const LfModelOptions *options, GError **error)
 {
-    LfModelConfig *config = lf_model_config_read(location, error);
+    options = options ? options : &defaults;
+    LfModelConfig *config = lf_model_parts(location, options, error);
     if (!config)
         return NULL;
     g_autofree char *name = name_of(config);
-    options = options ? options : &defaults;
     Loading l = {.model = model_new(name, config, options, error), .options = options};
     if (!l.model)
         return NULL;

@@ -205,22 +205,15 @@ static gboolean claim_model(GstLightForcingSrc *self, const char *location,
     GError *error = NULL;
     if (self->claim && gst_light_forcing_model_is(self->claim, location, options))
         return TRUE;
-    if (!lf_model_probe(location, &info, &error)) {
+    if (!lf_model_probe(location, options, &info, &error)) {
         gst_light_forcing_post_problem(GST_ELEMENT(self), GST_MESSAGE_ERROR, error, TRUE);
         g_error_free(error);
         return FALSE;
     }
-    const char *missing = NULL, *property = NULL;
-    if (!info.can_encode && !options->text_encoder_location) {
-        missing = "text encoder with a tokenizer";
-        property = "text-encoder-location";
-    } else if (!info.can_decode && !options->decoder_location) {
-        missing = "decoder";
-        property = "decoder-location";
-    }
-    if (missing) {
-        GST_ELEMENT_ERROR(self, STREAM, WRONG_TYPE,
-                          ("Model %s has no %s; set %s.", location, missing, property), (NULL));
+    if (!info.can_encode || !info.can_decode) {
+        char *missing = lf_model_missing(location, options);
+        GST_ELEMENT_ERROR(self, STREAM, WRONG_TYPE, ("Model %s: %s", location, missing), (NULL));
+        g_free(missing);
         return FALSE;
     }
     gst_light_forcing_model_release(self->claim);
@@ -240,22 +233,28 @@ static gboolean claim_model(GstLightForcingSrc *self, const char *location,
 static gboolean open_model(GstLightForcingSrc *self)
 {
     LfModelOptions settings, options;
+    GError *error = NULL;
     gboolean open = FALSE;
     GST_OBJECT_LOCK(self);
     char *location = g_strdup(self->settings.model_location);
     settings = gst_light_forcing_settings_model(&self->settings);
     lf_model_options_copy(&options, &settings);
+    char *lora = g_strdup(self->settings.lora);
     GST_OBJECT_UNLOCK(self);
     options.log = gst_light_forcing_log();
 
     if (!location)
         location = lf_model_default_location();
-    if (location)
+    if (lora && !lf_model_options_add_loras(&options, lora, &error))
+        GST_ELEMENT_ERROR(self, RESOURCE, SETTINGS, ("lora: %s", error->message), (NULL));
+    else if (location)
         open = claim_model(self, location, &options);
     else
         GST_ELEMENT_ERROR(self, RESOURCE, SETTINGS,
                           ("No model found: set model-location or $LIGHTFORCING_MODEL."),
                           ("there is no model in the data directories either"));
+    g_clear_error(&error);
+    g_free(lora);
     g_free(location);
     lf_model_options_clear(&options);
     return open;

@@ -89,15 +89,17 @@ static const Property properties[] = {
     /**
      * GstLightForcingSrc:model-location:
      *
-     * A directory with a model.json, or the model.json itself. When it is not set, the model is
-     * looked for at `$LIGHTFORCING_MODEL` and in the data directories of the user, the system and
-     * the installation.
+     * The model: a directory with a model.json, or the model.json itself; a directory of a published
+     * layout (Wan-AI, diffusers, ComfyUI, a repository in the Hugging Face cache); or one checkpoint,
+     * whose text encoder, tokenizer and decoder are looked for around it. When it is not set, the
+     * model is looked for at `$LIGHTFORCING_MODEL` and in the data directories of the user, the
+     * system and the installation.
      *
      * Since: 0.1
      */
     {"model-location", "Model location",
-     "Directory of the model (unset = $LIGHTFORCING_MODEL, or the installed model)", PATH,
-     FIELD(model_location), .flags = GST_PARAM_MUTABLE_READY | GST_PARAM_DOC_SHOW_DEFAULT},
+     "Directory or checkpoint of the model (unset = $LIGHTFORCING_MODEL, or the installed model)",
+     PATH, FIELD(model_location), .flags = GST_PARAM_MUTABLE_READY | GST_PARAM_DOC_SHOW_DEFAULT},
 
     /**
      * GstLightForcingSrc:text-encoder-location:
@@ -111,6 +113,17 @@ static const Property properties[] = {
      FIELD(text_encoder_location), STOPPED},
 
     /**
+     * GstLightForcingSrc:tokenizer-location:
+     *
+     * A tokenizer to use in place of the model's own, or the directory that it is in.
+     *
+     * Since: 0.1
+     */
+    {"tokenizer-location", "Tokenizer location",
+     "File or directory of the tokenizer (unset = the model's own)", PATH,
+     FIELD(tokenizer_location), STOPPED},
+
+    /**
      * GstLightForcingSrc:decoder-location:
      *
      * A file or directory to take the decoder from, in place of the model's own.
@@ -119,6 +132,31 @@ static const Property properties[] = {
      */
     {"decoder-location", "Decoder location",
      "File or directory of the decoder (unset = the model's own)", PATH, FIELD(decoder_location),
+     STOPPED},
+
+    /**
+     * GstLightForcingSrc:model-family:
+     *
+     * The family of checkpoints whose sampling defaults are used, such as `causal-forcing-framewise`
+     * or `longlive`, in place of the one that the checkpoint's path tells. `lightforcing families`
+     * lists them.
+     *
+     * Since: 0.1
+     */
+    {"model-family", "Model family",
+     "Family of checkpoints whose sampling defaults are used (unset = the path's)", STRING,
+     FIELD(model_family), STOPPED},
+
+    /**
+     * GstLightForcingSrc:lora:
+     *
+     * LoRA files that are added to the transformer as it is loaded, separated by commas, each with
+     * its strength after a colon: `style.safetensors:0.8,motion.safetensors`. The strength is 1
+     * where it is absent. A backslash makes a comma, a colon or a backslash part of a name.
+     *
+     * Since: 0.1
+     */
+    {"lora", "LoRA", "LoRA files to add: FILE[:STRENGTH],FILE[:STRENGTH]...", STRING, FIELD(lora),
      STOPPED},
 
     /**
@@ -534,7 +572,9 @@ LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *s
     return (LfModelOptions){.backend = backend_name(s),
                             .precision = precisions[s->precision],
                             .text_encoder_location = s->text_encoder_location,
-                            .decoder_location = s->decoder_location};
+                            .tokenizer_location = s->tokenizer_location,
+                            .decoder_location = s->decoder_location,
+                            .family = s->model_family};
 }
 
 void gst_light_forcing_settings_chunk(const GstLightForcingSettings *s, LfSessionOptions *options)

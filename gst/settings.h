@@ -14,8 +14,10 @@ G_BEGIN_DECLS
 /* The owner locks. */
 typedef struct {
     char *prompt;
-    char *prompt_location, *model_location, *text_encoder_location,
-        *decoder_location; /* never "" */
+    /* Never "". */
+    char *prompt_location, *model_location;
+    char *text_encoder_location, *tokenizer_location, *decoder_location;
+    char *model_family, *lora;
     gint64 seed;
     gint backend; /* enums are gint here, as in a GValue: GstLightForcingBackend */
     gint cuda_device_id;
@@ -53,7 +55,7 @@ gconstpointer gst_light_forcing_settings_set(GstLightForcingSettings *settings, 
 gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *settings, guint id,
                                         GValue *value);
 
-/* The model options for the engine. Strings of the result belong to the settings. */
+/* The model options for the engine, without LoRAs. Strings of the result belong to the settings. */
 LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *settings);
 /* FALSE and an error that names the property when a list of steps is none. */
 gboolean gst_light_forcing_settings_session(const GstLightForcingSettings *settings, guint64 seed,

@@ -6,6 +6,7 @@
 
 #include "engine/geometry.h"
 #include "engine/steps.h"
+#include "family.h"
 #include "json.h"
 #include "map.h"
 
@@ -15,7 +16,7 @@
 
 enum { MAX_CONFIG_SIZE = 1 << 20, MAX_FRAMES = 1 << 20, MAX_LORAS = 64 };
 
-typedef enum { TEXT, WHOLE, REAL, FLAG, STEPS, RATE, POSITIONS, ORDER, WORD, LORAS } Kind;
+typedef enum { TEXT, WHOLE, REAL, FLAG, STEPS, RATE, POSITIONS, ORDER, WORD, LORAS, FAMILY } Kind;
 
 typedef struct {
     const char *section, *key;
@@ -38,6 +39,7 @@ static const Field fields[] = {
     {"transformer", "text_len", WHOLE, AT(transformer.text_len), 1, 1 << 16, 512},
     {"transformer", "channels", WHOLE, AT(transformer.channels), 1, 1024, 0},
     {"transformer", "lora", LORAS, AT(loras), 0, 0, 0},
+    {"transformer", "family", FAMILY, AT(family), 0, 0, 0},
     {"text_encoder", "file", TEXT, AT(files.text_encoder), 0, 0, 0},
     {"text_encoder", "vocab", WHOLE, AT(text_encoder.vocab), 4, 1 << 24, 0},
     {"text_encoder", "dim", WHOLE, AT(text_encoder.dim), 1, 1 << 16, 0},
@@ -81,7 +83,7 @@ static void *place(LfModelConfig *config, const Field *field)
     return (char *) config + field->offset;
 }
 
-static LfModelConfig *config_new(void)
+LfModelConfig *lf_model_config_new(void)
 {
     LfModelConfig *config = g_new0(LfModelConfig, 1);
     for (gsize i = 0; i < G_N_ELEMENTS(fields); i++) {
@@ -109,6 +111,8 @@ void lf_model_config_free(LfModelConfig *config)
     g_free(config->files.text_encoder);
     g_free(config->files.tokenizer);
     g_free(config->files.decoder);
+    g_free(config->problems.text_encoder);
+    g_free(config->problems.decoder);
     g_free(config->directory);
     g_free(config);
 }
@@ -304,6 +308,8 @@ static bool read_field(LfModelConfig *config, const Field *field, JsonNode *node
         return read_order(config, node, error);
     case LORAS:
         return read_loras(config, node, error);
+    case FAMILY: /* was read first */
+        return true;
     case WORD:
         return read_word(field, node, place(config, field), error);
     default:
@@ -350,6 +356,31 @@ static bool read_section(LfModelConfig *config, const char *section, JsonNode *n
     if (field_of(section, "file") && !json_object_has_member(json_node_get_object(node), "file"))
         return refuse(error, "%s.file: missing", section);
     config->sparse.given |= strcmp(section, "sparse") == 0;
+    return true;
+}
+
+/* The family comes first, because every other key overrides it: the one that is named, or the one of
+ * the transformer's path. */
+static bool read_family(LfModelConfig *config, JsonObject *root, GError **error)
+{
+    JsonNode *section = json_object_get_member(root, "transformer");
+    if (!section || !JSON_NODE_HOLDS_OBJECT(section))
+        return true;
+    JsonObject *transformer = json_node_get_object(section);
+    JsonNode *name = json_object_get_member(transformer, "family");
+    JsonNode *file = json_object_get_member(transformer, "file");
+    const LfFamily *family = NULL;
+    if (name) {
+        const char *text = text_of(name);
+        family = text ? lf_family_named(text) : NULL;
+        if (!family)
+            return lf_family_refuse(text ? text : "(no text)", error);
+    } else if (file && text_of(file)) {
+        g_autofree char *path = lf_model_config_path(config, text_of(file));
+        family = lf_family_of_path(path);
+    }
+    if (family)
+        lf_family_apply(family, config);
     return true;
 }
 
@@ -448,11 +479,13 @@ LfModelConfig *lf_model_config_read(const char *location, GError **error)
     g_autoptr(JsonNode) root = load(path, error);
     if (!root)
         return NULL;
-    LfModelConfig *config = config_new();
+    LfModelConfig *config = lf_model_config_new();
     config->directory = g_path_get_dirname(path);
     JsonObjectIter iter;
     const char *section;
     JsonNode *node;
+    if (!read_family(config, json_node_get_object(root), error))
+        goto fail;
     json_object_iter_init(&iter, json_node_get_object(root));
     while (json_object_iter_next(&iter, &section, &node))
         if (!read_section(config, section, node, error))

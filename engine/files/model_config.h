@@ -38,6 +38,10 @@ typedef struct {
     struct { /* absolute or relative to the directory; NULL: not part of the model */
         char *transformer, *text_encoder, *tokenizer, *decoder;
     } files;
+    struct { /* why a file that was found is not used as that part; NULL: none was found */
+        char *text_encoder, *decoder;
+    } problems;
+    const struct LfFamily *family; /* that the sampling defaults come from; NULL: from none */
     struct {
         int width, height, fps_n, fps_d, chunk; /* defaults 832, 480, 16/1, 3 */
     } video;
@@ -61,6 +65,9 @@ typedef struct {
     char *directory;
 } LfModelConfig;
 
+/* Without files, all values the defaults. */
+LfModelConfig *lf_model_config_new(void);
+
 /* `location`: a directory with a model.json, or that file, of at most 1 MiB. */
 LfModelConfig *lf_model_config_read(const char *location, GError **error);
 void lf_model_config_free(LfModelConfig *config);
@@ -73,8 +80,8 @@ bool lf_model_config_check(const LfModelConfig *config, GError **error);
 char *lf_model_config_path(const LfModelConfig *config, const char *file);
 
 /* Fills absent dimensions from the tensors' shapes. A dimension that contradicts its tensor is an
- * error that names both. No shape tells the transformer's heads and text_len: heads must be in
- * model.json, text_len is 512 unless it is there. */
+ * error that names both. No shape tells the transformer's heads and text_len: unless they are in
+ * model.json, heads are 128 wide, as in all of Wan's models, and text_len is 512. */
 bool lf_transformer_config_complete(LfTransformerConfig *config, LfTensorFile *file,
                                     GError **error);
 bool lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfTensorFile *file,

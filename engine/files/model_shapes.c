@@ -9,6 +9,9 @@
 /* Products of a few dimensions must not overflow; an empty tensor can claim any dimension. */
 enum { MAX_NUMBER = 1 << 24 };
 
+/* Channels of a head, in every model of Wan's. */
+enum { HEAD_DIM = 128 };
+
 typedef struct {
     LfWeightSource *source;
     const char *part; /* for messages */
@@ -69,9 +72,13 @@ bool lf_transformer_config_complete(LfTransformerConfig *config, LfTensorFile *f
         read_dimension(&in, "text_dim", &config->text_dim, "text_embedding.0.weight", 2, 1) &&
         read_dimension(&in, "ffn", &config->ffn, "blocks.0.ffn.0.weight", 2, 0) &&
         count_layers(&in, &config->layers, "self_attn.q.weight");
+    if (complete && !config->heads && config->dim % HEAD_DIM == 0)
+        config->heads = config->dim / HEAD_DIM;
     if (complete && !config->heads) {
         lf_fail(error, LF_ERROR_CONFIG,
-                "transformer.heads: missing in model.json, and no tensor's shape has it");
+                "transformer.heads: missing in model.json; no tensor's shape has it, and dim %d is "
+                "no multiple of %d",
+                config->dim, HEAD_DIM);
         complete = false;
     }
     if (complete && !config->text_len)

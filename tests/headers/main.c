@@ -9,7 +9,7 @@ int main(void)
 {
     LfModelInfo info;
     GError *error = NULL;
-    gboolean found = lf_model_probe("/dev/null/no-model", &info, &error);
+    gboolean found = lf_model_probe("/dev/null/no-model", NULL, &info, &error);
     gboolean told = !found && error && error->domain == LF_ERROR && error->message[0];
     g_clear_error(&error);
     return told ? 0 : 1;

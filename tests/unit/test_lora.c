@@ -392,9 +392,9 @@ static void test_model(void)
         g_byte_array_unref(pictures[i]);
 
     LfModelInfo info;
-    g_assert_true(lf_model_probe(f.dir, &info, &error));
+    g_assert_true(lf_model_probe(f.dir, NULL, &info, &error));
     g_remove(f.path);
-    g_assert_false(lf_model_probe(f.dir, &info, &error));
+    g_assert_false(lf_model_probe(f.dir, NULL, &info, &error));
     stream_assert_error(&error, LF_ERROR_NOT_FOUND, "lora.safetensors");
     g_assert_null(lf_model_open(f.dir, NULL, &error));
     stream_assert_error(&error, LF_ERROR_NOT_FOUND, "lora.safetensors");

@@ -69,7 +69,7 @@ static void test_probe_and_info(void)
     LfModelInfo info;
     char *dir = lf_tiny_model_make(NULL, NULL);
     g_autofree char *json = g_build_filename(dir, "model.json", NULL);
-    g_assert_true(lf_model_probe(dir, &info, &error));
+    g_assert_true(lf_model_probe(dir, NULL, &info, &error));
     assert_tiny(&info);
     LfModel *model = lf_model_open(json, NULL, &error);
     g_assert_no_error(error);
@@ -87,7 +87,7 @@ static void test_probe_and_info(void)
 
     g_autofree char *transformer = g_build_filename(dir, "transformer.safetensors", NULL);
     g_assert_cmpint(g_remove(transformer), ==, 0);
-    g_assert_false(lf_model_probe(dir, &info, &error));
+    g_assert_false(lf_model_probe(dir, NULL, &info, &error));
     stream_assert_error(&error, LF_ERROR_NOT_FOUND, "transformer.safetensors");
     g_assert_null(lf_model_open(dir, NULL, &error));
     stream_assert_error(&error, LF_ERROR_NOT_FOUND, "transformer.safetensors");
@@ -118,7 +118,7 @@ static void test_errors(void)
 {
     g_autoptr(GError) error = NULL;
     LfModelInfo info;
-    g_assert_false(lf_model_probe("/nowhere/at/all", &info, &error));
+    g_assert_false(lf_model_probe("/nowhere/at/all", NULL, &info, &error));
     stream_assert_error(&error, LF_ERROR_NOT_FOUND, "/nowhere/at/all");
     g_assert_null(lf_model_open("/nowhere/at/all", NULL, &error));
     stream_assert_error(&error, LF_ERROR_NOT_FOUND, "/nowhere/at/all");

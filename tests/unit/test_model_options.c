@@ -18,6 +18,7 @@ static void on_log(LfLogLevel level, const char *message, gpointer data)
 static void test_copy(void)
 {
     char backend[] = "cpu", encoder[] = "encoder", decoder[] = "decoder";
+    char tokenizer[] = "tokenizer", family[] = "family";
     char style[] = "style";
     const LfLora loras[] = {{style, 0.5}, {style, -1}};
     LfModelOptions copy;
@@ -26,7 +27,9 @@ static void test_copy(void)
                                     .n_threads = 3,
                                     .progress = on_progress,
                                     .text_encoder_location = encoder,
+                                    .tokenizer_location = tokenizer,
                                     .decoder_location = decoder,
+                                    .family = family,
                                     .loras = loras,
                                     .n_loras = G_N_ELEMENTS(loras),
                                     .log = {on_log, NULL, LF_LOG_INFO}};
@@ -35,10 +38,13 @@ static void test_copy(void)
     g_assert_true(copy.progress == on_progress && copy.log.write == on_log);
     g_assert_cmpint(copy.log.level, ==, LF_LOG_INFO);
     backend[0] = encoder[0] = decoder[0] = style[0] = '?';
+    tokenizer[0] = family[0] = '?';
     g_assert_false(lf_model_options_equal(&copy, &options));
     g_assert_cmpstr(copy.backend, ==, "cpu");
     g_assert_cmpstr(copy.text_encoder_location, ==, "encoder");
     g_assert_cmpstr(copy.decoder_location, ==, "decoder");
+    g_assert_cmpstr(copy.tokenizer_location, ==, "tokenizer");
+    g_assert_cmpstr(copy.family, ==, "family");
     g_assert_cmpstr(copy.loras[1].file, ==, "style");
     g_assert_cmpfloat(copy.loras[1].strength, ==, -1);
     lf_model_options_clear(&copy);
@@ -61,6 +67,8 @@ static void test_equal(void)
         {.text_encoder_location = "a"},
         {.text_encoder_location = "b"},
         {.decoder_location = "a"},
+        {.tokenizer_location = "a"},
+        {.family = "a"},
     };
     const LfModelOptions none = {0};
     for (gsize i = 0; i < G_N_ELEMENTS(different); i++) {
@@ -70,6 +78,41 @@ static void test_equal(void)
     }
     g_assert_true(lf_model_options_equal(
         &none, &(LfModelOptions){.progress = on_progress, .log = {on_log, NULL, LF_LOG_TRACE}}));
+}
+
+static void assert_lora(const LfLora *lora, const char *file, double strength)
+{
+    g_assert_cmpstr(lora->file, ==, file);
+    g_assert_cmpfloat(lora->strength, ==, strength);
+}
+
+static void test_loras(void)
+{
+    static const char *const wrong[] = {"",   ",",     "a,",     ",a",   "a,,b",
+                                        ":1", "a:101", "a:-1e9", "a:nan"};
+    const LfLora first = {"first", 2};
+    LfModelOptions options;
+    g_autoptr(GError) error = NULL;
+    lf_model_options_copy(&options, &(LfModelOptions){.loras = &first, .n_loras = 1});
+    g_assert_true(lf_model_options_add_loras(
+        &options, "a.safetensors:0.25,/b c/d.pt,C:\\x,e\\,f:-1,g\\:2,h:i:100,j\\", &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(options.n_loras, ==, 8);
+    assert_lora(&options.loras[0], "first", 2);
+    assert_lora(&options.loras[1], "a.safetensors", 0.25);
+    assert_lora(&options.loras[2], "/b c/d.pt", 1);
+    assert_lora(&options.loras[3], "C:x", 1);
+    assert_lora(&options.loras[4], "e,f", -1);
+    assert_lora(&options.loras[5], "g:2", 1);
+    assert_lora(&options.loras[6], "h:i", 100);
+    assert_lora(&options.loras[7], "j\\", 1);
+    for (gsize i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_assert_false(lf_model_options_add_loras(&options, wrong[i], &error));
+        g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
+        g_assert_cmpint(options.n_loras, ==, 8);
+        g_clear_error(&error);
+    }
+    lf_model_options_clear(&options);
 }
 
 static void test_words(void)
@@ -113,6 +156,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/model-options/copy", test_copy);
     g_test_add_func("/model-options/equal", test_equal);
+    g_test_add_func("/model-options/loras", test_loras);
     g_test_add_func("/model-options/words", test_words);
     return g_test_run();
 }

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Levels of nearness: the location itself, then its neighbours, then those of each parent. A part is
+ * the one file of its kind on the nearest level that has any.
+ */
+#include "candidates.h"
+
+#include <string.h>
+
+enum { FOLDER_DEPTH = 3, PARENTS = 5, MAX_LISTED = 8 };
+
+/* The property or option by which a user chooses a part. */
+static const struct {
+    const char *name, *option;
+} parts[LF_N_PARTS] = {{"transformer", "model-location"},
+                       {"text encoder", "text-encoder-location"},
+                       {"tokenizer", "tokenizer-location"},
+                       {"decoder", "decoder-location"}};
+
+const char *lf_part_name(LfPart part)
+{
+    return parts[part].name;
+}
+
+const char *lf_part_option(LfPart part)
+{
+    return parts[part].option;
+}
+
+void lf_located_clear(LfLocated *located)
+{
+    for (LfPart part = 0; part < LF_N_PARTS; part++) {
+        g_free(located->files[part]);
+        g_free(located->problems[part]);
+    }
+    *located = (LfLocated){0};
+}
+
+/* ---- a choice among the files of one level --------------------------------------------------- */
+
+/* The same file in two formats, as hubs offer it: "taew2_1.pth" and "taew2_1.safetensors". */
+static bool same_but_format(const char *a, const char *b)
+{
+    const char *dot_a = strrchr(a, '.'), *dot_b = strrchr(b, '.');
+    return dot_a && dot_b && dot_a - a == dot_b - b && strncmp(a, b, (gsize) (dot_a - a)) == 0;
+}
+
+/* Whether `a` is to be taken and `b` need not be asked about. */
+static bool is_better(const LfCandidate *a, const LfCandidate *b)
+{
+    if (a->teacher != b->teacher)
+        return b->teacher;
+    if (a->part == LF_PART_TOKENIZER) /* they are all umT5's, and this is the original's format */
+        return !g_str_has_suffix(b->path, ".model") || g_str_has_suffix(a->path, ".model");
+    return same_but_format(a->path, b->path) && g_str_has_suffix(a->path, ".safetensors");
+}
+
+/* The candidates of a part that no other one is better than. They belong to `level`. */
+static GPtrArray *best_of(const GPtrArray *level, LfPart part)
+{
+    GPtrArray *best = g_ptr_array_new();
+    for (guint i = 0; i < level->len; i++) {
+        LfCandidate *candidate = level->pdata[i];
+        bool beaten = candidate->part != part || candidate->problem;
+        for (guint k = 0; k < best->len && !beaten; k++)
+            beaten = is_better(best->pdata[k], candidate);
+        for (guint k = best->len; k-- > 0 && !beaten;)
+            if (is_better(candidate, best->pdata[k]))
+                g_ptr_array_remove_index(best, k);
+        if (!beaten)
+            g_ptr_array_add(best, candidate);
+    }
+    return best;
+}
+
+static bool refuse_several(const char *location, LfPart part, const GPtrArray *several,
+                           GError **error)
+{
+    g_autoptr(GString) list = g_string_new(NULL);
+    for (guint i = 0; i < several->len && i < MAX_LISTED; i++)
+        g_string_append_printf(list, "%s%s", i ? ", " : "",
+                               ((const LfCandidate *) several->pdata[i])->path);
+    if (several->len > MAX_LISTED)
+        g_string_append(list, " …");
+    return lf_fail(error, LF_ERROR_CONFIG, "%s: %u files are a %s: set %s to one of them: %s",
+                   location, several->len, parts[part].name, parts[part].option, list->str);
+}
+
+/* What keeps a file of this part from being used, for a message. */
+static void note_problem(LfLocated *located, const GPtrArray *level, LfPart part)
+{
+    for (guint i = 0; i < level->len && !located->problems[part]; i++) {
+        const LfCandidate *candidate = level->pdata[i];
+        if (candidate->part == part && candidate->problem)
+            located->problems[part] = g_strdup(candidate->problem);
+    }
+}
+
+static bool choose(const char *location, LfPart part, const GPtrArray *level, LfLocated *located,
+                   GError **error)
+{
+    g_autoptr(GPtrArray) best = best_of(level, part);
+    if (best->len > 1)
+        return refuse_several(location, part, best, error);
+    if (best->len == 1)
+        located->files[part] = g_strdup(((const LfCandidate *) best->pdata[0])->path);
+    else
+        note_problem(located, level, part);
+    return true;
+}
+
+/* A text encoder may bring its tokenizer along. A file for the tokenizer alone goes before it, if
+ * it is the original one. */
+static void choose_inner_tokenizer(const GPtrArray *level, LfLocated *located)
+{
+    const char *encoder = located->files[LF_PART_TEXT_ENCODER];
+    const char *tokenizer = located->files[LF_PART_TOKENIZER];
+    if (!encoder || (tokenizer && g_str_has_suffix(tokenizer, ".model")))
+        return;
+    for (guint i = 0; i < level->len; i++) {
+        const LfCandidate *candidate = level->pdata[i];
+        if (candidate->has_tokens && g_str_equal(candidate->path, encoder)) {
+            g_free(located->files[LF_PART_TOKENIZER]);
+            located->files[LF_PART_TOKENIZER] = g_strdup(encoder);
+        }
+    }
+}
+
+static bool choose_all(const char *location, unsigned wanted, const GPtrArray *level,
+                       LfLocated *located, GError **error)
+{
+    bool token_file = !located->files[LF_PART_TOKENIZER] && wanted & 1U << LF_PART_TOKENIZER;
+    for (LfPart part = 0; part < LF_N_PARTS; part++)
+        if (wanted & 1U << part && !located->files[part] &&
+            !choose(location, part, level, located, error))
+            return false;
+    if (token_file)
+        choose_inner_tokenizer(level, located);
+    return true;
+}
+
+/* ---- levels ---------------------------------------------------------------------------------- */
+
+static bool is_complete(const LfLocated *located, unsigned wanted)
+{
+    for (LfPart part = 0; part < LF_N_PARTS; part++)
+        if (wanted & 1U << part && !located->files[part])
+            return false;
+    return true;
+}
+
+static bool refuse_none(const char *location, const GPtrArray *level, GError **error)
+{
+    g_autoptr(GString) list = g_string_new(NULL);
+    for (guint i = 0; i < level->len && i < MAX_LISTED; i++) {
+        const LfCandidate *c = level->pdata[i];
+        g_autofree char *name = g_path_get_basename(c->path);
+        if (c->problem)
+            g_string_append_printf(list, "; %s", c->problem);
+        else
+            g_string_append_printf(list, "; %s: %s", name,
+                                   c->part < LF_N_PARTS ? parts[c->part].name : "nothing known");
+    }
+    return lf_fail(error, LF_ERROR_NOT_FOUND,
+                   "%s: no model.json, and no transformer among %u files of weights%s", location,
+                   level->len, list->str);
+}
+
+/* The location itself: a file, or a folder with all below it. */
+static bool look_at(const char *location, unsigned wanted, LfCandidates *level, LfLocated *located,
+                    GError **error)
+{
+    bool folder = g_file_test(location, G_FILE_TEST_IS_DIR);
+    if (folder)
+        lf_candidates_add_folder(level, location, FOLDER_DEPTH);
+    else
+        g_ptr_array_add(level->found, lf_candidate_new(location));
+    if (!choose_all(location, wanted, level->found, located, error))
+        return false;
+    bool lost = wanted & 1U << LF_PART_TRANSFORMER && !located->files[LF_PART_TRANSFORMER];
+    const LfCandidate *only = !folder ? level->found->pdata[0] : NULL;
+    if (lost && only && only->problem)
+        return lf_fail(error, LF_ERROR_FORMAT, "%s", only->problem);
+    return !lost || refuse_none(location, level->found, error);
+}
+
+/* Nobody keeps parts of a model beside a root folder or a home. */
+static bool is_end(const char *folder)
+{
+    return g_str_equal(folder, G_DIR_SEPARATOR_S) || g_str_equal(folder, g_get_home_dir());
+}
+
+bool lf_locate(const char *location, unsigned wanted, LfLocated *located, GError **error)
+{
+    g_autofree char *path = g_canonicalize_filename(location, NULL);
+    bool folder = g_file_test(path, G_FILE_TEST_IS_DIR);
+    if (!g_file_test(path, G_FILE_TEST_EXISTS))
+        return lf_fail(error, LF_ERROR_NOT_FOUND, "%s: no such file or folder", location);
+    LfCandidates level = lf_candidates_new();
+    bool done = look_at(path, wanted, &level, located, error);
+    for (int up = 0; done && up < PARENTS && !is_complete(located, wanted); up++) {
+        g_autofree char *parent = g_path_get_dirname(path);
+        if (is_end(parent))
+            break;
+        g_ptr_array_set_size(level.found, 0);
+        if (up == 0 && !folder)
+            lf_candidates_add_folder(&level, parent, 0);
+        lf_candidates_add_neighbours(&level, parent);
+        done = choose_all(location, wanted & ~(1U << LF_PART_TRANSFORMER), level.found, located,
+                          error);
+        g_free(path);
+        path = g_steal_pointer(&parent);
+    }
+    lf_candidates_clear(&level);
+    return done;
+}

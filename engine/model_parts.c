@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "model_parts.h"
+
+#include "files/family.h"
+#include "files/locate.h"
+#include "files/published.h"
+
+#include <string.h>
+
+#define BIT(part) (1U << LF_PART_##part)
+
+/* ---- the model ------------------------------------------------------------------------------- */
+
+/* A model.json or a folder with one, and not the index of a sharded set. */
+static bool is_configuration(const char *location)
+{
+    g_autofree char *json = g_build_filename(location, "model.json", NULL);
+    return g_file_test(json, G_FILE_TEST_EXISTS) ||
+           (g_str_has_suffix(location, ".json") && !g_str_has_suffix(location, ".index.json"));
+}
+
+static void take(char **file, char **found)
+{
+    if (*found) {
+        g_free(*file);
+        *file = g_steal_pointer(found);
+    }
+}
+
+static void take_all(LfModelConfig *config, LfLocated *located)
+{
+    take(&config->files.transformer, &located->files[LF_PART_TRANSFORMER]);
+    take(&config->files.text_encoder, &located->files[LF_PART_TEXT_ENCODER]);
+    take(&config->files.tokenizer, &located->files[LF_PART_TOKENIZER]);
+    take(&config->files.decoder, &located->files[LF_PART_DECODER]);
+    take(&config->problems.text_encoder, &located->problems[LF_PART_TEXT_ENCODER]);
+    take(&config->problems.decoder, &located->problems[LF_PART_DECODER]);
+}
+
+/* A model without a model.json. What the options name is not looked for, so that several text
+ * encoders in a folder are no error when one of them was chosen. */
+static LfModelConfig *locate(const char *location, const LfModelOptions *options, GError **error)
+{
+    LfLocated located = {0};
+    unsigned wanted = BIT(TRANSFORMER) | BIT(TEXT_ENCODER) | BIT(TOKENIZER) | BIT(DECODER);
+    if (options->text_encoder_location)
+        wanted &= ~BIT(TEXT_ENCODER);
+    if (options->tokenizer_location)
+        wanted &= ~BIT(TOKENIZER);
+    if (options->decoder_location)
+        wanted &= ~BIT(DECODER);
+    LfModelConfig *config = NULL;
+    if (lf_locate(location, wanted, &located, error)) {
+        config = lf_model_config_new();
+        config->directory = g_file_test(location, G_FILE_TEST_IS_DIR)
+                                ? g_strdup(location)
+                                : g_path_get_dirname(location);
+        take_all(config, &located);
+        const LfFamily *family = lf_family_of_path(config->files.transformer);
+        if (family)
+            lf_family_apply(family, config);
+    }
+    lf_located_clear(&located);
+    return config;
+}
+
+/* What the options name counts more than model.json and the path. */
+static bool choose_family(LfModelConfig *config, const LfModelOptions *options, GError **error)
+{
+    if (!options->family)
+        return true;
+    const LfFamily *family = lf_family_named(options->family);
+    if (!family)
+        return lf_family_refuse(options->family, error);
+    lf_family_apply(family, config);
+    return true;
+}
+
+/* ---- parts of other models ------------------------------------------------------------------- */
+
+/* The configuration that a part is taken from: that of a model directory, or an otherwise empty one
+ * with the files that are found there. A file is taken as it is: the loader says what is wrong with
+ * it. */
+static LfModelConfig *other_model(const LfModelConfig *own, const char *location, unsigned wanted,
+                                  GError **error)
+{
+    if (is_configuration(location))
+        return lf_model_config_read(location, error);
+    LfLocated located = {0};
+    LfModelConfig *other = NULL;
+    bool folder = g_file_test(location, G_FILE_TEST_IS_DIR);
+    if (!folder && wanted & BIT(TEXT_ENCODER))
+        located.files[LF_PART_TEXT_ENCODER] = g_canonicalize_filename(location, NULL);
+    else if (!folder)
+        located.files[LF_PART_DECODER] = g_canonicalize_filename(location, NULL);
+    if (lf_locate(location, wanted, &located, error)) {
+        other = g_new0(LfModelConfig, 1);
+        other->text_encoder.buckets = own->text_encoder.buckets;
+        other->text_encoder.max_distance = own->text_encoder.max_distance;
+        take_all(other, &located);
+    }
+    lf_located_clear(&located);
+    return other;
+}
+
+static bool replace_file(char **file, const LfModelConfig *other, const char *name)
+{
+    if (name) {
+        g_free(*file);
+        *file = lf_model_config_path(other, name);
+    }
+    return name != NULL;
+}
+
+static bool refuse_absent(const char *location, const char *part, const char *problem,
+                          GError **error)
+{
+    return lf_fail(error, LF_ERROR_CONFIG, "%s: the model there has no %s%s%s", location, part,
+                   problem ? ": " : "", problem ? problem : "");
+}
+
+/* The numbers of model.json describe the model's own text encoder. They do not hold for another
+ * one. The model's own tokenizer does, unless the other one brings its own. */
+static bool replace_text_encoder(LfModelConfig *config, const char *location, GError **error)
+{
+    LfModelConfig *other = other_model(config, location, BIT(TEXT_ENCODER) | BIT(TOKENIZER), error);
+    if (!other)
+        return false;
+    config->text_encoder = other->text_encoder;
+    replace_file(&config->files.tokenizer, other, other->files.tokenizer);
+    bool replaced = replace_file(&config->files.text_encoder, other, other->files.text_encoder);
+    if (!replaced)
+        refuse_absent(location, "text encoder", other->problems.text_encoder, error);
+    lf_model_config_free(other);
+    return replaced;
+}
+
+static bool replace_decoder(LfModelConfig *config, const char *location, GError **error)
+{
+    LfModelConfig *other = other_model(config, location, BIT(DECODER), error);
+    if (!other)
+        return false;
+    config->decoder = other->decoder;
+    bool replaced = replace_file(&config->files.decoder, other, other->files.decoder);
+    if (!replaced)
+        refuse_absent(location, "decoder", other->problems.decoder, error);
+    lf_model_config_free(other);
+    return replaced;
+}
+
+/* A folder holds the tokenizer's file, or the path is that file. */
+static bool replace_tokenizer(LfModelConfig *config, const char *location, GError **error)
+{
+    LfLocated located = {0};
+    bool found = true;
+    if (!g_file_test(location, G_FILE_TEST_IS_DIR))
+        located.files[LF_PART_TOKENIZER] = g_canonicalize_filename(location, NULL);
+    else
+        found = lf_locate(location, BIT(TOKENIZER), &located, error);
+    if (found && !located.files[LF_PART_TOKENIZER])
+        found = refuse_absent(location, "tokenizer", NULL, error);
+    if (found)
+        take(&config->files.tokenizer, &located.files[LF_PART_TOKENIZER]);
+    lf_located_clear(&located);
+    return found;
+}
+
+LfModelConfig *lf_model_parts(const char *location, const LfModelOptions *options, GError **error)
+{
+    static const LfModelOptions none;
+    options = options ? options : &none;
+    LfModelConfig *config = is_configuration(location) ? lf_model_config_read(location, error)
+                                                       : locate(location, options, error);
+    if (config && choose_family(config, options, error) &&
+        (!options->text_encoder_location ||
+         replace_text_encoder(config, options->text_encoder_location, error)) &&
+        (!options->tokenizer_location ||
+         replace_tokenizer(config, options->tokenizer_location, error)) &&
+        (!options->decoder_location || replace_decoder(config, options->decoder_location, error)))
+        return config;
+    lf_model_config_free(config);
+    return NULL;
+}
+
+/* ---- what is missing ------------------------------------------------------------------------- */
+
+static void tell_missing(GString *text, LfPart part, const char *file, const char *problem)
+{
+    if (file)
+        return;
+    g_autofree char *sources = lf_published_sources(part);
+    g_string_append_printf(text, "%sno %s", text->len ? "; " : "", lf_part_name(part));
+    if (problem)
+        g_string_append_printf(text, " that can be used: %s", problem);
+    g_string_append_printf(text, ". Published: %s. Put it beside the model, or set %s", sources,
+                           lf_part_option(part));
+}
+
+char *lf_model_parts_missing(const LfModelConfig *config)
+{
+    GString *text = g_string_new(NULL);
+    tell_missing(text, LF_PART_TEXT_ENCODER, config->files.text_encoder,
+                 config->problems.text_encoder);
+    tell_missing(text, LF_PART_TOKENIZER, config->files.tokenizer, NULL);
+    tell_missing(text, LF_PART_DECODER, config->files.decoder, config->problems.decoder);
+    return g_string_free(text, text->len == 0);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Finding the parts of a model in folders of published layouts and around a checkpoint. The files
+ * are links to the demo model's: what a file is, is told by its tensors.
+ */
+#include "stream.h"
+
+#include "engine/files/locate.h"
+#include "tests/common/folder.h"
+
+#include <glib/gstdio.h>
+#include <string.h>
+
+enum { ALL = (1 << LF_N_PARTS) - 1 };
+
+static const char *const demo_files[LF_N_PARTS] = {
+    "transformer.safetensors", "text_encoder.safetensors", "spiece.model", "decoder.safetensors"};
+
+/* A file at `path` below `root` that is this part. */
+static void put(const char *root, LfPart part, const char *path)
+{
+    g_autofree char *demo = g_canonicalize_filename(g_getenv("LIGHTFORCING_MODEL"), NULL);
+    g_autofree char *target = g_build_filename(demo, demo_files[part], NULL);
+    folder_link(root, path, target);
+}
+
+typedef struct {
+    const char *title;
+    const char *location;
+    const char *others[4];         /* text files with nothing of use */
+    const char *files[LF_N_PARTS]; /* expected; they are made */
+    const char *also[LF_N_PARTS];  /* made, too, and not to be chosen */
+} Layout;
+
+static const Layout layouts[] = {
+    {"Wan-AI",
+     "Wan2.1-T2V-1.3B",
+     {"Wan2.1-T2V-1.3B/config.json", "Wan2.1-T2V-1.3B/README.md"},
+     {"Wan2.1-T2V-1.3B/any.safetensors", "Wan2.1-T2V-1.3B/models_t5_umt5-xxl-enc-bf16.pth",
+      "Wan2.1-T2V-1.3B/google/umt5-xxl/spiece.model", "Wan2.1-T2V-1.3B/taew2_1.pth"},
+     {NULL, NULL, "Wan2.1-T2V-1.3B/google/umt5-xxl/tokenizer.json", NULL}},
+    {"diffusers",
+     "repo",
+     {"repo/model_index.json", "repo/transformer/config.json"},
+     {"repo/transformer/diffusion_pytorch_model.safetensors", "repo/text_encoder/model.safetensors",
+      "repo/tokenizer/spiece.model", "repo/vae/diffusion_pytorch_model.safetensors"},
+     {NULL, NULL, "repo/tokenizer/tokenizer.json", NULL}},
+    {"ComfyUI",
+     "ComfyUI/models",
+     {"ComfyUI/models/checkpoints/put_checkpoints_here"},
+     {"ComfyUI/models/diffusion_models/causal.safetensors",
+      "ComfyUI/models/text_encoders/umt5_xxl_fp16.safetensors",
+      "ComfyUI/models/text_encoders/spiece.model", "ComfyUI/models/vae_approx/taew2_1.safetensors"},
+     {NULL}},
+    {"a checkpoint in a ComfyUI folder",
+     "ComfyUI/models/diffusion_models/b.safetensors",
+     {NULL},
+     {"ComfyUI/models/diffusion_models/b.safetensors", "ComfyUI/models/clip/umt5.safetensors",
+      "ComfyUI/models/clip/spiece.model", "ComfyUI/models/vae/tae.safetensors"},
+     {"ComfyUI/models/diffusion_models/a.safetensors"}},
+    {"a checkpoint beside a base folder",
+     "checkpoints/self_forcing_dmd.pt",
+     {NULL},
+     {"checkpoints/self_forcing_dmd.pt", "Wan2.1-T2V-1.3B/models_t5.pth",
+      "Wan2.1-T2V-1.3B/google/umt5-xxl/spiece.model", "Autoencoders/taew2_1.safetensors"},
+     {"Wan2.1-T2V-1.3B/diffusion_pytorch_model.safetensors"}},
+    {"the nearest",
+     "a/b",
+     {NULL},
+     {"a/b/t.pt", "a/b/e.pt", "a/b/c/d/spiece.model", "a/vae/d.pt"},
+     {NULL, "a/text_encoders/e.pt", "a/tokenizer/spiece.model", "vae/d.pt"}},
+    {"two formats of one file",
+     "m",
+     {NULL},
+     {"m/t.safetensors", "m/e.safetensors", "m/spiece.model", "m/d.safetensors"},
+     {"m/t.pt", "m/e.pth", NULL, "m/d.pth"}},
+    {"a file beside", "t.pt", {NULL}, {"t.pt", "e.pt", "spiece.model", "d.pt"}, {NULL}},
+    {"hidden folders are not looked at",
+     "m",
+     {NULL},
+     {"m/t.pt", "m/e.pt", "m/spiece.model", "m/d.pt"},
+     {"m/.cache/t.pt", ".old/e.pt", NULL, "m/.d.pt"}},
+    {"the newest of a cache's revisions",
+     "hub/models--x--y",
+     {NULL},
+     {"hub/models--x--y/snapshots/new/t.pt", "hub/models--Wan-AI--Wan/snapshots/new/e.pth",
+      "hub/models--Wan-AI--Wan/snapshots/new/google/umt5-xxl/spiece.model",
+      "hub/models--x--y/snapshots/new/d.pt"},
+     {"hub/models--x--y/snapshots/old/t.pt", "hub/models--Wan-AI--Wan/snapshots/old/e.pth", NULL,
+      "hub/models--x--y/snapshots/old/d.pt"}},
+};
+
+static void make(const char *root, const Layout *layout)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(layout->others) && layout->others[i]; i++)
+        folder_text(root, layout->others[i], "{}");
+    for (LfPart part = 0; part < LF_N_PARTS; part++) {
+        put(root, part, layout->files[part]);
+        if (layout->also[part])
+            put(root, part, layout->also[part]);
+    }
+    if (g_str_has_prefix(layout->location, "hub/")) {
+        folder_text(root, "hub/models--x--y/refs/main", "new");
+        folder_text(root, "hub/models--Wan-AI--Wan/refs/main", "new\n");
+    }
+}
+
+static void test_layouts(void)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(layouts); i++) {
+        g_autoptr(GError) error = NULL;
+        LfLocated located = {0};
+        char *root = folder_new();
+        make(root, &layouts[i]);
+        g_autofree char *location = g_build_filename(root, layouts[i].location, NULL);
+        g_test_message("%s", layouts[i].title);
+        lf_locate(location, ALL, &located, &error);
+        g_assert_no_error(error);
+        for (LfPart part = 0; part < LF_N_PARTS; part++) {
+            g_autofree char *expected = g_build_filename(root, layouts[i].files[part], NULL);
+            g_assert_cmpstr(located.files[part], ==, expected);
+        }
+        lf_located_clear(&located);
+        folder_remove(root);
+    }
+}
+
+/* Only what is wanted is looked for, and what is known is kept. */
+static void test_wanted(void)
+{
+    g_autoptr(GError) error = NULL;
+    char *root = folder_new();
+    LfLocated located = {.files = {[LF_PART_DECODER] = g_strdup("mine")}};
+    put(root, LF_PART_TRANSFORMER, "a.pt");
+    put(root, LF_PART_TRANSFORMER, "b.pt"); /* two, and nobody asks for one */
+    put(root, LF_PART_TEXT_ENCODER, "e.pt");
+    put(root, LF_PART_DECODER, "d.pt");
+    put(root, LF_PART_TOKENIZER, "spiece.model");
+    g_assert_true(
+        lf_locate(root, 1U << LF_PART_TEXT_ENCODER | 1U << LF_PART_DECODER, &located, &error));
+    g_assert_no_error(error);
+    g_assert_null(located.files[LF_PART_TRANSFORMER]);
+    g_assert_null(located.files[LF_PART_TOKENIZER]);
+    g_assert_cmpstr(located.files[LF_PART_DECODER], ==, "mine");
+    g_assert_true(g_str_has_suffix(located.files[LF_PART_TEXT_ENCODER], "/e.pt"));
+    lf_located_clear(&located);
+    folder_remove(root);
+}
+
+static void assert_refused(const char *location, LfError code, const char *first,
+                           const char *second)
+{
+    g_autoptr(GError) error = NULL;
+    LfLocated located = {0};
+    g_assert_false(lf_locate(location, ALL, &located, &error));
+    g_assert_error(error, LF_ERROR, (gint) code);
+    g_assert_nonnull(strstr(error->message, first));
+    g_assert_nonnull(strstr(error->message, second));
+    lf_located_clear(&located);
+}
+
+static void test_several(void)
+{
+    static const char *const options[LF_N_PARTS] = {"model-location", "text-encoder-location", NULL,
+                                                    "decoder-location"};
+    for (LfPart part = 0; part < LF_N_PARTS; part++) {
+        if (!options[part])
+            continue;
+        char *root = folder_new();
+        for (LfPart other = 0; other < LF_N_PARTS; other++)
+            put(root, other, demo_files[other]);
+        put(root, part, "second.safetensors");
+        assert_refused(root, LF_ERROR_CONFIG, options[part], "/second.safetensors");
+        folder_remove(root);
+    }
+}
+
+static void test_none(void)
+{
+    char *root = folder_new();
+    assert_refused(root, LF_ERROR_NOT_FOUND, root, "no transformer");
+    put(root, LF_PART_DECODER, "d.pt");
+    folder_text(root, "broken.safetensors", "version https://git-lfs.github.com/spec/v1\n");
+    assert_refused(root, LF_ERROR_NOT_FOUND, "d.pt", "broken.safetensors");
+    g_autofree char *broken = g_build_filename(root, "broken.safetensors", NULL);
+    assert_refused(broken, LF_ERROR_FORMAT, broken, "LFS");
+    g_autofree char *absent = g_build_filename(root, "absent.pt", NULL);
+    assert_refused(absent, LF_ERROR_NOT_FOUND, absent, "no such file");
+    folder_remove(root);
+}
+
+/* ---- whole models ---------------------------------------------------------------------------- */
+
+static GByteArray *play(const char *location, const LfModelOptions *options)
+{
+    g_autoptr(GError) error = NULL;
+    LfModel *model = lf_model_open(location, options, &error);
+    g_assert_no_error(error);
+    const LfSessionOptions small = {.width = 64, .height = 64, .seed = 9};
+    LfSession *session = stream_session(model, &small, "a red ball");
+    GByteArray *pictures = stream_run(session, 2);
+    lf_session_free(session);
+    lf_model_unref(model);
+    return pictures;
+}
+
+/* A folder without a model.json plays as one whose model.json says the same as the family and the
+ * shapes. */
+static void test_play(void)
+{
+    static const char json[] =
+        "{\"transformer\": {\"file\": \"copy.pt\", \"heads\": 2},"
+        " \"text_encoder\": {\"file\": \"e.pt\"}, \"tokenizer\": {\"file\": \"spiece.model\"},"
+        " \"decoder\": {\"file\": \"d.pt\"}, \"video\": {\"chunk\": 1},"
+        " \"schedule\": {\"steps\": [1000, 500], \"first_steps\": [1000, 750, 500, 250]}}";
+    char *root = folder_new();
+    put(root, LF_PART_TRANSFORMER, "x/framewise-2step.pt");
+    put(root, LF_PART_TEXT_ENCODER, "e.pt");
+    put(root, LF_PART_TOKENIZER, "spiece.model");
+    put(root, LF_PART_DECODER, "d.pt");
+    g_autofree char *checkpoint = g_build_filename(root, "x/framewise-2step.pt", NULL);
+    g_autofree char *encoder = g_build_filename(root, "e.pt", NULL);
+    g_autofree char *tokenizer = g_build_filename(root, "spiece.model", NULL);
+    g_autofree char *decoder = g_build_filename(root, "d.pt", NULL);
+    g_autoptr(GByteArray) found = play(root, NULL);
+    g_autoptr(GByteArray) given =
+        play(checkpoint, &(LfModelOptions){.text_encoder_location = encoder,
+                                           .tokenizer_location = tokenizer,
+                                           .decoder_location = decoder});
+    g_autoptr(GByteArray) other = play(root, &(LfModelOptions){.family = "one-forcing"});
+    put(root, LF_PART_TRANSFORMER, "copy.pt");
+    folder_text(root, "model.json", json);
+    g_autoptr(GByteArray) named = play(root, NULL);
+    stream_assert_same(found, named);
+    stream_assert_same(given, named);
+    g_assert_false(stream_same(other, named));
+    folder_remove(root);
+}
+
+static void test_missing(void)
+{
+    char *root = folder_new();
+    put(root, LF_PART_TRANSFORMER, "self_forcing_dmd.pt");
+    g_autofree char *missing = lf_model_missing(root, NULL);
+    g_assert_nonnull(strstr(missing, "no text encoder"));
+    g_assert_nonnull(strstr(missing, "models_t5_umt5-xxl-enc-bf16.pth"));
+    g_assert_nonnull(strstr(missing, "no tokenizer"));
+    g_assert_nonnull(strstr(missing, "no decoder"));
+    g_assert_nonnull(strstr(missing, "decoder-location"));
+    put(root, LF_PART_TEXT_ENCODER, "e.pt");
+    put(root, LF_PART_TOKENIZER, "spiece.model");
+    put(root, LF_PART_DECODER, "d.pt");
+    g_assert_null(lf_model_missing(root, NULL));
+    folder_remove(root);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/locate/layouts", test_layouts);
+    g_test_add_func("/locate/wanted", test_wanted);
+    g_test_add_func("/locate/several", test_several);
+    g_test_add_func("/locate/none", test_none);
+    g_test_add_func("/locate/play", test_play);
+    g_test_add_func("/locate/missing", test_missing);
+    return g_test_run();
+}
