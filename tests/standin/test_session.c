@@ -113,6 +113,41 @@ static void test_frames(void)
     lf_model_unref(device);
 }
 
+/* With a window of one chunk, dense attention and the same text, the first chunk of a scene differs
+ * from the others in its steps alone: it is not replayed from their graph, nor they from its. */
+static void test_first_steps(void)
+{
+    const LfSessionOptions o = {.seed = 7,
+                                .chunk = 1,
+                                .window = 1,
+                                .sink = -1,
+                                .attention = LF_ATTENTION_DENSE,
+                                .first_steps = {4, {1000, 750, 500, 250}},
+                                .steps = {2, {1000, 500}}};
+    LfModel *cpu = stream_model_on(NULL, "cpu"), *device = stream_model(NULL);
+    set_switches("", TRUE, 20);
+    LfSession *a = stream_session(cpu, &o, prompt), *b = stream_session(device, &o, prompt);
+    lf_session_set_transition(a, LF_TRANSITION_CUT);
+    lf_session_set_transition(b, LF_TRANSITION_CUT);
+    for (int i = 0; i < 20; i++) {
+        if (i == 4 || i == 8 || i == 9 || i == 10) { /* a scene of four chunks, and two of one */
+            g_assert_true(lf_session_set_prompt(a, prompt, NULL));
+            g_assert_true(lf_session_set_prompt(b, prompt, NULL));
+        }
+        if (i == 14 || i == 15 || i == 17) {
+            lf_session_restart(a, 8);
+            lf_session_restart(b, 8);
+        }
+        g_autoptr(GByteArray) wanted = stream_run(a, 1), pictures = stream_run(b, 1);
+        stream_assert_same(wanted, pictures);
+    }
+    clear_switches();
+    lf_session_free(a);
+    lf_session_free(b);
+    lf_model_unref(cpu);
+    lf_model_unref(device);
+}
+
 /* Nobody reads a picture until all chunks are made, and the decoder takes longer than all else: the
  * latents of a chunk stay where they are until it is decoded, in a window, and in memory that grows
  * without one. */
@@ -476,6 +511,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     clear_switches();
     g_test_add_func("/standin/frames", test_frames);
+    g_test_add_func("/standin/first-steps", test_first_steps);
     g_test_add_data_func("/standin/decoder-behind/window", GINT_TO_POINTER(6), test_decoder_behind);
     g_test_add_data_func("/standin/decoder-behind/unbounded", GINT_TO_POINTER(-1),
                          test_decoder_behind);

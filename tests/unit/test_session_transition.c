@@ -44,14 +44,23 @@ static GByteArray *next_latents(LfSession *s)
 
 /* ---- what is told of a chunk ----------------------------------------------------------------- */
 
+/* Chunks and sinks that are tried: the tiny model's, those of frame-wise models, and LongLive's. */
+typedef struct {
+    int chunk, sink;
+} Frames;
+
+static const Frames usual = {LF_TINY_CHUNK, LF_TINY_SINK}, frame_wise = {1, LF_TINY_SINK},
+                    frame_wise_sink = {1, 3}, long_live = {3, 3};
+
 /* Only the first chunk of a prompt reports its transition; the stream's first chunk reports
  * none. */
-static void test_info(void)
+static void test_info(gconstpointer data)
 {
+    const Frames *f = data;
     LfModel *model = stream_model(NULL);
     for (guint i = 0; i < G_N_ELEMENTS(transitions); i++) {
         LfTransition transition = transitions[i];
-        LfSessionOptions options = {.seed = 3, .transition = transition};
+        LfSessionOptions options = {.seed = 3, .transition = transition, .chunk = f->chunk};
         LfSession *s = stream_session(model, &options, prompt);
         uint64_t frames = 0;
         for (int k = 0; k < 6; k++) {
@@ -63,7 +72,7 @@ static void test_info(void)
             g_assert_cmpint(info->transition, ==, changed ? transition : LF_TRANSITION_CONTINUE);
             g_assert_cmpuint(info->index, ==, (guint) k);
             g_assert_cmpuint(info->first_frame, ==, frames);
-            g_assert_cmpint(info->n_frames, ==, k == 0 || cut ? 9 : 12);
+            g_assert_cmpint(info->n_frames, ==, 4 * f->chunk - (k == 0 || cut ? 3 : 0));
             g_assert_true((info->sparsity == 0) == (k == 0 || cut));
             g_assert_true((info->recache_time > 0) ==
                           (changed && transition == LF_TRANSITION_RECACHE));
@@ -113,16 +122,24 @@ static gboolean same_values(const LfSession *a, int frame_a, const LfSession *b,
     return stream_same(x, y);
 }
 
+static LfSessionOptions options_of(const Frames *f)
+{
+    return (LfSessionOptions){.seed = 7, .chunk = f->chunk, .sink = f->sink};
+}
+
 /* Two streams are equal until the prompt of one changes; then the values of past frames are
  * compared. Until a frame has left the window the sink is recomputed like the rest, afterwards it
  * is kept. */
-static void test_past(void)
+static void test_past(gconstpointer data)
 {
+    const Frames *frames = data;
     LfModel *model = stream_model(NULL);
-    for (int before = 2; before <= 5; before++) /* chunks; the window holds three, one is new */
+    LfSessionOptions o = options_of(frames);
+    int full = LF_TINY_WINDOW / frames->chunk;
+    for (int before = full - 1; before <= full + 2; before++) /* chunks */
         for (guint i = 0; i < G_N_ELEMENTS(transitions); i++) {
-            LfSession *a = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
-            LfSession *b = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
+            LfSession *a = stream_session(model, &o, prompt);
+            LfSession *b = stream_session(model, &o, prompt);
             for (int k = 0; k < before; k++) {
                 lf_chunk_unref(stream_next(a));
                 lf_chunk_unref(stream_next(b));
@@ -134,7 +151,7 @@ static void test_past(void)
             g_assert_cmpint(lf_kv_cache_past(b->worker.cache), ==,
                             transitions[i] == LF_TRANSITION_CUT ? 0 : past);
             for (int f = 0; transitions[i] != LF_TRANSITION_CUT && f < past; f++) {
-                gboolean sink = f < LF_TINY_SINK && before * LF_TINY_CHUNK > LF_TINY_WINDOW;
+                gboolean sink = f < frames->sink && before > full;
                 g_assert_true(same_values(a, f, b, f) ==
                               (sink || transitions[i] == LF_TRANSITION_CONTINUE));
             }
@@ -175,13 +192,17 @@ static void recache_by_hand(LfSession *a, GByteArray *const *latents, LfSession 
 
 /* A session's recache computes keys and values from its chunks' latents, under the new prompt, at
  * t = 0. (test_transformer compares such keys and values with a reference in double.) */
-static void test_recache(void)
+static void test_recache(gconstpointer data)
 {
+    enum { MOST = 13 };
+    const Frames *frames = data;
     LfModel *model = stream_model(NULL);
-    for (int before = 1; before <= 7; before++) {
-        LfSession *a = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
-        LfSession *b = stream_session(model, &(LfSessionOptions){.seed = 7}, prompt);
-        GByteArray *latents[7];
+    LfSessionOptions o = options_of(frames);
+    int step = frames->chunk > 1 ? 1 : 3, most = frames->chunk > 1 ? 7 : MOST;
+    for (int before = 1; before <= most; before += step) {
+        LfSession *a = stream_session(model, &o, prompt);
+        LfSession *b = stream_session(model, &o, prompt);
+        GByteArray *latents[MOST];
         for (int k = 0; k < before; k++) {
             latents[k] = next_latents(a);
             lf_chunk_unref(stream_next(b));
@@ -263,6 +284,13 @@ static void test_cut(void)
         check_cut(model, NULL, before);
         check_cut(model, &(LfSessionOptions){.window = -1}, before);
         check_cut(model, &(LfSessionOptions){.window = 7, .sink = 2}, before);
+        check_cut(model, &(LfSessionOptions){.window = 4, .chunk = 1}, before);
+        check_cut(model,
+                  &(LfSessionOptions){.chunk = 1,
+                                      .window = 2,
+                                      .steps = {1, {1000}},
+                                      .first_steps = {3, {1000, 700, 300}}},
+                  before);
     }
     lf_model_unref(model);
 }
@@ -343,6 +371,12 @@ static void test_geometries(void)
                                         {.window = 3, .sink = -1},
                                         {.keep_frames = -1},
                                         {.uniform = TRUE},
+                                        {.chunk = 1},
+                                        {.chunk = 1, .window = 2, .one_map = TRUE},
+                                        {.chunk = 1, .window = 1, .sink = -1},
+                                        {.chunk = 1, .window = -1, .first_steps = {1, {900}}},
+                                        {.chunk = 2, .window = 7, .sink = 4},
+                                        {.chunk = 5, .sink = 3},
                                         {.window = 6, .attention = LF_ATTENTION_DENSE}};
     const int order[] = {1, 0, 1, 1, 2, 1, 1, 2, 0, 2, 2, 1, 1, 1, 1};
     for (guint i = 0; i < G_N_ELEMENTS(options); i++)
@@ -396,10 +430,15 @@ static void test_no_allocation(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/transition/info", test_info);
+    g_test_add_data_func("/transition/info", &usual, test_info);
+    g_test_add_data_func("/transition/info/frame-wise", &frame_wise, test_info);
     g_test_add_func("/transition/same-prompt", test_same_prompt);
-    g_test_add_func("/transition/past", test_past);
-    g_test_add_func("/transition/recache", test_recache);
+    g_test_add_data_func("/transition/past", &usual, test_past);
+    g_test_add_data_func("/transition/past/frame-wise", &frame_wise_sink, test_past);
+    g_test_add_data_func("/transition/past/long-live", &long_live, test_past);
+    g_test_add_data_func("/transition/recache", &usual, test_recache);
+    g_test_add_data_func("/transition/recache/frame-wise", &frame_wise_sink, test_recache);
+    g_test_add_data_func("/transition/recache/long-live", &long_live, test_recache);
     g_test_add_func("/transition/unbounded", test_unbounded);
     g_test_add_func("/transition/cut", test_cut);
     g_test_add_func("/transition/cut/noise", test_cut_noise);
