@@ -40,7 +40,8 @@ struct GstLightForcingGenerator {
     guint64 new_seed;   /* of the restart that was asked for */
     guint prefetch;
     gboolean restarting, flushing, stopping, has_failed;
-    gboolean sized; /* options.width and options.height are set, and do not change any more */
+    gboolean holding; /* the first frame may have to wait, see is_held */
+    gboolean sized;   /* options.width and options.height are set, and do not change any more */
 };
 
 /* ---- prompts, frames, finished chunks -------------------------------------------------------- */
@@ -136,11 +137,20 @@ static gboolean open_session(GstLightForcingGenerator *g, LfModel *model, GError
     return g->callbacks.opened(g->data, error);
 }
 
-/* Once its first frame has left, the chunk in front is being played and no prefetched chunk. */
-static gboolean has_room(const GstLightForcingGenerator *g)
+/* The first chunk of a scene, with chunks of one latent frame: a single picture. */
+static gboolean is_single(const FinishedChunk *finished)
+{
+    return finished && lf_chunk_info(finished->chunk)->n_frames == 1;
+}
+
+/* Once its first frame has left, the chunk in front is being played and no prefetched chunk. A
+ * chunk of one frame is over as it begins, long before the next one can be generated: there is room
+ * for one more behind it. */
+static gboolean has_room(GstLightForcingGenerator *g)
 {
     guint n_playing = g->next_frame > 0 ? 1 : 0;
-    return g->chunks.length < g->prefetch + n_playing;
+    guint n_single = is_single(g_queue_peek_tail(&g->chunks)) ? 1 : 0;
+    return g->chunks.length < g->prefetch + n_playing + n_single;
 }
 
 static gboolean wait_for_room(GstLightForcingGenerator *g)
@@ -264,7 +274,7 @@ static gpointer run(gpointer data)
 /* ---- start and stop -------------------------------------------------------------------------- */
 
 GstLightForcingGenerator *gst_light_forcing_generator_new(
-    GstLightForcingModel *claim, const LfSessionOptions *session,
+    GstLightForcingModel *claim, const LfSessionOptions *session, gboolean live,
     const GstLightForcingGeneratorCallbacks *callbacks, gpointer data, GError **error)
 {
     GstLightForcingGenerator *g = g_new0(GstLightForcingGenerator, 1);
@@ -273,6 +283,7 @@ GstLightForcingGenerator *gst_light_forcing_generator_new(
     g->callbacks = *callbacks;
     g->data = data;
     g->prefetch = 1;
+    g->holding = live;
     g_mutex_init(&g->lock);
     g_cond_init(&g->changed);
     g_queue_init(&g->chunks);
@@ -384,12 +395,20 @@ guint gst_light_forcing_generator_level(GstLightForcingGenerator *g)
     return level;
 }
 
+/* Under the lock. With the first frame of a live stream time begins to run: if it were all there is,
+ * the second one would be late. */
+static gboolean is_held(GstLightForcingGenerator *g)
+{
+    return g->holding && !g->has_failed && g->chunks.length == 1 &&
+           is_single(g_queue_peek_head(&g->chunks));
+}
+
 /* Under the lock. After a failure, what is in the queue is still played. */
-static GstLightForcingQueueState queue_state(const GstLightForcingGenerator *g)
+static GstLightForcingQueueState queue_state(GstLightForcingGenerator *g)
 {
     if (g->flushing)
         return GST_LIGHT_FORCING_QUEUE_FLUSHING;
-    if (g->chunks.length)
+    if (g->chunks.length && !is_held(g))
         return GST_LIGHT_FORCING_QUEUE_READY;
     return g->has_failed ? GST_LIGHT_FORCING_QUEUE_FAILED : GST_LIGHT_FORCING_QUEUE_EMPTY;
 }
@@ -419,6 +438,7 @@ void gst_light_forcing_generator_drop(GstLightForcingGenerator *g)
     FinishedChunk *played = NULL;
     g_mutex_lock(&g->lock);
     const FinishedChunk *front = g_queue_peek_head(&g->chunks);
+    g->holding = FALSE;
     if (front && ++g->next_frame == lf_chunk_info(front->chunk)->n_frames) {
         played = g_queue_pop_head(&g->chunks);
         g->next_frame = 0;

@@ -68,11 +68,12 @@ typedef struct {
     void (*failed)(const GError *error, gboolean loading, gpointer data);
 } GstLightForcingGeneratorCallbacks;
 
-/* Starts the worker thread. `session` is copied; its size is not read. The model must stay claimed,
+/* Starts the worker thread. `session` is copied; its size is not read. `live`: a first chunk of one
+ * frame is not READY before the second chunk is in the queue. The model must stay claimed,
  * and `data` valid, until gst_light_forcing_generator_free. NULL and an error when no thread can be
  * created. */
 GstLightForcingGenerator *gst_light_forcing_generator_new(
-    GstLightForcingModel *model, const LfSessionOptions *session,
+    GstLightForcingModel *model, const LfSessionOptions *session, gboolean live,
     const GstLightForcingGeneratorCallbacks *callbacks, gpointer data, GError **error);
 
 /* Stops the worker (on the CPU within one layer of the transformer, on a GPU within a chunk), and

@@ -298,6 +298,7 @@ static gboolean gst_light_forcing_src_start(GstBaseSrc *base)
     guint64 seed = seed_or_random(self->settings.seed);
     LfSessionOptions options;
     gboolean valid = gst_light_forcing_settings_session(&self->settings, seed, &options, &error);
+    gboolean live = self->settings.is_live;
     self->stats.seed = (gint64) seed;
     GST_OBJECT_UNLOCK(self);
     if (!valid) {
@@ -310,7 +311,7 @@ static gboolean gst_light_forcing_src_start(GstBaseSrc *base)
     gst_light_forcing_post_progress(GST_ELEMENT(self), GST_PROGRESS_TYPE_START, "Loading model",
                                     -1);
     GstLightForcingGenerator *generator = gst_light_forcing_generator_new(
-        self->claim, &options, &gst_light_forcing_src_callbacks, self, &error);
+        self->claim, &options, live, &gst_light_forcing_src_callbacks, self, &error);
     if (!generator) {
         GST_ELEMENT_ERROR(self, RESOURCE, FAILED, ("Cannot start a thread: %s", error->message),
                           (NULL));

@@ -220,6 +220,26 @@ static void test_impossible_settings(void)
 {
     expect_not_playing(source_new("attention-window", 1, NULL), GST_RESOURCE_ERROR,
                        GST_RESOURCE_ERROR_SETTINGS, "window");
+    expect_not_playing(source_new("chunk-size", 9, NULL), GST_RESOURCE_ERROR,
+                       GST_RESOURCE_ERROR_SETTINGS, "a chunk of 9");
+    expect_not_playing(source_new("shift", 0.001, NULL), GST_RESOURCE_ERROR,
+                       GST_RESOURCE_ERROR_SETTINGS, "shift 0.001");
+}
+
+/* What is no list of steps fails in the state change, and can be corrected. */
+static void test_no_steps(gconstpointer property)
+{
+    Source *source = source_new(property, "500,1000", NULL);
+    g_assert_cmpint(gst_element_set_state(source->element, GST_STATE_PAUSED), ==,
+                    GST_STATE_CHANGE_FAILURE);
+    g_autofree char *text =
+        g_strdup_printf("%s=\"500,1000\": expected 1 to 16 numbers", (const char *) property);
+    source_expect(source, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, text);
+    gst_element_set_state(source->element, GST_STATE_READY);
+    g_object_set(source->element, property, "1000,500", NULL);
+    source_set_state(source, GST_STATE_PLAYING);
+    source_skip(source, 1);
+    source_free(source);
 }
 
 /* There is no GPU, or none with that number. */
@@ -527,6 +547,8 @@ int main(int argc, char **argv)
     g_test_add_func("/errors/directory-for-file", test_directory_for_file);
     g_test_add_func("/errors/unreadable", test_unreadable);
     g_test_add_func("/errors/impossible-settings", test_impossible_settings);
+    g_test_add_data_func("/errors/no-steps/steps", "steps", test_no_steps);
+    g_test_add_data_func("/errors/no-steps/first-steps", "first-steps", test_no_steps);
     g_test_add_func("/errors/no-device", test_no_device);
     g_test_add_func("/errors/impossible-precision", test_impossible_precision);
     g_test_add_func("/errors/fallback", test_fallback);

@@ -465,6 +465,82 @@ static void test_cut_chunk(void)
     source_free(source);
 }
 
+static void assert_chunk(Source *source, guint64 index, gint n_frames)
+{
+    GstMessage *message = source_message(source, GST_MESSAGE_ELEMENT);
+    const GstStructure *s = gst_message_get_structure(message);
+    guint64 chunk = 0;
+    gint frames = 0;
+    g_assert_true(
+        gst_structure_get(s, "chunk", G_TYPE_UINT64, &chunk, "frames", G_TYPE_INT, &frames, NULL));
+    g_assert_cmpuint(chunk, ==, index);
+    g_assert_cmpint(frames, ==, n_frames);
+    gst_message_unref(message);
+}
+
+static void wait_for_chunks(Source *source, guint64 n)
+{
+    while (source_stat(source, "chunks") < n)
+        g_usleep(1000);
+    g_usleep(50 * 1000); /* for a generator that would go on */
+    g_assert_cmpuint(source_stat(source, "chunks"), ==, n);
+}
+
+/* A model with chunks of one latent frame: the first chunk of a scene is one picture, behind which
+ * one chunk more is queued. */
+static void test_frame_wise(void)
+{
+    char *model = lf_tiny_model_make(NULL, &(LfTinyModel){.chunk = 1});
+    Source *source = source_play(NULL, "model-location", model, "messages", 2 /* chunk */, NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "prompt-transition", "cut");
+    wait_for_chunks(source, 2);
+    source_skip(source, 2); /* of a harness that has the frame after it, too */
+    wait_for_chunks(source, 3);
+    g_object_set(source->element, "prompt", "a blue star", NULL);
+    source_skip(source, 4);
+    wait_for_chunks(source, 5); /* the third chunk plays; the scene's first and second are queued */
+    guint64 n_frames = source_stat(source, "frames");
+    source_skip(source, 7);
+    for (guint64 i = 0; i < 5; i++)
+        assert_chunk(source, i, i == 0 || i == 3 ? 1 : 4);
+    g_assert_cmpuint(source_stat(source, "frames"), >=, n_frames + 6);
+    source_free(source);
+    lf_tiny_model_remove(model);
+}
+
+static GBytes *tenth_frame(const char *property, const char *value)
+{
+    Source *source = source_new(NULL);
+    gst_harness_set_blocking_push_mode(source->harness);
+    if (property)
+        gst_util_set_object_arg(G_OBJECT(source->element), property, value);
+    source_set_state(source, GST_STATE_PLAYING);
+    source_skip(source, 9); /* the first of the second chunk, unless chunks are shorter */
+    GBytes *bytes = source_pull_bytes(source);
+    source_free(source);
+    return bytes;
+}
+
+/* What the properties of the sampling do reaches the engine, and the model's own values change
+ * nothing. */
+static void test_sampling(void)
+{
+    static const struct {
+        const char *property, *value;
+        gboolean same;
+    } cases[] = {{"steps", "", TRUE},           {"steps", "1000,500", TRUE},
+                 {"steps", "1000", FALSE},      {"first-steps", "1000, 500", TRUE},
+                 {"first-steps", "999", FALSE}, {"shift", "5", TRUE},
+                 {"shift", "4.5", FALSE},       {"chunk-size", "3", TRUE},
+                 {"chunk-size", "2", FALSE}};
+    g_autoptr(GBytes) usual = tenth_frame(NULL, NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GBytes) bytes = tenth_frame(cases[i].property, cases[i].value);
+        g_test_message("%s=%s", cases[i].property, cases[i].value);
+        g_assert_cmpint(g_bytes_equal(usual, bytes), ==, cases[i].same);
+    }
+}
+
 /* A restart with another seed gives other pictures; the statistics tell the seed of the last frame
  * that was pushed. */
 static void test_restart_seed(gconstpointer seed)
@@ -682,6 +758,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/frames/transition/recache", "recache", test_transition);
     g_test_add_data_func("/frames/transition/cut", "cut", test_transition);
     g_test_add_func("/frames/transition/cut-chunk", test_cut_chunk);
+    g_test_add_func("/frames/frame-wise", test_frame_wise);
+    g_test_add_func("/frames/sampling", test_sampling);
     g_test_add_data_func("/frames/restart/none", "none", test_restart);
     g_test_add_data_func("/frames/restart/cut", "cut", test_restart);
     g_test_add_data_func("/frames/restart/prompt", "prompt", test_restart);

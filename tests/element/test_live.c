@@ -103,6 +103,28 @@ static void test_prefetch(void)
     source_free(source);
 }
 
+/* With chunks of one latent frame the first chunk is one picture. The second one is generated at
+ * once, and the stream begins when it is there: else its second frame would be late. */
+static void test_frame_wise(void)
+{
+    Source *source = source_new("is-live", TRUE, "chunk-size", 1, NULL);
+    source_hold(source, 1);
+    gst_harness_use_testclock(source->harness);
+    gst_harness_set_time(source->harness, START);
+    gst_element_set_state(source->element, GST_STATE_PAUSED);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    source_wait_held(source);
+    g_usleep(100 * 1000); /* for a stream that would begin */
+    g_assert_cmpuint(source_stat(source, "frames"), ==, 0);
+    gst_harness_set_time(source->harness, START + GST_SECOND); /* the second chunk takes long */
+    source_release(source);
+    for (guint i = 0; i < 40; i++)
+        g_assert_cmpint(next_at(source, START + GST_SECOND + i * FRAME_DURATION), ==, i == 0);
+    g_assert_cmpuint(source_stat(source, "underruns"), ==, 0);
+    g_assert_cmpuint(source_stat(source, "shifted-time"), ==, 0);
+    source_free(source);
+}
+
 /* ---- too late -------------------------------------------------------------------------------- */
 
 /* Five frames in time, then the clock jumps by a second. The frame that waited is pushed with its
@@ -339,6 +361,7 @@ int main(int argc, char **argv)
     g_test_add_func("/live/latency", test_latency);
     g_test_add_func("/live/stop-while-waiting", test_stop_while_waiting);
     g_test_add_func("/live/prefetch", test_prefetch);
+    g_test_add_func("/live/frame-wise", test_frame_wise);
     g_test_add_func("/live/shift", test_shift);
     g_test_add_func("/live/none", test_none);
     g_test_add_func("/live/repeat", test_repeat);
