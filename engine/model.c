@@ -208,7 +208,7 @@ int lf_model_tokenize(const LfModel *m, const char *prompt, int32_t *ids, int ca
         return -1;
     }
     g_autofree char *clean = lf_prompt_clean(prompt, error);
-    return clean ? lf_tokenizer_encode(m->tokenizer, clean, ids, capacity, error) : -1;
+    return clean ? lf_tokenizer_encode(m->tokenizer, clean, ids, capacity, NULL, error) : -1;
 }
 
 static gboolean check_ids(const LfModel *m, const int32_t *ids, int n, GError **error)

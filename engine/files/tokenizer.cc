@@ -8,6 +8,7 @@
 #include "tokenizer.h"
 #include "charsmap.h"
 #include "map.h"
+#include "spiece.h"
 
 #include <algorithm>
 #include <exception>
@@ -18,45 +19,48 @@
 
 struct LfTokenizer {
     sentencepiece::SentencePieceProcessor pieces;
+    std::string charsmap;
     int32_t end;
 };
 
-static bool read_model(sentencepiece::SentencePieceProcessor &pieces, const char *path,
-                       const char *bytes, size_t size, GError **error)
+static bool read_model(LfTokenizer &tokenizer, const char *path, LfSpan model, GError **error)
 {
-    /* The library reads the normaliser's tables without bounds checks. */
-    if (!lf_charsmap_check(bytes, size))
-        return lf_fail(error, LF_ERROR_FORMAT,
-                       "%s: not a whole SentencePiece model; copy the tokenizer again", path);
-    sentencepiece::util::Status status =
-        pieces.LoadFromSerializedProto(absl::string_view(bytes, size));
-    if (status.ok() && pieces.eos_id() >= 0)
+    g_autoptr(GByteArray) checked = nullptr;
+    LfSpan charsmap;
+    const char *problem = lf_spiece_check(model, &checked, &charsmap);
+    if (problem)
+        return lf_fail(error, LF_ERROR_FORMAT, "%s: %s", path, problem);
+    if (charsmap.size > 0)
+        tokenizer.charsmap.assign((const char *) charsmap.data, charsmap.size);
+    sentencepiece::util::Status status = tokenizer.pieces.LoadFromSerializedProto(
+        absl::string_view((const char *) checked->data, checked->len));
+    tokenizer.end = status.ok() ? tokenizer.pieces.eos_id() : -1;
+    if (tokenizer.end >= 0)
         return true;
     return lf_fail(error, LF_ERROR_FORMAT, "%s: not a usable SentencePiece model: %s", path,
                    status.ok() ? "it has no end mark </s>" : status.error_message());
 }
 
-static std::unique_ptr<LfTokenizer> make(const char *path, const char *bytes, size_t size,
-                                         GError **error)
+static std::unique_ptr<LfTokenizer> make(const char *path, LfSpan model, GError **error)
 try {
     std::unique_ptr<LfTokenizer> tokenizer(new LfTokenizer());
-    if (!read_model(tokenizer->pieces, path, bytes, size, error))
+    if (!read_model(*tokenizer, path, model, error))
         return nullptr;
-    tokenizer->end = tokenizer->pieces.eos_id();
     return tokenizer;
 } catch (const std::exception &e) {
     lf_fail(error, LF_ERROR_FORMAT, "%s: not a usable SentencePiece model: %s", path, e.what());
     return nullptr;
 }
 
-/* Published ones have 4 MB. */
-static const gsize max_size = 64 << 20;
+/* Published ones have 5 MB. */
+static const gsize max_size = 16 << 20;
 
 static LfTokenizer *make_of_file(const char *path, GMappedFile *file, GError **error)
 {
     gsize size = g_mapped_file_get_length(file);
     if (size > 0 && size <= max_size)
-        return make(path, g_mapped_file_get_contents(file), size, error).release();
+        return make(path, {(const uint8_t *) g_mapped_file_get_contents(file), size}, error)
+            .release();
     lf_fail(error, LF_ERROR_FORMAT, "%s: %" G_GSIZE_FORMAT " bytes are no tokenizer", path, size);
     return nullptr;
 }
@@ -77,22 +81,48 @@ extern "C" int lf_tokenizer_size(const LfTokenizer *tokenizer)
     return tokenizer->pieces.GetPieceSize();
 }
 
-extern "C" int lf_tokenizer_encode(const LfTokenizer *tokenizer, const char *text, int32_t *ids,
-                                   int capacity, GError **error)
-try {
-    std::vector<int> found;
-    sentencepiece::util::Status status = tokenizer->pieces.Encode(text, &found);
-    if (!status.ok() || capacity < 1 || !g_utf8_validate(text, -1, nullptr)) {
-        lf_fail(error, LF_ERROR_TEXT, "prompt: cannot be split into tokens: %s",
-                capacity < 1  ? "no room for one"
-                : status.ok() ? "it is not UTF-8"
-                              : status.error_message());
-        return -1;
-    }
+/* SentencePiece's time and memory grow with the text as the character map makes it, and, where it
+ * knows none of the characters, with the square of that. Real prompts stay far below. */
+static const size_t max_reach = 256 << 10;
+
+static const char *fault_of(const LfTokenizer *tokenizer, const char *text, int capacity)
+{
+    LfSpan map = {(const uint8_t *) tokenizer->charsmap.data(), tokenizer->charsmap.size()};
+    if (capacity < 1)
+        return "no room for one";
+    if (!g_utf8_validate(text, -1, nullptr))
+        return "it is not UTF-8";
+    if (lf_charsmap_reach(map, text, max_reach) > max_reach)
+        return "the tokenizer's character map makes it longer than 256 KiB; shorten it";
+    return nullptr;
+}
+
+static int keep(const LfTokenizer *tokenizer, const std::vector<int> &found, int32_t *ids,
+                int capacity, LfTokenCount *count)
+{
     int n = (int) MIN(found.size(), (size_t) capacity - 1);
     std::copy_n(found.begin(), n, ids);
     ids[n] = tokenizer->end;
+    if (count)
+        *count = {(int) found.size() + 1, (int) std::count_if(ids, ids + n, [&](int32_t id) {
+                      return tokenizer->pieces.IsUnknown(id);
+                  })};
     return n + 1;
+}
+
+extern "C" int lf_tokenizer_encode(const LfTokenizer *tokenizer, const char *text, int32_t *ids,
+                                   int capacity, LfTokenCount *count, GError **error)
+try {
+    std::vector<int> found;
+    const char *fault = fault_of(tokenizer, text, capacity);
+    sentencepiece::util::Status status;
+    if (!fault)
+        status = tokenizer->pieces.Encode(text, &found);
+    if (!fault && status.ok())
+        return keep(tokenizer, found, ids, capacity, count);
+    lf_fail(error, LF_ERROR_TEXT, "prompt: cannot be split into tokens: %s",
+            fault ? fault : status.error_message());
+    return -1;
 } catch (const std::exception &e) {
     lf_fail(error, LF_ERROR_TEXT, "prompt: cannot be split into tokens: %s", e.what());
     return -1;

@@ -19,10 +19,16 @@ LfTokenizer *lf_tokenizer_open(const char *path, GError **error);
 void lf_tokenizer_free(LfTokenizer *tokenizer);
 int lf_tokenizer_size(const LfTokenizer *tokenizer); /* pieces */
 
+typedef struct {
+    int total;   /* tokens of the whole text, with the end mark */
+    int unknown; /* of those that are kept; unknown characters side by side are one token */
+} LfTokenCount;
+
 /* Ids of a cleaned prompt with the end mark, at most `capacity` including it; a longer text is
- * truncated before the mark. Returns how many, ≥ 1, or −1 and LF_ERROR_TEXT. */
+ * truncated before the mark. Returns how many, ≥ 1, or −1 and LF_ERROR_TEXT: it is not UTF-8, or
+ * the tokenizer's character map can make more than 256 KiB of it. `count` may be NULL. */
 int lf_tokenizer_encode(const LfTokenizer *tokenizer, const char *text, int32_t *ids, int capacity,
-                        GError **error);
+                        LfTokenCount *count, GError **error);
 
 /* The cleaning alone: curly quotes, Latin ligatures and full-width forms made plain, C0 controls
  * and terminal escapes removed, UTF-8 that was read as Windows-1252 or Latin-1 ("cafÃ©") repaired,
