@@ -332,12 +332,12 @@ static const Property properties[] = {
      *
      * Number of generated chunks to queue behind the chunk that is being played. More of them
      * outlast longer delays of the generator, but each delays a new prompt by one chunk (0.75 s
-     * with 12 frames at 16 frames per second).
+     * with 12 frames at 16 frames per second, 0.25 s with 4).
      *
      * Since: 0.1
      */
     {"prefetch", "Prefetch",
-     "Number of generated chunks to queue; each adds about 0.75 s of prompt delay", UINT,
+     "Number of generated chunks to queue; each delays new prompts by its duration", UINT,
      FIELD(prefetch), ALWAYS, .min = 1, .max = 16, .initial = 1},
 
     /**

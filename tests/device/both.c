@@ -151,7 +151,8 @@ static void upload_random(LfBackend *be, LfTensor t, GRand *rand)
     lf_upload_floats(be, t, values);
 }
 
-GArray *both_velocity(LfModel *model, int width, int height, gboolean sparse, gboolean recached)
+GArray *both_velocity(LfModel *model, int width, int height, int chunk, gboolean sparse,
+                      gboolean recached)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GRand) rand = g_rand_new_with_seed(11);
@@ -159,7 +160,7 @@ GArray *both_velocity(LfModel *model, int width, int height, gboolean sparse, gb
         .model = model, .sparse = sparse, .recached = recached, .n_chunks = recached ? 3 : 2};
     s.be = lf_model_backend(model, &error);
     g_assert_no_error(error);
-    s.geometry = lf_geometry(width, height, model->config->video.chunk);
+    s.geometry = lf_geometry(width, height, chunk > 0 ? chunk : model->config->video.chunk);
     open_stream(&s);
     upload_random(s.be, s.context, rand);
     for (int i = 0; i < s.n_chunks; i++) {

@@ -24,8 +24,9 @@ void both_close(Both *both);
 /* The velocity (float) of the second chunk of a stream whose latents and text are numbers drawn
  * from a fixed seed: it attends to itself, to the first chunk's keys and values, and to the text.
  * `recached`: of the third chunk, before which the text changes and the keys and values of the
- * first two are recomputed. */
-GArray *both_velocity(LfModel *model, int width, int height, gboolean sparse, gboolean recached);
+ * first two are recomputed. `chunk`: latent frames; 0: the model's. */
+GArray *both_velocity(LfModel *model, int width, int height, int chunk, gboolean sparse,
+                      gboolean recached);
 
 typedef struct {
     double relative; /* ‖a − b‖ / ‖a‖ */

@@ -20,6 +20,7 @@ typedef struct {
     double most; /* rel-L2 */
     double cosine;
     gboolean recached; /* under another text, after a recache */
+    int chunk;         /* latent frames; 0: the model's */
 } Forward;
 
 static void test_forward(gconstpointer data)
@@ -29,8 +30,9 @@ static void test_forward(gconstpointer data)
         return;
     Both both = both_open(f->preset, f->precision);
     for (int sparse = 0; sparse < 2; sparse++) {
-        GArray *cpu = both_velocity(both.cpu, f->width, f->height, sparse, f->recached);
-        GArray *device = both_velocity(both.device, f->width, f->height, sparse, f->recached);
+        GArray *cpu = both_velocity(both.cpu, f->width, f->height, f->chunk, sparse, f->recached);
+        GArray *device =
+            both_velocity(both.device, f->width, f->height, f->chunk, sparse, f->recached);
         Likeness like = both_compare(cpu, device);
         g_test_message("%s, %s: rel-L2 %.4f, cosine %.6f", lf_model_device(both.device),
                        sparse ? "sparse" : "dense", like.relative, like.cosine);
@@ -89,27 +91,31 @@ static void change(LfSession *session, LfTransition transition, const char *text
     g_assert_no_error(error);
 }
 
+typedef struct {
+    LfTransition transition;
+    LfSessionOptions options;
+} Replay;
+
 /* One stream replays graphs once its window is full, the other one drops its graphs. New prompts
  * change the work, except the last, which has as many tokens as the one before. For that one,
  * unless it begins a scene, the graphs are replayed on other data. */
 static void test_replay(gconstpointer data)
 {
-    const LfTransition *transition = data;
+    const Replay *replay = data;
     if (!both_have_device(LF_PRECISION_AUTO))
         return;
     LfModel *model = both_model(NULL, "cuda", LF_PRECISION_AUTO);
-    LfSessionOptions options = {.seed = 6, .window = 6, .uniform = TRUE};
-    LfSession *replaying = stream_session(model, &options, prompt);
-    LfSession *calling = stream_session(model, &options, prompt);
+    LfSession *replaying = stream_session(model, &replay->options, prompt);
+    LfSession *calling = stream_session(model, &replay->options, prompt);
     int replayed = 0;
     for (int i = 0; i < 18; i++) {
         if (i == 6 || i == 12) {
-            change(replaying, *transition, i == 6 ? next_prompt : prompt);
-            change(calling, *transition, i == 6 ? next_prompt : prompt);
+            change(replaying, replay->transition, i == 6 ? next_prompt : prompt);
+            change(calling, replay->transition, i == 6 ? next_prompt : prompt);
         }
         if (i == 15) {
-            change(replaying, *transition, "a big blue heart bouncing on a green meadow");
-            change(calling, *transition, "a big blue heart bouncing on a green meadow");
+            change(replaying, replay->transition, "a big blue heart bouncing on a green meadow");
+            change(calling, replay->transition, "a big blue heart bouncing on a green meadow");
         }
         lf_graphs_clear(&calling->worker.graphs);
         GByteArray *a = stream_run(replaying, 1), *b = stream_run(calling, 1);
@@ -408,15 +414,41 @@ static void test_errors(void)
 int main(int argc, char **argv)
 {
     static const Forward forwards[] = {
-        {NULL, LF_PRECISION_BF16, 256, 160, 3e-2, 0.9995, FALSE},
-        {NULL, LF_PRECISION_FP8, 256, 160, 1e-1, 0.995, FALSE},
-        {"wan-1.3b", LF_PRECISION_BF16, 160, 128, 3e-2, 0.9995, FALSE},
-        {"wan-1.3b", LF_PRECISION_FP8, 160, 128, 1e-1, 0.995, FALSE},
-        {NULL, LF_PRECISION_BF16, 256, 160, 3e-2, 0.9995, TRUE},
-        {"wan-1.3b", LF_PRECISION_BF16, 160, 128, 3e-2, 0.9995, TRUE},
+        {NULL, LF_PRECISION_BF16, 256, 160, 3e-2, 0.9995, FALSE, 0},
+        {NULL, LF_PRECISION_FP8, 256, 160, 1e-1, 0.995, FALSE, 0},
+        {"wan-1.3b", LF_PRECISION_BF16, 160, 128, 3e-2, 0.9995, FALSE, 0},
+        {"wan-1.3b", LF_PRECISION_FP8, 160, 128, 1e-1, 0.995, FALSE, 0},
+        {NULL, LF_PRECISION_BF16, 256, 160, 3e-2, 0.9995, TRUE, 0},
+        {"wan-1.3b", LF_PRECISION_BF16, 160, 128, 3e-2, 0.9995, TRUE, 0},
+        {NULL, LF_PRECISION_BF16, 256, 160, 3e-2, 0.9995, FALSE, 1},
+        {"wan-1.3b", LF_PRECISION_BF16, 160, 128, 3e-2, 0.9995, TRUE, 1},
+        {"wan-1.3b", LF_PRECISION_FP8, 160, 128, 1e-1, 0.995, FALSE, 1},
     };
-    static const char *const names[] = {"demo-bf16", "demo-fp8",     "wan-bf16",
-                                        "wan-fp8",   "demo-recache", "wan-recache"};
+    static const char *const names[] = {"demo-bf16",
+                                        "demo-fp8",
+                                        "wan-bf16",
+                                        "wan-fp8",
+                                        "demo-recache",
+                                        "wan-recache",
+                                        "demo-frame-wise-bf16",
+                                        "wan-frame-wise-recache",
+                                        "wan-frame-wise-fp8"};
+    /* The last one: the first chunk of a scene differs from the others in its steps alone. */
+    static const Replay replays[] = {
+        {LF_TRANSITION_CONTINUE, {.seed = 6, .window = 6, .uniform = TRUE}},
+        {LF_TRANSITION_RECACHE, {.seed = 6, .window = 6, .uniform = TRUE}},
+        {LF_TRANSITION_CUT, {.seed = 6, .window = 6, .uniform = TRUE}},
+        {LF_TRANSITION_RECACHE, {.seed = 6, .chunk = 1, .window = 4, .uniform = TRUE}},
+        {LF_TRANSITION_CUT,
+         {.seed = 6,
+          .chunk = 1,
+          .window = 1,
+          .sink = -1,
+          .attention = LF_ATTENTION_DENSE,
+          .steps = {2, {1000, 500}},
+          .first_steps = {4, {1000, 750, 500, 250}}}}};
+    static const char *const replay_names[] = {"continue", "recache", "cut", "frame-wise-recache",
+                                               "frame-wise-cut"};
     g_test_init(&argc, &argv, NULL);
     for (gsize i = 0; i < G_N_ELEMENTS(forwards); i++) {
         g_autofree char *path = g_strconcat("/device/forward/", names[i], NULL);
@@ -424,10 +456,12 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/device/first-chunk", test_first_chunk);
     for (gsize i = 0; i < G_N_ELEMENTS(transitions); i++) {
-        g_autofree char *replay = g_strconcat("/device/replay/", transition_names[i], NULL);
         g_autofree char *alike = g_strconcat("/device/transition/", transition_names[i], NULL);
-        g_test_add_data_func(replay, &transitions[i], test_replay);
         g_test_add_data_func(alike, &transitions[i], test_transition);
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(replays); i++) {
+        g_autofree char *path = g_strconcat("/device/replay/", replay_names[i], NULL);
+        g_test_add_data_func(path, &replays[i], test_replay);
     }
     g_test_add_func("/device/cancel", test_cancel);
     g_test_add_func("/device/many-streams", test_many_streams);
