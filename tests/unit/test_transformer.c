@@ -523,6 +523,27 @@ static void test_clean_pass(void)
     small_close(&small);
 }
 
+/* ---- timesteps ------------------------------------------------------------------------------- */
+
+/* A timestep that is no float, such as the first one of rCM, is not rounded to one: its sinusoids
+ * are computed from the double. */
+static void test_timestep(void)
+{
+    const double t = 1600e3 / 1601;
+    Small small;
+    Engine *e = &small.e;
+    small_open(&small);
+    lf_transformer_modulate(e->transformer, be, &e->scratch, &e->noisy, t);
+    lf_transformer_modulate(e->transformer, be, &e->scratch, &e->clean, (float) t);
+    const float *exact = lf_f32(e->noisy.head), *rounded = lf_f32(e->clean.head);
+    double difference = 0;
+    for (int64_t i = 0; i < lf_tensor_count(e->noisy.head); i++)
+        difference = fmax(difference, fabs((double) exact[i] - (double) rounded[i]));
+    g_assert_cmpfloat(difference, >, 0);
+    g_assert_cmpfloat(difference, <, 1e-3);
+    small_close(&small);
+}
+
 /* ---- what cannot be loaded ------------------------------------------------------------------- */
 
 static void test_missing(void)
@@ -602,6 +623,7 @@ int main(int argc, char **argv)
     g_test_add_func("/transformer/cancelled", test_cancelled);
     g_test_add_func("/transformer/recache/again", test_recache_again);
     g_test_add_func("/transformer/clean-pass", test_clean_pass);
+    g_test_add_func("/transformer/timestep", test_timestep);
     g_test_add_func("/transformer/missing", test_missing);
     g_test_add_func("/transformer/contradicted", test_contradicted);
     int status = g_test_run();
