@@ -3,11 +3,14 @@
  * Inspection of a model directory or a file of tensors. Every part is loaded on the plan backend,
  * which checks the names and shapes of its tensors and reads no weight.
  */
+#include "files/recognise.h"
 #include "model.h"
 
 typedef enum { TRANSFORMER, TEXT_ENCODER, DECODER, N_PARTS } Part;
 
 static const char *const part_names[N_PARTS] = {"transformer", "text encoder", "decoder"};
+static const LfFileKind kinds[N_PARTS] = {LF_FILE_TRANSFORMER, LF_FILE_TEXT_ENCODER,
+                                          LF_FILE_DECODER};
 
 typedef struct {
     LfFound found;
@@ -35,12 +38,12 @@ static void tell_problem(const Inspection *i, const char *subject, const char *p
 /* Each appends a description of the part to `text`, as far as it can be read. False and an error
  * when a tensor is missing or does not fit. */
 
-static bool inspect_transformer(LfTransformerConfig *c, LfTensorFile *file, LfWeightSource *source,
-                                GString *text, GError **error)
+static bool inspect_transformer(LfTransformerConfig *c, LfWeightSource *source, GString *text,
+                                GError **error)
 {
     bool heads_known = c->heads > 0; /* no shape tells them, and no shape depends on them */
     c->heads = heads_known ? c->heads : 1;
-    if (!lf_transformer_config_complete(c, file, error))
+    if (!lf_transformer_config_complete(c, source, error))
         return false;
     g_string_append_printf(text, "causal Wan, %d layers of %d, ", c->layers, c->dim);
     if (heads_known)
@@ -53,10 +56,10 @@ static bool inspect_transformer(LfTransformerConfig *c, LfTensorFile *file, LfWe
     return t != NULL;
 }
 
-static bool inspect_text_encoder(LfTextEncoderConfig *c, LfTensorFile *file, LfWeightSource *source,
-                                 GString *text, GError **error)
+static bool inspect_text_encoder(LfTextEncoderConfig *c, LfWeightSource *source, GString *text,
+                                 GError **error)
 {
-    if (!lf_text_encoder_config_complete(c, file, error))
+    if (!lf_text_encoder_config_complete(c, source, error))
         return false;
     g_string_append_printf(text, "umT5, %d layers of %d, %d heads, ffn %d, vocabulary of %d",
                            c->layers, c->dim, c->heads, c->ffn, c->vocab);
@@ -65,8 +68,8 @@ static bool inspect_text_encoder(LfTextEncoderConfig *c, LfTensorFile *file, LfW
     return t != NULL;
 }
 
-static bool inspect_decoder(LfDecoderConfig *c, LfTensorFile *file, LfWeightSource *source,
-                            GString *text, GError **error)
+static bool inspect_decoder(LfDecoderConfig *c, LfWeightSource *source, GString *text,
+                            GError **error)
 {
     const LfDecoderClass *class = lf_decoder_class(c->type, source, error);
     if (!class || !class->complete(c, source, error))
@@ -79,30 +82,33 @@ static bool inspect_decoder(LfDecoderConfig *c, LfTensorFile *file, LfWeightSour
     return decoder != NULL;
 }
 
+static bool inspect_source(LfModelConfig *c, Part part, LfWeightSource *source, GString *text,
+                           GError **error)
+{
+    switch (part) {
+    case TRANSFORMER:
+        return inspect_transformer(&c->transformer, source, text, error);
+    case TEXT_ENCODER:
+        return inspect_text_encoder(&c->text_encoder, source, text, error);
+    default:
+        return inspect_decoder(&c->decoder, source, text, error);
+    }
+}
+
 static void inspect_part(const Inspection *i, Part part, LfModelConfig *c, LfTensorFile *file)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GString) text = g_string_new(NULL);
-    LfWeightSource *source = lf_weight_source_file(file);
-    bool complete =
-        part == TRANSFORMER    ? inspect_transformer(&c->transformer, file, source, text, &error)
-        : part == TEXT_ENCODER ? inspect_text_encoder(&c->text_encoder, file, source, text, &error)
-                               : inspect_decoder(&c->decoder, file, source, text, &error);
+    const LfSourceOptions options = {.kind = kinds[part]};
+    LfWeightSource *source = lf_weight_source_file(file, &options, &error);
+    bool complete = source && inspect_source(c, part, source, text, &error) &&
+                    lf_weight_source_check_unused(source, &error);
     const LfFinding finding = {.subject = part_names[part],
                                .tensors = lf_tensor_file_path(file),
                                .description = text->len > 0 ? text->str : NULL,
                                .problem = complete ? NULL : error->message};
     i->found(&finding, i->data);
     lf_weight_source_free(source);
-}
-
-/* By a tensor that no other part has. */
-static bool has_part(LfWeightSource *source, Part part)
-{
-    if (part == DECODER)
-        return lf_decoder_class("", source, NULL) != NULL;
-    return lf_weight_source_has(source, part == TRANSFORMER ? "patch_embedding.weight"
-                                                            : "token_embedding.weight");
 }
 
 gboolean lf_inspect_file(const char *path, LfFound found, gpointer data, GError **error)
@@ -112,11 +118,20 @@ gboolean lf_inspect_file(const char *path, LfFound found, gpointer data, GError 
     LfTensorFile *file = lf_tensor_file_open(path, error);
     if (!file)
         return FALSE;
-    LfWeightSource *source = lf_weight_source_file(file);
-    for (Part part = 0; part < N_PARTS; part++)
-        if (has_part(source, part))
+    g_autoptr(LfRecognised) recognised = lf_recognise(file, LF_FILE_UNKNOWN, NULL);
+    bool inspected = false;
+    for (Part part = 0; part < N_PARTS; part++) {
+        g_autoptr(LfRecognised) own = lf_recognise(file, kinds[part], NULL);
+        if (own->kind == kinds[part]) {
             inspect_part(&i, part, &config, file);
-    lf_weight_source_free(source);
+            inspected = true;
+        }
+    }
+    if (!inspected)
+        i.found(&(LfFinding){.subject = recognised->kind == LF_FILE_LORA ? "LoRA" : "part",
+                             .tensors = path,
+                             .problem = recognised->problem},
+                data);
     lf_tensor_file_unref(file);
     return TRUE;
 }
@@ -133,9 +148,10 @@ static void inspect_lora(const Inspection *i, const LfModelConfig *c, const char
     g_autoptr(GError) error = NULL;
     g_autofree char *path = lf_model_config_path(c, name);
     g_autofree char *text = g_strdup_printf("added to the transformer with strength %g", strength);
-    LfWeightSource *source = lf_weight_source_file(transformer);
+    const LfSourceOptions options = {.kind = LF_FILE_TRANSFORMER};
     LfTensorFile *file = lf_tensor_file_open(path, &error);
-    bool fits = file && lf_weight_source_add_lora(source, file, strength, &error);
+    LfWeightSource *source = file ? lf_weight_source_file(transformer, &options, &error) : NULL;
+    bool fits = source && lf_weight_source_add_lora(source, file, strength, &error);
     const LfFinding finding = {.subject = "LoRA",
                                .tensors = file ? path : NULL,
                                .description = file ? text : NULL,

@@ -10,6 +10,8 @@
 typedef enum { TEXT_ENCODER, TRANSFORMER, DECODER, N_PARTS } Part;
 
 static const char *const part_names[N_PARTS] = {"text encoder", "transformer", "decoder"};
+static const LfFileKind kinds[N_PARTS] = {LF_FILE_TEXT_ENCODER, LF_FILE_TRANSFORMER,
+                                          LF_FILE_DECODER};
 
 typedef struct {
     LfModel *model;
@@ -67,7 +69,11 @@ static bool open_part(Loading *l, Part part, const char *file, GError **error)
     LfTensorFile *opened = l->files[part] = lf_tensor_file_open(path, error);
     if (!opened)
         return false;
-    l->sources[part] = add_source(l->model, lf_weight_source_file(opened));
+    const LfSourceOptions options = {.kind = kinds[part], .log = &l->model->log};
+    LfWeightSource *source = lf_weight_source_file(opened, &options, error);
+    if (!source)
+        return false;
+    l->sources[part] = add_source(l->model, source);
     g_autofree char *types = type_mix(opened);
     lf_log(&l->model->log, LF_LOG_DEBUG, "%s: %s: %s, layout %s, %zu tensors (%s)",
            part_names[part], path, lf_tensor_file_format(opened),
@@ -118,10 +124,10 @@ static bool complete_decoder(LfDecoderConfig *config, LfWeightSource *source, GE
 static bool complete(Loading *l, GError **error)
 {
     LfModelConfig *c = l->model->config;
-    LfTensorFile *encoder = l->files[TEXT_ENCODER], *decoder = l->files[DECODER];
-    return lf_transformer_config_complete(&c->transformer, l->files[TRANSFORMER], error) &&
+    LfWeightSource *encoder = l->sources[TEXT_ENCODER], *decoder = l->sources[DECODER];
+    return lf_transformer_config_complete(&c->transformer, l->sources[TRANSFORMER], error) &&
            (!encoder || lf_text_encoder_config_complete(&c->text_encoder, encoder, error)) &&
-           (!decoder || complete_decoder(&c->decoder, l->sources[DECODER], error)) &&
+           (!decoder || complete_decoder(&c->decoder, decoder, error)) &&
            lf_model_config_check(c, error);
 }
 
@@ -180,12 +186,7 @@ static bool load_parts(Loading *l, GError **error)
         done = report_tensor(0, l, error) && load_part(l, error) &&
                l->model->backend->sync(l->model->backend, error);
         lf_weight_source_set_progress(source, NULL, NULL);
-        const char *unused;
-        int n_unused = done ? lf_weight_source_unused(source, &unused) : 0;
-        if (n_unused > 0)
-            lf_log(&l->model->log, part == TRANSFORMER ? LF_LOG_WARNING : LF_LOG_INFO,
-                   "%s: %d tensors of its file are not used, the first is %s", part_names[part],
-                   n_unused, unused);
+        done = done && (!l->files[part] || lf_weight_source_check_unused(source, error));
         lf_log(&l->model->log, LF_LOG_DEBUG, "%s: %s in %.2f s, %.1f MB in its file",
                part_names[part], done ? "loaded" : "given up",
                1e-6 * (double) (g_get_monotonic_time() - start),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "candidates.h"
 
-#include "weights.h"
+#include "recognise.h"
 
 #include <string.h>
 
@@ -53,14 +53,18 @@ static bool has_ending(const char *name)
 
 static void recognise(LfCandidate *candidate, LfTensorFile *file)
 {
-    LfWeightSource *source = lf_weight_source_file(file);
-    if (lf_weight_source_has(source, "patch_embedding.weight"))
-        candidate->part = LF_PART_TRANSFORMER;
-    else if (lf_weight_source_has(source, "token_embedding.weight"))
-        candidate->part = LF_PART_TEXT_ENCODER;
-    else if (lf_weight_source_has(source, "decoder.1.weight"))
-        candidate->part = LF_PART_DECODER;
-    lf_weight_source_free(source);
+    static const LfPart parts[LF_N_FILE_KINDS] = {
+        [LF_FILE_UNKNOWN] = LF_N_PARTS,
+        [LF_FILE_TRANSFORMER] = LF_PART_TRANSFORMER,
+        [LF_FILE_TEXT_ENCODER] = LF_PART_TEXT_ENCODER,
+        [LF_FILE_DECODER] = LF_PART_DECODER,
+        [LF_FILE_LORA] = LF_N_PARTS,
+    };
+    g_autoptr(LfRecognised) r = lf_recognise(file, LF_FILE_UNKNOWN, NULL);
+    candidate->part = parts[r->kind];
+    candidate->teacher = r->teacher;
+    if (r->problem)
+        candidate->problem = g_strdup_printf("%s: %s", candidate->path, r->problem);
 }
 
 LfCandidate *lf_candidate_new(const char *path)

@@ -2,6 +2,7 @@
 #include "lora.h"
 
 #include "layouts/layouts.h"
+#include "recognise.h"
 
 #include <string.h>
 
@@ -34,6 +35,16 @@ static const struct {
     {".reshape_weight", REFUSED, NULL},
     {".w_norm", REFUSED, NULL},
     {".b_norm", REFUSED, NULL},
+    {".hada_w1_a", REFUSED, NULL},
+    {".hada_w1_b", REFUSED, NULL},
+    {".hada_w2_a", REFUSED, NULL},
+    {".hada_w2_b", REFUSED, NULL},
+    {".lokr_w1", REFUSED, NULL},
+    {".lokr_w1_a", REFUSED, NULL},
+    {".lokr_w1_b", REFUSED, NULL},
+    {".lokr_w2", REFUSED, NULL},
+    {".lokr_w2_a", REFUSED, NULL},
+    {".lokr_w2_b", REFUSED, NULL},
 };
 
 /* Prefixes of dialects that write '_' for every '.' of the module's name. */
@@ -47,10 +58,15 @@ static int ending_of(const char *name)
     return -1;
 }
 
+bool lf_lora_is_name(const char *name)
+{
+    return ending_of(name) >= 0;
+}
+
 /* ---- the modules of a file ------------------------------------------------------------------- */
 
 typedef struct {
-    char *name;            /* of the module, without prefixes */
+    char *name;            /* of the module, without wrappers */
     const char *down_name; /* in the file, for messages */
     const LfFileTensor *down, *up, *alpha;
     const LfFileTensor *differences[G_N_ELEMENTS(endings)]; /* by the row of their ending */
@@ -96,6 +112,8 @@ static bool read_modules(Reading *r, GError **error)
         const LfFileTensor *tensor = lf_tensor_file_nth(r->file, i);
         g_autofree char *name = lf_layout_unwrap(tensor->name);
         int row = ending_of(name);
+        if (lf_recognise_never(name))
+            continue;
         if (row < 0 || endings[row].role == REFUSED || tensor->type > LF_F64)
             return refuse(r, error, row < 0 ? LF_ERROR_FORMAT : LF_ERROR_UNSUPPORTED,
                           "%s (%s) is not understood: LoRA files with A and B (down and up) "
@@ -162,12 +180,10 @@ static void target_clear(gpointer target)
     g_free(((Target *) target)->name);
 }
 
-/* The modules of the weights that a module of the file updates, `tensor` being one that they have.
- * Never guessed: a name is canonical, or a layout's, or flat and in the table of those. */
-static GArray *targets_of(Reading *r, const char *module, const char *tensor)
+/* Adds the modules of the weights that are called `module`, `tensor` being one that they have. Never
+ * guessed: a name is canonical, or a layout's, or flat and in the table of those. */
+static void add_targets(Reading *r, const char *module, const char *tensor, GArray *targets)
 {
-    GArray *targets = g_array_new(false, false, sizeof(Target));
-    g_array_set_clear_func(targets, target_clear);
     for (gsize i = 0; i < G_N_ELEMENTS(flat_prefixes); i++) {
         if (!g_str_has_prefix(module, flat_prefixes[i]))
             continue;
@@ -176,11 +192,11 @@ static GArray *targets_of(Reading *r, const char *module, const char *tensor)
         const char *name = g_hash_table_lookup(r->flat_names, module + strlen(flat_prefixes[i]));
         if (name)
             add_target(targets, g_strdup(name), 0, 0);
-        return targets;
+        return;
     }
     if (has_module(r->source, module, tensor)) {
         add_target(targets, g_strdup(module), 0, 0);
-        return targets;
+        return;
     }
     for (const LfLayout *const *layout = lf_layouts; *layout && targets->len == 0; layout++)
         for (const LfLayoutName *row = (*layout)->names; row->theirs; row++) {
@@ -190,6 +206,20 @@ static GArray *targets_of(Reading *r, const char *module, const char *tensor)
             else
                 g_free(name);
         }
+}
+
+/* The modules of the weights that a module of the file updates. Whatever stands before the name, up
+ * to a dot, is what a trainer put there: the longest name that the weights have is meant. */
+static GArray *targets_of(Reading *r, const char *module, const char *tensor)
+{
+    enum { MAX_PREFIXES = 16 };
+    GArray *targets = g_array_new(false, false, sizeof(Target));
+    g_array_set_clear_func(targets, target_clear);
+    for (int i = 0; i < MAX_PREFIXES && module && targets->len == 0; i++) {
+        add_targets(r, module, tensor, targets);
+        module = strchr(module, '.');
+        module += module != NULL;
+    }
     return targets;
 }
 

@@ -16,6 +16,9 @@ typedef struct {
     float scale;
 } LfUpdate;
 
+/* Whether a tensor of this name belongs to a LoRA, of any dialect that is known. */
+bool lf_lora_is_name(const char *name);
+
 /* The updates (LfUpdate) of a tensor, or NULL. */
 const GArray *lf_lora_updates(const LfWeightSource *source, const char *name);
 

@@ -82,9 +82,9 @@ char *lf_model_config_path(const LfModelConfig *config, const char *file);
 /* Fills absent dimensions from the tensors' shapes. A dimension that contradicts its tensor is an
  * error that names both. No shape tells the transformer's heads and text_len: unless they are in
  * model.json, heads are 128 wide, as in all of Wan's models, and text_len is 512. */
-bool lf_transformer_config_complete(LfTransformerConfig *config, LfTensorFile *file,
+bool lf_transformer_config_complete(LfTransformerConfig *config, LfWeightSource *source,
                                     GError **error);
-bool lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfTensorFile *file,
+bool lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfWeightSource *source,
                                      GError **error);
 
 /* For one number of a part, as the functions above: sets `value` to dimension `axis` of the tensor

@@ -62,9 +62,10 @@ static bool count_layers(Shapes *in, int *layers, const char *name)
     return true;
 }
 
-bool lf_transformer_config_complete(LfTransformerConfig *config, LfTensorFile *file, GError **error)
+bool lf_transformer_config_complete(LfTransformerConfig *config, LfWeightSource *source,
+                                    GError **error)
 {
-    Shapes in = {lf_weight_source_file(file), "transformer", error};
+    Shapes in = {source, "transformer", error};
     bool complete =
         read_dimension(&in, "dim", &config->dim, "patch_embedding.weight", 5, 0) &&
         read_dimension(&in, "channels", &config->channels, "patch_embedding.weight", 5, 1) &&
@@ -83,15 +84,14 @@ bool lf_transformer_config_complete(LfTransformerConfig *config, LfTensorFile *f
     }
     if (complete && !config->text_len)
         config->text_len = 512;
-    lf_weight_source_free(in.source);
     return complete;
 }
 
-bool lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfTensorFile *file,
+bool lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfWeightSource *source,
                                      GError **error)
 {
     static const char table[] = "blocks.0.pos_embedding.embedding.weight";
-    Shapes in = {lf_weight_source_file(file), "text_encoder", error};
+    Shapes in = {source, "text_encoder", error};
     bool complete = read_dimension(&in, "vocab", &config->vocab, "token_embedding.weight", 2, 0) &&
                     read_dimension(&in, "dim", &config->dim, "token_embedding.weight", 2, 1) &&
                     read_dimension(&in, "attention_dim", &config->attention_dim,
@@ -102,7 +102,6 @@ bool lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfTensorFile *
                     count_layers(&in, &config->layers, "attn.q.weight");
     if (complete && !config->max_distance)
         config->max_distance = 128;
-    lf_weight_source_free(in.source);
     return complete;
 }
 

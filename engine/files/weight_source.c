@@ -1,56 +1,35 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * From the names of a file to canonical ones, in three steps. A checkpoint may hold up to three
- * copies of the model, "generator_ema", "generator" and "critic": of these the first that is there
- * is read. Then what training frameworks put around names is removed. Then the layout is
- * recognised, and its table applied.
+ * From the names of a file to canonical ones, in three steps. What training frameworks put inside
+ * of names is removed. Then the names of one copy of one part are taken, without their prefix
+ * (recognise.h). Then the table of the copy's layout is applied.
  */
-#include "layouts/layouts.h"
 #include "weight_source.h"
+
+#include "layouts/layouts.h"
+#include "recognise.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { MEMORY_ALIGNMENT = 64 };
 
-static const char *const containers[] = {"generator_ema.", "generator.", "critic."};
-
-/* The container to read, or "" when the file is no checkpoint of several models. */
-static const char *container_of(LfTensorFile *file)
-{
-    bool found[G_N_ELEMENTS(containers)] = {false};
-    for (size_t i = 0; i < lf_tensor_file_count(file); i++)
-        for (gsize c = 0; c < G_N_ELEMENTS(containers); c++)
-            found[c] |= g_str_has_prefix(lf_tensor_file_nth(file, i)->name, containers[c]);
-    return found[0] ? containers[0] : found[1] ? containers[1] : "";
-}
-
-/* Tensors of one copy of the model by their names without prefixes. Of two that end up under one
- * name, the one with fewer prefixes is meant. */
-static GHashTable *unwrapped_names(LfTensorFile *file)
+/* Tensors of one copy of the model by their names in the layout. Of two that end up under one name,
+ * the one with fewer wrappers is meant. */
+static GHashTable *names_of(LfTensorFile *file, const LfRecognised *recognised)
 {
     GHashTable *names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    const char *container = container_of(file);
     for (size_t i = 0; i < lf_tensor_file_count(file); i++) {
         const LfFileTensor *tensor = lf_tensor_file_nth(file, i);
-        if (!g_str_has_prefix(tensor->name, container))
+        g_autofree char *full = lf_layout_unwrap(tensor->name);
+        const char *name = lf_recognised_name(recognised, full);
+        if (!name || lf_layout_ignores(name))
             continue;
-        char *name = lf_layout_unwrap(tensor->name + strlen(container));
         const LfFileTensor *other = g_hash_table_lookup(names, name);
         if (!other || strlen(tensor->name) < strlen(other->name))
-            g_hash_table_replace(names, name, (gpointer) tensor);
-        else
-            g_free(name);
+            g_hash_table_replace(names, g_strdup(name), (gpointer) tensor);
     }
     return names;
-}
-
-static const LfLayout *layout_of(GHashTable *names)
-{
-    const LfLayout *const *layout = lf_layouts;
-    while ((*layout)->sign && !g_hash_table_contains(names, (*layout)->sign))
-        layout++;
-    return *layout;
 }
 
 LfFileTensor lf_file_tensor_share(const LfFileTensor *tensor, int share, int n_shares)
@@ -73,8 +52,10 @@ static void add_name(LfWeightSource *source, char *name, LfFileTensor tensor)
 /* Adds a tensor under every canonical name that the layout has for it. */
 static void add_tensor(LfWeightSource *source, const char *name, const LfFileTensor *tensor)
 {
+    static const LfLayoutName none = {0};
     bool listed = false;
-    for (const LfLayoutName *row = source->layout->names; row->theirs; row++) {
+    for (const LfLayoutName *row = source->layout ? source->layout->names : &none; row->theirs;
+         row++) {
         if (!lf_layout_matches(name, row->theirs))
             continue;
         listed = true;
@@ -98,14 +79,50 @@ static LfWeightSource *source_new(void)
     return source;
 }
 
-LfWeightSource *lf_weight_source_file(LfTensorFile *file)
+/* A file of which nothing is known is refused where a part is asked for. */
+static bool check_part(const LfTensorFile *file, const LfRecognised *r, LfFileKind kind,
+                       GError **error)
 {
+    const char *path = lf_tensor_file_path(file);
+    if (r->problem && (kind != LF_FILE_UNKNOWN || r->kind != LF_FILE_UNKNOWN))
+        return lf_fail(error, LF_ERROR_UNSUPPORTED, "%s: %s", path, r->problem);
+    if (kind == LF_FILE_UNKNOWN || kind == r->kind)
+        return true;
+    if (r->kind == LF_FILE_LORA)
+        return lf_fail(error, LF_ERROR_SHAPE,
+                       "%s: it is a LoRA, no %s: add it to the model that it was made for", path,
+                       lf_file_kind_name(kind));
+    return lf_fail(error, LF_ERROR_SHAPE, "%s: it is a %s, no %s", path, lf_file_kind_name(r->kind),
+                   lf_file_kind_name(kind));
+}
+
+static void log_copy(const LfLog *log, const LfTensorFile *file, const LfRecognised *r)
+{
+    if (r->notice)
+        lf_log(log, LF_LOG_WARNING, "%s: %s", lf_tensor_file_path(file), r->notice);
+    if (g_strv_length(r->copies) < 2)
+        return;
+    g_autofree char *copies = g_strjoinv("\", \"", r->copies);
+    lf_log(log, LF_LOG_INFO, "%s: copy \"%s\" of the %s is read, of \"%s\"",
+           lf_tensor_file_path(file), r->copy, lf_file_kind_name(r->kind), copies);
+}
+
+LfWeightSource *lf_weight_source_file(LfTensorFile *file, const LfSourceOptions *options,
+                                      GError **error)
+{
+    static const LfSourceOptions any;
+    options = options ? options : &any;
+    g_autoptr(LfRecognised) recognised = lf_recognise(file, options->kind, options->copy);
+    if (!check_part(file, recognised, options->kind, error))
+        return NULL;
+    log_copy(options->log, file, recognised);
     LfWeightSource *source = source_new();
-    g_autoptr(GHashTable) names = unwrapped_names(file);
+    g_autoptr(GHashTable) names = names_of(file, recognised);
     GHashTableIter iter;
     gpointer name, tensor;
     source->file = lf_tensor_file_ref(file);
-    source->layout = layout_of(names);
+    source->kind = recognised->kind;
+    source->layout = recognised->layout;
     g_hash_table_iter_init(&iter, names);
     while (g_hash_table_iter_next(&iter, &name, &tensor))
         add_tensor(source, name, tensor);
@@ -138,7 +155,7 @@ int lf_weight_source_lora_count(const LfWeightSource *source)
 
 const char *lf_weight_source_layout(const LfWeightSource *source)
 {
-    return source->layout ? source->layout->name : "random";
+    return source->layout ? source->layout->name : source->file ? "unknown" : "random";
 }
 
 const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *name, GError **error)
@@ -156,6 +173,11 @@ const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *na
     return NULL;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
 int lf_weight_source_unused(const LfWeightSource *source, const char **first)
 {
     int n = 0;
@@ -171,6 +193,30 @@ int lf_weight_source_unused(const LfWeightSource *source, const char **first)
             *first = name;
     }
     return n;
+}
+
+bool lf_weight_source_check_unused(const LfWeightSource *source, GError **error)
+{
+    enum { NAMED = 3, LONGEST = 80 };
+    g_autoptr(GPtrArray) unused = g_ptr_array_new();
+    g_autoptr(GString) names = g_string_new(NULL);
+    GHashTableIter iter;
+    gpointer name, named;
+    g_hash_table_iter_init(&iter, source->names);
+    while (g_hash_table_iter_next(&iter, &name, &named))
+        if (!((const LfNamedTensor *) named)->used)
+            g_ptr_array_add(unused, name);
+    if (unused->len == 0)
+        return true;
+    g_ptr_array_sort(unused, by_text);
+    for (guint i = 0; i < MIN(unused->len, NAMED); i++)
+        g_string_append_printf(names, "%s%.*s", i ? ", " : "", LONGEST,
+                               (const char *) unused->pdata[i]);
+    return lf_fail(error, LF_ERROR_SHAPE,
+                   "%s: %u of its tensors (%s%s) have no place in the %s: it is another model, or "
+                   "has layers that are not supported",
+                   lf_tensor_file_path(source->file), unused->len, names->str,
+                   unused->len > NAMED ? ", …" : "", lf_file_kind_name(source->kind));
 }
 
 bool lf_weight_source_has(LfWeightSource *source, const char *name)

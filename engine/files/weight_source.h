@@ -16,7 +16,8 @@ typedef struct {
 
 struct LfWeightSource {
     LfTensorFile *file;     /* NULL: random */
-    const LfLayout *layout; /* of the file */
+    LfFileKind kind;        /* of the model, as far as it is known */
+    const LfLayout *layout; /* of the file, or NULL: its names are canonical */
     GHashTable *names;      /* canonical name → LfNamedTensor *, which it owns */
     GPtrArray *loras;       /* LfTensorFile *, where the data of `updates` is */
     GHashTable *updates;    /* canonical name → GArray of LfUpdate, see lora.h */

@@ -8,7 +8,9 @@
 #define LF_FILES_WEIGHTS_H
 
 #include "kernels/arena.h"
+#include "kernels/log.h"
 #include "kernels/ops.h"
+#include "layouts/layouts.h"
 #include "tensor_file.h"
 
 /* Where tensors come from: a file of any layout that layouts/ knows, or a generator of random
@@ -17,7 +19,20 @@
  * Thread-safety: one thread at a time. */
 typedef struct LfWeightSource LfWeightSource;
 
-LfWeightSource *lf_weight_source_file(LfTensorFile *file); /* takes a reference */
+/* How a file is read. All-zero is fine. */
+typedef struct {
+    LfFileKind
+        kind; /* what the file has to be; LF_FILE_UNKNOWN: anything, also tensors of which nothing
+                         is known, whose names are canonical then */
+    const char *copy; /* which copy, where there are several, as lf_recognise takes it; or NULL */
+    const LfLog *log; /* what the user should know of the choice; or NULL */
+} LfSourceOptions;
+
+/* Takes a reference. `options` may be NULL. LF_ERROR_SHAPE for a file of another part,
+ * LF_ERROR_UNSUPPORTED for one that cannot be used: the message says what it is and what to use. */
+LfWeightSource *lf_weight_source_file(LfTensorFile *file, const LfSourceOptions *options,
+                                      GError **error);
+
 /* Tensors of any name and shape, BF16, a pure function of seed, name and shape: normal numbers with
  * deviation 1/√fan_in for matrices, 1 for the weights of norms ("norm_q.weight", "norm1.weight" …),
  * small normal numbers for biases. */
@@ -34,7 +49,7 @@ bool lf_weight_source_add_lora(LfWeightSource *source, LfTensorFile *file, doubl
 
 int lf_weight_source_lora_count(const LfWeightSource *source);
 
-/* The name of the file's layout, "Wan", "diffusers"; "random". */
+/* The name of the file's layout, "Wan", "diffusers"; "unknown", "random". */
 const char *lf_weight_source_layout(const LfWeightSource *source);
 
 /* The tensor of a canonical name, or NULL and LF_ERROR_SHAPE; without what a LoRA adds to it.
@@ -46,6 +61,11 @@ bool lf_weight_source_has(LfWeightSource *source, const char *name);
 /* How many tensors were neither found nor bound so far, and the first of their names, in `first`;
  * 0 and NULL for a random source. */
 int lf_weight_source_unused(const LfWeightSource *source, const char **first);
+
+/* Once a part is bound: tensors that nothing was bound from are layers that the engine does not run,
+ * so that the pictures would be wrong. LF_ERROR_SHAPE names them. Tensors that are known to be of no
+ * use (lf_layout_ignores) are not among them. */
+bool lf_weight_source_check_unused(const LfWeightSource *source, GError **error);
 
 /* Called after every tensor that was bound from the source, with its bytes in the file; false and
  * an error stop the binding. */

@@ -39,7 +39,7 @@ static LfDecoder *load(Stream *s)
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
     LfDecoderConfig config = {0};
-    LfWeightSource *source = lf_weight_source_file(file);
+    LfWeightSource *source = lf_weight_source_file(file, NULL, NULL);
     g_assert_true(lf_decoder_tiny.complete(&config, source, &error));
     g_assert_no_error(error);
     LfDecoder *decoder = lf_decoder_tiny.create(s->be, &config, source, &error);

@@ -118,7 +118,8 @@ static void test_small(void)
     write_model(&small, path);
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
-    Test test = {lf_backend_open_cpu(0, &error), lf_weight_source_file(file), ref_open("text")};
+    Test test = {lf_backend_open_cpu(0, &error), lf_weight_source_file(file, NULL, NULL),
+                 ref_open("text")};
     g_assert_no_error(error);
     for (size_t i = 0; i < G_N_ELEMENTS(lengths); i++)
         for (int layers = 0; layers <= small.layers; layers++)

@@ -50,7 +50,7 @@ static LfTransformer *load(Engine *e, int layers, const char *silent)
                                   .text_dim = REF_TEXT_DIM,
                                   .text_len = REF_TEXT_LEN,
                                   .channels = REF_CHANNELS};
-    LfWeightSource *source = lf_weight_source_file(file);
+    LfWeightSource *source = lf_weight_source_file(file, NULL, NULL);
     LfTransformer *transformer = lf_transformer_new(e->be, &config, source, &error);
     g_assert_no_error(error);
     lf_weight_source_free(source);

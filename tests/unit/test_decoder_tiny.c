@@ -104,7 +104,7 @@ static LfDecoder *decoder_new(Weights *w, LfBackend *be, LfWeightSource **source
     g_assert_no_error(failure);
     LfTensorFile *file = lf_tensor_file_open(w->path, &failure);
     g_assert_no_error(failure);
-    *source = lf_weight_source_file(file);
+    *source = lf_weight_source_file(file, NULL, NULL);
     lf_tensor_file_unref(file);
     return lf_decoder_tiny.create(be, &config, *source, error);
 }

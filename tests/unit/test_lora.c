@@ -75,8 +75,8 @@ static Fixture fixture_new(void)
     f.path = g_build_filename(f.dir, "lora.safetensors", NULL);
     f.base = lf_tensor_file_open(base, &error);
     g_assert_no_error(error);
-    f.plain = lf_weight_source_file(f.base);
-    f.source = lf_weight_source_file(f.base);
+    f.plain = lf_weight_source_file(f.base, NULL, NULL);
+    f.source = lf_weight_source_file(f.base, NULL, NULL);
     return f;
 }
 

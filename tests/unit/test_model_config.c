@@ -212,16 +212,26 @@ static void test_places(void)
     g_assert_error(large, LF_ERROR, LF_ERROR_FORMAT);
 }
 
-static void complete_decoder(LfDecoderConfig *config, LfTensorFile *file)
+static LfWeightSource *open_part(const LfModelConfig *config, const char *file)
 {
     GError *error = NULL;
-    LfWeightSource *source = lf_weight_source_file(file);
+    g_autofree char *path = lf_model_config_path(config, file);
+    LfTensorFile *part = lf_tensor_file_open(path, &error);
+    g_assert_no_error(error);
+    LfWeightSource *source = lf_weight_source_file(part, NULL, &error);
+    g_assert_no_error(error);
+    lf_tensor_file_unref(part);
+    return source;
+}
+
+static void complete_decoder(LfDecoderConfig *config, LfWeightSource *source)
+{
+    GError *error = NULL;
     const LfDecoderClass *class = lf_decoder_class("", source, &error); /* by its tensors */
     g_assert_no_error(error);
     g_assert_true(class == lf_decoder_class("tiny", NULL, &error));
     g_assert_true(class->complete(config, source, &error));
     g_assert_no_error(error);
-    lf_weight_source_free(source);
 }
 
 /* An unknown type, and a file of no known decoder, are errors that name the known types. */
@@ -232,7 +242,7 @@ static void test_decoder_class(void)
     g_autofree char *path = g_build_filename(dir, "transformer.safetensors", NULL);
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
-    LfWeightSource *source = lf_weight_source_file(file);
+    LfWeightSource *source = lf_weight_source_file(file, NULL, NULL);
     g_assert_null(lf_decoder_class("", source, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_SHAPE);
     g_assert_nonnull(strstr(error->message, "\"tiny\""));
@@ -252,11 +262,9 @@ static void test_demo(void)
     LfModelConfig *file = lf_model_config_read(dir, &error);
     g_assert_no_error(error);
     LfModelConfig *preset = lf_model_config_preset("demo");
-    g_autofree char *path = lf_model_config_path(file, file->files.decoder);
-    LfTensorFile *decoder = lf_tensor_file_open(path, &error);
-    g_assert_no_error(error);
+    LfWeightSource *decoder = open_part(file, file->files.decoder);
     complete_decoder(&file->decoder, decoder);
-    lf_tensor_file_unref(decoder);
+    lf_weight_source_free(decoder);
     char **names[] = {&file->files.transformer, &file->files.text_encoder, &file->files.decoder,
                       &file->files.tokenizer, &file->directory};
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
@@ -270,24 +278,15 @@ static void test_demo(void)
     g_assert_null(lf_model_config_preset("wan-14b"));
 }
 
-static LfTensorFile *open_part(const LfModelConfig *config, const char *file)
-{
-    GError *error = NULL;
-    g_autofree char *path = lf_model_config_path(config, file);
-    LfTensorFile *part = lf_tensor_file_open(path, &error);
-    g_assert_no_error(error);
-    return part;
-}
-
 static void test_complete(void)
 {
     GError *error = NULL;
     char *dir = lf_tiny_model_make(NULL, NULL);
     LfModelConfig *c = lf_model_config_read(dir, &error);
     g_assert_no_error(error);
-    LfTensorFile *transformer = open_part(c, c->files.transformer);
-    LfTensorFile *text = open_part(c, c->files.text_encoder);
-    LfTensorFile *decoder = open_part(c, c->files.decoder);
+    LfWeightSource *transformer = open_part(c, c->files.transformer);
+    LfWeightSource *text = open_part(c, c->files.text_encoder);
+    LfWeightSource *decoder = open_part(c, c->files.decoder);
     g_assert_true(lf_transformer_config_complete(&c->transformer, transformer, &error));
     g_assert_true(lf_text_encoder_config_complete(&c->text_encoder, text, &error));
     complete_decoder(&c->decoder, decoder);
@@ -322,9 +321,9 @@ static void test_complete(void)
     wrong = (LfTransformerConfig){.heads = 2, .layers = 3};
     g_assert_false(lf_transformer_config_complete(&wrong, transformer, &layers));
     g_assert_nonnull(strstr(layers->message, "transformer.layers is 3, but the file has"));
-    lf_tensor_file_unref(transformer);
-    lf_tensor_file_unref(text);
-    lf_tensor_file_unref(decoder);
+    lf_weight_source_free(transformer);
+    lf_weight_source_free(text);
+    lf_weight_source_free(decoder);
     lf_model_config_free(c);
     lf_tiny_model_remove(dir);
 }
@@ -339,10 +338,12 @@ static void test_empty_shapes(void)
     g_autofree char *path = g_build_filename(dir, "claims.safetensors", NULL);
     g_assert_true(lf_safetensors_write(path, &claims, 1, NULL));
     LfTensorFile *file = lf_tensor_file_open(path, NULL);
+    LfWeightSource *source = lf_weight_source_file(file, NULL, NULL);
     LfTransformerConfig config = {.heads = 1};
-    g_assert_false(lf_transformer_config_complete(&config, file, &error));
+    g_assert_false(lf_transformer_config_complete(&config, source, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_SHAPE);
     g_assert_nonnull(strstr(error->message, "[2147483647, 16, 1, 0, 2]"));
+    lf_weight_source_free(source);
     lf_tensor_file_unref(file);
     lf_tiny_model_remove(dir);
 }

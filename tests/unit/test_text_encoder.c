@@ -81,7 +81,7 @@ static void open_weights(Weights *w)
     w->file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
     g_unlink(path);
-    w->source = lf_weight_source_file(w->file);
+    w->source = lf_weight_source_file(w->file, NULL, NULL);
 }
 
 /* `without`: a tensor that is left out, or NULL. */

@@ -135,7 +135,7 @@ static LfTransformer *open_transformer(const LfTransformerConfig *config, LfWeig
                                        const PlainModel *model, const char *without, GError **error)
 {
     LfTensorFile *file = plain_model_file(model, without);
-    *source = lf_weight_source_file(file);
+    *source = lf_weight_source_file(file, NULL, NULL);
     lf_tensor_file_unref(file);
     return lf_transformer_new(be, config, *source, error);
 }

@@ -51,7 +51,7 @@ static void open_tensors(Fixture *f, LfFileTensor *tensors, size_t n)
         g_free((void *) tensors[i].data);
     f->file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
-    f->source = lf_weight_source_file(f->file);
+    f->source = lf_weight_source_file(f->file, NULL, NULL);
     f->be = lf_backend_open_cpu(1, &error);
     g_assert_no_error(error);
     g_assert_true(lf_arena_init(&f->arena, f->be, 1 << 20, &error));
@@ -121,6 +121,7 @@ static void open_prefixed(Fixture *f, const char *prefix)
         counting("m.vector", LF_BF16, 7, SHAPE(5)),
         counting("m.half_vector", LF_F16, 3, SHAPE(5)),
         counting("m.leading", LF_F32, 1, SHAPE(1, 2, 3)),
+        counting("head.modulation", LF_F32, 1, SHAPE(1, 2, 3)), /* tells the prefix */
     };
     for (gsize i = 0; i < G_N_ELEMENTS(tensors); i++)
         tensors[i].name = g_strconcat(prefix, tensors[i].name, NULL);
@@ -207,25 +208,6 @@ static void test_read(void)
     g_assert_null(lf_weights_read(f.source, "m.", &absent, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_SHAPE);
     g_error_free(error);
-    close_tensors(&f);
-}
-
-/* If a file has several copies of a model, only the averaged one is read. */
-static void test_containers(void)
-{
-    Fixture f;
-    LfFileTensor tensors[] = {
-        counting("critic.model.only_critic", LF_F32, 1, SHAPE(1)),
-        counting("generator.model.a._fsdp_wrapped_module.b", LF_F32, 2, SHAPE(1)),
-        counting("generator_ema.model.a._fsdp_wrapped_module.b", LF_F32, 3, SHAPE(1)),
-        counting("step", LF_F32, 4, SHAPE(1)),
-    };
-    open_tensors(&f, tensors, G_N_ELEMENTS(tensors));
-    const LfFileTensor *t = lf_weight_source_find(f.source, "a.b", NULL);
-    g_assert_nonnull(t);
-    g_assert_cmpfloat(*(const float *) t->data, ==, 3.0f);
-    g_assert_false(lf_weight_source_has(f.source, "only_critic"));
-    g_assert_false(lf_weight_source_has(f.source, "step"));
     close_tensors(&f);
 }
 
@@ -389,7 +371,7 @@ static void test_unaligned(void)
     g_assert_true(g_file_set_contents(path, (const char *) bytes->data, bytes->len, NULL));
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
-    LfWeightSource *source = lf_weight_source_file(file);
+    LfWeightSource *source = lf_weight_source_file(file, NULL, NULL);
     lf_tensor_file_unref(file);
     Object o = {0};
     g_assert_true(lf_weights_bind(f.be, source, "", &binding, 1, &f.arena, &o, &error));
@@ -472,7 +454,6 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/weights/bind", test_bind);
     g_test_add_func("/weights/read", test_read);
-    g_test_add_func("/weights/containers", test_containers);
     g_test_add_func("/weights/refused", test_refused);
     g_test_add_func("/weights/fp8", test_fp8);
     g_test_add_func("/weights/fp8-rows", test_fp8_rows);

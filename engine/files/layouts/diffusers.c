@@ -45,4 +45,8 @@ static const LfLayoutName names[] = {
     {0},
 };
 
-const LfLayout lf_layout_diffusers = {"diffusers", "condition_embedder.time_proj.weight", names};
+const LfLayout lf_layout_diffusers = {
+    "diffusers",
+    LF_FILE_TRANSFORMER,
+    {{"condition_embedder.time_proj.weight", 0}, {"blocks.0.attn1.to_q.weight", 0}},
+    names};

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "refusals.h"
+
+#include <string.h>
+
+#define TEXT_TO_VIDEO "use a checkpoint for text to video"
+#define OTHER_TYPE    "use the same model in BF16, FP16 or FP8 (e4m3)"
+
+/* Beginnings of components of names, between the dots, that only such files have. */
+typedef struct {
+    const char *beginning;
+    const char *what;
+} Row;
+
+static const Row rows[] = {
+    {"base_layer", "it has an unmerged LoRA of PEFT (base_layer): merge it with "
+                   "merge_and_unload() and save it again"},
+    {"far_patch_embedding", "it is a FAR model (AnyFlow), which compresses its context by layers "
+                            "of its own: " TEXT_TO_VIDEO},
+    {"vace_", "it is VACE, for editing video: " TEXT_TO_VIDEO},
+    {"img_emb", "it is an image-to-video model: " TEXT_TO_VIDEO},
+    {"k_img", "it is an image-to-video model: " TEXT_TO_VIDEO},
+    {"v_img", "it is an image-to-video model: " TEXT_TO_VIDEO},
+    {"norm_k_img", "it is an image-to-video model: " TEXT_TO_VIDEO},
+    {"image_embedder", "it is an image-to-video model: " TEXT_TO_VIDEO},
+    {"add_k_proj", "it is an image-to-video model: " TEXT_TO_VIDEO},
+    {"add_v_proj", "it is an image-to-video model: " TEXT_TO_VIDEO},
+    {"control_adapter", "it is a model with a camera control (Fun): " TEXT_TO_VIDEO},
+    {"ref_conv", "it is a model with a reference picture (Fun Control): " TEXT_TO_VIDEO},
+    {"face_adapter", "it is a model that animates characters (Animate): " TEXT_TO_VIDEO},
+    {"face_encoder", "it is a model that animates characters (Animate): " TEXT_TO_VIDEO},
+    {"pose_patch_embedding", "it is a model that animates characters (Animate): " TEXT_TO_VIDEO},
+    {"audio_proj", "it is a model that follows speech: " TEXT_TO_VIDEO},
+    {"audio_injector", "it is a model that follows speech: " TEXT_TO_VIDEO},
+    {"casual_audio_encoder", "it is a model that follows speech: " TEXT_TO_VIDEO},
+    {"qweight", "it is quantised (GPTQ, AWQ or SVDQuant), which is not supported: " OTHER_TYPE},
+    {"absmax", "it is quantised by bitsandbytes, which is not supported: " OTHER_TYPE},
+};
+
+/* Of files of which nothing is known. */
+static const Row others[] = {
+    {"double_blocks", "it is a FLUX or HunyuanVideo model, no Wan 2.1"},
+    {"single_transformer_blocks", "it is a FLUX model, no Wan 2.1"},
+    {"joint_blocks", "it is a Stable Diffusion 3 model, no Wan 2.1"},
+    {"input_blocks", "it is a Stable Diffusion model, no Wan 2.1"},
+    {"text_model", "it is CLIP, no part of Wan 2.1 for text to video: the text encoder is umT5"},
+    {"visual", "it is CLIP, no part of Wan 2.1 for text to video"},
+    {"q_proj", "it is a language model: the text encoder is umT5"},
+};
+
+/* ---- by names -------------------------------------------------------------------------------- */
+
+static const char *by_component(const char *name, const Row *table, gsize n)
+{
+    for (const char *at = name; at; at = strchr(at, '.'), at += at != NULL)
+        for (gsize i = 0; i < n; i++)
+            if (g_str_has_prefix(at, table[i].beginning))
+                return table[i].what;
+    return NULL;
+}
+
+/* The name within the copy, or NULL for a tensor of something else. */
+static const char *name_at(const LfRefusalInput *in, size_t i)
+{
+    return lf_recognised_name(in->recognised, in->names[i]);
+}
+
+/* The row that comes first of all that some tensor is in. */
+static const char *by_names(const LfRefusalInput *in, const Row *table, gsize n)
+{
+    const char *found = NULL;
+    for (size_t i = 0; i < lf_tensor_file_count(in->file) && n > 0; i++) {
+        const char *name = name_at(in, i), *what = name ? by_component(name, table, n) : NULL;
+        for (gsize row = 0; what && row < n; row++)
+            if (table[row].what == what) {
+                found = what;
+                n = row; /* only better ones from now on */
+            }
+    }
+    return found;
+}
+
+/* ---- by shapes ------------------------------------------------------------------------------- */
+
+static const LfFileTensor *find(const LfRefusalInput *in, const char *name)
+{
+    for (size_t i = 0; i < lf_tensor_file_count(in->file); i++)
+        if (g_strcmp0(name_at(in, i), name) == 0)
+            return lf_tensor_file_nth(in->file, i);
+    return NULL;
+}
+
+/* Dimension `axis` of a tensor, or 0. */
+static int64_t dimension(const LfRefusalInput *in, const char *name, int axis)
+{
+    const LfFileTensor *t = find(in, name);
+    return t && t->n_dims > axis ? t->shape[axis] : 0;
+}
+
+static char *transformer(const LfRefusalInput *in)
+{
+    enum { PATCH = 4, CHANNELS_OF_2_2 = 48 }; /* pixels of a latent in a token */
+    bool diffusers = in->recognised->layout == &lf_layout_diffusers;
+    int64_t made = dimension(in, diffusers ? "proj_out.weight" : "head.head.weight", 0) / PATCH;
+    const LfFileTensor *patch = find(in, "patch_embedding.weight");
+    int64_t taken = patch && patch->n_dims == 5 ? patch->shape[1] : made;
+    if (taken == CHANNELS_OF_2_2 && made == CHANNELS_OF_2_2)
+        return g_strdup("it is Wan 2.2 5B, whose latents have 48 channels: use a model of Wan 2.1");
+    if (taken > made && made > 0)
+        return g_strdup_printf("it is an image-to-video or control model (it takes latents of "
+                               "%" G_GINT64_FORMAT " channels and makes %" G_GINT64_FORMAT
+                               "): " TEXT_TO_VIDEO,
+                               taken, made);
+    if (!patch && g_strcmp0(lf_tensor_file_format(in->file), "GGUF") == 0)
+        return g_strdup("patch_embedding.weight is missing: its conversion to GGUF was not "
+                        "finished");
+    return NULL;
+}
+
+/* T5 has the table of position biases in its first layer alone. */
+static char *text_encoder(const LfRefusalInput *in)
+{
+    static const char *const names[][2] = {
+        {"encoder.block.1.layer.0.SelfAttention.q.weight",
+         "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight"},
+        {"enc.blk.1.attn_q.weight", "enc.blk.1.attn_rel_b.weight"}};
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
+        if (find(in, names[i][0]) && !find(in, names[i][1]))
+            return g_strdup("it is T5: the text encoder of Wan 2.1 is umT5-xxl");
+    return NULL;
+}
+
+static char *decoder(const LfRefusalInput *in)
+{
+    enum { CHANNELS_OF_2_2 = 48, ROWS_OF_2_2 = 12 };
+    if (find(in, "decoder.7.weight"))
+        return g_strdup("it is TAESD, a decoder of pictures: use taew2_1");
+    if (dimension(in, "decoder.1.weight", 1) == CHANNELS_OF_2_2 ||
+        dimension(in, "decoder.22.weight", 0) == ROWS_OF_2_2)
+        return g_strdup("it is taew2_2, the decoder of Wan 2.2: use taew2_1");
+    if (dimension(in, "decoder.conv1.weight", 1) == CHANNELS_OF_2_2 ||
+        dimension(in, "decoder.conv_in.weight", 1) == CHANNELS_OF_2_2 ||
+        find(in, "decoder.upsamples.0.upsamples.0.residual.2.weight"))
+        return g_strdup("it is the VAE of Wan 2.2: use that of Wan 2.1, or taew2_1");
+    return NULL;
+}
+
+static char *by_shapes(const LfRefusalInput *in)
+{
+    switch (in->recognised->kind) {
+    case LF_FILE_TRANSFORMER:
+        return transformer(in);
+    case LF_FILE_TEXT_ENCODER:
+        return text_encoder(in);
+    case LF_FILE_DECODER:
+        return decoder(in);
+    default:
+        return NULL;
+    }
+}
+
+/* ---- by types -------------------------------------------------------------------------------- */
+
+static bool is_fp8(LfType type)
+{
+    return type == LF_F8_E4M3 || type == LF_F8_E5M2;
+}
+
+/* A matrix of integers is quantised. One of FP8 is, in blocks, where its scales are bytes: exponents
+ * of two. */
+static char *by_types(const LfRefusalInput *in)
+{
+    for (size_t i = 0; i < lf_tensor_file_count(in->file); i++) {
+        const LfFileTensor *t = lf_tensor_file_nth(in->file, i);
+        const char *name = name_at(in, i);
+        if (!name || t->n_dims < 2)
+            continue;
+        if (g_str_has_suffix(name, ".weight") && t->type == LF_I8)
+            return g_strdup_printf(
+                "it is quantised to int8 (%s), which is not supported: " OTHER_TYPE, name);
+        if (g_str_has_suffix(name, ".weight_scale") && is_fp8(t->type))
+            return g_strdup_printf(
+                "it is quantised to NVFP4 (%s), which is not supported: " OTHER_TYPE, name);
+        if (g_str_has_suffix(name, ".weight_scale") && t->type == LF_U8)
+            return g_strdup_printf("it is quantised to MXFP8 or MXFP4 (%s), which is not "
+                                   "supported: " OTHER_TYPE,
+                                   name);
+    }
+    return NULL;
+}
+
+char *lf_refusal(const LfRefusalInput *in)
+{
+    if (in->recognised->kind == LF_FILE_LORA) /* it may be for more layers than are used */
+        return NULL;
+    const char *what = by_names(in, rows, G_N_ELEMENTS(rows));
+    if (!what && in->recognised->kind == LF_FILE_UNKNOWN)
+        what = by_names(in, others, G_N_ELEMENTS(others));
+    char *found = what ? g_strdup(what) : by_shapes(in);
+    return found ? found : by_types(in);
+}
