@@ -192,7 +192,7 @@ static void inspect_tokenizer(const Inspection *i, const LfModelConfig *c)
         tell_problem(i, "tokenizer", error->message);
         return;
     }
-    tell(i, "tokenizer", "%s: SentencePiece, %d pieces", c->files.tokenizer,
+    tell(i, "tokenizer", "%s: %s, %d pieces", c->files.tokenizer, lf_tokenizer_format(tokenizer),
          lf_tokenizer_size(tokenizer));
     lf_tokenizer_free(tokenizer);
 }

@@ -7,10 +7,6 @@ enum { PIECE = 1, TRAINER = 2, NORMALIZER = 3, SELF_TEST = 4, DENORMALIZER = 5 }
 /* Of SentencePiece, and of NormalizerSpec. */
 enum { TEXT = 1, CHARSMAP = 2 };
 
-/* The largest published vocabularies that an encoder of this kind has are of 256,000 pieces of up
- * to 64 bytes. The library's time grows with both. */
-enum { MAX_PIECES = 512 * 1024, MAX_TEXT = 1024 };
-
 static const char *const not_whole = "it is not a whole SentencePiece model; copy it again";
 
 static const char *check_piece(LfSpan piece)
@@ -23,8 +19,9 @@ static const char *check_piece(LfSpan piece)
         if (field.number == TEXT)
             size = field.content.size;
     }
-    return size < 1 || size > MAX_TEXT ? "it has a piece that is empty or longer than 1024 bytes"
-                                       : NULL;
+    return size < 1 || size > LF_SPIECE_MAX_TEXT
+               ? "it has a piece that is empty or longer than 1024 bytes"
+               : NULL;
 }
 
 /* The map of the normaliser is what texts are measured by, so there may be one alone. */
@@ -51,7 +48,7 @@ static const char *check_field(const LfWireField *field, LfSpan *map, guint *n_p
     LfWireField inner;
     switch (field->number) {
     case PIECE:
-        if (++*n_pieces > MAX_PIECES)
+        if (++*n_pieces > LF_SPIECE_MAX_PIECES)
             return "it has more than 524288 pieces";
         return check_piece(field->content);
     case NORMALIZER:

@@ -7,8 +7,8 @@
  */
 #include "tokenizer.h"
 #include "charsmap.h"
-#include "map.h"
 #include "spiece.h"
+#include "tokenizer_file.h"
 
 #include <algorithm>
 #include <exception>
@@ -20,6 +20,7 @@
 struct LfTokenizer {
     sentencepiece::SentencePieceProcessor pieces;
     std::string charsmap;
+    const char *format;
     int32_t end;
 };
 
@@ -52,23 +53,18 @@ try {
     return nullptr;
 }
 
-/* Published ones have 5 MB. */
-static const gsize max_size = 16 << 20;
-
-static LfTokenizer *make_of_file(const char *path, GMappedFile *file, GError **error)
-{
-    gsize size = g_mapped_file_get_length(file);
-    if (size > 0 && size <= max_size)
-        return make(path, {(const uint8_t *) g_mapped_file_get_contents(file), size}, error)
-            .release();
-    lf_fail(error, LF_ERROR_FORMAT, "%s: %" G_GSIZE_FORMAT " bytes are no tokenizer", path, size);
-    return nullptr;
-}
-
 extern "C" LfTokenizer *lf_tokenizer_open(const char *path, GError **error)
 {
-    g_autoptr(GMappedFile) file = lf_map_file(path, error);
-    return file ? make_of_file(path, file, error) : nullptr;
+    const char *format;
+    g_autoptr(GBytes) model = lf_tokenizer_file_read(path, &format, error);
+    if (!model)
+        return nullptr;
+    gsize size;
+    const void *bytes = g_bytes_get_data(model, &size);
+    std::unique_ptr<LfTokenizer> tokenizer = make(path, {(const uint8_t *) bytes, size}, error);
+    if (tokenizer)
+        tokenizer->format = format;
+    return tokenizer.release();
 }
 
 extern "C" void lf_tokenizer_free(LfTokenizer *tokenizer)
@@ -79,6 +75,11 @@ extern "C" void lf_tokenizer_free(LfTokenizer *tokenizer)
 extern "C" int lf_tokenizer_size(const LfTokenizer *tokenizer)
 {
     return tokenizer->pieces.GetPieceSize();
+}
+
+extern "C" const char *lf_tokenizer_format(const LfTokenizer *tokenizer)
+{
+    return tokenizer->format;
 }
 
 /* SentencePiece's time and memory grow with the text as the character map makes it, and, where it

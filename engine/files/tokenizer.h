@@ -15,9 +15,12 @@ G_BEGIN_DECLS
 
 typedef struct LfTokenizer LfTokenizer;
 
+/* Opens a file of any kind that tokenizer_file.h names. LF_ERROR_NOT_FOUND, _READ, _FORMAT, or
+ * _UNSUPPORTED for a tokenizer of another kind, which the message names. */
 LfTokenizer *lf_tokenizer_open(const char *path, GError **error);
 void lf_tokenizer_free(LfTokenizer *tokenizer);
-int lf_tokenizer_size(const LfTokenizer *tokenizer); /* pieces */
+int lf_tokenizer_size(const LfTokenizer *tokenizer);           /* pieces */
+const char *lf_tokenizer_format(const LfTokenizer *tokenizer); /* "SentencePiece", for people */
 
 typedef struct {
     int total;   /* tokens of the whole text, with the end mark */

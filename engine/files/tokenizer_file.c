@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tokenizer_file.h"
+#include "map.h"
+#include "protobuf.h"
+#include "tensor_file.h"
+#include "vocabulary.h"
+
+#include <string.h>
+
+/* Published ones have 5 MB and 17 MB. */
+enum { MAX_MODEL = 16 << 20, MAX_JSON = 64 << 20 };
+
+typedef struct {
+    const char *path;
+    const char *bytes;
+    gsize size;
+} File;
+
+/* ---- kinds ----------------------------------------------------------------------------------- */
+
+static bool begins(const File *file, const char *text)
+{
+    return file->size >= strlen(text) && memcmp(file->bytes, text, strlen(text)) == 0;
+}
+
+/* That is no space. */
+static char first_character(const File *file)
+{
+    gsize i = begins(file, "\xef\xbb\xbf") ? 3 : 0;
+    while (i < file->size && g_ascii_isspace(file->bytes[i]))
+        i++;
+    return i < file->size ? file->bytes[i] : 0;
+}
+
+/* A header's length, far below 2^32, and the header. */
+static bool is_safetensors(const File *file)
+{
+    return file->size > 8 && file->bytes[8] == '{' && memcmp(file->bytes + 4, "\0\0\0", 4) == 0;
+}
+
+/* A protocol buffer whose first field is a piece, or one of the specifications. A text can begin
+ * with the same line feed. */
+static bool is_model(const File *file)
+{
+    LfSpan rest = {(const uint8_t *) file->bytes, file->size};
+    LfWireField field, inner;
+    if (!lf_wire_take(&rest, &field) || field.type != LF_WIRE_BYTES || field.number > 5)
+        return false;
+    while (field.number == 1 && field.content.size > 0)
+        if (!lf_wire_take(&field.content, &inner) || inner.number > 3)
+            return false;
+    return true;
+}
+
+/* "Entry not found", "Invalid username or password." */
+static bool is_text(const File *file)
+{
+    gsize n = MIN(file->size, 64);
+    for (gsize i = 0; i < n; i++)
+        if ((guchar) file->bytes[i] < ' ' && !g_ascii_isspace(file->bytes[i]))
+            return false;
+    return n > 0 && file->size < 64 * 1024;
+}
+
+static GBytes *refuse(const File *file, GError **error)
+{
+    const char *what = "neither a SentencePiece model nor a tokenizer.json nor a file of tensors";
+    if (file->size == 0)
+        what = "it is empty; copy it again";
+    else if (begins(file, "version https://git"))
+        what = "it is a pointer of Git LFS; fetch the file with git lfs pull";
+    else if (first_character(file) == '<')
+        what = "it is a web page, no tokenizer; download the file again";
+    else if (is_text(file))
+        what = "it is a text, perhaps a server's message, no tokenizer; download the file again";
+    lf_fail(error, LF_ERROR_FORMAT, "%s: %s", file->path, what);
+    return NULL;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static bool check_size(const File *file, gsize size, gsize limit, GError **error)
+{
+    return size <= limit || lf_fail(error, LF_ERROR_FORMAT,
+                                    "%s: %" G_GSIZE_FORMAT
+                                    " bytes are no tokenizer, at most %" G_GSIZE_FORMAT " are read",
+                                    file->path, size, limit);
+}
+
+static GBytes *read_tensor(const File *file, GError **error)
+{
+    GBytes *model = NULL;
+    LfTensorFile *tensors = lf_tensor_file_open(file->path, error);
+    if (!tensors)
+        return NULL;
+    const LfFileTensor *tensor = lf_tensor_file_find(tensors, "spiece_model");
+    if (!tensor)
+        lf_fail(error, LF_ERROR_FORMAT,
+                "%s has no tokenizer inside (a tensor spiece_model): take a spiece.model or a "
+                "tokenizer.json",
+                file->path);
+    else if (tensor->type != LF_U8 || tensor->size == 0)
+        lf_fail(error, LF_ERROR_FORMAT, "%s: spiece_model: bytes (U8) are expected", file->path);
+    else if (check_size(file, tensor->size, MAX_MODEL, error))
+        model = g_bytes_new(tensor->data, tensor->size);
+    lf_tensor_file_unref(tensors);
+    return model;
+}
+
+static GBytes *read_json(const File *file, GError **error)
+{
+    LfVocabulary vocabulary;
+    GByteArray *model = NULL;
+    if (!check_size(file, file->size, MAX_JSON, error))
+        return NULL;
+    lf_vocabulary_init(&vocabulary);
+    gsize mark = begins(file, "\xef\xbb\xbf") ? 3 : 0;
+    if (lf_tokenizer_json_read(file->path, file->bytes + mark, file->size - mark, &vocabulary,
+                               error))
+        model = lf_vocabulary_serialize(&vocabulary, file->path, error);
+    lf_vocabulary_clear(&vocabulary);
+    return model ? g_byte_array_free_to_bytes(model) : NULL;
+}
+
+GBytes *lf_tokenizer_file_read(const char *path, const char **format, GError **error)
+{
+    g_autoptr(GMappedFile) map = lf_map_file(path, error);
+    if (!map)
+        return NULL;
+    File file = {path, g_mapped_file_get_contents(map), g_mapped_file_get_length(map)};
+    if (begins(&file, "PK\3\4") || is_safetensors(&file)) {
+        *format = "SentencePiece, inside a file of tensors";
+        return read_tensor(&file, error);
+    }
+    if (is_model(&file)) {
+        *format = "SentencePiece";
+        return check_size(&file, file.size, MAX_MODEL, error) ? g_mapped_file_get_bytes(map) : NULL;
+    }
+    if (first_character(&file) == '{') {
+        *format = "tokenizer.json";
+        return read_json(&file, error);
+    }
+    return refuse(&file, error);
+}
