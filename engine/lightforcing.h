@@ -369,6 +369,20 @@ void lf_session_set_noise(LfSession *session, LfNoise noise, gpointer data);
 int lf_model_tokenize(const LfModel *model, const char *prompt, int32_t *ids, int capacity,
                       GError **error);
 
+/* What the tokenizer makes of a prompt. */
+typedef struct {
+    int n_tokens;  /* of the whole prompt, with the end token */
+    int n_cut;     /* of these, those that do not fit into lf_model_text_len: the model never sees
+                    * them */
+    int n_unknown; /* of the others, those that stand for text that the tokenizer does not know;
+                    * unknown characters side by side are one */
+} LfPromptTokens;
+
+/* Counts the tokens of a prompt. Any thread. All are 0, and FALSE and an error, for a prompt that
+ * lf_session_set_prompt refuses. */
+gboolean lf_model_count_tokens(const LfModel *model, const char *prompt, LfPromptTokens *tokens,
+                               GError **error);
+
 /* The text encoder on 1 ≤ n ≤ text_len ids: out [n, text_dim]. Thread-safety: any thread; it opens
  * a backend of its own. */
 gboolean lf_model_encode(LfModel *model, const int32_t *ids, int n, float *out, GError **error);

@@ -199,8 +199,8 @@ size_t lf_model_memory(const LfModel *m)
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-int lf_model_tokenize(const LfModel *m, const char *prompt, int32_t *ids, int capacity,
-                      GError **error)
+static int tokenize(const LfModel *m, const char *prompt, int32_t *ids, int capacity,
+                    LfTokenCount *count, GError **error)
 {
     if (!m->tokenizer) {
         lf_fail(error, LF_ERROR_UNSUPPORTED,
@@ -208,7 +208,27 @@ int lf_model_tokenize(const LfModel *m, const char *prompt, int32_t *ids, int ca
         return -1;
     }
     g_autofree char *clean = lf_prompt_clean(prompt, error);
-    return clean ? lf_tokenizer_encode(m->tokenizer, clean, ids, capacity, NULL, error) : -1;
+    return clean ? lf_tokenizer_encode(m->tokenizer, clean, ids, capacity, count, error) : -1;
+}
+
+int lf_model_tokenize(const LfModel *m, const char *prompt, int32_t *ids, int capacity,
+                      GError **error)
+{
+    return tokenize(m, prompt, ids, capacity, NULL, error);
+}
+
+gboolean lf_model_count_tokens(const LfModel *m, const char *prompt, LfPromptTokens *tokens,
+                               GError **error)
+{
+    int capacity = lf_model_text_len(m);
+    g_autofree int32_t *ids = g_new(int32_t, capacity);
+    LfTokenCount count;
+    *tokens = (LfPromptTokens){0};
+    int n = tokenize(m, prompt, ids, capacity, &count, error);
+    if (n < 0)
+        return false;
+    *tokens = (LfPromptTokens){count.total, count.total - n, count.unknown};
+    return true;
 }
 
 static gboolean check_ids(const LfModel *m, const int32_t *ids, int n, GError **error)

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "generator.h"
 
-/* Room for the tokens of a prompt of 64 KiB, the longest that the engine takes, also where cleaning
- * the text makes it longer. */
-#define MAX_TOKENS (256 * 1024)
-
 typedef struct {
     LfChunk *chunk;
     GstLightForcingPrompt *prompt;
@@ -331,12 +327,6 @@ void gst_light_forcing_generator_set_size(GstLightForcingGenerator *g, int width
     g_mutex_unlock(&g->lock);
 }
 
-static int count_tokens(const LfModel *model, const char *text)
-{
-    g_autofree int32_t *ids = g_new(int32_t, MAX_TOKENS);
-    return lf_model_tokenize(model, text, ids, MAX_TOKENS, NULL);
-}
-
 gboolean gst_light_forcing_generator_set_prompt(GstLightForcingGenerator *g,
                                                 GstLightForcingPrompt *prompt, GError **error)
 {
@@ -350,8 +340,7 @@ gboolean gst_light_forcing_generator_set_prompt(GstLightForcingGenerator *g,
             SessionPrompt *entry = g_new(SessionPrompt, 1);
             *entry = (SessionPrompt){id, gst_light_forcing_prompt_ref(prompt)};
             g_queue_push_tail(&g->prompts, entry);
-            prompt->n_tokens = count_tokens(g->model, prompt->text);
-            prompt->max_tokens = lf_model_text_len(g->model);
+            lf_model_count_tokens(g->model, prompt->text, &prompt->tokens, NULL);
         }
     }
     g_mutex_unlock(&g->lock);

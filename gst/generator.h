@@ -19,9 +19,8 @@ typedef struct {
     gint refs; /* atomic */
     char *text;
     gint64 set_time; /* monotonic, µs */
-    /* Set by gst_light_forcing_generator_set_prompt: tokens of the text, and how many the model
-     * takes. Both 0 before. */
-    int n_tokens, max_tokens;
+    /* Set by gst_light_forcing_generator_set_prompt; all 0 before. */
+    LfPromptTokens tokens;
 } GstLightForcingPrompt;
 
 GstLightForcingPrompt *gst_light_forcing_prompt_new(const char *text);

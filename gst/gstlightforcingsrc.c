@@ -103,7 +103,7 @@ static void update_prompt(GstLightForcingSrc *self)
     if (refusal)
         gst_light_forcing_post_problem(GST_ELEMENT(self), GST_MESSAGE_WARNING, refusal, FALSE);
     else if (prompt)
-        gst_light_forcing_post_cut_prompt(GST_ELEMENT(self), prompt);
+        gst_light_forcing_post_tokens(GST_ELEMENT(self), prompt);
     g_clear_error(&refusal);
     gst_light_forcing_prompt_unref(prompt);
 }

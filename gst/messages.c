@@ -76,13 +76,22 @@ void gst_light_forcing_post_fallback(GstElement *element, const char *device, co
                         ("the device is %s; with backend=cpu there is no such warning", device));
 }
 
-void gst_light_forcing_post_cut_prompt(GstElement *element, const GstLightForcingPrompt *prompt)
+/* A cut loses the end of the prompt, so it is a warning; that a word is unknown may be of no matter.
+ */
+void gst_light_forcing_post_tokens(GstElement *element, const GstLightForcingPrompt *prompt)
 {
-    if (prompt->n_tokens > prompt->max_tokens)
+    LfPromptTokens tokens = prompt->tokens;
+    if (tokens.n_cut > 0)
         GST_ELEMENT_WARNING(element, RESOURCE, SETTINGS,
-                            ("The prompt was cut: it has %d tokens, the model takes %d.",
-                             prompt->n_tokens, prompt->max_tokens),
-                            ("both with the end mark"));
+                            ("%d of %d tokens of the prompt were cut off: the model takes %d.",
+                             tokens.n_cut, tokens.n_tokens, tokens.n_tokens - tokens.n_cut),
+                            ("the numbers of all tokens include the end mark"));
+    if (tokens.n_unknown > 0)
+        GST_ELEMENT_INFO(element, RESOURCE, SETTINGS,
+                         ("%d of %d tokens of the prompt are of words or characters that the "
+                          "model's tokenizer does not know: the picture does not follow them.",
+                          tokens.n_unknown, tokens.n_tokens - tokens.n_cut),
+                         ("unknown characters side by side are one token"));
 }
 
 /* ---- progress -------------------------------------------------------------------------------- */
@@ -113,6 +122,7 @@ void gst_light_forcing_post_prompt(GstBaseSrc *src, const GstLightForcingFrame *
                                    const GstBuffer *buffer, GstClockTime latency)
 {
     const LfChunkInfo *chunk = lf_chunk_info(frame->chunk);
+    const LfPromptTokens *tokens = &frame->prompt->tokens;
     GstClockTime pts = GST_BUFFER_PTS(buffer);
     guint64 stream_time = gst_segment_to_stream_time(&src->segment, GST_FORMAT_TIME, pts);
     guint64 running_time = gst_segment_to_running_time(&src->segment, GST_FORMAT_TIME, pts);
@@ -123,7 +133,8 @@ void gst_light_forcing_post_prompt(GstBaseSrc *src, const GstLightForcingFrame *
         G_TYPE_UINT64, stream_time, "running-time", G_TYPE_UINT64, running_time, "duration",
         G_TYPE_UINT64, GST_BUFFER_DURATION(buffer), "latency", G_TYPE_UINT64, latency, "seed",
         G_TYPE_INT64, (gint64) frame->seed, "transition", GST_TYPE_LIGHT_FORCING_TRANSITION,
-        transition_of(chunk), NULL);
+        transition_of(chunk), "tokens", G_TYPE_INT, tokens->n_tokens, "tokens-cut", G_TYPE_INT,
+        tokens->n_cut, "tokens-unknown", G_TYPE_INT, tokens->n_unknown, NULL);
     gst_element_post_message(GST_ELEMENT(src), gst_message_new_element(GST_OBJECT(src), structure));
 }
 

@@ -21,8 +21,9 @@ void gst_light_forcing_post_problem(GstElement *element, GstMessageType type, co
 /* The warning that the CPU computes, and why. */
 void gst_light_forcing_post_fallback(GstElement *element, const char *device, const char *reason);
 
-/* The warning that a prompt has more tokens than the model takes; nothing if it has not. */
-void gst_light_forcing_post_cut_prompt(GstElement *element, const GstLightForcingPrompt *prompt);
+/* The warning that a prompt has more tokens than the model takes, and the notice (an info message)
+ * that it has unknown ones; nothing if it has not. Once per prompt. */
+void gst_light_forcing_post_tokens(GstElement *element, const GstLightForcingPrompt *prompt);
 
 /* Progress of "open". `percent` below 0: the message has no percentage. */
 void gst_light_forcing_post_progress(GstElement *element, GstProgressType type, const char *text,

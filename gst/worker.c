@@ -57,7 +57,7 @@ static gboolean on_opened(gpointer data, GError **error)
     }
     GST_OBJECT_UNLOCK(self);
     if (prompt && taken)
-        gst_light_forcing_post_cut_prompt(GST_ELEMENT(self), prompt);
+        gst_light_forcing_post_tokens(GST_ELEMENT(self), prompt);
     gst_light_forcing_prompt_unref(prompt);
     return taken;
 }

@@ -414,6 +414,15 @@ static void test_cut_prompt(void)
     source_expect(source, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
                   "the model takes 24");
     source_skip(source, 3);
+    GstMessage *message = source_prompt_message(source);
+    const GstStructure *s = gst_message_get_structure(message);
+    int n_tokens, n_cut, n_unknown;
+    g_assert_true(gst_structure_get(s, "tokens", G_TYPE_INT, &n_tokens, "tokens-cut", G_TYPE_INT,
+                                    &n_cut, "tokens-unknown", G_TYPE_INT, &n_unknown, NULL));
+    g_assert_cmpint(n_tokens, >=, 41);
+    g_assert_cmpint(n_cut, ==, n_tokens - 24);
+    g_assert_cmpint(n_unknown, ==, 0);
+    gst_message_unref(message);
     g_object_set(source->element, "prompt", short_text, NULL);
     g_assert_null(gst_bus_pop_filtered(source->bus, GST_MESSAGE_WARNING));
     g_object_set(source->element, "prompt", "a red ball", "prompt", long_text, NULL);
@@ -436,7 +445,47 @@ static void test_cut_prompt(void)
         g_free(text);
     }
     source_check(warning, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
-                 "has 25 tokens");
+                 "1 of 25 tokens");
+    source_free(source);
+}
+
+/* The next info message is about unknown words. */
+static void expect_unknown(Source *source, const char *part)
+{
+    GError *error = NULL;
+    GstMessage *message = source_message(source, GST_MESSAGE_INFO);
+    g_assert_nonnull(message);
+    gst_message_parse_info(message, &error, NULL);
+    g_assert_error(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS);
+    g_assert_nonnull(strstr(error->message, part));
+    g_error_free(error);
+    gst_message_unref(message);
+}
+
+/* Told once for each prompt that has some: when it is set, or as the stream begins. */
+static void test_unknown_words(void)
+{
+    int n_tokens, n_cut, n_unknown;
+    Source *source = source_new("prompt", "日本 ball 日", NULL);
+    gst_harness_set_blocking_push_mode(source->harness);
+    source_set_state(source, GST_STATE_PLAYING);
+    expect_unknown(source, "2 of 6 tokens");
+    source_skip(source, 10);
+    GstMessage *message = source_prompt_message(source);
+    const GstStructure *s = gst_message_get_structure(message);
+    g_assert_true(gst_structure_get(s, "tokens", G_TYPE_INT, &n_tokens, "tokens-cut", G_TYPE_INT,
+                                    &n_cut, "tokens-unknown", G_TYPE_INT, &n_unknown, NULL));
+    g_assert_cmpint(n_tokens, ==, 6);
+    g_assert_cmpint(n_cut, ==, 0);
+    g_assert_cmpint(n_unknown, ==, 2);
+    gst_message_unref(message);
+    g_object_set(source->element, "prompt", "a red ball", NULL);
+    g_assert_null(gst_bus_pop_filtered(source->bus, GST_MESSAGE_INFO));
+    g_object_set(source->element, "prompt", "日", NULL);
+    expect_unknown(source, "1 of 3 tokens");
+    g_object_set(source->element, "prompt", "日", NULL);
+    source_skip(source, 30);
+    g_assert_null(gst_bus_pop_filtered(source->bus, GST_MESSAGE_INFO));
     source_free(source);
 }
 
@@ -559,6 +608,7 @@ int main(int argc, char **argv)
     g_test_add_func("/errors/empty-prompt", test_empty_prompt);
     g_test_add_func("/errors/bad-prompts", test_bad_prompts);
     g_test_add_func("/errors/cut-prompt", test_cut_prompt);
+    g_test_add_func("/errors/unknown-words", test_unknown_words);
     g_test_add_func("/errors/prompt-location", test_prompt_location);
     g_test_add_func("/errors/prompt-location-missing", test_prompt_location_missing);
     g_test_add_func("/errors/handlers-ask", test_handlers_ask);

@@ -654,6 +654,32 @@ static void test_context(void)
     lf_model_unref(model);
 }
 
+static void test_token_counts(void)
+{
+    g_autoptr(GError) error = NULL;
+    LfPromptTokens tokens;
+    LfModel *model = stream_model(NULL);
+    g_assert_true(lf_model_count_tokens(model, "日本 ball 日", &tokens, &error));
+    g_assert_cmpint(tokens.n_tokens, ==, 6);
+    g_assert_cmpint(tokens.n_cut, ==, 0);
+    g_assert_cmpint(tokens.n_unknown, ==, 2);
+    for (int n = 0; n < 2 * LF_TINY_TEXT_LEN; n++) {
+        g_autoptr(GString) text = g_string_new("");
+        for (int i = 0; i < n; i++)
+            g_string_append(text, " ball");
+        g_string_append(text, "日"); /* unknown, and the first to be cut */
+        g_assert_true(lf_model_count_tokens(model, text->str, &tokens, &error));
+        int wanted = n > 0 ? n + 2 : 3; /* alone, it has a space before it */
+        g_assert_cmpint(tokens.n_tokens, ==, wanted);
+        g_assert_cmpint(tokens.n_cut, ==, MAX(wanted - LF_TINY_TEXT_LEN, 0));
+        g_assert_cmpint(tokens.n_unknown, ==, wanted <= LF_TINY_TEXT_LEN ? 1 : 0);
+    }
+    g_assert_false(lf_model_count_tokens(model, "\377", &tokens, &error));
+    stream_assert_error(&error, LF_ERROR_TEXT, "UTF-8");
+    g_assert_cmpint(tokens.n_tokens + tokens.n_cut + tokens.n_unknown, ==, 0);
+    lf_model_unref(model);
+}
+
 /* ---- the demo model -------------------------------------------------------------------------- */
 
 /* The share of a chunk's pixels in which one channel is far above the two others. */
@@ -775,6 +801,7 @@ int main(int argc, char **argv)
     g_test_add_func("/session/flops-by-hand", test_flops_by_hand);
     g_test_add_func("/session/noise", test_noise);
     g_test_add_func("/session/context", test_context);
+    g_test_add_func("/session/token-counts", test_token_counts);
     g_test_add_func("/session/demo", test_demo);
     return g_test_run();
 }
