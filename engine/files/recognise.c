@@ -313,6 +313,17 @@ static guint count_lora(const Reading *in, const char **first)
     return n;
 }
 
+/* An average so incomplete that it lacks the tensors that tell a copy. */
+static bool has_rest_of_average(const Reading *in)
+{
+    for (guint i = 0; i < in->names->len; i++) {
+        int row = word_at(in->names->pdata[i], &(gsize){0});
+        if (row >= 0 && words[row].kind == AVERAGED)
+            return true;
+    }
+    return false;
+}
+
 static bool take_part(LfRecognised *r, const Reading *in, LfFileKind kind, const char *copy)
 {
     Wish wish = wish_of(copy);
@@ -326,6 +337,9 @@ static bool take_part(LfRecognised *r, const Reading *in, LfFileKind kind, const
         return false;
     take(r, in, taken);
     prefer_complete(r, in, taken);
+    if (!r->notice && taken->kind != AVERAGED && wish.kind == AVERAGED && has_rest_of_average(in))
+        notice(r, "its average lacks most tensors: %s is read instead",
+               *r->copy ? r->copy : "the other copy");
     if (copy && !wish.word && !r->notice && taken->kind != wish.kind)
         notice(r, "it has no %s: %s is read", copy, *r->copy ? r->copy : "its only copy");
     return true;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "refusals.h"
 
+#include "quantised.h"
+
 #include <string.h>
 
 #define TEXT_TO_VIDEO "use a checkpoint for text to video"
@@ -197,5 +199,7 @@ char *lf_refusal(const LfRefusalInput *in)
     if (!what && in->recognised->kind == LF_FILE_UNKNOWN)
         what = by_names(in, others, G_N_ELEMENTS(others));
     char *found = what ? g_strdup(what) : by_shapes(in);
+    if (!found)
+        found = lf_quantised_problem(in);
     return found ? found : by_types(in);
 }

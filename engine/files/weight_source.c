@@ -79,6 +79,69 @@ static LfWeightSource *source_new(void)
     return source;
 }
 
+/* ---- tensors in other shapes ----------------------------------------------------------------- */
+
+/* Numbers of a tensor; 0 for one without rows. */
+static int64_t count_of(const LfFileTensor *t)
+{
+    return (int64_t) (t->size / lf_type_size(t->type));
+}
+
+/* A patch embedding that is a linear layer, or whose dimensions a container folded into four, in
+ * the same order: [dim, channels, 1, 2, 2]. */
+static void unfold_patches(LfWeightSource *source)
+{
+    enum { PATCH = 4 };
+    LfNamedTensor *named = g_hash_table_lookup(source->names, "patch_embedding.weight");
+    const LfNamedTensor *bias = g_hash_table_lookup(source->names, "patch_embedding.bias");
+    if (!named || named->tensor.n_dims == 5 || named->tensor.n_dims < 2)
+        return;
+    LfFileTensor *t = &named->tensor;
+    int64_t dim = bias && bias->tensor.n_dims == 1 ? bias->tensor.shape[0] : t->shape[0];
+    int64_t count = count_of(t);
+    if (dim < 1 || count < 1 || count % dim != 0 || count / dim % PATCH != 0)
+        return;
+    const int64_t shape[] = {dim, count / dim / PATCH, 1, 2, 2};
+    t->n_dims = G_N_ELEMENTS(shape);
+    memcpy(t->shape, shape, sizeof shape);
+}
+
+/* The table of position biases [buckets, heads], where a file has it the other way round. UmT5 has
+ * 32 buckets. */
+static bool turn_biases(LfWeightSource *source, const char *name, LfFileTensor *t, GError **error)
+{
+    enum { BUCKETS = 32 };
+    if (t->n_dims != 2 || t->shape[0] == BUCKETS || t->shape[1] != BUCKETS || t->size == 0)
+        return true;
+    size_t element = lf_type_size(t->type), heads = (size_t) t->shape[0];
+    uint8_t *turned = lf_weight_memory_new(name, t->size, error);
+    if (!turned)
+        return false;
+    for (size_t head = 0; head < heads; head++)
+        for (size_t bucket = 0; bucket < BUCKETS; bucket++)
+            memcpy(turned + (bucket * heads + head) * element,
+                   (const uint8_t *) t->data + (head * BUCKETS + bucket) * element, element);
+    lf_weight_source_keep(source, turned, t->size);
+    t->data = turned;
+    t->shape[0] = BUCKETS;
+    t->shape[1] = (int64_t) heads;
+    return true;
+}
+
+static bool turn_all_biases(LfWeightSource *source, GError **error)
+{
+    GHashTableIter iter;
+    gpointer name, named;
+    bool turned = true;
+    g_hash_table_iter_init(&iter, source->names);
+    while (turned && g_hash_table_iter_next(&iter, &name, &named))
+        if (g_str_has_suffix(name, ".pos_embedding.embedding.weight"))
+            turned = turn_biases(source, name, &((LfNamedTensor *) named)->tensor, error);
+    return turned;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
 /* A file of which nothing is known is refused where a part is asked for. */
 static bool check_part(const LfTensorFile *file, const LfRecognised *r, LfFileKind kind,
                        GError **error)
@@ -126,6 +189,10 @@ LfWeightSource *lf_weight_source_file(LfTensorFile *file, const LfSourceOptions 
     g_hash_table_iter_init(&iter, names);
     while (g_hash_table_iter_next(&iter, &name, &tensor))
         add_tensor(source, name, tensor);
+    if (source->kind == LF_FILE_TRANSFORMER)
+        unfold_patches(source);
+    if (source->layout == &lf_layout_umt5_gguf && !turn_all_biases(source, error))
+        g_clear_pointer(&source, lf_weight_source_free);
     return source;
 }
 

@@ -77,9 +77,9 @@ static bool is_fp8(const LfFileTensor *t)
 }
 
 /* Without its scale an FP8 weight is wrong by orders of magnitude, so that any scale under an
- * unknown name is an error. Scales of the input are of no concern here. */
-static bool check_no_scale(LfWeightSource *source, const Part *part, const char *stem,
-                           GError **error)
+ * unknown name, also beside a known one, is an error. Scales of the input are of no concern here. */
+static bool check_other_scales(LfWeightSource *source, const Part *part, const char *known,
+                               const char *stem, GError **error)
 {
     GHashTableIter iter;
     gpointer key;
@@ -87,30 +87,37 @@ static bool check_no_scale(LfWeightSource *source, const Part *part, const char 
     while (g_hash_table_iter_next(&iter, &key, NULL)) {
         const char *name = key;
         if (g_str_has_prefix(name, stem) && strstr(name + strlen(stem), "scale") &&
-            !strstr(name + strlen(stem), "input"))
+            !strstr(name + strlen(stem), "input") && g_strcmp0(name, known) != 0)
             return lf_fail(error, LF_ERROR_SHAPE,
-                           "%s is FP8, and its scale %s is not understood: expected %s_scale for "
-                           "each row, or %sscale_weight for all",
+                           "%s is FP8, and its scale %s is not understood: expected %s_scale or "
+                           "%sscale_weight alone, for each row or for all",
                            part->name, name, part->name, stem);
     }
     return true;
 }
 
-/* "x.weight_scale", one for each row, or "x.scale_weight", one for all. */
+/* One number for all rows, in any number of dimensions, or one for each: [out] or [out, 1 …]. */
+static bool fits_rows(const LfFileTensor *scale, int64_t rows)
+{
+    size_t n = scale->size / lf_type_size(scale->type);
+    return n == 1 || (n == (size_t) rows && scale->n_dims > 0 && scale->shape[0] == rows);
+}
+
+/* "x.weight_scale" or "x.scale_weight". */
 static bool find_scale(LfWeightSource *source, Part *part, GError **error)
 {
-    g_autofree char *rows = g_strconcat(part->name, "_scale", NULL);
     g_autofree char *stem = g_strndup(part->name, strlen(part->name) - strlen("weight"));
-    g_autofree char *all = g_strconcat(stem, "scale_weight", NULL);
-    const char *name = lf_weight_source_has(source, rows)  ? rows
-                       : lf_weight_source_has(source, all) ? all
-                                                           : NULL;
+    g_autofree char *behind = g_strconcat(part->name, "_scale", NULL);
+    g_autofree char *before = g_strconcat(stem, "scale_weight", NULL);
+    const char *name = lf_weight_source_has(source, behind)   ? behind
+                       : lf_weight_source_has(source, before) ? before
+                                                              : NULL;
+    if (!check_other_scales(source, part, name, stem, error))
+        return false;
     if (!name)
-        return check_no_scale(source, part, stem, error);
+        return true;
     part->scale = lf_weight_source_find(source, name, error);
-    size_t element = lf_type_size(part->scale->type);
-    size_t n = part->scale->size / element;
-    if (part->scale->type > LF_F64 || (n != 1 && n != (size_t) part->tensor->shape[0])) {
+    if (part->scale->type > LF_F64 || !fits_rows(part->scale, part->tensor->shape[0])) {
         g_autofree char *shape = lf_shape_text(part->scale->n_dims, part->scale->shape);
         return lf_fail(error, LF_ERROR_SHAPE,
                        "%s: floating-point [%" G_GINT64_FORMAT

@@ -106,7 +106,8 @@ typedef struct {
 /* Fills the fields of `object` (zeroed before). On failure the fields bound so far stay, for
  * lf_weights_unbind, which frees them all and is fine with a half-bound object. Vectors are taken
  * from `arena`; lf_weights_vector_size tells how many bytes of it. FP8 tensors become BF16, each
- * row times its entry of "….weight_scale" (or times "….scale_weight") where the file has one. */
+ * row times its entry of "….weight_scale" or "….scale_weight" where the file has one, which may also
+ * be a single number. A scale under another name is an error. */
 bool lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *prefix,
                      const LfBinding *bindings, size_t n_bindings, LfArena *arena, void *object,
                      GError **error);

@@ -3,6 +3,7 @@
  * A small random model, written under the names of each layout: weights and frames are the same,
  * bit for bit.
  */
+#include "names.h"
 #include "stream.h"
 
 #include "engine/files/layouts/layouts.h"
@@ -40,38 +41,6 @@ static void write_to(Written *w, const char *path)
     g_assert_no_error(error);
     g_array_unref(w->tensors);
     g_ptr_array_unref(w->memory);
-}
-
-/* What diffusers calls a tensor of Wan. */
-static char *diffusers_name(const char *wan)
-{
-    static const char *const names[][2] = {
-        {"time_embedding.0", "condition_embedder.time_embedder.linear_1"},
-        {"time_embedding.2", "condition_embedder.time_embedder.linear_2"},
-        {"text_embedding.0", "condition_embedder.text_embedder.linear_1"},
-        {"text_embedding.2", "condition_embedder.text_embedder.linear_2"},
-        {"time_projection.1", "condition_embedder.time_proj"},
-        {"self_attn.norm", "attn1.norm"},
-        {"cross_attn.norm", "attn2.norm"},
-        {"self_attn.o.", "attn1.to_out.0."},
-        {"cross_attn.o.", "attn2.to_out.0."},
-        {"self_attn.", "attn1.to_"},
-        {"cross_attn.", "attn2.to_"},
-        {"norm3", "norm2"},
-        {"ffn.0", "ffn.net.0.proj"},
-        {"ffn.2", "ffn.net.2"},
-        {"head.head", "proj_out"},
-        {"head.modulation", "scale_shift_table"},
-        {"modulation", "scale_shift_table"},
-    };
-    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
-        if (strstr(wan, names[i][0])) {
-            GString *name = g_string_new(wan);
-            g_string_replace(name, names[i][0], names[i][1], 1);
-            return g_string_free(name, FALSE);
-        }
-    }
-    return g_strdup(wan);
 }
 
 /* q, k and v of self attention, k and v of cross attention as one tensor each. */
@@ -125,7 +94,7 @@ static void write_diffusers(const LfTensorFile *file, const char *path, const ch
         const LfFileTensor *t = lf_tensor_file_nth(file, i);
         if (fused && is_fused(t->name))
             continue;
-        g_autofree char *theirs = diffusers_name(t->name);
+        g_autofree char *theirs = names_diffusers(t->name);
         char *last = strrchr(theirs, '.');
         g_autofree char *end = g_strdup(last ? last + 1 : theirs);
         theirs[last ? last + 1 - theirs : 0] = '\0';
@@ -293,10 +262,63 @@ static void test_shorter_name(void)
     g_rmdir(dir);
 }
 
+/* The decoder half of Wan's VAE under diffusers' names: one number for each tensor. */
+static void test_vae(void)
+{
+    static const char *const names[] = {
+        "conv2.weight",
+        "decoder.conv1.weight",
+        "decoder.middle.0.residual.0.gamma",
+        "decoder.middle.0.residual.6.bias",
+        "decoder.middle.1.norm.gamma",
+        "decoder.middle.1.to_qkv.weight",
+        "decoder.middle.1.proj.bias",
+        "decoder.middle.2.residual.3.gamma",
+        "decoder.upsamples.0.residual.2.weight",
+        "decoder.upsamples.3.time_conv.weight",
+        "decoder.upsamples.3.resample.1.weight",
+        "decoder.upsamples.4.shortcut.weight",
+        "decoder.upsamples.6.residual.6.weight",
+        "decoder.upsamples.7.time_conv.bias",
+        "decoder.upsamples.11.resample.1.bias",
+        "decoder.upsamples.14.residual.0.gamma",
+        "decoder.head.0.gamma",
+        "decoder.head.2.weight",
+    };
+    float numbers[G_N_ELEMENTS(names)];
+    LfFileTensor t = {.type = LF_F32, .n_dims = 1, .shape = {1}, .size = sizeof *numbers};
+    const LfSourceOptions options = {.kind = LF_FILE_DECODER};
+    g_autofree char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "a.safetensors", NULL);
+    Written w = written_new();
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        numbers[i] = (float) i;
+        t.data = &numbers[i];
+        add(&w, names_diffusers_vae(names[i]), &t);
+    }
+    add(&w, g_strdup("encoder.conv_in.weight"), &t);
+    add(&w, g_strdup("quant_conv.weight"), &t);
+    write_to(&w, path);
+    LfTensorFile *file = open_file(dir, "a.safetensors");
+    LfWeightSource *source = lf_weight_source_file(file, &options, NULL);
+    g_assert_cmpstr(lf_weight_source_layout(source), ==, "diffusers VAE");
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        const LfFileTensor *found = lf_weight_source_find(source, names[i], NULL);
+        g_assert_nonnull(found);
+        g_assert_cmpfloat(*(const float *) found->data, ==, (float) i);
+    }
+    g_assert_true(lf_weight_source_check_unused(source, NULL));
+    lf_weight_source_free(source);
+    lf_tensor_file_unref(file);
+    g_remove(path);
+    g_rmdir(dir);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/layouts/diffusers", test_diffusers);
+    g_test_add_func("/layouts/vae", test_vae);
     g_test_add_func("/layouts/stream", test_stream);
     g_test_add_func("/layouts/unwrap", test_unwrap);
     g_test_add_func("/layouts/rename", test_rename);

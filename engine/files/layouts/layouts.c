@@ -108,7 +108,10 @@ static const char *const ignored[] = {
     "epoch",
 };
 
-static const char *const ignored_endings[] = {"_extra_state", ".num_batches_tracked"};
+static const char *const ignored_endings[] = {
+    "_extra_state", ".num_batches_tracked", ".comfy_quant", /* checked by quantised.c */
+    ".input_scale", ".scale_input", /* for products in FP8 with fixed scales of activations */
+};
 
 /* A second set of weights, which some samplers use for the clean pass. */
 static const char second_set[] = "memory_";
