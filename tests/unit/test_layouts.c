@@ -192,6 +192,43 @@ static void test_stream(void)
     lf_tiny_model_remove(dir);
 }
 
+static void find_problem(const LfFinding *finding, gpointer problem)
+{
+    if (finding->problem && !*(char **) problem)
+        *(char **) problem = g_strdup(finding->problem);
+}
+
+/* Layers that the engine would leave out are errors for a stream and for an inspection. */
+static void test_left_over(void)
+{
+    static const char *const cases[][2] = {
+        {"blocks.0.extra.weight", "1 of its tensors (blocks.0.extra.weight) have no place"},
+        {"blocks.2.norm3.bias", "1 of its tensors (blocks.2.norm3.bias) have no place"},
+        {"blocks.0.self_attn.q.lora_A.weight", "an unmerged LoRA"},
+        {"blocks.0.cross_attn.k_img.weight", "image-to-video"},
+        {"vace_blocks.0.norm3.weight", "VACE"},
+    };
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_autofree char *path = g_build_filename(dir, "transformer.safetensors", NULL);
+    LfTensorFile *wan = open_file(dir, "transformer.safetensors");
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *problem = NULL;
+        Written w = written_new();
+        for (size_t k = 0; k < lf_tensor_file_count(wan); k++)
+            add(&w, g_strdup(lf_tensor_file_nth(wan, k)->name), lf_tensor_file_nth(wan, k));
+        add(&w, g_strdup(cases[i][0]), lf_tensor_file_nth(wan, 0));
+        write_to(&w, path);
+        g_assert_null(lf_model_open(dir, NULL, &error));
+        g_test_message("%s", error->message);
+        g_assert_nonnull(strstr(error->message, cases[i][1]));
+        g_assert_true(lf_inspect_model(dir, find_problem, &problem, NULL));
+        g_assert_nonnull(strstr(problem, cases[i][1]));
+    }
+    lf_tensor_file_unref(wan);
+    lf_tiny_model_remove(dir);
+}
+
 static void test_unwrap(void)
 {
     static const char *const cases[][2] = {
@@ -318,6 +355,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/layouts/diffusers", test_diffusers);
+    g_test_add_func("/layouts/left-over", test_left_over);
     g_test_add_func("/layouts/vae", test_vae);
     g_test_add_func("/layouts/stream", test_stream);
     g_test_add_func("/layouts/unwrap", test_unwrap);

@@ -222,6 +222,8 @@ static void test_copies(void)
          "generator_ema lacks 1 of 2 tensors"},
         {COPY("generator.") "generator_ema.head.modulation", "generator_ema", "generator",
          "generator.", "generator_ema lacks 1 of 2 tensors"},
+        {COPY("generator.") "generator_ema.time_embedding.0.weight", NULL, "generator",
+         "generator.", "its average lacks most tensors: generator"},
         {COPY("state_dict.ema.") COPY("state_dict.model."), NULL, "ema", "state_dict.ema.", NULL},
         {COPY("net.") COPY("net_ema.") COPY("net_teacher."), NULL, "net_ema", "net_ema.", NULL},
         {COPY("net.") COPY("net_ema.") COPY("net_teacher."), "generator", "net", "net.", NULL},
@@ -245,6 +247,47 @@ static void test_copies(void)
     }
     g_autoptr(LfRecognised) none = recognise(COPY("a."), LF_FILE_TRANSFORMER, "b");
     g_assert_nonnull(strstr(none->problem, "no copy \"b\""));
+}
+
+/* ---- records of quantised layers ------------------------------------------------------------- */
+
+static void test_records(void)
+{
+    static const struct {
+        const char *record, *problem;
+    } cases[] = {
+        {"{\"format\": \"float8_e4m3fn\"}", NULL},
+        {"{\"format\": \"float8_e5m2\", \"full_precision_matrix_mult\": true}", NULL},
+        {"{\"format\": \"float8_e4m3fn\", \"convrot\": false}", NULL},
+        {"{\"format\": \"float8_e4m3fn\", \"convrot\": true, \"convrot_groupsize\": 256}",
+         "rotated (ConvRot, blocks.0.ffn.0.comfy_quant)"},
+        {"{\"format\": \"int8_tensorwise\"}", "quantised to int8_tensorwise (blocks.0.ffn.0."},
+        {"{\"format\": \"nvfp4\"}", "quantised to nvfp4 (blocks.0.ffn.0."},
+        {"{\"format\": \"mxfp8\"}", "quantised to mxfp8 (blocks.0.ffn.0."},
+        {"{\"format\": 8}", "an unnamed format"},
+        {"{}", "an unnamed format"},
+        {"[]", "cannot be read"},
+        {"{\"format\"", "cannot be read"},
+        {"", "cannot be read"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        const gsize size = strlen(cases[i].record);
+        const float sign = 1;
+        const LfFileTensor tensors[] = {
+            {"blocks.0.ffn.0.comfy_quant", LF_U8, 1, {(int64_t) size}, cases[i].record, size},
+            {"head.modulation", LF_F32, 1, {1}, &sign, sizeof sign}};
+        g_autofree char *path = g_build_filename(dir, "x.safetensors", NULL);
+        g_assert_true(lf_safetensors_write(path, tensors, G_N_ELEMENTS(tensors), NULL));
+        LfTensorFile *file = lf_tensor_file_open(path, NULL);
+        g_autoptr(LfRecognised) r = lf_recognise(file, LF_FILE_UNKNOWN, NULL);
+        g_test_message("%s: %s", cases[i].record, r->problem);
+        if (cases[i].problem)
+            g_assert_nonnull(strstr(r->problem, cases[i].problem));
+        else
+            g_assert_null(r->problem);
+        lf_tensor_file_unref(file);
+        g_remove(path);
+    }
 }
 
 /* ---- notices --------------------------------------------------------------------------------- */
@@ -335,6 +378,7 @@ int main(int argc, char **argv)
     g_test_add_func("/recognise/parts", test_parts);
     g_test_add_func("/recognise/several-parts", test_several_parts);
     g_test_add_func("/recognise/copies", test_copies);
+    g_test_add_func("/recognise/records", test_records);
     g_test_add_func("/recognise/notices", test_notices);
     g_test_add_func("/recognise/sources", test_sources);
     g_test_add_func("/recognise/left-over", test_left_over);

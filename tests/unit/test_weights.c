@@ -323,6 +323,43 @@ static void test_fp8_unknown_scale(void)
     }
 }
 
+/* A second scale beside a known one, and scales of other shapes than one for each row or for all. */
+static void test_fp8_refused_scales(void)
+{
+    static const LfBinding binding = {"w.weight", 0, LF_BIND_LINEAR, {2, 3}, 0, 0};
+    const struct {
+        LfFileTensor scales[2];
+        const char *message;
+    } cases[] = {
+        {{counting("m.w.weight_scale", LF_F32, 2, SHAPE(1)),
+          counting("m.w.weight_scale_2", LF_F32, 2, SHAPE(1))},
+         "m.w.weight is FP8, and its scale m.w.weight_scale_2"},
+        {{counting("m.w.weight_scale", LF_F32, 2, SHAPE(2, 1)),
+          counting("m.w.scale_weight", LF_F32, 2, SHAPE(1))},
+         "its scale m.w.scale_weight"},
+        {{counting("m.w.weight_scale", LF_F32, 2, SHAPE(1, 2)),
+          counting("m.w.bias", LF_F32, 2, SHAPE(2))},
+         "file has F32 [1, 2]"},
+        {{counting("m.w.weight_scale", LF_F32, 2, SHAPE(2, 3)),
+          counting("m.w.bias", LF_F32, 2, SHAPE(2))},
+         "file has F32 [2, 3]"},
+        {{counting("m.w.scale_weight", LF_I32, 2, SHAPE(2)),
+          counting("m.w.bias", LF_F32, 2, SHAPE(2))},
+         "file has I32 [2]"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Fixture f;
+        LfFileTensor tensors[] = {
+            {"m.w.weight", LF_F8_E4M3, 2, {2, 3}, memset(g_malloc(6), 0x3c, 6), 6},
+            cases[i].scales[0],
+            cases[i].scales[1],
+        };
+        open_tensors(&f, tensors, G_N_ELEMENTS(tensors));
+        assert_refused(&f, &binding, cases[i].message);
+        close_tensors(&f);
+    }
+}
+
 /* Tensors that nothing was bound from are counted, and the first one is named. */
 static void test_unused(void)
 {
@@ -458,6 +495,7 @@ int main(int argc, char **argv)
     g_test_add_func("/weights/fp8", test_fp8);
     g_test_add_func("/weights/fp8-rows", test_fp8_rows);
     g_test_add_func("/weights/fp8-unknown-scale", test_fp8_unknown_scale);
+    g_test_add_func("/weights/fp8-refused-scales", test_fp8_refused_scales);
     g_test_add_func("/weights/unused", test_unused);
     g_test_add_func("/weights/unaligned", test_unaligned);
     g_test_add_func("/weights/random-numbers", test_random_numbers);
