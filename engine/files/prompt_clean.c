@@ -312,11 +312,32 @@ static void make_plain(GArray *out, Span in)
     }
 }
 
-static void compose(GArray *out, Span in)
+/* No character before it can compose with it, or trade places with it. Besides marks, the letters
+ * that do are vowels and finals of Hangul, and the vowel signs of Kirat Rai. */
+static bool starts_afresh(gunichar c)
+{
+    bool hangul = (c >= 0x1160 && c < 0x1200) || (c >= 0xd7b0 && c < 0xd800);
+    bool kirat_rai = c >= 0x16d40 && c < 0x16d80;
+    return g_unichar_combining_class(c) == 0 && !g_unichar_ismark(c) && !hangul && !kirat_rai;
+}
+
+static void compose_part(GArray *out, Span in)
 {
     g_autofree char *text = g_ucs4_to_utf8(in.chars, (glong) in.n, NULL, NULL, NULL);
     g_autofree char *composed = text ? g_utf8_normalize(text, -1, G_NORMALIZE_NFC) : NULL;
     put_utf8(out, composed ? composed : "");
+}
+
+/* In parts, because GLib moves the rest of the text for each pair that it composes. */
+static void compose(GArray *out, Span in)
+{
+    enum { PART = 64 };
+    for (size_t begin = 0, end; begin < in.n; begin = end) {
+        end = MIN(begin + PART, in.n);
+        while (end < in.n && !starts_afresh(in.chars[end]))
+            end++;
+        compose_part(out, (Span){in.chars + begin, end - begin});
+    }
 }
 
 /* ---- all passes ------------------------------------------------------------------------------ */

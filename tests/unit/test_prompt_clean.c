@@ -89,6 +89,29 @@ static void test_random(void)
     }
 }
 
+/* Letters, marks of several classes, parts of Hangul syllables, kana, Indic vowel signs: as the
+ * whole text composes, so do its parts. */
+static void test_composed(void)
+{
+    static const gunichar ranges[][2] = {
+        {'a', 'z'},       {0x300, 0x345},   {0x391, 0x3c9},     {0x1100, 0x1112},  {0x1161, 0x1175},
+        {0x11a8, 0x11c2}, {0xac00, 0xac1c}, {0x3041, 0x309a},   {0x915, 0x93c},    {0x958, 0x95f},
+        {0x9c7, 0x9d7},   {0xdd9, 0xddf},   {0x1112f, 0x11134}, {0x1d15e, 0x1d164}};
+    for (int i = 0; i < 300; i++) {
+        g_autoptr(GString) text = g_string_new("a");
+        for (int n = g_test_rand_int_range(0, 500); n > 0; n--) {
+            int range = g_test_rand_int_range(0, G_N_ELEMENTS(ranges));
+            for (int run = g_test_rand_int_range(1, 6); run > 0; run--)
+                g_string_append_unichar(
+                    text, (gunichar) g_test_rand_int_range((gint32) ranges[range][0],
+                                                           (gint32) ranges[range][1] + 1));
+        }
+        g_autofree char *clean = lf_prompt_clean(text->str, NULL),
+                        *wanted = g_utf8_normalize(text->str, -1, G_NORMALIZE_NFC);
+        g_assert_cmpstr(clean, ==, wanted);
+    }
+}
+
 static void assert_refused(const char *prompt, const char *told)
 {
     GError *error = NULL;
@@ -114,11 +137,14 @@ static void test_refused(void)
  * the length, this would take longer than the test's time limit. */
 static void test_hostile(void)
 {
-    static const char *const parts[] = {"&amp;", "&amp;amp", "&", "&a", "Ã", "Ãƒ", "\n", "\033["};
-    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
-        GString *text = g_string_new(NULL);
-        while (text->len + strlen(parts[i]) <= 64 * 1024)
-            g_string_append(text, parts[i]);
+    static const char *const parts[] = {"&amp;",  "&amp;amp", "&",      "&a",
+                                        "Ã",      "Ãƒ",       "\n",     "\033[",
+                                        "\u01d5", "\u0390",   "\u0929", "\u0301\u0323"};
+    for (size_t i = 0; i < 2 * G_N_ELEMENTS(parts); i++) {
+        /* The nesting makes for the largest number of rounds. */
+        GString *text = g_string_new(i % 2 ? "" : "&amp;amp;amp;amp;amp;amp;amp;amp;amp;amp;amp;x");
+        while (text->len + strlen(parts[i / 2]) <= 64 * 1024)
+            g_string_append(text, parts[i / 2]);
         char *clean = lf_prompt_clean(text->str, NULL);
         g_assert_nonnull(clean);
         g_free(clean);
@@ -132,6 +158,7 @@ int main(int argc, char **argv)
     g_test_add_func("/prompt_clean/cases", test_cases);
     g_test_add_func("/prompt_clean/kept", test_kept);
     g_test_add_func("/prompt_clean/random", test_random);
+    g_test_add_func("/prompt_clean/composed", test_composed);
     g_test_add_func("/prompt_clean/refused", test_refused);
     g_test_add_func("/prompt_clean/hostile", test_hostile);
     return g_test_run();
