@@ -406,13 +406,8 @@ static void set_types(Reading *r)
         LfPiece *piece = &g_array_index(v->pieces, LfPiece, i);
         if (r->byte_fallback && is_byte(piece))
             piece->type = LF_PIECE_BYTE;
-        if (v->end < 0 && piece->size == r->end->len &&
-            memcmp(piece->text, r->end->str, piece->size) == 0)
-            v->end = (int) i;
     }
-    LfPiece *end = lf_vocabulary_nth(v, v->end);
-    if (end && end->type != LF_PIECE_UNKNOWN)
-        end->type = LF_PIECE_CONTROL;
+    lf_vocabulary_set_end(v, lf_vocabulary_find(v, r->end->str, r->end->len));
     v->remove_extra_spaces = r->joins_spaces || r->splits_at_spaces;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "vocabulary.h"
-#include "protobuf.h"
+
+#include <string.h>
 
 /* Fields of ModelProto, SentencePiece, TrainerSpec and NormalizerSpec. */
 enum { PIECE = 1, TRAINER = 2, NORMALIZER = 3 };
@@ -36,6 +37,25 @@ void lf_vocabulary_add(LfVocabulary *v, const char *text, size_t size, float sco
 LfPiece *lf_vocabulary_nth(const LfVocabulary *v, int id)
 {
     return id >= 0 && (guint) id < v->pieces->len ? &g_array_index(v->pieces, LfPiece, id) : NULL;
+}
+
+int lf_vocabulary_find(const LfVocabulary *v, const char *text, size_t size)
+{
+    for (guint i = 0; i < v->pieces->len; i++) {
+        const LfPiece *piece = &g_array_index(v->pieces, LfPiece, i);
+        if (piece->size == size && memcmp(piece->text, text, size) == 0)
+            return (int) i;
+    }
+    return -1;
+}
+
+void lf_vocabulary_set_end(LfVocabulary *v, int id)
+{
+    LfPiece *end = lf_vocabulary_nth(v, id);
+    if (!end || end->type == LF_PIECE_UNKNOWN)
+        return;
+    end->type = LF_PIECE_CONTROL;
+    v->end = id;
 }
 
 static void put_piece(GByteArray *model, const LfPiece *piece, GByteArray *scratch)
@@ -85,7 +105,7 @@ static const LfPiece *only_unknown(const LfVocabulary *v)
 GByteArray *lf_vocabulary_serialize(const LfVocabulary *v, const char *path, GError **error)
 {
     const LfPiece *unknown = only_unknown(v), *end = lf_vocabulary_nth(v, v->end);
-    if (!unknown || !end || end->type != LF_PIECE_CONTROL) {
+    if (!unknown || !end) {
         lf_fail(error, LF_ERROR_FORMAT, "%s: not a usable tokenizer: %s", path,
                 unknown ? "its end mark is no piece of its own"
                         : "it must have one piece for what is unknown");

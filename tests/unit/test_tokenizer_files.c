@@ -7,6 +7,7 @@
 #include "engine/files/protobuf.h"
 #include "engine/files/tensor_file.h"
 #include "engine/files/tokenizer.h"
+#include "engine/files/vocabulary.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -294,6 +295,60 @@ static LfTokenizer *open_array(GByteArray *bytes)
     return tokenizer;
 }
 
+/* The lists of a GGUF file's metadata. */
+typedef struct {
+    LfGgufVocabulary of;
+    LfSpan *tokens;
+    GByteArray *scores, *types;
+} Lists;
+
+static Lists as_lists(const Contents *c)
+{
+    Lists lists = {.tokens = g_new(LfSpan, c->pieces->len),
+                   .scores = g_byte_array_new(),
+                   .types = g_byte_array_new()};
+    for (guint i = 0; i < c->pieces->len; i++) {
+        const Piece *piece = &g_array_index(c->pieces, Piece, i);
+        guint32 score, type = GUINT32_TO_LE((guint32) piece->type);
+        memcpy(&score, &piece->score, 4);
+        score = GUINT32_TO_LE(score);
+        lists.tokens[i] = (LfSpan){(const guint8 *) piece->text, strlen(piece->text)};
+        g_byte_array_append(lists.scores, (const guint8 *) &score, 4);
+        g_byte_array_append(lists.types, (const guint8 *) &type, 4);
+    }
+    lists.of = (LfGgufVocabulary){.model = "t5",
+                                  .tokens = lists.tokens,
+                                  .scores = lists.scores->data,
+                                  .types = lists.types->data,
+                                  .n_tokens = c->pieces->len,
+                                  .n_scores = c->pieces->len,
+                                  .n_types = c->pieces->len,
+                                  .charsmap = {c->charsmap->data, c->charsmap->len},
+                                  .end = 1,
+                                  .unknown = -1,
+                                  .add_space_prefix = TRUE,
+                                  .remove_extra_spaces = TRUE};
+    return lists;
+}
+
+static void free_lists(Lists *lists)
+{
+    g_free(lists->tokens);
+    g_byte_array_unref(lists->scores);
+    g_byte_array_unref(lists->types);
+}
+
+static GByteArray *model_of_lists(const LfGgufVocabulary *gguf, GError **error)
+{
+    LfVocabulary vocabulary;
+    GByteArray *model = NULL;
+    lf_vocabulary_init(&vocabulary);
+    if (lf_tokenizer_gguf_read("x.gguf", gguf, &vocabulary, error))
+        model = lf_vocabulary_serialize(&vocabulary, "x.gguf", error);
+    lf_vocabulary_clear(&vocabulary);
+    return model;
+}
+
 static char *write_tensors(const char *name, LfType type, const void *bytes, gsize size)
 {
     float weight = 1;
@@ -335,6 +390,8 @@ static void test_same_ids(void)
 {
     for (int i = 0; i < 4; i++) {
         Contents *c = make_contents(i & 1);
+        Lists lists = as_lists(c);
+        LfTokenizer *gguf = open_array(model_of_lists(&lists.of, NULL));
         LfTokenizer *model = open_array(as_model(c)), *tensor = open_tensor(as_model(c)),
                     *json = open_array(as_json(c, i & 2 ? older_splitter : usual_splitter));
         g_assert_cmpint(lf_tokenizer_size(model), ==, (int) c->pieces->len);
@@ -344,7 +401,10 @@ static void test_same_ids(void)
         for (int k = 0; k < 100; k++) {
             compare(c, model, json);
             compare(c, model, tensor);
+            compare(c, model, gguf);
         }
+        lf_tokenizer_free(gguf);
+        free_lists(&lists);
         lf_tokenizer_free(json);
         lf_tokenizer_free(tensor);
         lf_tokenizer_free(model);
@@ -370,6 +430,71 @@ static void test_counts(void)
         g_assert_cmpint(count.unknown, ==, (capacity > 2) + (capacity > 5));
     }
     lf_tokenizer_free(tokenizer);
+}
+
+/* ---- lists of GGUF files --------------------------------------------------------------------- */
+
+static void refuse_lists(const LfGgufVocabulary *gguf, LfError code, const char *message)
+{
+    g_autoptr(GError) error = NULL;
+    g_assert_null(model_of_lists(gguf, &error));
+    g_assert_error(error, LF_ERROR, (gint) code);
+    g_assert_nonnull(strstr(error->message, "x.gguf"));
+    g_assert_nonnull(strstr(error->message, message));
+}
+
+static void set_type(const Lists *lists, guint i, guint8 type)
+{
+    memset(lists->types->data + 4 * i, 0, 4);
+    lists->types->data[4 * i] = type;
+}
+
+static void test_gguf_lists(void)
+{
+    enum { END = 1, UNKNOWN_ID = 3 };
+    Contents *c = make_contents(FALSE);
+    Lists lists = as_lists(c);
+    LfGgufVocabulary gguf = lists.of;
+    gguf.model = NULL;
+    refuse_lists(&gguf, LF_ERROR_FORMAT, "no tokenizer inside");
+    gguf.model = "gpt2\033[1m";
+    refuse_lists(&gguf, LF_ERROR_UNSUPPORTED, "\"gpt2\\033[1m\"");
+    gguf = lists.of;
+    gguf.n_scores--;
+    refuse_lists(&gguf, LF_ERROR_FORMAT, "not of one length");
+    gguf = lists.of;
+    gguf.n_types = 0;
+    refuse_lists(&gguf, LF_ERROR_FORMAT, "not of one length");
+    gguf = lists.of;
+    gguf.n_tokens = gguf.n_scores = gguf.n_types = 0;
+    refuse_lists(&gguf, LF_ERROR_FORMAT, "not of one length");
+    gguf.n_tokens = gguf.n_scores = gguf.n_types = 512 * 1024 + 1;
+    refuse_lists(&gguf, LF_ERROR_FORMAT, "524288 pieces");
+    gguf = lists.of;
+    gguf.end = (int) gguf.n_tokens;
+    refuse_lists(&gguf, LF_ERROR_FORMAT, "end mark");
+    gguf.end = UNKNOWN_ID;
+    refuse_lists(&gguf, LF_ERROR_FORMAT, "end mark");
+    gguf = lists.of;
+    for (guint8 type = 0; type < 9; type += 7) {
+        set_type(&lists, 9, type);
+        refuse_lists(&gguf, LF_ERROR_FORMAT, "type");
+    }
+    set_type(&lists, 9, NORMAL);
+
+    /* Ids of the marks that are not told, or whose types are not. */
+    set_type(&lists, UNKNOWN_ID, NORMAL);
+    set_type(&lists, END, NORMAL);
+    refuse_lists(&gguf, LF_ERROR_FORMAT, "one piece for what is unknown");
+    gguf.unknown = UNKNOWN_ID;
+    gguf.end = -1;
+    LfTokenizer *model = open_array(as_model(c)), *other = open_array(model_of_lists(&gguf, NULL));
+    for (int k = 0; k < 30; k++)
+        compare(c, model, other);
+    lf_tokenizer_free(other);
+    lf_tokenizer_free(model);
+    free_lists(&lists);
+    free_contents(c);
 }
 
 /* ---- small tokenizer.json files -------------------------------------------------------------- */
@@ -683,6 +808,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tokenizer-files/same-ids", test_same_ids);
     g_test_add_func("/tokenizer-files/counts", test_counts);
+    g_test_add_func("/tokenizer-files/gguf-lists", test_gguf_lists);
     g_test_add_func("/tokenizer-files/json-variants", test_json_variants);
     g_test_add_func("/tokenizer-files/json-refused", test_json_refused);
     g_test_add_func("/tokenizer-files/json-damaged", test_json_damaged);
