@@ -5,6 +5,7 @@
  */
 #include "files/recognise.h"
 #include "model.h"
+#include "part_check.h"
 
 typedef enum { TRANSFORMER, TEXT_ENCODER, DECODER, N_PARTS } Part;
 
@@ -35,8 +36,8 @@ static void tell_problem(const Inspection *i, const char *subject, const char *p
 
 /* ---- parts ----------------------------------------------------------------------------------- */
 
-/* Each appends a description of the part to `text`, as far as it can be read. False and an error
- * when a tensor is missing or does not fit. */
+/* Each completes the part's dimensions and appends its description to `text`. False and an error when
+ * a tensor that tells one is missing or does not fit. */
 
 static bool inspect_transformer(LfTransformerConfig *c, LfWeightSource *source, GString *text,
                                 GError **error)
@@ -51,9 +52,10 @@ static bool inspect_transformer(LfTransformerConfig *c, LfWeightSource *source, 
     g_string_append_printf(text, "ffn %d, text of %d × %d, latents of %d channels, layout %s",
                            c->ffn, c->text_len, c->text_dim, c->channels,
                            lf_weight_source_layout(source));
-    LfTransformer *t = lf_transformer_new(lf_backend_plan(NULL), c, source, error);
-    lf_transformer_free(t);
-    return t != NULL;
+    const char *copy = lf_weight_source_copy(source);
+    if (*copy)
+        g_string_append_printf(text, ", copy %s", copy);
+    return true;
 }
 
 static bool inspect_text_encoder(LfTextEncoderConfig *c, LfWeightSource *source, GString *text,
@@ -63,9 +65,7 @@ static bool inspect_text_encoder(LfTextEncoderConfig *c, LfWeightSource *source,
         return false;
     g_string_append_printf(text, "umT5, %d layers of %d, %d heads, ffn %d, vocabulary of %d",
                            c->layers, c->dim, c->heads, c->ffn, c->vocab);
-    LfTextEncoder *t = lf_text_encoder_new(lf_backend_plan(NULL), c, source, error);
-    lf_text_encoder_free(t);
-    return t != NULL;
+    return true;
 }
 
 static bool inspect_decoder(LfDecoderConfig *c, LfWeightSource *source, GString *text,
@@ -77,9 +77,7 @@ static bool inspect_decoder(LfDecoderConfig *c, LfWeightSource *source, GString 
     g_autofree char *widths = class->describe(c);
     g_string_append_printf(text, "%s, %s, latents of %d channels", class->title, widths,
                            c->channels);
-    LfDecoder *decoder = class->create(lf_backend_plan(NULL), c, source, error);
-    lf_decoder_free(decoder);
-    return decoder != NULL;
+    return true;
 }
 
 static bool inspect_source(LfModelConfig *c, Part part, LfWeightSource *source, GString *text,
@@ -102,7 +100,9 @@ static void inspect_part(const Inspection *i, Part part, LfModelConfig *c, LfTen
     const LfSourceOptions options = {.kind = kinds[part]};
     LfWeightSource *source = lf_weight_source_file(file, &options, &error);
     bool complete = source && inspect_source(c, part, source, text, &error) &&
-                    lf_weight_source_check_unused(source, &error);
+                    lf_part_check(kinds[part], c, source, &error);
+    if (source && lf_weight_source_notice(source))
+        g_string_append_printf(text, "; %s", lf_weight_source_notice(source));
     const LfFinding finding = {.subject = part_names[part],
                                .tensors = lf_tensor_file_path(file),
                                .description = text->len > 0 ? text->str : NULL,

@@ -6,6 +6,7 @@
 
 #include "files/weights.h"
 #include "model_parts.h"
+#include "part_check.h"
 
 typedef enum { TEXT_ENCODER, TRANSFORMER, DECODER, N_PARTS } Part;
 
@@ -168,11 +169,15 @@ static bool load_part(Loading *l, GError **error)
 
 /* A file may hold more than its part needs, so the progress of each part starts at the total size
  * of the files before it. Each part ends with a sync, because sessions read the weights on other
- * streams. */
+ * streams. Everything is checked before any weight is read, which takes minutes. */
 static bool load_parts(Loading *l, GError **error)
 {
     double before = 0;
     bool done = true;
+    for (Part part = 0; part < N_PARTS; part++)
+        if (l->files[part] &&
+            !lf_part_check(kinds[part], l->model->config, l->sources[part], error))
+            return false;
     for (Part part = 0; part < N_PARTS; part++)
         l->total += l->sources[part] ? (double) lf_weight_source_size(l->sources[part]) : 0;
     for (Part part = 0; part < N_PARTS && done; part++) {
@@ -186,7 +191,6 @@ static bool load_parts(Loading *l, GError **error)
         done = report_tensor(0, l, error) && load_part(l, error) &&
                l->model->backend->sync(l->model->backend, error);
         lf_weight_source_set_progress(source, NULL, NULL);
-        done = done && (!l->files[part] || lf_weight_source_check_unused(source, error));
         lf_log(&l->model->log, LF_LOG_DEBUG, "%s: %s in %.2f s, %.1f MB in its file",
                part_names[part], done ? "loaded" : "given up",
                1e-6 * (double) (g_get_monotonic_time() - start),

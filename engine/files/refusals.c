@@ -36,6 +36,7 @@ static const Row rows[] = {
     {"audio_injector", "it is a model that follows speech: " TEXT_TO_VIDEO},
     {"casual_audio_encoder", "it is a model that follows speech: " TEXT_TO_VIDEO},
     {"qweight", "it is quantised (GPTQ, AWQ or SVDQuant), which is not supported: " OTHER_TYPE},
+    {"_data", "it is quantised by Quanto, which is not supported: " OTHER_TYPE},
     {"absmax", "it is quantised by bitsandbytes, which is not supported: " OTHER_TYPE},
 };
 

@@ -186,6 +186,8 @@ LfWeightSource *lf_weight_source_file(LfTensorFile *file, const LfSourceOptions 
     source->file = lf_tensor_file_ref(file);
     source->kind = recognised->kind;
     source->layout = recognised->layout;
+    source->copy = g_strdup(recognised->copy);
+    source->notice = g_strdup(recognised->notice);
     g_hash_table_iter_init(&iter, names);
     while (g_hash_table_iter_next(&iter, &name, &tensor))
         add_tensor(source, name, tensor);
@@ -212,6 +214,8 @@ void lf_weight_source_free(LfWeightSource *source)
     g_ptr_array_unref(source->loras);
     g_hash_table_unref(source->names);
     lf_tensor_file_unref(source->file);
+    g_free(source->copy);
+    g_free(source->notice);
     g_free(source);
 }
 
@@ -223,6 +227,16 @@ int lf_weight_source_lora_count(const LfWeightSource *source)
 const char *lf_weight_source_layout(const LfWeightSource *source)
 {
     return source->layout ? source->layout->name : source->file ? "unknown" : "random";
+}
+
+const char *lf_weight_source_copy(const LfWeightSource *source)
+{
+    return source->copy ? source->copy : "";
+}
+
+const char *lf_weight_source_notice(const LfWeightSource *source)
+{
+    return source->notice;
 }
 
 const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *name, GError **error)

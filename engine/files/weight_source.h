@@ -18,6 +18,7 @@ struct LfWeightSource {
     LfTensorFile *file;     /* NULL: random */
     LfFileKind kind;        /* of the model, as far as it is known */
     const LfLayout *layout; /* of the file, or NULL: its names are canonical */
+    char *copy, *notice;    /* see weights.h */
     GHashTable *names;      /* canonical name → LfNamedTensor *, which it owns */
     GPtrArray *loras;       /* LfTensorFile *, where the data of `updates` is */
     GHashTable *updates;    /* canonical name → GArray of LfUpdate, see lora.h */

@@ -52,6 +52,11 @@ int lf_weight_source_lora_count(const LfWeightSource *source);
 /* The name of the file's layout, "Wan", "diffusers"; "unknown", "random". */
 const char *lf_weight_source_layout(const LfWeightSource *source);
 
+/* The name of the copy that is read ("generator_ema"), "" where the names have no prefix; and what the
+ * user has to know of the file, or NULL. */
+const char *lf_weight_source_copy(const LfWeightSource *source);
+const char *lf_weight_source_notice(const LfWeightSource *source);
+
 /* The tensor of a canonical name, or NULL and LF_ERROR_SHAPE; without what a LoRA adds to it.
  * Random ones have the shape that they are asked for: for them it is LF_ERROR_UNSUPPORTED, and
  * lf_weight_source_has is true. */

@@ -27,8 +27,11 @@ const LfDecoderClass *lf_decoder_class(const char *type, LfWeightSource *source,
     if (*type)
         lf_fail(error, LF_ERROR_CONFIG, "decoder: unknown type \"%s\"; known are %s", type, types);
     else
-        lf_fail(error, LF_ERROR_SHAPE, "decoder: the file's tensors match none of the types %s",
-                types);
+        lf_fail(
+            error, LF_ERROR_SHAPE,
+            "decoder: the file's tensors (layout \"%s\") match none of the types %s: use TAEHV, "
+            "such as taew2_1.safetensors",
+            source ? lf_weight_source_layout(source) : "", types);
     return NULL;
 }
 

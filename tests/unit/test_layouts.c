@@ -198,7 +198,14 @@ static void find_problem(const LfFinding *finding, gpointer problem)
         *(char **) problem = g_strdup(finding->problem);
 }
 
-/* Layers that the engine would leave out are errors for a stream and for an inspection. */
+static gboolean count_progress(const char *part, double share, gpointer n_calls)
+{
+    (*(int *) n_calls)++;
+    return TRUE;
+}
+
+/* Layers that the engine would leave out are errors for a stream, before any weight is read, and for
+ * an inspection. */
 static void test_left_over(void)
 {
     static const char *const cases[][2] = {
@@ -219,12 +226,57 @@ static void test_left_over(void)
             add(&w, g_strdup(lf_tensor_file_nth(wan, k)->name), lf_tensor_file_nth(wan, k));
         add(&w, g_strdup(cases[i][0]), lf_tensor_file_nth(wan, 0));
         write_to(&w, path);
-        g_assert_null(lf_model_open(dir, NULL, &error));
+        int n_calls = 0;
+        const LfModelOptions options = {.progress = count_progress, .progress_data = &n_calls};
+        g_assert_null(lf_model_open(dir, &options, &error));
         g_test_message("%s", error->message);
         g_assert_nonnull(strstr(error->message, cases[i][1]));
+        g_assert_cmpint(n_calls, ==, 0);
         g_assert_true(lf_inspect_model(dir, find_problem, &problem, NULL));
         g_assert_nonnull(strstr(problem, cases[i][1]));
     }
+    lf_tensor_file_unref(wan);
+    lf_tiny_model_remove(dir);
+}
+
+static void find_transformer(const LfFinding *finding, gpointer description)
+{
+    if (g_str_equal(finding->subject, "transformer"))
+        *(char **) description = g_strdup(finding->description);
+}
+
+static void keep_line(LfLogLevel level, const char *message, gpointer lines)
+{
+    g_string_append_printf(lines, "%d %s\n", level, message);
+}
+
+/* Which copy is read, and why, is in the log and in what an inspection tells. */
+static void test_copy(void)
+{
+    g_autofree char *description = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GString) lines = g_string_new(NULL);
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_autofree char *path = g_build_filename(dir, "transformer.safetensors", NULL);
+    LfTensorFile *wan = open_file(dir, "transformer.safetensors");
+    Written w = written_new();
+    for (size_t i = 0; i < lf_tensor_file_count(wan); i++) {
+        const LfFileTensor *t = lf_tensor_file_nth(wan, i);
+        add(&w, g_strconcat("generator.model.", t->name, NULL), t);
+        if (i > 0)
+            add(&w, g_strconcat("generator_ema.model.", t->name, NULL), t);
+    }
+    write_to(&w, path);
+    g_assert_true(lf_inspect_model(dir, find_transformer, &description, NULL));
+    g_test_message("%s", description);
+    g_assert_nonnull(strstr(description, ", copy generator;"));
+    g_assert_nonnull(strstr(description, "generator_ema lacks 1 of"));
+    const LfModelOptions options = {.log = {keep_line, lines, LF_LOG_INFO}};
+    LfModel *model = lf_model_open(dir, &options, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(strstr(lines->str, "generator_ema lacks 1 of"));
+    g_assert_nonnull(strstr(lines->str, "copy \"generator\" of the transformer is read"));
+    lf_model_unref(model);
     lf_tensor_file_unref(wan);
     lf_tiny_model_remove(dir);
 }
@@ -356,6 +408,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/layouts/diffusers", test_diffusers);
     g_test_add_func("/layouts/left-over", test_left_over);
+    g_test_add_func("/layouts/copy", test_copy);
     g_test_add_func("/layouts/vae", test_vae);
     g_test_add_func("/layouts/stream", test_stream);
     g_test_add_func("/layouts/unwrap", test_unwrap);

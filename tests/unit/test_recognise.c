@@ -150,6 +150,7 @@ static void test_parts(void)
         {WAN "blocks.0.ffn.0.weight:F8_E4M3:3x32 blocks.0.ffn.0.weight_scale:U8:3x1",
          LF_FILE_TRANSFORMER, "Wan", "MXFP8"},
         {WAN "blocks.0.ffn.0.qweight:I32:3x4", LF_FILE_TRANSFORMER, "Wan", "GPTQ"},
+        {WAN "blocks.0.ffn.0.weight._data:I8:3x4", LF_FILE_TRANSFORMER, "Wan", "Quanto"},
         {WAN "blocks.0.ffn.0.weight.absmax:F32:3", LF_FILE_TRANSFORMER, "Wan", "bitsandbytes"},
         {"critic.head.modulation critic.x", LF_FILE_UNKNOWN, NULL, "only a critic"},
         {"double_blocks.0.img_attn.qkv.weight", LF_FILE_UNKNOWN, NULL, "FLUX"},
