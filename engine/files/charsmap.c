@@ -144,8 +144,8 @@ static size_t size_of(const char *text, size_t n, size_t limit)
     return size;
 }
 
-/* Where a key begins depends on those before it, so every character counts as if one began there.
- */
+/* Where a key begins depends on those before it, so every character counts as if one began there;
+ * and at least as itself, because user-defined pieces go before keys. */
 size_t lf_charsmap_reach(LfSpan map, const char *text, size_t limit)
 {
     Trie trie;
@@ -154,7 +154,7 @@ size_t lf_charsmap_reach(LfSpan map, const char *text, size_t limit)
     for (; *text && total <= limit; text = g_utf8_next_char(text)) {
         size_t own = size_of(text, (size_t) (g_utf8_next_char(text) - text), limit);
         const char *other = mapped ? replacement(&trie, text) : NULL;
-        total += other ? size_of(other, SIZE_MAX, limit - total) : own;
+        total += other ? MAX(own, size_of(other, SIZE_MAX, limit - total)) : own;
     }
     return total;
 }

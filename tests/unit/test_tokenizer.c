@@ -257,6 +257,9 @@ static void test_charsmap_reach(void)
     g_assert_cmpuint(lf_charsmap_reach(span, "", 100), ==, 3);
     g_assert_cmpuint(lf_charsmap_reach(span, "bb", 100), ==, 5);
     g_assert_cmpuint(lf_charsmap_reach(span, "ba b", 100), ==, 3 + 1 + 9 + 3 + 1);
+    replace_a(units, 0); /* by nothing */
+    g_autoptr(GByteArray) empty = map_of(units, "", 1);
+    g_assert_cmpuint(lf_charsmap_reach((LfSpan){empty->data, empty->len}, "aba", 100), ==, 6);
     g_assert_cmpuint(lf_charsmap_reach(none, "ba b", 100), ==, 3 + 1 + 1 + 3 + 1);
     g_assert_cmpuint(lf_charsmap_reach(span, "日a", 100), ==, 3 + 3 + 9);
     g_assert_cmpuint(lf_charsmap_reach(span, "aaaaaaaaaaa", 101), ==, 102);
