@@ -97,7 +97,8 @@ static void inspect_part(const Inspection *i, Part part, LfModelConfig *c, LfTen
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GString) text = g_string_new(NULL);
-    const LfSourceOptions options = {.kind = kinds[part]};
+    const LfSourceOptions options = {.kind = kinds[part],
+                                     .copy = part == TRANSFORMER ? c->copy : NULL};
     LfWeightSource *source = lf_weight_source_file(file, &options, &error);
     bool complete = source && inspect_source(c, part, source, text, &error) &&
                     lf_part_check(kinds[part], c, source, &error);
@@ -148,7 +149,7 @@ static void inspect_lora(const Inspection *i, const LfModelConfig *c, const char
     g_autoptr(GError) error = NULL;
     g_autofree char *path = lf_model_config_path(c, name);
     g_autofree char *text = g_strdup_printf("added to the transformer with strength %g", strength);
-    const LfSourceOptions options = {.kind = LF_FILE_TRANSFORMER};
+    const LfSourceOptions options = {.kind = LF_FILE_TRANSFORMER, .copy = c->copy};
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     LfWeightSource *source = file ? lf_weight_source_file(transformer, &options, &error) : NULL;
     bool fits = source && lf_weight_source_add_lora(source, file, strength, &error);

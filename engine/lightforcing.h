@@ -82,6 +82,9 @@ typedef struct {
     /* The family of checkpoints whose sampling defaults are used, see docs/own-checkpoint.md; NULL: the
      * one of model.json, or that of the checkpoint's path. */
     const char *family;
+    /* Which copy of the transformer is read from a file with several: "generator_ema", "generator", or
+     * the name of another dictionary; NULL: the one of model.json, or of the family, or the average. */
+    const char *copy;
     const LfLora *loras; /* added after those of model.json, in this order */
     int n_loras;
     LfLog log; /* of the model and of its sessions that have none; all-zero: none */

@@ -70,7 +70,9 @@ static bool open_part(Loading *l, Part part, const char *file, GError **error)
     LfTensorFile *opened = l->files[part] = lf_tensor_file_open(path, error);
     if (!opened)
         return false;
-    const LfSourceOptions options = {.kind = kinds[part], .log = &l->model->log};
+    const LfSourceOptions options = {.kind = kinds[part],
+                                     .copy = part == TRANSFORMER ? l->model->config->copy : NULL,
+                                     .log = &l->model->log};
     LfWeightSource *source = lf_weight_source_file(opened, &options, error);
     if (!source)
         return false;

@@ -14,6 +14,7 @@ void lf_model_options_copy(LfModelOptions *to, const LfModelOptions *from)
     to->tokenizer_location = g_strdup(from->tokenizer_location);
     to->decoder_location = g_strdup(from->decoder_location);
     to->family = g_strdup(from->family);
+    to->copy = g_strdup(from->copy);
     LfLora *loras = g_new(LfLora, from->n_loras);
     for (int i = 0; i < from->n_loras; i++)
         loras[i] = (LfLora){g_strdup(from->loras[i].file), from->loras[i].strength};
@@ -36,7 +37,8 @@ gboolean lf_model_options_equal(const LfModelOptions *a, const LfModelOptions *b
            g_strcmp0(a->text_encoder_location, b->text_encoder_location) == 0 &&
            g_strcmp0(a->tokenizer_location, b->tokenizer_location) == 0 &&
            g_strcmp0(a->decoder_location, b->decoder_location) == 0 &&
-           g_strcmp0(a->family, b->family) == 0 && same_loras(a, b);
+           g_strcmp0(a->family, b->family) == 0 && g_strcmp0(a->copy, b->copy) == 0 &&
+           same_loras(a, b);
 }
 
 void lf_model_options_clear(LfModelOptions *options)
@@ -49,6 +51,7 @@ void lf_model_options_clear(LfModelOptions *options)
     g_free((char *) options->tokenizer_location);
     g_free((char *) options->decoder_location);
     g_free((char *) options->family);
+    g_free((char *) options->copy);
     *options = (LfModelOptions){0};
 }
 

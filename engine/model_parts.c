@@ -65,14 +65,17 @@ static LfModelConfig *locate(const char *location, const LfModelOptions *options
 }
 
 /* What the options name counts more than model.json and the path. */
-static bool choose_family(LfModelConfig *config, const LfModelOptions *options, GError **error)
+static bool choose_sampling(LfModelConfig *config, const LfModelOptions *options, GError **error)
 {
-    if (!options->family)
-        return true;
-    const LfFamily *family = lf_family_named(options->family);
-    if (!family)
+    const LfFamily *family = options->family ? lf_family_named(options->family) : NULL;
+    if (options->family && !family)
         return lf_family_refuse(options->family, error);
-    lf_family_apply(family, config);
+    if (family)
+        lf_family_apply(family, config);
+    if (options->copy) {
+        g_free(config->copy);
+        config->copy = g_strdup(options->copy);
+    }
     return true;
 }
 
@@ -171,7 +174,7 @@ LfModelConfig *lf_model_parts(const char *location, const LfModelOptions *option
     options = options ? options : &none;
     LfModelConfig *config = is_configuration(location) ? lf_model_config_read(location, error)
                                                        : locate(location, options, error);
-    if (config && choose_family(config, options, error) &&
+    if (config && choose_sampling(config, options, error) &&
         (!options->text_encoder_location ||
          replace_text_encoder(config, options->text_encoder_location, error)) &&
         (!options->tokenizer_location ||

@@ -148,6 +148,18 @@ static const Property properties[] = {
      FIELD(model_family), STOPPED},
 
     /**
+     * GstLightForcingSrc:model-copy:
+     *
+     * Which copy of the transformer is read from a checkpoint that holds several: `generator_ema`,
+     * the average of the weights, `generator`, or the name of another dictionary in the file.
+     *
+     * Since: 0.1
+     */
+    {"model-copy", "Model copy",
+     "Copy of the transformer to read from a checkpoint (unset = the family's, or the average)",
+     STRING, FIELD(model_copy), STOPPED},
+
+    /**
      * GstLightForcingSrc:lora:
      *
      * LoRA files that are added to the transformer as it is loaded, separated by commas, each with
@@ -574,7 +586,8 @@ LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *s
                             .text_encoder_location = s->text_encoder_location,
                             .tokenizer_location = s->tokenizer_location,
                             .decoder_location = s->decoder_location,
-                            .family = s->model_family};
+                            .family = s->model_family,
+                            .copy = s->model_copy};
 }
 
 void gst_light_forcing_settings_chunk(const GstLightForcingSettings *s, LfSessionOptions *options)

@@ -17,7 +17,7 @@ typedef struct {
     /* Never "". */
     char *prompt_location, *model_location;
     char *text_encoder_location, *tokenizer_location, *decoder_location;
-    char *model_family, *lora;
+    char *model_family, *model_copy, *lora;
     gint64 seed;
     gint backend; /* enums are gint here, as in a GValue: GstLightForcingBackend */
     gint cuda_device_id;

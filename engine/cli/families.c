@@ -36,6 +36,8 @@ static void print_family(const LfFamily *f)
     else
         printf(", window unlimited");
     printf(", %s attention\n", f->sparse ? "sparse" : "dense");
+    if (f->copy)
+        printf("  Copy: %s.\n", f->copy);
     if (f->differs)
         printf("  Note: %s.\n", f->differs);
 }

@@ -22,7 +22,9 @@ typedef struct LfFamily {
     bool no_warp;               /* the steps are after the shift */
     double shift;
     int window, sink; /* latent frames; window 0: unbounded */
-    bool sparse;      /* trained with Light Forcing's attention */
+    const char
+        *copy;   /* "generator": what to read of a file with an average, too; NULL: the average */
+    bool sparse; /* trained with Light Forcing's attention */
     /* What its authors' sampler does and this engine does not, one line; NULL: nothing. */
     const char *differs;
     const char *repository, *file; /* on Hugging Face */

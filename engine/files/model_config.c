@@ -39,6 +39,7 @@ static const Field fields[] = {
     {"transformer", "text_len", WHOLE, AT(transformer.text_len), 1, 1 << 16, 512},
     {"transformer", "channels", WHOLE, AT(transformer.channels), 1, 1024, 0},
     {"transformer", "lora", LORAS, AT(loras), 0, 0, 0},
+    {"transformer", "copy", TEXT, AT(copy), 0, 0, 0},
     {"transformer", "family", FAMILY, AT(family), 0, 0, 0},
     {"text_encoder", "file", TEXT, AT(files.text_encoder), 0, 0, 0},
     {"text_encoder", "vocab", WHOLE, AT(text_encoder.vocab), 4, 1 << 24, 0},
@@ -107,6 +108,7 @@ void lf_model_config_free(LfModelConfig *config)
     for (int i = 0; i < config->n_loras; i++)
         g_free(config->loras[i].file);
     g_free(config->loras);
+    g_free(config->copy);
     g_free(config->files.transformer);
     g_free(config->files.text_encoder);
     g_free(config->files.tokenizer);

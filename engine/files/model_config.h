@@ -30,6 +30,7 @@ typedef struct {
     LfTransformerConfig transformer;
     LfTextEncoderConfig text_encoder;
     LfDecoderConfig decoder;
+    char *copy; /* of the transformer, in a file with several; NULL: see lf_recognise */
     struct LfLoraFile {
         char *file; /* absolute or relative to the directory */
         double strength;

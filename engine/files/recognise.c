@@ -324,6 +324,20 @@ static bool has_rest_of_average(const Reading *in)
     return false;
 }
 
+/* "it has no copy "x" of the transformer, but "generator", "generator_ema"" */
+static char *no_copy(const Reading *in, LfFileKind kind, const char *copy)
+{
+    g_autoptr(GString) list = g_string_new(NULL);
+    for (guint i = 0; i < in->copies->len; i++) {
+        const Copy *other = &g_array_index(in->copies, Copy, i);
+        g_autofree char *name = copy_name(other);
+        if (other->layout->kind == kind && other->kind != NEVER)
+            g_string_append_printf(list, "%s\"%s\"", list->len ? ", " : "", name);
+    }
+    return g_strdup_printf("it has no copy \"%s\" of the %s: there is %s", copy,
+                           lf_file_kind_name(kind), list->str);
+}
+
 static bool take_part(LfRecognised *r, const Reading *in, LfFileKind kind, const char *copy)
 {
     Wish wish = wish_of(copy);
@@ -331,7 +345,7 @@ static bool take_part(LfRecognised *r, const Reading *in, LfFileKind kind, const
     if (!taken && wish.word) {
         taken = best_copy(in, kind, (Wish){AVERAGED, NULL});
         if (taken)
-            r->problem = g_strdup_printf("it has no copy \"%s\" of the model", copy);
+            r->problem = no_copy(in, kind, copy);
     }
     if (!taken)
         return false;

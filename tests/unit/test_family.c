@@ -82,6 +82,7 @@ static void test_rows(void)
         g_assert_cmpint(config->cache.sink, ==, f->sink);
         g_assert_cmpfloat(config->schedule.shift, ==, f->shift);
         g_assert_true(config->sparse.given == f->sparse);
+        g_assert_cmpstr(config->copy, ==, f->copy);
         lf_model_config_free(config);
     }
 }

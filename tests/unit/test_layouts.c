@@ -250,6 +250,40 @@ static void keep_line(LfLogLevel level, const char *message, gpointer lines)
     g_string_append_printf(lines, "%d %s\n", level, message);
 }
 
+/* Of a whole average and the model itself the options choose. */
+static void test_chosen_copy(void)
+{
+    static const char *const copies[] = {NULL, "generator_ema", "generator", "mine"};
+    static const char *const read[] = {"generator_ema", "generator_ema", "generator", "mine"};
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_autofree char *path = g_build_filename(dir, "transformer.safetensors", NULL);
+    LfTensorFile *wan = open_file(dir, "transformer.safetensors");
+    Written w = written_new();
+    for (size_t i = 0; i < lf_tensor_file_count(wan); i++) {
+        const LfFileTensor *t = lf_tensor_file_nth(wan, i);
+        add(&w, g_strconcat("generator.", t->name, NULL), t);
+        add(&w, g_strconcat("generator_ema.", t->name, NULL), t);
+        add(&w, g_strconcat("mine.", t->name, NULL), t);
+    }
+    write_to(&w, path);
+    for (gsize i = 0; i < G_N_ELEMENTS(copies); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GString) lines = g_string_new(NULL);
+        g_autofree char *line = g_strdup_printf("copy \"%s\" of the transformer is read", read[i]);
+        const LfModelOptions options = {.copy = copies[i], .log = {keep_line, lines, LF_LOG_INFO}};
+        LfModel *model = lf_model_open(dir, &options, &error);
+        g_assert_no_error(error);
+        g_assert_nonnull(strstr(lines->str, line));
+        lf_model_unref(model);
+    }
+    g_autoptr(GError) error = NULL;
+    g_assert_null(lf_model_open(dir, &(LfModelOptions){.copy = "yours"}, &error));
+    g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
+    g_assert_nonnull(strstr(error->message, "no copy \"yours\""));
+    lf_tensor_file_unref(wan);
+    lf_tiny_model_remove(dir);
+}
+
 /* Which copy is read, and why, is in the log and in what an inspection tells. */
 static void test_copy(void)
 {
@@ -409,6 +443,7 @@ int main(int argc, char **argv)
     g_test_add_func("/layouts/diffusers", test_diffusers);
     g_test_add_func("/layouts/left-over", test_left_over);
     g_test_add_func("/layouts/copy", test_copy);
+    g_test_add_func("/layouts/chosen-copy", test_chosen_copy);
     g_test_add_func("/layouts/vae", test_vae);
     g_test_add_func("/layouts/stream", test_stream);
     g_test_add_func("/layouts/unwrap", test_unwrap);

@@ -46,7 +46,8 @@ static void test_values(void)
 {
     GError *error = NULL;
     LfModelConfig *c =
-        read_text("{\"transformer\": {\"file\": \"a.pt\", \"dim\": 48, \"heads\": 2},"
+        read_text("{\"transformer\": {\"file\": \"a.pt\", \"dim\": 48, \"heads\": 2, \"copy\": "
+                  "\"generator\"},"
                   " \"decoder\": {\"file\": \"/b.pth\", \"type\": \"tiny\"},"
                   " \"video\": {\"fps\": \"24000/1001\", \"chunk\": 2},"
                   " \"schedule\": {\"steps\": [1000, 1], \"shift\": 3, \"warp\": false,"
@@ -56,6 +57,7 @@ static void test_values(void)
                   " \"sparse\": {\"token_order\": \"2x13\"}}",
                   -1, &error);
     g_assert_no_error(error);
+    g_assert_cmpstr(c->copy, ==, "generator");
     g_assert_cmpint(c->video.fps_n, ==, 24000);
     g_assert_cmpint(c->video.fps_d, ==, 1001);
     g_assert_cmpint(c->schedule.steps.n, ==, 2);

@@ -18,7 +18,7 @@ static void on_log(LfLogLevel level, const char *message, gpointer data)
 static void test_copy(void)
 {
     char backend[] = "cpu", encoder[] = "encoder", decoder[] = "decoder";
-    char tokenizer[] = "tokenizer", family[] = "family";
+    char tokenizer[] = "tokenizer", family[] = "family", dictionary[] = "generator";
     char style[] = "style";
     const LfLora loras[] = {{style, 0.5}, {style, -1}};
     LfModelOptions copy;
@@ -30,6 +30,7 @@ static void test_copy(void)
                                     .tokenizer_location = tokenizer,
                                     .decoder_location = decoder,
                                     .family = family,
+                                    .copy = dictionary,
                                     .loras = loras,
                                     .n_loras = G_N_ELEMENTS(loras),
                                     .log = {on_log, NULL, LF_LOG_INFO}};
@@ -38,13 +39,14 @@ static void test_copy(void)
     g_assert_true(copy.progress == on_progress && copy.log.write == on_log);
     g_assert_cmpint(copy.log.level, ==, LF_LOG_INFO);
     backend[0] = encoder[0] = decoder[0] = style[0] = '?';
-    tokenizer[0] = family[0] = '?';
+    tokenizer[0] = family[0] = dictionary[0] = '?';
     g_assert_false(lf_model_options_equal(&copy, &options));
     g_assert_cmpstr(copy.backend, ==, "cpu");
     g_assert_cmpstr(copy.text_encoder_location, ==, "encoder");
     g_assert_cmpstr(copy.decoder_location, ==, "decoder");
     g_assert_cmpstr(copy.tokenizer_location, ==, "tokenizer");
     g_assert_cmpstr(copy.family, ==, "family");
+    g_assert_cmpstr(copy.copy, ==, "generator");
     g_assert_cmpstr(copy.loras[1].file, ==, "style");
     g_assert_cmpfloat(copy.loras[1].strength, ==, -1);
     lf_model_options_clear(&copy);
@@ -69,6 +71,7 @@ static void test_equal(void)
         {.decoder_location = "a"},
         {.tokenizer_location = "a"},
         {.family = "a"},
+        {.copy = "a"},
     };
     const LfModelOptions none = {0};
     for (gsize i = 0; i < G_N_ELEMENTS(different); i++) {
