@@ -16,7 +16,7 @@
  *    It loads the model, calls lf_session_next, and calls the callbacks of worker.c. It owns the
  *    fields of loading.
  *  - unlock() and unlock_stop() are called by any thread. They set the flushing flags of pacer and
- *    generator, which these guard with their own locks.
+ *    generator, which these guard with their own locks; a pause does not.
  *  - The engine may run threads of its own; they call nothing here but the log.
  *
  * Lock order: state lock, object lock, then the generator's lock or the pacer's lock (never both),
@@ -51,6 +51,8 @@ struct _GstLightForcingSrc {
 
     /* State changes only; from NULL→READY to READY→NULL. */
     GstLightForcingModel *claim;
+
+    GThread *pausing_thread; /* atomic: in the change from PLAYING to PAUSED; else NULL */
 
     /* Under the object lock. */
     GstLightForcingSettings settings;

@@ -275,8 +275,12 @@ static GstStateChangeReturn gst_light_forcing_src_change_state(GstElement *eleme
     GST_DEBUG_OBJECT(self, "%s", gst_state_change_get_name(transition));
     if (transition == GST_STATE_CHANGE_NULL_TO_READY && !open_model(self))
         return GST_STATE_CHANGE_FAILURE;
+    if (transition == GST_STATE_CHANGE_PLAYING_TO_PAUSED)
+        g_atomic_pointer_set(&self->pausing_thread, g_thread_self());
     GstStateChangeReturn result =
         GST_ELEMENT_CLASS(gst_light_forcing_src_parent_class)->change_state(element, transition);
+    if (transition == GST_STATE_CHANGE_PLAYING_TO_PAUSED)
+        g_atomic_pointer_set(&self->pausing_thread, NULL);
     if (transition == GST_STATE_CHANGE_READY_TO_NULL)
         close_model(self);
     return result;
@@ -344,8 +348,7 @@ static gboolean gst_light_forcing_src_stop(GstBaseSrc *base)
 }
 
 /* Interrupts create(), which waits for a frame or for the clock. Called not only to stop but also
- * for EOS and, from GStreamer 1.24 on, for PAUSED: generated chunks stay, and the chunk at work
- * goes on. */
+ * for EOS: generated chunks stay, and the chunk at work goes on. */
 static void set_flushing(GstLightForcingSrc *self, gboolean flushing)
 {
     GST_DEBUG_OBJECT(self, flushing ? "unlock" : "unlock stop");
@@ -356,9 +359,15 @@ static void set_flushing(GstLightForcingSrc *self, gboolean flushing)
     GST_OBJECT_UNLOCK(self);
 }
 
+/* From GStreamer 1.24 on, a live source is unlocked for PAUSED, too. create() need not return then: its
+ * waits hold no lock, and GstBaseSrc keeps the frame that comes out of them until the pipeline plays
+ * again. If create() returned, the streaming thread would pause itself, and if the pipeline played
+ * again before it got there, nothing would start it any more. */
 static gboolean gst_light_forcing_src_unlock(GstBaseSrc *base)
 {
-    set_flushing(GST_LIGHT_FORCING_SRC(base), TRUE);
+    GstLightForcingSrc *self = GST_LIGHT_FORCING_SRC(base);
+    if (g_atomic_pointer_get(&self->pausing_thread) != g_thread_self())
+        set_flushing(self, TRUE);
     return TRUE;
 }
 

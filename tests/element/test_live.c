@@ -354,6 +354,32 @@ static void test_pauses(void)
     gst_object_unref(clock);
 }
 
+/* The streaming thread may still be on its way out of a wait that a pause has ended when the pipeline
+ * plays again. It must not stop then. */
+static void test_quick_pauses(void)
+{
+    GstElement *pipeline = gst_pipeline_new(NULL);
+    GstElement *source = gst_element_factory_make("lightforcingsrc", NULL);
+    GstElement *sink = gst_element_factory_make("appsink", NULL);
+    GstClock *clock = gst_test_clock_new_with_start_time(START);
+    g_object_set(source, "model-location", tiny_model(), "prompt", "a ball", "is-live", TRUE, NULL);
+    g_object_set(sink, "sync", FALSE, NULL);
+    gst_bin_add_many(GST_BIN(pipeline), source, sink, NULL);
+    g_assert_true(gst_element_link(source, sink));
+    gst_pipeline_use_clock(GST_PIPELINE(pipeline), clock);
+    gst_element_set_state(pipeline, GST_STATE_PLAYING);
+    for (guint64 frame = 0; frame < 30; frame++) {
+        next_sample(GST_TEST_CLOCK(clock), sink, frame);
+        for (int n = g_test_rand_int_range(0, 20); n > 0; n--) {
+            gst_element_set_state(pipeline, GST_STATE_PAUSED);
+            gst_element_set_state(pipeline, GST_STATE_PLAYING);
+        }
+    }
+    gst_element_set_state(pipeline, GST_STATE_NULL);
+    gst_object_unref(pipeline);
+    gst_object_unref(clock);
+}
+
 int main(int argc, char **argv)
 {
     tests_init(&argc, &argv);
@@ -368,5 +394,6 @@ int main(int argc, char **argv)
     g_test_add_func("/live/repeat-controlled", test_repeat_controlled);
     g_test_add_func("/live/repeat-long-delay", test_repeat_long_delay);
     g_test_add_func("/live/pauses", test_pauses);
+    g_test_add_func("/live/quick-pauses", test_quick_pauses);
     return tests_run();
 }
