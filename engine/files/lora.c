@@ -365,6 +365,10 @@ bool lf_weight_source_add_lora(LfWeightSource *source, LfTensorFile *file, doubl
     Reading r = {.source = source, .file = file, .strength = strength};
     if (!source->file)
         return refuse(&r, error, LF_ERROR_UNSUPPORTED, "random weights take no LoRA");
+    g_autoptr(LfRecognised) recognised = lf_recognise(file, LF_FILE_LORA, NULL);
+    if (recognised->layout)
+        return refuse(&r, error, LF_ERROR_FORMAT, "it is a %s, no LoRA",
+                      lf_file_kind_name(recognised->kind));
     r.modules = g_ptr_array_new_with_free_func(module_free);
     r.by_name = g_hash_table_new(g_str_hash, g_str_equal);
     r.unmatched = g_string_new(NULL);

@@ -6,6 +6,7 @@
 #include "stream.h"
 
 #include "engine/files/locate.h"
+#include "engine/files/tensor_file.h"
 #include "tests/common/folder.h"
 
 #include <glib/gstdio.h>
@@ -123,6 +124,30 @@ static void test_layouts(void)
         lf_located_clear(&located);
         folder_remove(root);
     }
+}
+
+/* A decoder that the engine has not does not stand in the way of one that it has. */
+static void test_vae(void)
+{
+    static const float number = 1;
+    static const LfFileTensor sign = {
+        "decoder.middle.0.residual.0.gamma", LF_F32, 1, {1}, &number, sizeof number};
+    g_autoptr(GError) error = NULL;
+    LfLocated located = {0};
+    char *root = folder_new();
+    g_autofree char *vae = g_build_filename(root, "Wan2.1_VAE.safetensors", NULL);
+    g_assert_true(lf_safetensors_write(vae, &sign, 1, NULL));
+    lf_locate(root, 1U << LF_PART_DECODER, &located, &error);
+    g_assert_no_error(error);
+    g_assert_null(located.files[LF_PART_DECODER]);
+    g_assert_nonnull(strstr(located.problems[LF_PART_DECODER], "VAE of Wan 2.1"));
+    lf_located_clear(&located);
+    put(root, LF_PART_DECODER, "tae.safetensors");
+    lf_locate(root, 1U << LF_PART_DECODER, &located, &error);
+    g_assert_no_error(error);
+    g_assert_true(g_str_has_suffix(located.files[LF_PART_DECODER], "tae.safetensors"));
+    lf_located_clear(&located);
+    folder_remove(root);
 }
 
 /* Only what is wanted is looked for, and what is known is kept. */
@@ -258,6 +283,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/locate/layouts", test_layouts);
+    g_test_add_func("/locate/vae", test_vae);
     g_test_add_func("/locate/wanted", test_wanted);
     g_test_add_func("/locate/several", test_several);
     g_test_add_func("/locate/none", test_none);

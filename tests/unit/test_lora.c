@@ -294,6 +294,10 @@ static void assert_refused(Written *w, LfError code, const char *word)
 static void test_refused(void)
 {
     Written w = written_new();
+    add(&w, "model.head.modulation", 1, 5);
+    assert_refused(&w, LF_ERROR_FORMAT, "it is a transformer, no LoRA");
+
+    w = written_new();
     add(&w, "blocks.0.self_attn.q.lora_A.weight", RANK, 5120);
     add(&w, "blocks.0.self_attn.q.lora_B.weight", 5120, RANK);
     assert_refused(&w, LF_ERROR_SHAPE,
@@ -326,8 +330,8 @@ static void test_refused(void)
     add(&w, "blocks.0.self_attn.q.dora_scale", DIM, 0);
     assert_refused(&w, LF_ERROR_UNSUPPORTED, "dora_scale");
     w = written_new();
-    add(&w, "blocks.0.self_attn.q.weight", DIM, DIM);
-    assert_refused(&w, LF_ERROR_FORMAT, "blocks.0.self_attn.q.weight");
+    add(&w, "blocks.0.self_attn.k.weight", DIM, DIM);
+    assert_refused(&w, LF_ERROR_FORMAT, "blocks.0.self_attn.k.weight");
 }
 
 /* ---- in a model ------------------------------------------------------------------------------ */
