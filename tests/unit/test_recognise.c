@@ -372,6 +372,76 @@ static void test_left_over(void)
     }
 }
 
+/* ---- anything -------------------------------------------------------------------------------- */
+
+static const char *draw(const char *const *from, gsize n)
+{
+    return from[g_test_rand_int_range(0, (int) n)];
+}
+
+static void append_name(GString *list)
+{
+    static const char *const before[] = {
+        "",           "",  "model.",  "generator_ema.",           "..", "critic.", "_orig_mod.",
+        "generator.", ".", "memory_", "ema._fsdp_wrapped_module."};
+    static const char *const after[] = {"head.modulation",
+                                        "patch_embedding.weight",
+                                        "patch_embedding.bias",
+                                        "proj_out.weight",
+                                        "condition_embedder.time_proj.weight",
+                                        "blocks.0.self_attn.q.weight",
+                                        "blocks.0.attn1.to_qkv.weight",
+                                        "blocks.0.self_attn.q.lora_A.weight",
+                                        "blocks..ffn.0.weight_scale",
+                                        "enc.blk.0.attn_q.weight",
+                                        "enc.blk.0.attn_rel_b.weight",
+                                        "shared.weight",
+                                        "encoder.block.0.layer.0.SelfAttention.q.weight",
+                                        "blocks.0.pos_embedding.embedding.weight",
+                                        "decoder.1.weight",
+                                        "decoder.22.weight",
+                                        "decoder.mid_block.resnets.0.norm1.gamma",
+                                        "x.comfy_quant",
+                                        "k_img",
+                                        "."};
+    static const char *const types[] = {"F32", "BF16", "I8", "U8", "F8_E4M3", "F64"};
+    int n_before = g_test_rand_int_range(0, 3), n_dims = g_test_rand_int_range(0, 6);
+    for (int i = 0; i < n_before; i++)
+        g_string_append(list, draw(before, G_N_ELEMENTS(before)));
+    g_string_append_printf(list, "%s:%s:", draw(after, G_N_ELEMENTS(after)),
+                           draw(types, G_N_ELEMENTS(types)));
+    for (int i = 0; i <= n_dims; i++)
+        g_string_append_printf(list, "%s%d", i ? "x" : "", g_test_rand_int_range(0, 6));
+}
+
+/* Lists of names and shapes in which nothing fits: an answer or an error, and nothing else. */
+static void test_anything(void)
+{
+    static const char *const copies[] = {NULL, "generator", "generator_ema", "model", "", "."};
+    for (int round = 0; round < 300; round++) {
+        g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        g_autoptr(GString) list = g_string_new(NULL);
+        for (int i = g_test_rand_int_range(0, 30); i > 0; i--) {
+            g_autoptr(GString) one = g_string_new(NULL);
+            append_name(one);
+            if (g_hash_table_add(seen, g_strndup(one->str, strcspn(one->str, ":"))))
+                g_string_append_printf(list, " %s", one->str);
+        }
+        LfTensorFile *file = file_named("x.safetensors", list->str);
+        for (LfFileKind kind = 0; kind < LF_N_FILE_KINDS; kind++) {
+            g_autoptr(GError) error = NULL;
+            const LfSourceOptions options = {.kind = kind,
+                                             .copy = draw(copies, G_N_ELEMENTS(copies))};
+            LfWeightSource *source = lf_weight_source_file(file, &options, &error);
+            g_assert_true((source == NULL) == (error != NULL));
+            if (source)
+                lf_weight_source_check_unused(source, NULL);
+            lf_weight_source_free(source);
+        }
+        lf_tensor_file_unref(file);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -383,6 +453,7 @@ int main(int argc, char **argv)
     g_test_add_func("/recognise/notices", test_notices);
     g_test_add_func("/recognise/sources", test_sources);
     g_test_add_func("/recognise/left-over", test_left_over);
+    g_test_add_func("/recognise/anything", test_anything);
     int status = g_test_run();
     g_rmdir(dir);
     g_free(dir);
