@@ -128,11 +128,10 @@ gboolean lf_inspect_file(const char *path, LfFound found, gpointer data, GError 
             inspected = true;
         }
     }
-    if (!inspected)
-        i.found(&(LfFinding){.subject = recognised->kind == LF_FILE_LORA ? "LoRA" : "part",
-                             .tensors = path,
-                             .problem = recognised->problem},
-                data);
+    if (!inspected && recognised->kind == LF_FILE_LORA)
+        tell(&i, "LoRA", "matrices that are added to a transformer's");
+    else if (!inspected)
+        tell_problem(&i, "part", recognised->problem);
     lf_tensor_file_unref(file);
     return TRUE;
 }

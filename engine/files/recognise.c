@@ -324,7 +324,7 @@ static bool has_rest_of_average(const Reading *in)
     return false;
 }
 
-/* "it has no copy "x" of the transformer, but "generator", "generator_ema"" */
+/* A named copy has to be there: the message lists those that are. */
 static char *no_copy(const Reading *in, LfFileKind kind, const char *copy)
 {
     g_autoptr(GString) list = g_string_new(NULL);

@@ -27,11 +27,12 @@ typedef struct {
     char *notice;  /* what the user has to know although it can be used; or NULL */
 } LfRecognised;
 
-/* Recognises what is of `kind` in `file`; LF_FILE_UNKNOWN: the first that is there of transformer, text encoder,
- * decoder and LoRA. A file that holds nothing of `kind` is recognised as what it is: compare
- * `kind` of the result. `copy` says which copy to take where there are several: NULL or
- * "generator_ema" the averaged one, "generator" the other, or any name of a dictionary. Where that
- * one of the two is missing or lacks tensors of the other, the other is taken, and `notice` says so. */
+/* Recognises what is of `kind` in `file`; LF_FILE_UNKNOWN: the first that is there of transformer,
+ * text encoder, decoder and LoRA. A file that holds nothing of `kind` is recognised as what it is:
+ * compare `kind` of the result. `copy` says which copy to take where there are several: NULL or
+ * "generator_ema" the average, "generator" the other, or any name of a dictionary, which has to be
+ * there. Where that one of the two is missing or lacks tensors of the other, the other is taken, and
+ * `notice` says so. */
 LfRecognised *lf_recognise(const LfTensorFile *file, LfFileKind kind, const char *copy);
 void lf_recognised_free(LfRecognised *recognised); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LfRecognised, lf_recognised_free)

@@ -21,9 +21,8 @@ typedef struct LfWeightSource LfWeightSource;
 
 /* How a file is read. All-zero is fine. */
 typedef struct {
-    LfFileKind
-        kind; /* what the file has to be; LF_FILE_UNKNOWN: anything, also tensors of which nothing
-                         is known, whose names are canonical then */
+    LfFileKind kind;  /* what the file has to be; LF_FILE_UNKNOWN: anything, also tensors of which
+                         nothing is known, whose names are canonical then */
     const char *copy; /* which copy, where there are several, as lf_recognise takes it; or NULL */
     const LfLog *log; /* what the user should know of the choice; or NULL */
 } LfSourceOptions;

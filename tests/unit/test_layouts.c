@@ -315,6 +315,40 @@ static void test_copy(void)
     lf_tiny_model_remove(dir);
 }
 
+static void keep_finding(const LfFinding *finding, gpointer text)
+{
+    g_string_append_printf(text, "%s: %s: %s\n", finding->subject, finding->description,
+                           finding->problem);
+}
+
+/* A single file is a part, a LoRA, or told to be nothing that is known. */
+static void test_lone_files(void)
+{
+    static const char *const cases[][3] = {
+        {"x.lora_A.weight", "x.lora_B.weight", "LoRA: matrices that are added"},
+        {"x.weight", "y.weight", "part: (null): it is no part of a Wan 2.1 model"},
+        {"head.modulation", "img_emb.x", "transformer: (null): "},
+    };
+    g_autofree char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "a.safetensors", NULL);
+    const float number = 1;
+    const LfFileTensor t = {
+        .type = LF_F32, .n_dims = 1, .shape = {1}, .data = &number, .size = sizeof number};
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GString) text = g_string_new(NULL);
+        Written w = written_new();
+        add(&w, g_strdup(cases[i][0]), &t);
+        add(&w, g_strdup(cases[i][1]), &t);
+        write_to(&w, path);
+        g_assert_true(lf_inspect_file(path, keep_finding, text, NULL));
+        g_test_message("%s", text->str);
+        g_assert_true(g_str_has_prefix(text->str, cases[i][2]));
+        g_assert_cmpint(strcspn(text->str, "\n"), ==, (int) text->len - 1);
+    }
+    g_remove(path);
+    g_rmdir(dir);
+}
+
 static void test_unwrap(void)
 {
     static const char *const cases[][2] = {
@@ -443,6 +477,7 @@ int main(int argc, char **argv)
     g_test_add_func("/layouts/diffusers", test_diffusers);
     g_test_add_func("/layouts/left-over", test_left_over);
     g_test_add_func("/layouts/copy", test_copy);
+    g_test_add_func("/layouts/lone-files", test_lone_files);
     g_test_add_func("/layouts/chosen-copy", test_chosen_copy);
     g_test_add_func("/layouts/vae", test_vae);
     g_test_add_func("/layouts/stream", test_stream);
