@@ -3,8 +3,10 @@
  * Inspection of a model directory or a file of tensors. Every part is loaded on the plan backend,
  * which checks the names and shapes of its tensors and reads no weight.
  */
+#include "files/family.h"
 #include "files/recognise.h"
 #include "model.h"
+#include "model_parts.h"
 #include "part_check.h"
 
 typedef enum { TRANSFORMER, TEXT_ENCODER, DECODER, N_PARTS } Part;
@@ -138,7 +140,11 @@ gboolean lf_inspect_file(const char *path, LfFound found, gpointer data, GError 
 
 /* ---- a model --------------------------------------------------------------------------------- */
 
-static const char not_named[] = "model.json names none";
+static void tell_missing(const Inspection *i, const LfModelConfig *c, LfPart part)
+{
+    g_autofree char *missing = lf_model_part_missing(c, part);
+    tell_problem(i, lf_part_name(part), missing);
+}
 
 /* Adds the LoRA to another source of the same file: the transformer is checked without LoRAs, so
  * that no weight is read. */
@@ -163,9 +169,11 @@ static void inspect_lora(const Inspection *i, const LfModelConfig *c, const char
 
 static void inspect_named(const Inspection *i, LfModelConfig *c, Part part, const char *name)
 {
+    static const LfPart missing[N_PARTS] = {LF_PART_TRANSFORMER, LF_PART_TEXT_ENCODER,
+                                            LF_PART_DECODER};
     g_autoptr(GError) error = NULL;
     if (!name) {
-        tell_problem(i, part_names[part], not_named);
+        tell_missing(i, c, missing[part]);
         return;
     }
     g_autofree char *path = lf_model_config_path(c, name);
@@ -183,11 +191,10 @@ static void inspect_tokenizer(const Inspection *i, const LfModelConfig *c)
 {
     g_autoptr(GError) error = NULL;
     if (!c->files.tokenizer) {
-        tell_problem(i, "tokenizer", not_named);
+        tell_missing(i, c, LF_PART_TOKENIZER);
         return;
     }
-    g_autofree char *path = lf_model_config_path(c, c->files.tokenizer);
-    LfTokenizer *tokenizer = lf_tokenizer_open(path, &error);
+    LfTokenizer *tokenizer = lf_model_parts_tokenizer(c, &error);
     if (!tokenizer) {
         tell_problem(i, "tokenizer", error->message);
         return;
@@ -195,6 +202,16 @@ static void inspect_tokenizer(const Inspection *i, const LfModelConfig *c)
     tell(i, "tokenizer", "%s: %s, %d pieces", c->files.tokenizer, lf_tokenizer_format(tokenizer),
          lf_tokenizer_size(tokenizer));
     lf_tokenizer_free(tokenizer);
+}
+
+static void inspect_family(const Inspection *i, const LfModelConfig *c)
+{
+    const LfFamily *f = c->family;
+    if (f)
+        tell(i, "family", "%s (%s of %s, %s)%s%s", f->title, f->file, f->repository, f->licence,
+             f->differs ? ". Note: " : "", f->differs ? f->differs : "");
+    else
+        tell(i, "family", "none that the path tells: the defaults are Self-Forcing's");
 }
 
 static void inspect_numbers(const Inspection *i, const LfModelConfig *c)
@@ -225,10 +242,11 @@ gboolean lf_inspect_model(const char *location, LfFound found, gpointer data, GE
 {
     const Inspection i = {found, data};
     g_autoptr(GError) contradiction = NULL;
-    LfModelConfig *c = lf_model_config_read(location, error);
+    LfModelConfig *c = lf_model_parts(location, NULL, error);
     if (!c)
         return FALSE;
     tell(&i, "model", "%s", c->directory);
+    inspect_family(&i, c);
     inspect_named(&i, c, TRANSFORMER, c->files.transformer);
     inspect_named(&i, c, TEXT_ENCODER, c->files.text_encoder);
     inspect_tokenizer(&i, c);

@@ -138,16 +138,8 @@ static bool load_tokenizer(LfModel *m, GError **error)
 {
     if (!m->info.can_encode)
         return true;
-    g_autofree char *path = lf_model_config_path(m->config, m->config->files.tokenizer);
-    m->tokenizer = lf_tokenizer_open(path, error);
-    if (!m->tokenizer)
-        return false;
-    int pieces = lf_tokenizer_size(m->tokenizer), vocab = m->config->text_encoder.vocab;
-    if (pieces <= vocab)
-        return true;
-    return lf_fail(error, LF_ERROR_CONFIG,
-                   "%s has %d pieces, the text encoder knows %d: they are of different models",
-                   path, pieces, vocab);
+    m->tokenizer = lf_model_parts_tokenizer(m->config, error);
+    return m->tokenizer != NULL;
 }
 
 static bool load_part(Loading *l, GError **error)
@@ -262,10 +254,14 @@ static bool load_files(Loading *l, GError **error)
 
 static const LfModelOptions defaults;
 
-/* The name of the model's directory, also when its path is "." or that of a model.json. */
-static char *name_of(const LfModelConfig *config)
+/* The name of a checkpoint, or else of the model's directory, also when its path is "." or that of a
+ * model.json. */
+static char *name_of(const char *location, const LfModelConfig *config)
 {
-    g_autofree char *path = g_canonicalize_filename(config->directory, NULL);
+    bool checkpoint =
+        !g_str_has_suffix(location, ".json") && !g_file_test(location, G_FILE_TEST_IS_DIR);
+    g_autofree char *path =
+        g_canonicalize_filename(checkpoint ? location : config->directory, NULL);
     return g_path_get_basename(path);
 }
 
@@ -275,7 +271,7 @@ LfModel *lf_model_open(const char *location, const LfModelOptions *options, GErr
     LfModelConfig *config = lf_model_parts(location, options, error);
     if (!config)
         return NULL;
-    g_autofree char *name = name_of(config);
+    g_autofree char *name = name_of(location, config);
     Loading l = {.model = model_new(name, config, options, error), .options = options};
     if (!l.model)
         return NULL;

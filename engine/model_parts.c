@@ -11,12 +11,27 @@
 
 /* ---- the model ------------------------------------------------------------------------------- */
 
-/* A model.json or a folder with one, and not the index of a sharded set. */
-static bool is_configuration(const char *location)
+/* The model.json that says what is at `location`, or its folder: that file itself, the one in that
+ * folder, or the one beside a checkpoint that it names as its transformer. NULL when there is none.
+ * Transfer full. */
+static char *configuration_of(const char *location)
 {
-    g_autofree char *json = g_build_filename(location, "model.json", NULL);
-    return g_file_test(json, G_FILE_TEST_EXISTS) ||
-           (g_str_has_suffix(location, ".json") && !g_str_has_suffix(location, ".index.json"));
+    if (g_str_has_suffix(location, ".json") && !g_str_has_suffix(location, ".index.json"))
+        return g_strdup(location);
+    bool folder = g_file_test(location, G_FILE_TEST_IS_DIR);
+    g_autofree char *directory = folder ? g_strdup(location) : g_path_get_dirname(location);
+    char *json = g_build_filename(directory, "model.json", NULL);
+    bool fits = g_file_test(json, G_FILE_TEST_EXISTS);
+    if (fits && !folder) {
+        g_autofree char *name = g_path_get_basename(location);
+        LfModelConfig *config = lf_model_config_read(json, NULL);
+        fits = config && g_strcmp0(config->files.transformer, name) == 0;
+        lf_model_config_free(config);
+    }
+    if (fits && !folder)
+        return json;
+    g_free(json);
+    return fits ? g_strdup(location) : NULL;
 }
 
 static void take(char **file, char **found)
@@ -87,8 +102,9 @@ static bool choose_sampling(LfModelConfig *config, const LfModelOptions *options
 static LfModelConfig *other_model(const LfModelConfig *own, const char *location, unsigned wanted,
                                   GError **error)
 {
-    if (is_configuration(location))
-        return lf_model_config_read(location, error);
+    g_autofree char *json = configuration_of(location);
+    if (json)
+        return lf_model_config_read(json, error);
     LfLocated located = {0};
     LfModelConfig *other = NULL;
     bool folder = g_file_test(location, G_FILE_TEST_IS_DIR);
@@ -172,8 +188,9 @@ LfModelConfig *lf_model_parts(const char *location, const LfModelOptions *option
 {
     static const LfModelOptions none;
     options = options ? options : &none;
-    LfModelConfig *config = is_configuration(location) ? lf_model_config_read(location, error)
-                                                       : locate(location, options, error);
+    g_autofree char *json = configuration_of(location);
+    LfModelConfig *config =
+        json ? lf_model_config_read(json, error) : locate(location, options, error);
     if (config && choose_sampling(config, options, error) &&
         (!options->text_encoder_location ||
          replace_text_encoder(config, options->text_encoder_location, error)) &&
@@ -187,24 +204,55 @@ LfModelConfig *lf_model_parts(const char *location, const LfModelOptions *option
 
 /* ---- what is missing ------------------------------------------------------------------------- */
 
-static void tell_missing(GString *text, LfPart part, const char *file, const char *problem)
+static const char *file_of(const LfModelConfig *c, LfPart part)
 {
-    if (file)
-        return;
+    switch (part) {
+    case LF_PART_TRANSFORMER:
+        return c->files.transformer;
+    case LF_PART_TEXT_ENCODER:
+        return c->files.text_encoder;
+    case LF_PART_TOKENIZER:
+        return c->files.tokenizer;
+    default:
+        return c->files.decoder;
+    }
+}
+
+char *lf_model_part_missing(const LfModelConfig *config, LfPart part)
+{
+    const char *problem = part == LF_PART_TEXT_ENCODER ? config->problems.text_encoder
+                          : part == LF_PART_DECODER    ? config->problems.decoder
+                                                       : NULL;
+    if (file_of(config, part))
+        return NULL;
     g_autofree char *sources = lf_published_sources(part);
-    g_string_append_printf(text, "%sno %s", text->len ? "; " : "", lf_part_name(part));
-    if (problem)
-        g_string_append_printf(text, " that can be used: %s", problem);
-    g_string_append_printf(text, ". Published: %s. Put it beside the model, or set %s", sources,
+    return g_strdup_printf("none found%s%s. Published: %s. Put it beside the model, or set %s",
+                           problem ? " that can be used: " : "", problem ? problem : "", sources,
                            lf_part_option(part));
 }
 
 char *lf_model_parts_missing(const LfModelConfig *config)
 {
     GString *text = g_string_new(NULL);
-    tell_missing(text, LF_PART_TEXT_ENCODER, config->files.text_encoder,
-                 config->problems.text_encoder);
-    tell_missing(text, LF_PART_TOKENIZER, config->files.tokenizer, NULL);
-    tell_missing(text, LF_PART_DECODER, config->files.decoder, config->problems.decoder);
+    for (LfPart part = LF_PART_TEXT_ENCODER; part < LF_N_PARTS; part++) {
+        g_autofree char *missing = lf_model_part_missing(config, part);
+        if (missing)
+            g_string_append_printf(text, "%s%s: %s", text->len ? "; " : "", lf_part_name(part),
+                                   missing);
+    }
     return g_string_free(text, text->len == 0);
+}
+
+LfTokenizer *lf_model_parts_tokenizer(const LfModelConfig *config, GError **error)
+{
+    g_autofree char *path = lf_model_config_path(config, config->files.tokenizer);
+    LfTokenizer *tokenizer = lf_tokenizer_open(path, error);
+    int vocab = config->text_encoder.vocab;
+    if (!tokenizer || vocab == 0 || lf_tokenizer_size(tokenizer) <= vocab)
+        return tokenizer;
+    lf_fail(error, LF_ERROR_CONFIG,
+            "%s has %d pieces, the text encoder knows %d: they are of different models", path,
+            lf_tokenizer_size(tokenizer), vocab);
+    lf_tokenizer_free(tokenizer);
+    return NULL;
 }

@@ -6,14 +6,22 @@
 #ifndef LF_ENGINE_MODEL_PARTS_H
 #define LF_ENGINE_MODEL_PARTS_H
 
+#include "files/locate.h"
 #include "files/model_config.h"
+#include "files/tokenizer.h"
 #include "lightforcing.h"
 
 /* `options` may be NULL. Opens no file longer than it takes to recognise it. */
 LfModelConfig *lf_model_parts(const char *location, const LfModelOptions *options, GError **error);
 
-/* What of a model is missing for streams from text to pixels, and where it is published; NULL when
- * nothing is. Transfer full. */
+/* That a part has no file, and where it is published; NULL when it has one. Transfer full. */
+char *lf_model_part_missing(const LfModelConfig *config, LfPart part);
+
+/* The same of all parts that streams from text to pixels need beside the transformer. */
 char *lf_model_parts_missing(const LfModelConfig *config);
+
+/* Opens the tokenizer that the configuration names, and checks that the text encoder knows all of
+ * its pieces, if the size of its vocabulary is known (not 0). */
+LfTokenizer *lf_model_parts_tokenizer(const LfModelConfig *config, GError **error);
 
 #endif

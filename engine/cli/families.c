@@ -16,7 +16,8 @@ static const CliHelp help = {
         "model.json say otherwise, and where it is published.",
     .description = "Examples:\n"
                    "  lightforcing families\n"
-                   "  lightforcing families longlive\n"};
+                   "  lightforcing families longlive\n\n"
+                   "Exit status: 0 success, 1 no such family, 2 wrong arguments.\n"};
 
 static void print_family(const LfFamily *f)
 {

@@ -22,8 +22,9 @@ static const CliHelp help = {
         "2 wrong arguments.\n"};
 
 typedef struct {
-    gboolean list;      /* every tensor of a model */
-    GPtrArray *missing; /* messages */
+    gboolean list;           /* every tensor of a model */
+    gboolean is_transformer; /* the lone file */
+    GPtrArray *missing;      /* messages */
 } Info;
 
 /* ---- files of tensors ------------------------------------------------------------------------ */
@@ -71,6 +72,7 @@ static void keep_problem(Info *info, const LfFinding *f)
 
 static void on_part_of_file(const LfFinding *f, gpointer info)
 {
+    ((Info *) info)->is_transformer |= g_str_equal(f->subject, "transformer") && !f->problem;
     printf("%-13s as a model's %s:\n", "", f->subject);
     if (f->description)
         printf("%-13s %s\n", "", f->description);
@@ -115,13 +117,24 @@ static int print_missing(const Info *info)
     return info->missing->len == 0 ? CLI_DONE : CLI_FAILED;
 }
 
+/* A checkpoint is shown as a file, and as the model that it is with what is found around it. */
+static bool print_checkpoint(Info *info, const char *path, GError **error)
+{
+    if (!print_lone_file(info, path, error))
+        return false;
+    if (!info->is_transformer)
+        return true;
+    printf("\nAs model-location:\n");
+    return lf_inspect_model(path, on_part_of_model, info, error);
+}
+
 static int run(Info *info, const char *location)
 {
     GError *error = NULL;
     g_autofree char *name = g_path_get_basename(location);
     bool is_model = g_file_test(location, G_FILE_TEST_IS_DIR) || g_str_equal(name, "model.json");
     bool shown = is_model ? lf_inspect_model(location, on_part_of_model, info, &error)
-                          : print_lone_file(info, location, &error);
+                          : print_checkpoint(info, location, &error);
     return shown ? print_missing(info) : cli_failed("info", error);
 }
 

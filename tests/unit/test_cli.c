@@ -4,6 +4,7 @@
  */
 #include "engine/files/tensor_file.h"
 #include "engine/lightforcing.h"
+#include "tests/common/folder.h"
 #include "tests/common/tiny_model.h"
 
 #include <glib/gstdio.h>
@@ -67,7 +68,7 @@ static void test_usage(void)
     expect(run("info", "--help", NULL), 0, "DIR|FILE");
     expect(run("bench", "--help", NULL), 0, "--random");
     expect(run("replay", "--help", NULL), 0, "context");
-    const char *const commands[] = {"info", "bench", "replay"};
+    const char *const commands[] = {"info", "bench", "families", "replay"};
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
         expect(run(commands[i], "-h", NULL), 0, "Examples:\n  lightforcing ");
         expect(run(commands[i], "-h", NULL), 0, "Exit status: 0 ");
@@ -155,6 +156,7 @@ static void test_info(void)
     g_free(output.err);
     expect(run("info", transformer, NULL), 0, "blocks.1.cross_attn.norm_k.weight");
     expect(run("info", transformer, NULL), 0, "as a model's transformer");
+    expect(run("info", transformer, NULL), 0, "As model-location:");
     expect(run("info", "/nowhere", NULL), 1, "/nowhere");
 }
 
@@ -185,8 +187,54 @@ static void test_info_missing(void)
     g_assert_true(lf_safetensors_write(path, tensors, kept, &error));
     lf_tensor_file_unref(file);
     expect_missing(run("info", dir, NULL), "decoder.13.conv.weight: missing",
-                   "text encoder: model.json names none");
+                   "text encoder: none found");
     lf_tiny_model_remove(dir);
+}
+
+/* A checkpoint without a model.json: its family, what is found around it, and what is not. */
+static void test_info_checkpoint(void)
+{
+    g_autofree char *demo = g_canonicalize_filename(g_getenv("LIGHTFORCING_MODEL"), NULL);
+    g_autofree char *transformer = g_build_filename(demo, "transformer.safetensors", NULL);
+    g_autofree char *decoder = g_build_filename(demo, "decoder.safetensors", NULL);
+    char *root = folder_new();
+    folder_link(root, "framewise/causal_forcing.pt", transformer);
+    folder_link(root, "vae_approx/taew2_1.pth", decoder);
+    g_autofree char *checkpoint = g_build_filename(root, "framewise/causal_forcing.pt", NULL);
+    expect_missing(run("info", checkpoint, NULL), "Causal Forcing, frame-wise",
+                   "text encoder: none found. Published: models_t5_umt5-xxl-enc-bf16.pth");
+    expect_missing(run("info", checkpoint, NULL), "chunks of 1 latent frames", "taew2_1.pth");
+    expect_missing(run("info", root, NULL), "zhuhz22/Causal-Forcing", "tokenizer: none found");
+    folder_remove(root);
+}
+
+/* The checks of info are the loader's. */
+static void test_info_tokenizer(void)
+{
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_autofree char *demo = g_build_filename(g_getenv("LIGHTFORCING_MODEL"), NULL);
+    g_autofree char *encoder = g_build_filename(demo, "text_encoder.safetensors", NULL);
+    g_autofree char *mine = g_build_filename(dir, "text_encoder.safetensors", NULL);
+    g_autofree char *bytes = NULL;
+    gsize size;
+    g_assert_true(g_file_get_contents(encoder, &bytes, &size, NULL));
+    g_assert_true(g_file_set_contents(mine, bytes, (gssize) size, NULL));
+    LfModel *model = lf_model_open(dir, NULL, NULL);
+    g_assert_null(model);
+    expect_missing(run("info", dir, NULL), "tokenizer", "text_dim");
+    lf_tiny_model_remove(dir);
+}
+
+static void test_families(void)
+{
+    expect(run("families", NULL), 0, "causal-forcing-framewise: Causal Forcing, frame-wise");
+    expect(run("families", NULL), 0, "taew2_1.safetensors");
+    expect(run("families", "longlive", NULL), 0, "window 12, sink 3");
+    expect(run("families", "causvid", NULL), 0, "not shifted, window unlimited");
+    expect(run("families", "causal-forcing-2step", NULL), 0,
+           "chunks of 1, steps 1000,500 (first chunk 1000,750,500,250), shift 5");
+    expect(run("families", "no-such", NULL), 1, "no-such");
+    expect(run("families", "a", "b", NULL), 2, "\"b\"");
 }
 
 /* A LoRA that model.json names: listed when it fits, a problem when it does not. */
@@ -609,7 +657,10 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/wrong-options", test_wrong_options);
     g_test_add_func("/cli/info", test_info);
     g_test_add_func("/cli/info-missing", test_info_missing);
+    g_test_add_func("/cli/info-checkpoint", test_info_checkpoint);
+    g_test_add_func("/cli/info-tokenizer", test_info_tokenizer);
     g_test_add_func("/cli/info-lora", test_info_lora);
+    g_test_add_func("/cli/families", test_families);
     g_test_add_func("/cli/bench-json", test_bench_json);
     g_test_add_func("/cli/bench-sampling", test_bench_sampling);
     g_test_add_func("/cli/bench-sentinels", test_bench_sentinels);

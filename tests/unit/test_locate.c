@@ -267,10 +267,10 @@ static void test_missing(void)
     char *root = folder_new();
     put(root, LF_PART_TRANSFORMER, "self_forcing_dmd.pt");
     g_autofree char *missing = lf_model_missing(root, NULL);
-    g_assert_nonnull(strstr(missing, "no text encoder"));
+    g_assert_nonnull(strstr(missing, "text encoder: none found"));
     g_assert_nonnull(strstr(missing, "models_t5_umt5-xxl-enc-bf16.pth"));
-    g_assert_nonnull(strstr(missing, "no tokenizer"));
-    g_assert_nonnull(strstr(missing, "no decoder"));
+    g_assert_nonnull(strstr(missing, "tokenizer: none found"));
+    g_assert_nonnull(strstr(missing, "decoder: none found"));
     g_assert_nonnull(strstr(missing, "decoder-location"));
     put(root, LF_PART_TEXT_ENCODER, "e.pt");
     put(root, LF_PART_TOKENIZER, "spiece.model");
