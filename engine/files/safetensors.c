@@ -95,6 +95,20 @@ static bool check_overlap(const Reading *in, GArray *tensors, GError **error)
     return true;
 }
 
+/* The texts of "__metadata__"; whatever else is there is of no use. */
+static void read_metadata(LfTensorFile *file, JsonObject *header)
+{
+    JsonNode *node = json_object_get_member(header, "__metadata__");
+    if (!node || !JSON_NODE_HOLDS_OBJECT(node))
+        return;
+    JsonObjectIter iter;
+    const char *key;
+    json_object_iter_init(&iter, json_node_get_object(node));
+    while (json_object_iter_next(&iter, &key, &node))
+        if (JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_STRING)
+            lf_tensor_file_add_metadata(file, key, json_node_get_string(node));
+}
+
 /* Every tensor of one safetensors file, checked; the names belong to `header`. */
 static bool read_tensors(Reading *in, GMappedFile *map, JsonNode **header, GArray *tensors,
                          GError **error)
@@ -144,6 +158,7 @@ static bool read_file(LfTensorFile *file, const char *path, GMappedFile *map,
     Reading in = {.path = path};
     if (!read_tensors(&in, map, &header, tensors, error))
         return false;
+    read_metadata(file, json_node_get_object(header));
     for (guint i = 0; i < tensors->len; i++) {
         const LfFileTensor *t = &g_array_index(tensors, LfFileTensor, i);
         const char *home =

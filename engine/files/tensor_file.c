@@ -4,6 +4,12 @@
 
 #include <string.h>
 
+static int by_text(gconstpointer a, gconstpointer b, gpointer unused)
+{
+    (void) unused;
+    return strcmp(a, b);
+}
+
 static LfTensorFile *file_new(const char *path)
 {
     LfTensorFile *file = g_new0(LfTensorFile, 1);
@@ -13,6 +19,7 @@ static LfTensorFile *file_new(const char *path)
     file->copies = g_ptr_array_new_with_free_func(g_free);
     file->names = g_string_chunk_new(4096);
     file->tensors = g_array_new(false, false, sizeof(LfFileTensor));
+    file->metadata = g_tree_new_full(by_text, NULL, g_free, g_free);
     return file;
 }
 
@@ -26,6 +33,7 @@ void lf_tensor_file_unref(LfTensorFile *file)
 {
     if (!file || !g_atomic_ref_count_dec(&file->refs))
         return;
+    g_tree_unref(file->metadata);
     g_array_unref(file->tensors);
     g_string_chunk_free(file->names);
     g_ptr_array_unref(file->copies);
@@ -47,6 +55,12 @@ void lf_tensor_file_add(LfTensorFile *file, const LfFileTensor *tensor)
     LfFileTensor copy = *tensor;
     copy.name = g_string_chunk_insert(file->names, tensor->name);
     g_array_append_val(file->tensors, copy);
+}
+
+void lf_tensor_file_add_metadata(LfTensorFile *file, const char *key, const char *text)
+{
+    if (!g_tree_lookup(file->metadata, key))
+        g_tree_insert(file->metadata, g_strdup(key), g_strdup(text));
 }
 
 bool lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size)
@@ -153,6 +167,11 @@ const LfFileTensor *lf_tensor_file_find(const LfTensorFile *file, const char *na
 {
     LfFileTensor wanted = {.name = name};
     return bsearch(&wanted, file->tensors->data, file->tensors->len, sizeof wanted, by_name);
+}
+
+const char *lf_tensor_file_metadata(const LfTensorFile *file, const char *key)
+{
+    return g_tree_lookup(file->metadata, key);
 }
 
 char *lf_shape_text(int n_dims, const int64_t *shape)

@@ -43,6 +43,10 @@ size_t lf_tensor_file_count(const LfTensorFile *file);
 const LfFileTensor *lf_tensor_file_nth(const LfTensorFile *file, size_t index);
 const LfFileTensor *lf_tensor_file_find(const LfTensorFile *file, const char *name); /* or NULL */
 
+/* A text that the file tells about itself: a member of safetensors' "__metadata__". NULL when it has
+ * none of this name. Of a sharded set, the first shard's that has one. */
+const char *lf_tensor_file_metadata(const LfTensorFile *file, const char *key);
+
 /* Writes tensors as one safetensors file, through a temporary one that is renamed at the end. */
 bool lf_safetensors_write(const char *path, const LfFileTensor *tensors, size_t n_tensors,
                           GError **error);

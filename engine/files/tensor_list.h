@@ -16,6 +16,8 @@ struct LfTensorFile {
     GPtrArray *copies;   /* memory of tensors that were made contiguous */
     GStringChunk *names; /* of `tensors` */
     GArray *tensors;     /* LfFileTensor; sorted by name once the reader is done */
+    GTree *metadata; /* name → text; a tree, because names that a file chooses could make a hash
+                            table slow */
 };
 
 /* Maps `path` and keeps the map while the file lives. */
@@ -23,6 +25,9 @@ GMappedFile *lf_tensor_file_map(LfTensorFile *file, const char *path, GError **e
 
 /* Appends `tensor`; its name is copied, its data stays where it is. */
 void lf_tensor_file_add(LfTensorFile *file, const LfFileTensor *tensor);
+
+/* Adds a text about the file, unless there is one of this name; both are copied. */
+void lf_tensor_file_add_metadata(LfTensorFile *file, const char *key, const char *text);
 
 /* Bytes of a shape in `type`. False when a dimension is negative or the
  * numbers do not fit. */

@@ -291,6 +291,53 @@ static void test_records(void)
     }
 }
 
+/* The same records, of all layers in the file's metadata. The header is written by hand. */
+static void test_metadata(void)
+{
+    static const struct {
+        const char *metadata, *problem;
+    } cases[] = {
+        {"{\"format\": \"pt\"}", NULL},
+        {"{\"_quantization_metadata\": 7}", NULL},
+        {"{\"_quantization_metadata\": \"{\\\"layers\\\": {}}\"}", NULL},
+        {"{\"_quantization_metadata\": \"{\\\"format_version\\\": \\\"1.0\\\", \\\"layers\\\": "
+         "{\\\"a.b\\\": {\\\"format\\\": \\\"float8_e4m3fn\\\"}}}\"}",
+         NULL},
+        {"{\"_quantization_metadata\": \"{\\\"layers\\\": {\\\"a.b\\\": {\\\"format\\\": "
+         "\\\"float8_e4m3fn\\\"}, \\\"c.d\\\": {\\\"format\\\": \\\"mxfp8\\\"}}}\"}",
+         "quantised to mxfp8 (c.d)"},
+        {"{\"_quantization_metadata\": \"{\\\"layers\\\": {\\\"a.b\\\": {\\\"format\\\": "
+         "\\\"float8_e4m3fn\\\", \\\"convrot\\\": true}}}\"}",
+         "rotated (ConvRot, a.b)"},
+        {"{\"_quantization_metadata\": \"{\"}", "metadata (_quantization_metadata)"},
+        {"{\"_quantization_metadata\": \"{}\"}", "metadata (_quantization_metadata)"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *path = g_build_filename(dir, "x.safetensors", NULL);
+        g_autofree char *header = g_strdup_printf(
+            "{\"__metadata__\": %s, \"head.modulation\": {\"dtype\": \"F32\", \"shape\": [1], "
+            "\"data_offsets\": [0, 4]}}",
+            cases[i].metadata);
+        const guint64 length = GUINT64_TO_LE(strlen(header));
+        g_autoptr(GByteArray) bytes = g_byte_array_new();
+        g_byte_array_append(bytes, (const guint8 *) &length, sizeof length);
+        g_byte_array_append(bytes, (const guint8 *) header, (guint) strlen(header));
+        g_byte_array_append(bytes, (const guint8 *) "\0\0\0", 4);
+        g_assert_true(g_file_set_contents(path, (char *) bytes->data, bytes->len, NULL));
+        LfTensorFile *file = lf_tensor_file_open(path, &error);
+        g_assert_no_error(error);
+        g_autoptr(LfRecognised) r = lf_recognise(file, LF_FILE_UNKNOWN, NULL);
+        g_test_message("%s: %s", cases[i].metadata, r->problem);
+        if (cases[i].problem)
+            g_assert_nonnull(strstr(r->problem, cases[i].problem));
+        else
+            g_assert_null(r->problem);
+        lf_tensor_file_unref(file);
+        g_remove(path);
+    }
+}
+
 /* ---- notices --------------------------------------------------------------------------------- */
 
 static void test_notices(void)
@@ -450,6 +497,7 @@ int main(int argc, char **argv)
     g_test_add_func("/recognise/several-parts", test_several_parts);
     g_test_add_func("/recognise/copies", test_copies);
     g_test_add_func("/recognise/records", test_records);
+    g_test_add_func("/recognise/metadata", test_metadata);
     g_test_add_func("/recognise/notices", test_notices);
     g_test_add_func("/recognise/sources", test_sources);
     g_test_add_func("/recognise/left-over", test_left_over);
