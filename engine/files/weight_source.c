@@ -259,23 +259,6 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *) a, *(char *const *) b);
 }
 
-int lf_weight_source_unused(const LfWeightSource *source, const char **first)
-{
-    int n = 0;
-    GHashTableIter iter;
-    gpointer name, named;
-    *first = NULL;
-    g_hash_table_iter_init(&iter, source->names);
-    while (g_hash_table_iter_next(&iter, &name, &named)) {
-        if (((const LfNamedTensor *) named)->used)
-            continue;
-        n++;
-        if (!*first || strcmp(name, *first) < 0)
-            *first = name;
-    }
-    return n;
-}
-
 bool lf_weight_source_check_unused(const LfWeightSource *source, GError **error)
 {
     enum { NAMED = 3, LONGEST = 80 };

@@ -62,10 +62,6 @@ const char *lf_weight_source_notice(const LfWeightSource *source);
 const LfFileTensor *lf_weight_source_find(LfWeightSource *source, const char *name, GError **error);
 bool lf_weight_source_has(LfWeightSource *source, const char *name);
 
-/* How many tensors were neither found nor bound so far, and the first of their names, in `first`;
- * 0 and NULL for a random source. */
-int lf_weight_source_unused(const LfWeightSource *source, const char **first);
-
 /* Once a part is bound: tensors that nothing was bound from are layers that the engine does not run,
  * so that the pictures would be wrong. LF_ERROR_SHAPE names them. Tensors that are known to be of no
  * use (lf_layout_ignores) are not among them. */
