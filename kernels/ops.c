@@ -7,6 +7,8 @@
 #include "ops.h"
 #include "weight.h"
 
+#include <string.h>
+
 /* "F32 [3, 16, 20]" for each tensor. */
 static char *shapes_text(int n_tensors, const LfTensor *tensors)
 {
@@ -30,10 +32,8 @@ static void report_mistake(const char *operation, const char *rule, int n_tensor
 
 static bool has_shape(LfTensor t, LfType type, int n_dims, const int64_t *shape)
 {
-    int same = 0;
-    while (same < t.n_dims && same < n_dims && t.shape[same] == shape[same])
-        same++;
-    return t.type == type && n_dims > 0 && same == n_dims && same == t.n_dims;
+    return t.type == type && n_dims > 0 && t.n_dims == n_dims &&
+           memcmp(t.shape, shape, (size_t) n_dims * sizeof *shape) == 0;
 }
 
 /* Returns from the calling operation unless `rule` holds; the tensors are for the message. */
@@ -365,7 +365,7 @@ void lf_cross_attention(LfBackend *be, LfTensor out, LfTensor q, LfTensor k, LfT
 
 void lf_amax(LfBackend *be, LfTensor out, LfTensor x)
 {
-    REQUIRE(SHAPE(out, F32, 1) && x.type == be->activation_type, out, x);
+    REQUIRE(SHAPE(out, F32, 1) && x.type == be->activation_type && lf_is_set(x), out, x);
     RUN(amax, out, x);
 }
 

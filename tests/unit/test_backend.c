@@ -25,21 +25,25 @@ static void fill(float *values, int64_t n)
 
 static void test_names(void)
 {
+    static const char *const unknown[] = {
+        "abacus",    "cuda:",     "cuda:x", "cuda:1x", "cuda:-1", "cuda: 1", "cuda1",
+        "cuda:1025", "auto:1025", "auto:",  "cpu:0",   "CPU",     "cp",      ""};
     GError *error = NULL;
     LfBackend *be = open_cpu(3);
     g_assert_cmpint(be->n_threads, ==, 3);
     g_assert_nonnull(strstr(be->description, "3 threads"));
     lf_backend_close(be);
-    g_assert_null(lf_backend_open("abacus", 0, LF_PRECISION_AUTO, NULL, &error));
-    g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
-    g_assert_nonnull(strstr(error->message, "abacus"));
-    g_clear_error(&error);
-    g_assert_null(lf_backend_open("cuda:", 0, LF_PRECISION_AUTO, NULL, &error));
-    g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
-    g_clear_error(&error);
-    g_assert_null(lf_backend_open("cuda:1000", 0, LF_PRECISION_AUTO, NULL, &error));
+    for (gsize i = 0; i < G_N_ELEMENTS(unknown); i++) {
+        g_autofree char *start = g_strdup_printf("no backend \"%s\"", unknown[i]);
+        g_assert_null(lf_backend_open(unknown[i], 0, LF_PRECISION_AUTO, NULL, &error));
+        g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
+        g_assert_true(g_str_has_prefix(error->message, start));
+        g_clear_error(&error);
+    }
+    g_assert_null(lf_backend_open("cuda:1024", 0, LF_PRECISION_AUTO, NULL, &error));
     g_assert_true(g_error_matches(error, LF_ERROR, LF_ERROR_DEVICE) ||
                   g_error_matches(error, LF_ERROR, LF_ERROR_UNSUPPORTED));
+    g_assert_null(strstr(error->message, "no backend"));
     g_clear_error(&error);
     g_assert_null(lf_backend_open("cpu", 0, LF_PRECISION_FP8, NULL, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
@@ -112,15 +116,6 @@ static float float_of(uint32_t bits, LfType type)
     return value;
 }
 
-/* A finite number of a sign, `exponent` and `mantissa` bits by its definition. */
-static double small_value(uint32_t bits, int exponent, int mantissa)
-{
-    int e = (int) (bits >> mantissa) & ((1 << exponent) - 1), bias = (1 << (exponent - 1)) - 1;
-    double m = (double) (bits & ((1u << mantissa) - 1)), one = (double) (1u << mantissa);
-    double size = e ? ldexp(one + m, e - bias - mantissa) : ldexp(m, 1 - bias - mantissa);
-    return bits >> (exponent + mantissa) & 1 ? -size : size;
-}
-
 /* The largest number, the smallest, infinity and NaN of every small type; E4M3 has no infinity. */
 static void test_small_floats(void)
 {
@@ -145,12 +140,6 @@ static void test_small_floats(void)
                                   : lf_float_to_bf16(bf16) == bits);
         g_assert_true(isnan(f16) ? isnan(float_of(lf_float_to_f16(f16), LF_F16))
                                  : lf_float_to_f16(f16) == bits);
-        g_assert_true(!isfinite(f16) || f16 == small_value(bits, 5, 10));
-    }
-    for (uint32_t bits = 0; bits < 256; bits++) {
-        float e4m3 = float_of(bits, LF_F8_E4M3), e5m2 = float_of(bits, LF_F8_E5M2);
-        g_assert_true(isnan(e4m3) ? (bits & 0x7f) == 0x7f : e4m3 == small_value(bits, 4, 3));
-        g_assert_true(isfinite(e5m2) ? e5m2 == small_value(bits, 5, 2) : (bits & 0x7c) == 0x7c);
     }
 }
 
