@@ -215,6 +215,18 @@ typedef enum {
     LF_TRANSITION_CUT
 } LfTransition;
 
+/* When the chunks of a new prompt begin. Prompts are encoded on a thread of the session; a prompt that
+ * is set while another one is encoded takes its place. */
+typedef enum {
+    /* With the next chunk, which waits until the prompt is encoded: the same calls always give the
+     * same frames. */
+    LF_TEXT_WAIT,
+    /* With the first chunk that begins when the prompt is encoded; until then chunks go on with the
+     * prompt before. Only a session's very first chunk waits. Which frame shows a prompt first
+     * depends on how long the encoder takes. */
+    LF_TEXT_BESIDE
+} LfTextEncoding;
+
 typedef struct {
     uint64_t seed;     /* of the noise; the same seed and prompts give the same frames */
     int width, height; /* pixels, multiples of 16; 0: the model's */
@@ -227,6 +239,7 @@ typedef struct {
     int keep_frames;  /* past latent frames from which sparse attention selects key blocks, for each
                          query block; 0: the model's; −1: all of the window */
     LfTransition transition;
+    LfTextEncoding text_encoding;
     int chunk;           /* latent frames, at most LF_MAX_CHUNK; 0: the model's. Another size than a
                             model was trained with changes what it generates */
     LfSteps steps;       /* n 0: the model's. Shifted as the model's are */
@@ -253,11 +266,18 @@ typedef struct {
 LfSession *lf_session_new(LfModel *model, const LfSessionOptions *options, GError **error);
 void lf_session_free(LfSession *session); /* NULL is fine; no call may be under way */
 
-/* Sets the prompt from the next chunk on. Returns its number, which is the LfChunkInfo.prompt_id of
- * the chunks that show it; 0 and LF_ERROR_TEXT when the text is not valid UTF-8 or longer than
- * 64 KiB. "" is a prompt. Tokens beyond the model's limit are cut off, as the reference
+/* Sets the prompt from the next chunk on, or from the first one after it was encoded: see
+ * LfTextEncoding. Returns its number, which is the LfChunkInfo.prompt_id of the chunks that show it; 0
+ * and LF_ERROR_TEXT when the text is not valid UTF-8 or longer than 64 KiB, LF_ERROR_MEMORY when no
+ * thread can be started. "" is a prompt. Tokens beyond the model's limit are cut off, as the reference
  * implementation does. Thread-safety: any thread, also during lf_session_next. */
 uint64_t lf_session_set_prompt(LfSession *session, const char *prompt, GError **error);
+
+/* With LF_TEXT_BESIDE: why the prompt that was set last could not be encoded, and its number in
+ * `prompt_id`, once; chunks go on with the prompt before. NULL when nothing has failed. With
+ * LF_TEXT_WAIT, and when there is no prompt before, lf_session_next returns the error, and the call
+ * after it tries again. Transfer full. Thread-safety: any thread. */
+GError *lf_session_prompt_failure(LfSession *session, uint64_t *prompt_id);
 
 /* Attention and target sparsity from the next chunk on, as in the options; a sparsity out of range
  * is clamped. Thread-safety: any thread. */
@@ -306,7 +326,10 @@ typedef struct {
     LfTransition transition;
     double sparsity; /* planned share of skipped key blocks; 0: dense */
     /* Nanoseconds, wall clock. */
-    int64_t encode_time;  /* prompt to text keys and values; 0 when the prompt did not change */
+    /* The text encoder's work on the prompt, which may have been beside earlier chunks; 0 when the
+     * prompt did not change, and for embeddings that were set. */
+    int64_t encode_time;
+    int64_t text_time;    /* the wait for the encoder, and text keys and values; 0 likewise */
     int64_t recache_time; /* recomputing past keys and values; 0 without LF_TRANSITION_RECACHE */
     int64_t denoise_time; /* the denoising steps */
     int64_t clean_time;   /* the clean pass (t = 0), which updates the KV cache */
@@ -357,7 +380,7 @@ LfFlops lf_session_flops(LfSession *session);
 /* ---- inputs and outputs for comparison with another implementation --------------------------- */
 
 /* Sets text embeddings in place of a prompt: the encoder's output [rows, text_dim], 0 ≤ rows ≤
- * text_len; the remaining rows are zero. Copied. Counts as a prompt. Not during lf_session_next. */
+ * text_len; the remaining rows are zero. Copied. Counts as a prompt. Thread-safety: any thread. */
 gboolean lf_session_set_context(LfSession *session, const float *context, int rows, int text_dim,
                                 GError **error);
 

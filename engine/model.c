@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "model.h"
 
+#include "encoder.h"
 #include "model_parts.h"
 
 /* ---- where models are ------------------------------------------------------------------------ */
@@ -246,35 +247,16 @@ static gboolean check_ids(const LfModel *m, const int32_t *ids, int n, GError **
     return true;
 }
 
-/* Runs the encoder on `be`, with scratch that is freed afterwards. */
-static gboolean encode_on(const LfModel *m, LfBackend *be, const int32_t *ids, int n, float *out,
-                          GError **error)
-{
-    LfArena plan = lf_arena_plan(), arena = {0};
-    int dim = lf_model_text_dim(m);
-    LfTensor tokens = lf_arena_tensor(&plan, LF_I32, n),
-             text = lf_arena_tensor(&plan, be->activation_type, n, dim);
-    lf_text_encoder_forward(m->text_encoder, lf_backend_plan(be), &plan, text, tokens, NULL);
-    if (!lf_arena_init(&arena, be, plan.peak, error))
-        return false;
-    tokens = lf_arena_tensor(&arena, LF_I32, n);
-    text = lf_arena_tensor(&arena, be->activation_type, n, dim);
-    lf_upload(be, tokens, ids);
-    lf_text_encoder_forward(m->text_encoder, be, &arena, text, tokens, NULL);
-    lf_download_floats(be, out, text);
-    gboolean done = be->sync(be, error);
-    lf_arena_clear(&arena);
-    return done;
-}
-
 gboolean lf_model_encode(LfModel *m, const int32_t *ids, int n, float *out, GError **error)
 {
     if (!check_ids(m, ids, n, error))
         return false;
-    LfBackend *be = lf_model_backend(m, error);
-    if (!be)
+    LfEncoder encoder = lf_encoder(m, &m->log);
+    LfText *text = lf_encoder_run(&encoder, ids, n, false, NULL, error);
+    lf_encoder_clear(&encoder);
+    if (!text)
         return false;
-    gboolean done = encode_on(m, be, ids, n, out, error);
-    lf_backend_close(be);
-    return done;
+    lf_to_float(out, text->rows.data, text->rows.type, lf_tensor_count(text->rows));
+    lf_text_unref(text);
+    return true;
 }

@@ -27,23 +27,17 @@ static void record(LfWorker *w, LfChunkEvent event)
     w->be->event_record(w->be, w->events[event]);
 }
 
-/* Prompt → the keys and values that the cross attention of every layer reads. */
-static bool encode(LfWorker *w, uint64_t prompt_id, const LfRequest *request)
+/* Text embeddings → the keys and values that the cross attention of every layer reads. */
+static void read_text(LfWorker *w, uint64_t prompt_id, const LfText *text)
 {
+    LfTensor context = LF_NONE;
     w->encoded = 0;
-    if (request->n_ids > 0) {
-        LfTensor ids = lf_tensor_slice(w->ids, 0, request->n_ids);
-        w->n_context = request->n_ids;
-        lf_upload(w->be, ids, request->ids);
-        if (!lf_text_encoder_forward(w->model->text_encoder, w->be, &w->scratch,
-                                     lf_tensor_slice(w->context, 0, w->n_context), ids,
-                                     &w->cancelled))
-            return false;
+    if (lf_is_set(text->rows)) {
+        context = lf_tensor_slice(w->context, 0, text->rows.shape[0]);
+        lf_upload(w->be, context, text->rows.data);
     }
-    LfTensor context = w->n_context > 0 ? lf_tensor_slice(w->context, 0, w->n_context) : LF_NONE;
     lf_transformer_text(w->model->transformer, w->be, &w->scratch, &w->text, context);
     w->encoded = prompt_id;
-    return true;
 }
 
 static LfPass pass_with(LfWorker *w, const LfModulation *modulation)
@@ -183,14 +177,14 @@ static bool run_passes(LfWorker *w, const LfChunkPlan *plan, const float *given)
 }
 
 /* Queues all work of a chunk. `given`: latents in place of denoised ones, or NULL. */
-static bool run(LfWorker *w, const LfChunkPlan *plan, const LfRequest *request,
-                const LfChunk *chunk, const float *given)
+static bool run(LfWorker *w, const LfChunkPlan *plan, const LfText *text, const LfChunk *chunk,
+                const float *given)
 {
     record(w, LF_STARTED);
     w->first = plan->scene_index == 0;
-    if (w->encoded != plan->prompt_id && !encode(w, plan->prompt_id, request))
-        return false;
-    record(w, LF_ENCODED);
+    if (w->encoded != plan->prompt_id)
+        read_text(w, plan->prompt_id, text);
+    record(w, LF_TEXT_READ);
     if (plan->transition == LF_TRANSITION_RECACHE && !recache(w, plan->scene_index))
         return false;
     record(w, LF_RECACHED);
@@ -206,7 +200,7 @@ static bool run(LfWorker *w, const LfChunkPlan *plan, const LfRequest *request,
 static bool finish(LfWorker *w, bool done, GError **error)
 {
     bool synced = w->be->sync(w->be, error);
-    if (!synced) /* the operation that failed is not known: it may have been the text encoder's */
+    if (!synced) /* the operation that failed is not known: it may have read the text */
         w->encoded = 0;
     if (synced && !done)
         g_set_error(error, LF_ERROR, LF_ERROR_CANCELLED, "the chunk was cancelled");
@@ -223,16 +217,14 @@ static bool reserve(LfWorker *w, uint64_t scene_index, LfTransition transition, 
     LfBackend *nothing = lf_backend_plan(w->be);
     if (!lf_worker_shadow(&shadow, w, nothing, scene_index, error))
         return false;
-    int text_len = lf_model_text_len(w->model);
-    LfRequest request = {.n_ids = w->config.has_text ? text_len : 0};
+    LfText text = {.rows = w->context};
     LfChunk chunk = {.rgb = lf_tensor(NULL, LF_U8, lf_decoded_frames(g), g->height, g->width, 3)};
     LfChunkPlan plan = {.scene_index = scene_index, .transition = transition};
-    shadow.n_context = text_len;
     lf_transformer_modulate(w->model->transformer, nothing, &shadow.scratch, w->modulations, 0);
     for (int sparse = 0; sparse < 2; sparse++) {
         plan.sparsity = sparse ? G_MINDOUBLE : 0; /* the largest table of blocks there can be */
         plan.prompt_id = (uint64_t) sparse + 1;
-        run(&shadow, &plan, &request, &chunk, NULL);
+        run(&shadow, &plan, &text, &chunk, NULL);
     }
     bool done = lf_worker_enlarge(w, &shadow, error);
     lf_worker_shadow_clear(&shadow);
@@ -256,7 +248,9 @@ bool lf_session_reserve(LfSession *s, GError **error)
 
 LfMemory lf_session_memory(const LfSession *s)
 {
-    return lf_worker_memory(&s->worker);
+    LfMemory memory = lf_worker_memory(&s->worker);
+    memory.scratch += lf_prompts_memory(&((LfSession *) s)->prompts);
+    return memory;
 }
 
 LfFlops lf_session_flops(LfSession *s)
@@ -287,14 +281,18 @@ LfFlops lf_session_flops(LfSession *s)
 
 /* ---- plan, run, commit ----------------------------------------------------------------------- */
 
-static void read_request(LfSession *s)
+/* The text of the chunk that begins, for which it may have to wait, and then all other requests: who
+ * sets a transition before a prompt, gets it with that prompt. Transfer full. */
+static LfText *read_request(LfSession *s, LfRequest *request, GError **error)
 {
-    int32_t *ids = s->current.ids;
+    uint64_t prompt_id;
+    LfText *text = lf_prompts_take(&s->prompts, &s->worker.cancelled, &prompt_id, error);
     g_mutex_lock(&s->lock);
-    memcpy(ids, s->request.ids, (size_t) s->request.n_ids * sizeof *ids);
-    s->current = s->request;
+    *request = s->request;
     g_mutex_unlock(&s->lock);
-    s->current.ids = ids;
+    if (text)
+        request->prompt_id = prompt_id;
+    return text;
 }
 
 /* Makes room for the chunk in the cache. An unbounded window grows here, and with it the kept
@@ -315,21 +313,13 @@ static bool begin_window(LfWorker *w, const LfChunkPlan *plan, GError **error)
            reserve(w, index, plan->transition, error);
 }
 
-static bool plan_chunk(LfSession *s, LfChunkPlan *plan, GError **error)
-{
-    if (lf_is_cancelled(&s->worker.cancelled))
-        return finish(&s->worker, false, error);
-    read_request(s);
-    if (s->current.prompt_id == 0) {
-        g_set_error(error, LF_ERROR, LF_ERROR_CONFIG,
-                    "no prompt: call lf_session_set_prompt before the first chunk");
-        return false;
-    }
-    *plan = lf_stream_plan(&s->stream, &s->current);
-    return begin_window(&s->worker, plan, error);
-}
+/* What has to be told of a chunk's text, if the chunk before had another. */
+typedef struct {
+    bool is_new;
+    int64_t encoded, waited; /* ns: by the encoder, by the chunk */
+} TextTimes;
 
-static LfChunkInfo describe(const LfWorker *w, const LfChunkPlan *plan, bool encoded)
+static LfChunkInfo describe(const LfWorker *w, const LfChunkPlan *plan, const TextTimes *text)
 {
     const LfGeometry *g = &w->config.geometry;
     LfBackend *be = w->be;
@@ -344,9 +334,12 @@ static LfChunkInfo describe(const LfWorker *w, const LfChunkPlan *plan, bool enc
         .prompt_id = plan->prompt_id,
         .transition = plan->transition,
         .sparsity = plan->sparsity,
-        .encode_time = encoded ? be->event_elapsed(be, at[LF_STARTED], at[LF_ENCODED]) : 0,
+        .encode_time = text->is_new ? text->encoded : 0,
+        .text_time = text->is_new
+                         ? text->waited + be->event_elapsed(be, at[LF_STARTED], at[LF_TEXT_READ])
+                         : 0,
         .recache_time = plan->transition == LF_TRANSITION_RECACHE
-                            ? be->event_elapsed(be, at[LF_ENCODED], at[LF_RECACHED])
+                            ? be->event_elapsed(be, at[LF_TEXT_READ], at[LF_RECACHED])
                             : 0,
         .denoise_time = be->event_elapsed(be, at[LF_RECACHED], at[LF_DENOISED]),
         .clean_time = be->event_elapsed(be, at[LF_DENOISED], at[LF_CLEANED]),
@@ -357,10 +350,12 @@ static void log_chunk(const LfLog *log, const LfChunkInfo *i)
 {
     lf_log(log, LF_LOG_TRACE,
            "chunk %" G_GUINT64_FORMAT ": frames %" G_GUINT64_FORMAT "+%d, prompt %" G_GUINT64_FORMAT
-           ", %s, sparsity %.3f; encode %.1f ms, recache %.1f, denoise %.1f, clean pass %.1f",
+           ", %s, sparsity %.3f; encode %.1f ms, text %.1f, recache %.1f, denoise %.1f, clean pass "
+           "%.1f",
            i->index, i->first_frame, i->n_frames, i->prompt_id, lf_transition_name(i->transition),
-           i->sparsity, 1e-6 * (double) i->encode_time, 1e-6 * (double) i->recache_time,
-           1e-6 * (double) i->denoise_time, 1e-6 * (double) i->clean_time);
+           i->sparsity, 1e-6 * (double) i->encode_time, 1e-6 * (double) i->text_time,
+           1e-6 * (double) i->recache_time, 1e-6 * (double) i->denoise_time,
+           1e-6 * (double) i->clean_time);
 }
 
 static void commit(LfSession *s, const LfChunkPlan *plan)
@@ -369,19 +364,20 @@ static void commit(LfSession *s, const LfChunkPlan *plan)
     lf_stream_commit(&s->stream, plan);
 }
 
-static bool next(LfSession *s, LfChunk *chunk, const float *given, GError **error)
+static bool generate(LfSession *s, const LfRequest *request, const LfText *text, int64_t waited,
+                     LfChunk *chunk, const float *given, GError **error)
 {
     LfWorker *w = &s->worker;
-    LfChunkPlan plan;
-    if (!plan_chunk(s, &plan, error))
+    LfChunkPlan plan = lf_stream_plan(&s->stream, request);
+    if (!begin_window(w, &plan, error))
         return false;
-    bool encoded = w->encoded != plan.prompt_id;
-    bool done = run(w, &plan, &s->current, chunk, given);
+    TextTimes times = {w->encoded != plan.prompt_id, text->time, waited};
+    bool done = run(w, &plan, text, chunk, given);
     if (done && lf_is_set(chunk->latents))
         lf_download(w->be, chunk->latents.data, w->x);
     if (!finish(w, done, error))
         return false;
-    chunk->info = describe(w, &plan, encoded);
+    chunk->info = describe(w, &plan, &times);
     if (!w->decoder_be->asynchronous && !lf_chunk_wait(chunk, error))
         return false;
     log_chunk(&w->log, &chunk->info);
@@ -391,9 +387,14 @@ static bool next(LfSession *s, LfChunk *chunk, const float *given, GError **erro
 
 static LfChunk *next_chunk(LfSession *s, const float *given, GError **error)
 {
-    LfChunk *chunk = lf_chunk_pool_take(s->pool, error);
-    if (chunk && !next(s, chunk, given, error))
+    LfRequest request;
+    gint64 start = g_get_monotonic_time();
+    LfText *text = read_request(s, &request, error);
+    int64_t waited = 1000 * (g_get_monotonic_time() - start);
+    LfChunk *chunk = text ? lf_chunk_pool_take(s->pool, error) : NULL;
+    if (chunk && !generate(s, &request, text, waited, chunk, given, error))
         g_clear_pointer(&chunk, lf_chunk_unref);
+    lf_text_unref(text);
     return chunk;
 }
 

@@ -10,6 +10,7 @@
 #define LF_ENGINE_SESSION_H
 
 #include "chunk.h"
+#include "prompts.h"
 #include "stream.h"
 #include "worker.h"
 
@@ -18,10 +19,10 @@ struct LfSession {
     LfChunkPool *pool; /* owns worker.decoder_be */
     LfStream stream;
     LfWorker worker;
-    LfRequest current; /* of the chunk that is being generated */
+    LfPrompts prompts;
 
     GMutex lock;
-    LfRequest request; /* guarded by lock */
+    LfRequest request; /* guarded by lock; without a prompt, which is one of `prompts` */
 };
 
 /* session.c: makes the worker's scratch large enough for every chunk of a scene; with an unbounded

@@ -58,6 +58,9 @@ static bool check_options(const LfModel *m, const LfSessionOptions *o, GError **
     if (o->attention < LF_ATTENTION_AUTO || o->attention > LF_ATTENTION_SPARSE)
         return lf_fail(error, LF_ERROR_CONFIG, "attention %d: there are auto, dense and sparse",
                        o->attention);
+    if (o->text_encoding < LF_TEXT_WAIT || o->text_encoding > LF_TEXT_BESIDE)
+        return lf_fail(error, LF_ERROR_CONFIG, "text_encoding %d: there are wait and beside",
+                       o->text_encoding);
     if (o->transition < LF_TRANSITION_CONTINUE || o->transition > LF_TRANSITION_CUT)
         return lf_fail(error, LF_ERROR_CONFIG, "transition %d: there are continue, recache and cut",
                        o->transition);
@@ -175,11 +178,8 @@ static bool open_halves(LfSession *s, const LfSessionOptions *o, GError **error)
         return false;
     LfWorkerConfig worker = worker_config(c, o, &geometry);
     s->stream = (LfStream){.config = stream_config(c, o, &worker), .seed = o->seed};
-    s->request = (LfRequest){.ids = g_new0(int32_t, lf_model_text_len(s->model)),
-                             .attention = o->attention,
-                             .sparsity = o->sparsity,
-                             .transition = o->transition};
-    s->current.ids = g_new0(int32_t, lf_model_text_len(s->model));
+    s->request = (LfRequest){
+        .attention = o->attention, .sparsity = o->sparsity, .transition = o->transition};
     if (!lf_worker_open(&s->worker, s->model, &worker, &o->log, error))
         return false;
     s->pool = lf_chunk_pool_new(s->model, s->worker.decoder_be, &geometry, worker.has_pixels,
@@ -194,7 +194,10 @@ LfSession *lf_session_new(LfModel *model, const LfSessionOptions *options, GErro
     LfSession *s = g_new0(LfSession, 1);
     g_mutex_init(&s->lock);
     s->model = lf_model_ref(model);
-    if (open_halves(s, options ? options : &defaults, error) && lf_session_reserve(s, error) &&
+    options = options ? options : &defaults;
+    lf_prompts_init(&s->prompts, model, options->text_encoding,
+                    options->log.write ? &options->log : &model->log);
+    if (open_halves(s, options, error) && lf_session_reserve(s, error) &&
         lf_worker_prepare(&s->worker, error))
         return s;
     lf_session_free(s);
@@ -205,11 +208,10 @@ void lf_session_free(LfSession *s)
 {
     if (!s)
         return;
+    lf_prompts_clear(&s->prompts);
     lf_worker_close(&s->worker, !s->pool);
     lf_chunk_pool_unref(s->pool);
     lf_model_unref(s->model);
     g_mutex_clear(&s->lock);
-    g_free(s->request.ids);
-    g_free(s->current.ids);
     g_free(s);
 }

@@ -16,34 +16,36 @@ uint64_t lf_session_set_prompt(LfSession *s, const char *prompt, GError **error)
     int n = lf_model_tokenize(s->model, prompt, ids, capacity, error);
     if (n < 0)
         return 0;
-    g_mutex_lock(&s->lock);
-    memcpy(s->request.ids, ids, (size_t) n * sizeof *ids);
-    s->request.n_ids = n;
-    uint64_t id = ++s->request.prompt_id;
-    g_mutex_unlock(&s->lock);
-    lf_log(&s->worker.log, LF_LOG_DEBUG, "prompt %" G_GUINT64_FORMAT ", %d tokens: \"%s\"", id, n,
-           prompt);
+    uint64_t id = lf_prompts_set(&s->prompts, ids, n, error);
+    if (id != 0)
+        lf_log(&s->worker.log, LF_LOG_DEBUG, "prompt %" G_GUINT64_FORMAT ", %d tokens: \"%s\"", id,
+               n, prompt);
     return id;
+}
+
+GError *lf_session_prompt_failure(LfSession *s, uint64_t *prompt_id)
+{
+    return lf_prompts_failure(&s->prompts, prompt_id);
 }
 
 gboolean lf_session_set_context(LfSession *s, const float *context, int rows, int text_dim,
                                 GError **error)
 {
     const LfModel *m = s->model;
-    LfWorker *w = &s->worker;
     if (text_dim != lf_model_text_dim(m) || rows < 0 || rows > lf_model_text_len(m)) {
         g_set_error(error, LF_ERROR, LF_ERROR_SHAPE, "context is [%d, %d], expected [0 … %d, %d]",
                     rows, text_dim, lf_model_text_len(m), lf_model_text_dim(m));
         return FALSE;
     }
+    LfText *text = lf_text_new(s->worker.be->activation_type, rows, text_dim);
+    if (!text)
+        return lf_fail(error, LF_ERROR_MEMORY, "out of memory: no room for a context of %d rows",
+                       rows);
     if (rows > 0)
-        lf_upload_floats(w->be, lf_tensor_slice(w->context, 0, rows), context);
-    w->n_context = rows;
-    g_mutex_lock(&s->lock);
-    s->request.n_ids = 0;
-    s->request.prompt_id++;
-    g_mutex_unlock(&s->lock);
-    return w->be->sync(w->be, error);
+        lf_from_float(text->rows.data, text->rows.type, context, lf_tensor_count(text->rows));
+    lf_prompts_set_text(&s->prompts, text);
+    lf_text_unref(text);
+    return TRUE;
 }
 
 void lf_session_set_attention(LfSession *s, LfAttention attention, double sparsity)
@@ -73,6 +75,7 @@ void lf_session_set_noise(LfSession *s, LfNoise noise, gpointer data)
 void lf_session_cancel(LfSession *s)
 {
     g_atomic_int_set(&s->worker.cancelled, 1);
+    lf_prompts_wake(&s->prompts);
 }
 
 void lf_session_resume(LfSession *s)

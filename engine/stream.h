@@ -13,9 +13,7 @@
 
 /* What other threads may request at any time. A chunk reads it once, when it begins. */
 typedef struct {
-    uint64_t prompt_id; /* counts prompts; 0: none was set yet */
-    int n_ids;          /* tokens in `ids`; 0: embeddings were set by lf_session_set_context */
-    int32_t *ids;       /* [text_len] */
+    uint64_t prompt_id; /* counts prompts, see prompts.h */
     LfAttention attention;
     double sparsity; /* target; 0: the model's */
     LfTransition transition;

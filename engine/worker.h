@@ -15,7 +15,7 @@
 /* Events of a chunk on the transformer's backend. */
 typedef enum {
     LF_STARTED,
-    LF_ENCODED,
+    LF_TEXT_READ,
     LF_RECACHED,
     LF_DENOISED,
     LF_CLEANED,
@@ -41,7 +41,7 @@ typedef struct {
     LfWorkerConfig config;
     LfLog log;
 
-    LfBackend *be;         /* the transformer's and the text encoder's */
+    LfBackend *be;         /* the transformer's */
     LfBackend *decoder_be; /* on a device another backend, to run concurrently; else `be` */
     LfArena state, scratch;
     LfArena own_decoder_scratch; /* when the decoder has a backend of its own */
@@ -50,12 +50,11 @@ typedef struct {
     LfKvCache *cache;
     LfScheme *scheme;
     LfPast past;
-    LfTensor x, velocity;  /* F32 [c, C, h, w] */
-    LfTensor noise;        /* F32 [steps, c, C, h, w], of each step of the longer schedule */
-    LfTensor ids, context; /* I32 [text_len], activation [text_len, text_dim] */
-    int n_context;         /* rows of `context` */
-    LfTextState text;      /* keys and values of prompt `encoded` */
-    uint64_t encoded;      /* prompt id; 0: `text` is undefined */
+    LfTensor x, velocity; /* F32 [c, C, h, w] */
+    LfTensor noise;       /* F32 [steps, c, C, h, w], of each step of the longer schedule */
+    LfTensor context;     /* activation [text_len, text_dim] */
+    LfTextState text;     /* keys and values of prompt `encoded` */
+    uint64_t encoded;     /* prompt id; 0: `text` is undefined */
     bool first; /* the chunk at work begins a scene: it has config.first, if there is one */
     /* Of the clean pass, then of each step of config.schedule, then of config.first. */
     LfModulation modulations[1 + 2 * LF_MAX_STEPS];

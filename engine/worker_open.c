@@ -51,7 +51,6 @@ static void alloc_state(LfWorker *w, LfArena *arena)
     w->velocity = alloc_latents(w, arena);
     w->noise = lf_arena_tensor(arena, LF_F32, MAX(c->schedule.n, c->first.n), w->x.shape[0],
                                w->x.shape[1], w->x.shape[2], w->x.shape[3]);
-    w->ids = lf_arena_tensor(arena, LF_I32, text_len);
     w->context =
         lf_arena_tensor(arena, w->be->activation_type, text_len, lf_model_text_dim(w->model));
     w->text = lf_text_state(t, arena);

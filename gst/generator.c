@@ -230,6 +230,14 @@ static gboolean wait_for_decoder(GstLightForcingGenerator *g, LfChunk *chunk, GE
     return done;
 }
 
+static void tell_prompt_failure(GstLightForcingGenerator *g)
+{
+    uint64_t id;
+    g_autoptr(GError) failure = lf_session_prompt_failure(g->session, &id);
+    if (failure)
+        g->callbacks.prompt_failed(failure, g->data);
+}
+
 static gboolean generate(GstLightForcingGenerator *g, GError **error)
 {
     if (!wait_for_room(g))
@@ -244,6 +252,7 @@ static gboolean generate(GstLightForcingGenerator *g, GError **error)
         return FALSE;
     }
     append(g, chunk);
+    tell_prompt_failure(g);
     return TRUE;
 }
 

@@ -63,6 +63,8 @@ typedef struct {
      * not known to `generated`, as on a GPU, where the decoder runs concurrently with the next
      * chunk. */
     void (*decoded)(const LfChunkInfo *info, gpointer data);
+    /* The newest prompt could not be encoded; the stream goes on with the one before. */
+    void (*prompt_failed)(const GError *error, gpointer data);
     /* The worker stops after an error. `loading`: the model was not loaded yet. */
     void (*failed)(const GError *error, gboolean loading, gpointer data);
 } GstLightForcingGeneratorCallbacks;
@@ -85,7 +87,8 @@ void gst_light_forcing_generator_free(GstLightForcingGenerator *generator);
 void gst_light_forcing_generator_set_size(GstLightForcingGenerator *generator, int width,
                                           int height);
 
-/* Sets the prompt of the next chunk. The session reads it at once: FALSE and an error when the text
+/* Sets the prompt of the next chunk, or of the first one that begins when it is encoded
+ * (LfTextEncoding). The session reads it at once: FALSE and an error when the text
  * is refused, the prompt before then stays. Does nothing, successfully, before there is a session,
  * and for the prompt that was set last. */
 gboolean gst_light_forcing_generator_set_prompt(GstLightForcingGenerator *generator,

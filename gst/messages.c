@@ -70,6 +70,13 @@ void gst_light_forcing_post_problem(GstElement *element, GstMessageType type, co
                              g_strdup(error->message), __FILE__, GST_FUNCTION, __LINE__);
 }
 
+void gst_light_forcing_post_prompt_failure(GstElement *element, const GError *error)
+{
+    GST_ELEMENT_WARNING(element, LIBRARY, FAILED,
+                        ("New prompt not encoded, the previous one stays: %s", error->message),
+                        (NULL));
+}
+
 void gst_light_forcing_post_fallback(GstElement *element, const char *device, const char *reason)
 {
     GST_ELEMENT_WARNING(element, LIBRARY, INIT, ("Running on the CPU, no usable GPU: %s", reason),
@@ -143,7 +150,7 @@ void gst_light_forcing_post_chunk(GstElement *element, const LfChunkInfo *info, 
     GstStructure *structure = gst_structure_new(
         "lightforcing-chunk", "chunk", G_TYPE_UINT64, info->index, "frames", G_TYPE_INT,
         info->n_frames, "generate-time", G_TYPE_UINT64,
-        (guint64) (info->encode_time + info->recache_time + info->denoise_time + info->clean_time),
+        (guint64) (info->text_time + info->recache_time + info->denoise_time + info->clean_time),
         "decode-time", G_TYPE_UINT64, (guint64) info->decode_time, "queue-level", G_TYPE_UINT,
         level, "sparsity", G_TYPE_DOUBLE, info->sparsity, NULL);
     gst_element_post_message(element, gst_message_new_element(GST_OBJECT(element), structure));

@@ -18,6 +18,9 @@ G_BEGIN_DECLS
 void gst_light_forcing_post_problem(GstElement *element, GstMessageType type, const GError *error,
                                     gboolean loading);
 
+/* The warning that the newest prompt could not be encoded, and that the stream goes on without it. */
+void gst_light_forcing_post_prompt_failure(GstElement *element, const GError *error);
+
 /* The warning that the CPU computes, and why. */
 void gst_light_forcing_post_fallback(GstElement *element, const char *device, const char *reason);
 

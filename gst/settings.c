@@ -29,7 +29,8 @@ static const Property properties[] = {
     /**
      * GstLightForcingSrc:prompt:
      *
-     * Text prompt. A new text takes effect with the next chunk that is generated; setting the same
+     * Text prompt. A new text takes effect with the next chunk that is generated, in a live stream
+     * with the first one that begins after the text was encoded; setting the same
      * text again changes nothing. The empty text is a prompt, too. Text that is not UTF-8 or longer
      * than 64 KiB is refused with a warning, and the stream goes on with the prompt before. A text
      * with more tokens than the model takes is cut, with a warning. It is an error when no prompt
@@ -322,6 +323,8 @@ static const Property properties[] = {
      * GstLightForcingSrc:is-live:
      *
      * Whether frames leave at their time by the pipeline's clock, or as soon as they are asked for.
+     * A live stream goes on with the prompt before while the text encoder is at work on a new one; in
+     * another one the next chunk waits for it, so that the same calls give the same frames.
      *
      * Since: 0.1
      */
@@ -624,7 +627,8 @@ gboolean gst_light_forcing_settings_session(const GstLightForcingSettings *s, gu
                                   .window = latent_frames(s->attention_window),
                                   .sink = latent_frames(s->attention_sink),
                                   .chunk = s->chunk_size,
-                                  .shift = s->shift};
+                                  .shift = s->shift,
+                                  .text_encoding = s->is_live ? LF_TEXT_BESIDE : LF_TEXT_WAIT};
     gst_light_forcing_settings_chunk(s, options);
     return parse_steps("steps", s->steps, &options->steps, error) &&
            parse_steps("first-steps", s->first_steps, &options->first_steps, error);

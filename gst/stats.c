@@ -3,8 +3,7 @@
 
 void gst_light_forcing_stats_add_chunk(GstLightForcingStats *stats, const LfChunkInfo *info)
 {
-    gint64 generate =
-        info->encode_time + info->recache_time + info->denoise_time + info->clean_time;
+    gint64 generate = info->text_time + info->recache_time + info->denoise_time + info->clean_time;
     gint64 total = generate + info->decode_time;
     if (stats->n_chunks++ > 0) {
         stats->n_steady_frames += (guint64) info->n_frames;

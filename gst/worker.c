@@ -95,15 +95,15 @@ static double milliseconds(int64_t time)
 static void on_generated(const LfChunkInfo *info, guint level, gpointer data)
 {
     GstLightForcingSrc *self = data;
-    GST_DEBUG_OBJECT(self,
-                     "chunk %" G_GUINT64_FORMAT ": %d frames of prompt %" G_GUINT64_FORMAT
-                     ", transition %s, sparsity %.3f; encode %.1f ms, recache %.1f ms, denoise "
-                     "%.1f ms, clean %.1f ms, decode %.1f ms; %u chunks queued",
-                     info->index, info->n_frames, info->prompt_id,
-                     lf_transition_name(info->transition), info->sparsity,
-                     milliseconds(info->encode_time), milliseconds(info->recache_time),
-                     milliseconds(info->denoise_time), milliseconds(info->clean_time),
-                     milliseconds(info->decode_time), level);
+    GST_DEBUG_OBJECT(
+        self,
+        "chunk %" G_GUINT64_FORMAT ": %d frames of prompt %" G_GUINT64_FORMAT
+        ", transition %s, sparsity %.3f; encode %.1f ms, text %.1f ms, recache %.1f ms, denoise "
+        "%.1f ms, clean %.1f ms, decode %.1f ms; %u chunks queued",
+        info->index, info->n_frames, info->prompt_id, lf_transition_name(info->transition),
+        info->sparsity, milliseconds(info->encode_time), milliseconds(info->text_time),
+        milliseconds(info->recache_time), milliseconds(info->denoise_time),
+        milliseconds(info->clean_time), milliseconds(info->decode_time), level);
     GST_OBJECT_LOCK(self);
     gst_light_forcing_stats_add_chunk(&self->stats, info);
     gboolean post = (self->settings.messages & GST_LIGHT_FORCING_MESSAGES_CHUNK) != 0;
@@ -122,6 +122,11 @@ static void on_decoded(const LfChunkInfo *info, gpointer data)
     GST_OBJECT_UNLOCK(self);
 }
 
+static void on_prompt_failed(const GError *error, gpointer data)
+{
+    gst_light_forcing_post_prompt_failure(data, error);
+}
+
 static void on_failed(const GError *error, gboolean loading, gpointer data)
 {
     GstLightForcingSrc *self = data;
@@ -137,12 +142,13 @@ static void on_failed(const GError *error, gboolean loading, gpointer data)
     g_error_free(cause);
 }
 
-const GstLightForcingGeneratorCallbacks gst_light_forcing_src_callbacks = {.loading = on_loading,
-                                                                           .loaded = on_loaded,
-                                                                           .opened = on_opened,
-                                                                           .ready = on_ready,
-                                                                           .prepare = on_prepare,
-                                                                           .generated =
-                                                                               on_generated,
-                                                                           .decoded = on_decoded,
-                                                                           .failed = on_failed};
+const GstLightForcingGeneratorCallbacks gst_light_forcing_src_callbacks = {
+    .loading = on_loading,
+    .loaded = on_loaded,
+    .opened = on_opened,
+    .ready = on_ready,
+    .prepare = on_prepare,
+    .generated = on_generated,
+    .decoded = on_decoded,
+    .prompt_failed = on_prompt_failed,
+    .failed = on_failed};

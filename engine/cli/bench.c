@@ -104,7 +104,7 @@ static double median(const Timed *chunks, int first, int n, double (*time)(const
 static BenchTimes times_of(const Timed *c, int first, int n)
 {
     return (BenchTimes){
-        .encode = 1e-6 * (double) c[0].info.encode_time,
+        .encode = 1e-6 * (double) c[0].info.text_time,
         .denoise = median(c, first, n, denoise_ms),
         .clean = median(c, first, n, clean_ms),
         .decode = median(c, first, n, decode_ms),

@@ -106,6 +106,16 @@ static void test_transitions(void)
     g_assert_cmpint((int) session_options(&s).transition, ==, LF_TRANSITION_CUT);
 }
 
+/* A live stream goes on while a prompt is encoded; another one has the same frames every time. */
+static void test_text_encoding(void)
+{
+    GstLightForcingSettings s;
+    gst_light_forcing_settings_init(&s);
+    g_assert_cmpint((int) session_options(&s).text_encoding, ==, LF_TEXT_WAIT);
+    s.is_live = TRUE;
+    g_assert_cmpint((int) session_options(&s).text_encoding, ==, LF_TEXT_BESIDE);
+}
+
 static void test_backends(void)
 {
     static const struct {
@@ -150,6 +160,7 @@ int main(int argc, char **argv)
     g_test_add_func("/settings/sparsity", test_sparsity);
     g_test_add_func("/settings/steps", test_steps);
     g_test_add_func("/settings/transitions", test_transitions);
+    g_test_add_func("/settings/text-encoding", test_text_encoding);
     g_test_add_func("/settings/backends", test_backends);
     g_test_add_func("/settings/precisions", test_precisions);
     return g_test_run();

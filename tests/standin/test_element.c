@@ -78,6 +78,34 @@ static void test_failure(gconstpointer data)
     }
 }
 
+/* In a live stream a prompt whose encoding fails is a warning: the stream goes on with the prompt
+ * before, and the next one shows. In another stream it is an error. */
+static void test_prompt_fails(gconstpointer live)
+{
+    setenv("LF_STANDIN_FAIL", "embedding:2", 1);
+    Source *source = source_new("backend", GST_LIGHT_FORCING_BACKEND_CUDA, "is-live",
+                                GPOINTER_TO_INT(live), "on-underrun", 0, NULL);
+    gst_harness_use_systemclock(source->harness);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    gst_message_unref(source_prompt_message(source));
+    g_object_set(source->element, "prompt", "a blue star on yellow sand", NULL);
+    if (GPOINTER_TO_INT(live)) {
+        source_expect(source, GST_MESSAGE_WARNING, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED,
+                      "embedding");
+        g_object_set(source->element, "prompt", "a ring in the night sky", NULL);
+        GstMessage *message = source_prompt_message(source);
+        g_assert_cmpstr(gst_structure_get_string(gst_message_get_structure(message), "prompt"), ==,
+                        "a ring in the night sky");
+        gst_message_unref(message);
+    } else {
+        source_expect(source, GST_MESSAGE_ERROR, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED,
+                      "embedding");
+    }
+    gst_element_set_state(source->element, GST_STATE_NULL);
+    clear_switches();
+    source_free(source);
+}
+
 /* The default backend, auto: the frames equal the CPU's, whichever device is used. */
 static void check_auto(const char *state)
 {
@@ -120,6 +148,10 @@ int main(int argc, char **argv)
         g_autofree char *path = g_strconcat("/element/standin/fails/", failing[i].operation, NULL);
         g_test_add_data_func(path, &failing[i], test_failure);
     }
+    g_test_add_data_func("/element/standin/prompt-fails", GINT_TO_POINTER(FALSE),
+                         test_prompt_fails);
+    g_test_add_data_func("/element/standin/prompt-fails/live", GINT_TO_POINTER(TRUE),
+                         test_prompt_fails);
     g_test_add_func("/element/standin/unsupported", test_unsupported);
     g_test_add_func("/element/standin/old-driver", test_old_driver);
     return tests_run();

@@ -26,6 +26,7 @@ static struct {
     GMutex lock;
     GCond changed;
     gboolean wanted, done; /* guarded by lock */
+    gboolean waiting;      /* likewise: a thread is in ask, which may be the encoder's */
 } hook;
 
 /* Cancels the session on another thread and waits until that is done. */
@@ -36,10 +37,12 @@ static void ask(Stage stage)
     hook.armed = FALSE;
     hook.asked = TRUE;
     g_mutex_lock(&hook.lock);
-    hook.wanted = TRUE;
+    hook.wanted = hook.waiting = TRUE;
     g_cond_broadcast(&hook.changed);
     while (!hook.done)
         g_cond_wait(&hook.changed, &hook.lock);
+    hook.waiting = FALSE;
+    g_cond_broadcast(&hook.changed);
     g_mutex_unlock(&hook.lock);
 }
 
@@ -95,10 +98,17 @@ static void hook_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past,
     hook.ops.conv3x3(be, out, x, past, weight, bias, residual, relu);
 }
 
+/* The encoder goes on after the cancellation: the next attempt takes what it makes. */
+static LfOps hooked_encoder(const LfOps *ops)
+{
+    LfOps h = *ops;
+    h.embedding = hook_embedding;
+    return h;
+}
+
 static LfOps hooked(const LfOps *ops)
 {
     LfOps h = hook.ops = *ops;
-    h.embedding = hook_embedding;
     h.rms_norm = hook_rms_norm;
     h.patchify = hook_patchify;
     h.tanh_clamp = hook_tanh_clamp;
@@ -109,6 +119,10 @@ static LfOps hooked(const LfOps *ops)
 
 static void arm(Stage stage)
 {
+    g_mutex_lock(&hook.lock);
+    while (hook.waiting)
+        g_cond_wait(&hook.changed, &hook.lock);
+    g_mutex_unlock(&hook.lock);
     hook.stage = stage;
     hook.patchify_calls = hook.operations_after = 0;
     hook.armed = TRUE;
@@ -118,8 +132,8 @@ static void arm(Stage stage)
 static void cancel_once(LfSession *s, Stage stage, const char *text)
 {
     GError *error = NULL;
-    g_assert_true(lf_session_set_prompt(s, text, &error));
     arm(stage);
+    g_assert_true(lf_session_set_prompt(s, text, &error));
     GThread *thread = g_thread_new("canceller", canceller, s);
     g_assert_null(lf_session_next(s, &error));
     stream_assert_error(&error, LF_ERROR_CANCELLED, "cancelled");
@@ -140,13 +154,14 @@ static void test_stage(gconstpointer data)
     Stage stage = (Stage) GPOINTER_TO_INT(data);
     LfModel *model = stream_model(NULL);
     LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
-    LfOps ops = hooked(s->worker.be->ops);
+    LfOps ops = hooked(s->worker.be->ops), of_encoder = hooked_encoder(&hook.ops);
     g_autoptr(GByteArray) wanted = stream_run(s, 2);
     g_assert_true(lf_session_set_prompt(s, next_prompt, NULL));
     g_autoptr(GByteArray) wanted_then = stream_run(s, 1);
 
     lf_session_restart(s, 4);
     s->worker.be->ops = s->worker.decoder_be->ops = &ops;
+    s->prompts.encoder.be->ops = &of_encoder;
     cancel_once(s, stage, prompt);
     cancel_once(s, stage, prompt);
     g_autoptr(GByteArray) same = stream_run(s, 2);
@@ -159,13 +174,14 @@ static void test_stage(gconstpointer data)
 }
 
 /* Cancels the first chunk of a prompt with this transition twice at `stage`. A transition that is
- * requested in between comes too late. Then a full window follows. */
+ * requested in between comes too late, once the chunk has begun: it begins when its prompt is encoded.
+ * Then a full window follows. */
 static void check_transition(LfTransition transition, Stage stage)
 {
     enum { BEFORE = 4, AFTER = 4, RUNS = 3 }; /* eight frames: a window without its sink */
     LfModel *model = stream_model(NULL);
     LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
-    LfOps ops = hooked(s->worker.be->ops);
+    LfOps ops = hooked(s->worker.be->ops), of_encoder = hooked_encoder(&hook.ops);
     g_autoptr(GByteArray) wanted = stream_run(s, BEFORE);
     lf_session_set_transition(s, transition);
     g_assert_true(lf_session_set_prompt(s, next_prompt, NULL));
@@ -176,9 +192,11 @@ static void check_transition(LfTransition transition, Stage stage)
     g_autoptr(GByteArray) same = stream_run(s, BEFORE);
     stream_assert_same(wanted, same);
     s->worker.be->ops = s->worker.decoder_be->ops = &ops;
+    s->prompts.encoder.be->ops = &of_encoder;
     hook.n_runs = transition == LF_TRANSITION_RECACHE ? RUNS : 0;
     cancel_once(s, stage, next_prompt);
-    lf_session_set_transition(s, LF_TRANSITION_CONTINUE);
+    if (stage != ENCODE)
+        lf_session_set_transition(s, LF_TRANSITION_CONTINUE);
     cancel_once(s, stage, next_prompt);
     hook.n_runs = 0;
     LfChunk *chunk = stream_next(s);
@@ -210,12 +228,13 @@ static void test_recache_then_another(void)
     LfModel *model = stream_model(NULL);
     LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
     LfSession *sound = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
-    LfOps ops = hooked(s->worker.be->ops);
+    LfOps ops = hooked(s->worker.be->ops), of_encoder = hooked_encoder(&hook.ops);
     g_byte_array_unref(stream_run(s, 4));
     g_byte_array_unref(stream_run(sound, 4));
     lf_session_set_transition(sound, LF_TRANSITION_RECACHE);
     g_assert_true(lf_session_set_prompt(sound, "a third", NULL));
     s->worker.be->ops = s->worker.decoder_be->ops = &ops;
+    s->prompts.encoder.be->ops = &of_encoder;
     hook.n_runs = 3;
     lf_session_set_transition(s, LF_TRANSITION_RECACHE);
     cancel_once(s, STEP_1, next_prompt);
@@ -234,9 +253,10 @@ static void test_restart_in_recache(void)
 {
     LfModel *model = stream_model(NULL);
     LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 4}, prompt);
-    LfOps ops = hooked(s->worker.be->ops);
+    LfOps ops = hooked(s->worker.be->ops), of_encoder = hooked_encoder(&hook.ops);
     g_byte_array_unref(stream_run(s, 4));
     s->worker.be->ops = s->worker.decoder_be->ops = &ops;
+    s->prompts.encoder.be->ops = &of_encoder;
     hook.n_runs = 3;
     lf_session_set_transition(s, LF_TRANSITION_RECACHE);
     cancel_once(s, RECACHE, next_prompt);

@@ -299,8 +299,8 @@ static void test_log(void)
         LfSession *s = stream_session(model, &o, "a ring");
         lf_chunk_unref(stream_next(s));
         lf_session_free(s);
-        g_assert_cmpint(of_model, ==, 2);
-        g_assert_cmpint(of_session, ==, own ? 2 : 0);
+        g_assert_cmpint(of_model, ==, 3); /* set, encoded, shown */
+        g_assert_cmpint(of_session, ==, own ? 3 : 0);
     }
     lf_model_unref(model);
 }
