@@ -28,7 +28,7 @@ void gst_light_forcing_post_fallback(GstElement *element, const char *device, co
  * that it has unknown ones; nothing if it has not. Once per prompt. */
 void gst_light_forcing_post_tokens(GstElement *element, const GstLightForcingPrompt *prompt);
 
-/* Progress of "open". `percent` below 0: the message has no percentage. */
+/* Progress of "open". `percent` below 0: that of GStreamer's own messages, 0. */
 void gst_light_forcing_post_progress(GstElement *element, GstProgressType type, const char *text,
                                      gint percent);
 
