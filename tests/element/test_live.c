@@ -88,9 +88,11 @@ static void wait_for_chunks(Source *source, guint64 n)
  * which is then no prefetched chunk any more. */
 static void test_prefetch(void)
 {
-    Source *source = source_new("is-live", TRUE, "prefetch", 3, "messages", 2 /* chunk */, NULL);
+    Source *source = source_new("is-live", TRUE, "prefetch", 2, "messages", 2 /* chunk */, NULL);
     gst_harness_use_testclock(source->harness);
     gst_element_set_state(source->element, GST_STATE_PAUSED);
+    wait_for_chunks(source, 2);
+    g_object_set(source->element, "prefetch", 3, NULL);
     wait_for_chunks(source, 3);
     g_usleep(100 * 1000); /* for a generator that would go on */
     g_assert_cmpuint(source_stat(source, "chunks"), ==, 3);
