@@ -66,6 +66,8 @@ struct _GstLightForcingSrc {
     GstClockTime position; /* timestamp of the next frame */
     guint64 n_played;      /* generated frames before the next one, without repeated ones */
 
+    gboolean warn_of_sparsity; /* worker thread only: the model never saw sparse attention */
+
     /* Loading: worker thread only, but for the atomic `opening`. */
     const char *loading_part; /* in the last progress message; an interned string */
     gint loading_percent;

@@ -83,6 +83,15 @@ void gst_light_forcing_post_fallback(GstElement *element, const char *device, co
                         ("the device is %s; with backend=cpu there is no such warning", device));
 }
 
+void gst_light_forcing_post_untrained(GstElement *element)
+{
+    GST_ELEMENT_WARNING(
+        element, STREAM, WRONG_TYPE,
+        ("Sparse attention with a model that was not trained for it: pictures get "
+         "worse, the longer the stream. Set attention=auto or dense."),
+        ("the model has no section \"sparse\", and its family is not a sparse one"));
+}
+
 /* A cut loses the end of the prompt, so it is a warning; that a word is unknown may be of no matter.
  */
 void gst_light_forcing_post_tokens(GstElement *element, const GstLightForcingPrompt *prompt)

@@ -24,6 +24,9 @@ void gst_light_forcing_post_prompt_failure(GstElement *element, const GError *er
 /* The warning that the CPU computes, and why. */
 void gst_light_forcing_post_fallback(GstElement *element, const char *device, const char *reason);
 
+/* The warning that a model computes sparse attention without having been trained with it. */
+void gst_light_forcing_post_untrained(GstElement *element);
+
 /* The warning that a prompt has more tokens than the model takes, and the notice (an info message)
  * that it has unknown ones; nothing if it has not. Once per prompt. */
 void gst_light_forcing_post_tokens(GstElement *element, const GstLightForcingPrompt *prompt);

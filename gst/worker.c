@@ -36,6 +36,7 @@ static void on_loaded(LfModel *model, gint64 load_time_us, gpointer data)
     g_strlcpy(self->stats.model, lf_model_name(model), sizeof self->stats.model);
     g_strlcpy(self->stats.device, lf_model_device(model), sizeof self->stats.device);
     GST_OBJECT_UNLOCK(self);
+    self->warn_of_sparsity = !lf_model_info(model)->sparse;
     if (fallback)
         gst_light_forcing_post_fallback(GST_ELEMENT(self), lf_model_device(model), fallback);
     gst_light_forcing_post_progress(GST_ELEMENT(self), GST_PROGRESS_TYPE_CONTINUE, "Warming up",
@@ -110,6 +111,10 @@ static void on_generated(const LfChunkInfo *info, guint level, gpointer data)
     GST_OBJECT_UNLOCK(self);
     if (post)
         gst_light_forcing_post_chunk(GST_ELEMENT(self), info, level);
+    if (self->warn_of_sparsity && info->sparsity > 0) {
+        gst_light_forcing_post_untrained(GST_ELEMENT(self));
+        self->warn_of_sparsity = FALSE;
+    }
 }
 
 static void on_decoded(const LfChunkInfo *info, gpointer data)

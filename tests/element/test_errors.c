@@ -489,6 +489,24 @@ static void test_unknown_words(void)
     source_free(source);
 }
 
+/* Said once, and not of a model that was trained for it. */
+static void test_untrained(void)
+{
+    char *dense = lf_tiny_model_make(NULL, &(LfTinyModel){.without = "sparse"});
+    const char *const models[] = {dense, tiny_model()};
+    for (gsize i = 0; i < G_N_ELEMENTS(models); i++) {
+        Source *source =
+            source_play(NULL, "model-location", models[i], "attention", 2, "backend", 1, NULL);
+        source_skip(source, 40);
+        if (i == 0)
+            source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR,
+                          GST_STREAM_ERROR_WRONG_TYPE, "attention=auto");
+        g_assert_null(gst_bus_pop_filtered(source->bus, GST_MESSAGE_WARNING));
+        source_free(source);
+    }
+    lf_tiny_model_remove(dense);
+}
+
 static void test_prompt_location(void)
 {
     char *path = g_build_filename(tiny_model(), "prompt.txt", NULL), *prompt;
@@ -601,6 +619,7 @@ int main(int argc, char **argv)
     g_test_add_func("/errors/no-device", test_no_device);
     g_test_add_func("/errors/impossible-precision", test_impossible_precision);
     g_test_add_func("/errors/fallback", test_fallback);
+    g_test_add_func("/errors/untrained", test_untrained);
     g_test_add_func("/errors/no-thread", test_no_thread);
     g_test_add_func("/errors/failing-later", test_failing_later);
     g_test_add_func("/errors/no-prompt", test_no_prompt);
