@@ -275,7 +275,8 @@ static void test_chunk(void)
 {
     const LfChunkInfo info = {.index = 3,
                               .n_frames = 12,
-                              .encode_time = 1,
+                              .encode_time = 600000,
+                              .text_time = 1,
                               .recache_time = 20,
                               .denoise_time = 300,
                               .clean_time = 4000,

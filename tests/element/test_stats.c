@@ -121,7 +121,8 @@ static void test_structure(void)
 static void test_sums(void)
 {
     const LfChunkInfo chunk = {.n_frames = 5,
-                               .encode_time = 1,
+                               .encode_time = 600000,
+                               .text_time = 1,
                                .recache_time = 20,
                                .denoise_time = 300,
                                .clean_time = 4000,
@@ -144,7 +145,7 @@ static void test_sums(void)
     g_assert_cmpint(stats.generate_time, ==, 2 * 4321 + 1);
     g_assert_cmpint(stats.generate_time_max, ==, 4321);
     g_assert_cmpint(stats.decode_time, ==, 100000);
-    g_assert_cmpint(stats.encode_time_last, ==, 1);
+    g_assert_cmpint(stats.encode_time_last, ==, 600000);
     g_assert_cmpint(stats.chunk_frames, ==, 6);
     g_assert_cmpfloat(stats.sparsity, ==, 0);
 }
