@@ -67,11 +67,25 @@ typedef struct {
  * LF_ERROR_CANCELLED. */
 typedef gboolean (*LfProgress)(const char *part, double done, gpointer data);
 
+/* Where the text encoder has its weights, and computes. Of no effect on the CPU, where they are used in
+ * the mapped file. */
+typedef enum {
+    /* DEVICE if the device has memory for everything, or does not tell; else STREAM; CPU where not even
+     * two layers fit. */
+    LF_TEXT_ENCODER_AUTO,
+    LF_TEXT_ENCODER_DEVICE, /* on the transformer's device */
+    /* In the mapped file: for each prompt the layers pass through the device, one after the other, and
+     * leave nothing there. The numbers are those of DEVICE. */
+    LF_TEXT_ENCODER_STREAM,
+    LF_TEXT_ENCODER_CPU /* beside a transformer on a device; the numbers differ a little */
+} LfTextEncoderDevice;
+
 typedef struct {
     /* "cpu", "cuda", "cuda:1" …, or "auto" (and NULL): a GPU if there is one, else the CPU. */
     const char *backend;
     /* Of the transformer's matrix products; AUTO: FP32 on the CPU, BF16 on a GPU. */
     LfPrecision precision;
+    LfTextEncoderDevice text_encoder_device;
     int n_threads;       /* CPU threads; 0: one for each core */
     LfProgress progress; /* or NULL */
     gpointer progress_data;
@@ -157,6 +171,9 @@ const char *lf_model_name(const LfModel *model);        /* the directory's or th
 const char *lf_model_description(const LfModel *model); /* its parts and widths, for people */
 const char *lf_model_device(const LfModel *model);      /* the backend's description */
 LfPrecision lf_model_precision(const LfModel *model);   /* what AUTO became; never AUTO */
+
+/* What LF_TEXT_ENCODER_AUTO became: DEVICE, STREAM or CPU; AUTO for a model without text encoder. */
+LfTextEncoderDevice lf_model_text_encoder_device(const LfModel *model);
 
 /* Why "auto" is the CPU and not a GPU. NULL on a GPU, and when the CPU was asked for. */
 const char *lf_model_fallback(const LfModel *model);
@@ -301,14 +318,16 @@ void lf_session_restart(LfSession *session, uint64_t seed);
 
 /* ---- names of enum values -------------------------------------------------------------------- */
 
-/* "auto", "dense", "sparse"; "continue", "recache", "cut"; "auto", "fp32", "bf16", "fp8". FALSE for
- * any other word and for NULL; the value then stays unchanged. */
+/* "auto", "dense", "sparse"; "continue", "recache", "cut"; "auto", "fp32", "bf16", "fp8"; "auto",
+ * "device", "stream", "cpu". FALSE for any other word and for NULL; the value then stays unchanged. */
 const char *lf_attention_name(LfAttention attention);
 gboolean lf_attention_from_name(const char *name, LfAttention *attention);
 const char *lf_transition_name(LfTransition transition);
 gboolean lf_transition_from_name(const char *name, LfTransition *transition);
 const char *lf_precision_name(LfPrecision precision);
 gboolean lf_precision_from_name(const char *name, LfPrecision *precision);
+const char *lf_text_encoder_device_name(LfTextEncoderDevice device);
+gboolean lf_text_encoder_device_from_name(const char *name, LfTextEncoderDevice *device);
 
 /* ---- chunks ---------------------------------------------------------------------------------- */
 

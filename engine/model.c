@@ -106,6 +106,7 @@ void lf_model_unref(LfModel *m)
     if (!m || !g_atomic_ref_count_dec(&m->refs))
         return;
     lf_text_encoder_free(m->text_encoder);
+    lf_backend_close(m->text_backend);
     lf_transformer_free(m->transformer);
     lf_decoder_free(m->decoder);
     lf_tokenizer_free(m->tokenizer);
@@ -186,6 +187,18 @@ LfBackend *lf_model_backend(const LfModel *model, GError **error)
     if (be)
         be->log = model->log;
     return be;
+}
+
+LfBackend *lf_model_text_backend(const LfModel *model, GError **error)
+{
+    if (!model->text_backend)
+        return lf_model_backend(model, error);
+    return lf_backend_open_cpu(model->n_threads, error);
+}
+
+LfTextEncoderDevice lf_model_text_encoder_device(const LfModel *model)
+{
+    return model->text_device;
 }
 
 size_t lf_model_memory(const LfModel *m)

@@ -24,13 +24,19 @@ struct LfModel {
     LfBackend *backend; /* prepares the weights and frees them */
     GPtrArray *sources; /* LfWeightSource *; some weights are used in place */
     LfTransformer *transformer;
-    LfTextEncoder *text_encoder; /* NULL where !info.can_encode */
-    LfTokenizer *tokenizer;      /* likewise */
-    LfDecoder *decoder;          /* NULL where !info.can_decode */
+    LfTextEncoder *text_encoder;     /* NULL where !info.can_encode */
+    LfTextEncoderDevice text_device; /* never AUTO where there is one */
+    LfBackend
+        *text_backend; /* has prepared its weights, if it is the CPU beside a device; else NULL */
+    LfTokenizer *tokenizer; /* likewise */
+    LfDecoder *decoder;     /* NULL where !info.can_decode */
 };
 
 /* A backend like the model's, for one thread of work. */
 LfBackend *lf_model_backend(const LfModel *model, GError **error);
+
+/* A backend for the text encoder, for one thread of work. */
+LfBackend *lf_model_text_backend(const LfModel *model, GError **error);
 
 /* Fills `info` from model.json alone. */
 void lf_model_fill_info(const LfModelConfig *config, LfModelInfo *info);

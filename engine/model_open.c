@@ -7,6 +7,7 @@
 #include "files/weights.h"
 #include "model_parts.h"
 #include "part_check.h"
+#include "text_device.h"
 
 typedef enum { TEXT_ENCODER, TRANSFORMER, DECODER, N_PARTS } Part;
 
@@ -142,6 +143,22 @@ static bool load_tokenizer(LfModel *m, GError **error)
     return m->tokenizer != NULL;
 }
 
+/* Needs a backend of its own if it is the CPU beside a device. */
+static bool load_text_encoder(LfModel *m, LfWeightSource *source, GError **error)
+{
+    const LfTextEncoderConfig *config = &m->config->text_encoder;
+    if (m->text_device == LF_TEXT_ENCODER_STREAM) {
+        m->text_encoder = lf_text_encoder_new_streamed(config, source, error);
+        return m->text_encoder != NULL;
+    }
+    if (m->text_device == LF_TEXT_ENCODER_CPU && m->backend->asynchronous &&
+        !(m->text_backend = lf_backend_open_cpu(m->n_threads, error)))
+        return false;
+    m->text_encoder =
+        lf_text_encoder_new(m->text_backend ? m->text_backend : m->backend, config, source, error);
+    return m->text_encoder != NULL;
+}
+
 static bool load_part(Loading *l, GError **error)
 {
     LfModel *m = l->model;
@@ -149,8 +166,7 @@ static bool load_part(Loading *l, GError **error)
     const LfDecoderClass *class;
     switch (l->part) {
     case TEXT_ENCODER:
-        m->text_encoder = lf_text_encoder_new(m->backend, &m->config->text_encoder, source, error);
-        return m->text_encoder != NULL;
+        return load_text_encoder(m, source, error);
     case TRANSFORMER:
         m->transformer = lf_transformer_new(m->backend, &m->config->transformer, source, error);
         return m->transformer != NULL;
@@ -172,6 +188,9 @@ static bool load_parts(Loading *l, GError **error)
         if (l->files[part] &&
             !lf_part_check(kinds[part], l->model->config, l->sources[part], error))
             return false;
+    if (l->sources[TEXT_ENCODER])
+        l->model->text_device = lf_text_device_choose(l->model, l->options->text_encoder_device,
+                                                      l->sources[TRANSFORMER], l->sources[DECODER]);
     for (Part part = 0; part < N_PARTS; part++)
         l->total += l->sources[part] ? (double) lf_weight_source_size(l->sources[part]) : 0;
     for (Part part = 0; part < N_PARTS && done; part++) {

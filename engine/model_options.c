@@ -33,7 +33,7 @@ static bool same_loras(const LfModelOptions *a, const LfModelOptions *b)
 gboolean lf_model_options_equal(const LfModelOptions *a, const LfModelOptions *b)
 {
     return g_strcmp0(a->backend, b->backend) == 0 && a->precision == b->precision &&
-           a->n_threads == b->n_threads &&
+           a->text_encoder_device == b->text_encoder_device && a->n_threads == b->n_threads &&
            g_strcmp0(a->text_encoder_location, b->text_encoder_location) == 0 &&
            g_strcmp0(a->tokenizer_location, b->tokenizer_location) == 0 &&
            g_strcmp0(a->decoder_location, b->decoder_location) == 0 &&

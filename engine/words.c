@@ -4,6 +4,7 @@
 static const char *const attentions[] = {"auto", "dense", "sparse", NULL};
 static const char *const transitions[] = {"continue", "recache", "cut", NULL};
 static const char *const precisions[] = {"auto", "fp32", "bf16", "fp8", NULL};
+static const char *const encoder_devices[] = {"auto", "device", "stream", "cpu", NULL};
 
 /* The index of `name` in a list that ends with NULL; −1 when the list does not have it. */
 static int find(const char *const *names, const char *name)
@@ -53,5 +54,19 @@ gboolean lf_precision_from_name(const char *name, LfPrecision *precision)
     int i = find(precisions, name);
     if (i >= 0)
         *precision = (LfPrecision) i;
+    return i >= 0;
+}
+
+const char *lf_text_encoder_device_name(LfTextEncoderDevice device)
+{
+    g_return_val_if_fail(device < G_N_ELEMENTS(encoder_devices) - 1, NULL);
+    return encoder_devices[device];
+}
+
+gboolean lf_text_encoder_device_from_name(const char *name, LfTextEncoderDevice *device)
+{
+    int i = find(encoder_devices, name);
+    if (i >= 0)
+        *device = (LfTextEncoderDevice) i;
     return i >= 0;
 }

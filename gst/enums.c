@@ -28,6 +28,22 @@ GType gst_light_forcing_precision_get_type(void)
     return type;
 }
 
+GType gst_light_forcing_text_encoder_device_get_type(void)
+{
+    static const GEnumValue values[] = {
+        {GST_LIGHT_FORCING_TEXT_ENCODER_AUTO, "By the device's free memory", "auto"},
+        {GST_LIGHT_FORCING_TEXT_ENCODER_DEVICE, "Resident on the transformer's device", "device"},
+        {GST_LIGHT_FORCING_TEXT_ENCODER_STREAM,
+         "Layer by layer from the file through the device; leaves nothing there", "stream"},
+        {GST_LIGHT_FORCING_TEXT_ENCODER_CPU, "On the CPU", "cpu"},
+        {0, NULL, NULL}};
+    static gsize type = 0;
+    if (g_once_init_enter(&type))
+        g_once_init_leave(&type,
+                          g_enum_register_static("GstLightForcingTextEncoderDevice", values));
+    return type;
+}
+
 GType gst_light_forcing_attention_get_type(void)
 {
     static const GEnumValue values[] = {

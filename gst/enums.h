@@ -42,6 +42,25 @@ typedef enum {
 } GstLightForcingPrecision;
 
 /**
+ * GstLightForcingTextEncoderDevice:
+ * @GST_LIGHT_FORCING_TEXT_ENCODER_AUTO: the device if its memory suffices, otherwise layer by layer
+ * through it, otherwise the CPU
+ * @GST_LIGHT_FORCING_TEXT_ENCODER_DEVICE: resident on the transformer's device
+ * @GST_LIGHT_FORCING_TEXT_ENCODER_STREAM: layer by layer from the file through the device
+ * @GST_LIGHT_FORCING_TEXT_ENCODER_CPU: on the CPU
+ *
+ * Where the text encoder has its weights, and computes.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    GST_LIGHT_FORCING_TEXT_ENCODER_AUTO,
+    GST_LIGHT_FORCING_TEXT_ENCODER_DEVICE,
+    GST_LIGHT_FORCING_TEXT_ENCODER_STREAM,
+    GST_LIGHT_FORCING_TEXT_ENCODER_CPU
+} GstLightForcingTextEncoderDevice;
+
+/**
  * GstLightForcingAttention:
  * @GST_LIGHT_FORCING_ATTENTION_AUTO: sparse if the model is configured for it, otherwise dense
  * @GST_LIGHT_FORCING_ATTENTION_DENSE: dense attention, every KV block
@@ -119,8 +138,10 @@ typedef enum {
     GST_LIGHT_FORCING_MESSAGES_CHUNK = 1 << 1
 } GstLightForcingMessages;
 
-#define GST_TYPE_LIGHT_FORCING_BACKEND    (gst_light_forcing_backend_get_type())
-#define GST_TYPE_LIGHT_FORCING_PRECISION  (gst_light_forcing_precision_get_type())
+#define GST_TYPE_LIGHT_FORCING_BACKEND   (gst_light_forcing_backend_get_type())
+#define GST_TYPE_LIGHT_FORCING_PRECISION (gst_light_forcing_precision_get_type())
+#define GST_TYPE_LIGHT_FORCING_TEXT_ENCODER_DEVICE                                                 \
+    (gst_light_forcing_text_encoder_device_get_type())
 #define GST_TYPE_LIGHT_FORCING_ATTENTION  (gst_light_forcing_attention_get_type())
 #define GST_TYPE_LIGHT_FORCING_TRANSITION (gst_light_forcing_transition_get_type())
 #define GST_TYPE_LIGHT_FORCING_UNDERRUN   (gst_light_forcing_underrun_get_type())
@@ -129,6 +150,7 @@ typedef enum {
 
 GType gst_light_forcing_backend_get_type(void);
 GType gst_light_forcing_precision_get_type(void);
+GType gst_light_forcing_text_encoder_device_get_type(void);
 GType gst_light_forcing_attention_get_type(void);
 GType gst_light_forcing_transition_get_type(void);
 GType gst_light_forcing_underrun_get_type(void);

@@ -209,6 +209,22 @@ static const Property properties[] = {
      .initial = GST_LIGHT_FORCING_PRECISION_AUTO},
 
     /**
+     * GstLightForcingSrc:text-encoder-device:
+     *
+     * Where the text encoder has its weights, and computes. On a GPU `device` keeps them in its
+     * memory (11.4 GB for Wan's umT5); `stream` takes them from the file through the GPU, layer by
+     * layer for each prompt, which takes longer and leaves nothing there; `cpu` leaves the GPU
+     * alone. `auto` is the first of these three for which the GPU has memory;
+     * #GstLightForcingSrc:stats has what it became. On the CPU it is always `cpu`.
+     *
+     * Since: 0.1
+     */
+    {"text-encoder-device", "Text encoder device",
+     "Where the text encoder has its weights, and computes", ENUM, FIELD(text_encoder_device),
+     STOPPED, .type = gst_light_forcing_text_encoder_device_get_type,
+     .initial = GST_LIGHT_FORCING_TEXT_ENCODER_AUTO},
+
+    /**
      * GstLightForcingSrc:attention:
      *
      * Self-attention mode. `sparse` is an error with a model that is not configured for it.
@@ -446,8 +462,8 @@ void gst_light_forcing_settings_install(GObjectClass *klass)
      * Statistics since stream start: frames, chunks, chunk-frames, generate-time-avg,
      * generate-time-max, decode-time-avg, text-encode-time, fps-potential (frames per second that
      * can be generated), queue-level, underruns, repeated, shifted-time, prompts,
-     * prompt-latency-last, prompt-latency-max, seed, model, device-name, sparsity-effective,
-     * load-time and qos-proportion. Times are in nanoseconds.
+     * prompt-latency-last, prompt-latency-max, seed, model, device-name, text-encoder-device
+     * (`device`, `stream` or `cpu`), sparsity-effective, load-time and qos-proportion. Times are in nanoseconds.
      *
      * Since: 0.1
      */
@@ -584,8 +600,11 @@ LfModelOptions gst_light_forcing_settings_model(const GstLightForcingSettings *s
 {
     static const LfPrecision precisions[] = {LF_PRECISION_AUTO, LF_PRECISION_FP32,
                                              LF_PRECISION_BF16, LF_PRECISION_FP8};
+    static const LfTextEncoderDevice devices[] = {LF_TEXT_ENCODER_AUTO, LF_TEXT_ENCODER_DEVICE,
+                                                  LF_TEXT_ENCODER_STREAM, LF_TEXT_ENCODER_CPU};
     return (LfModelOptions){.backend = backend_name(s),
                             .precision = precisions[s->precision],
+                            .text_encoder_device = devices[s->text_encoder_device],
                             .text_encoder_location = s->text_encoder_location,
                             .tokenizer_location = s->tokenizer_location,
                             .decoder_location = s->decoder_location,

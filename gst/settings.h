@@ -21,8 +21,9 @@ typedef struct {
     gint64 seed;
     gint backend; /* enums are gint here, as in a GValue: GstLightForcingBackend */
     gint cuda_device_id;
-    gint precision; /* GstLightForcingPrecision */
-    gint attention; /* GstLightForcingAttention */
+    gint precision;           /* GstLightForcingPrecision */
+    gint text_encoder_device; /* GstLightForcingTextEncoderDevice */
+    gint attention;           /* GstLightForcingAttention */
     gdouble sparsity;
     gboolean sparsity_growth;
     gint attention_window, attention_sink;

@@ -50,7 +50,7 @@ GstStructure *gst_light_forcing_stats_to_structure(const GstLightForcingStats *s
         stats->n_prompts, "prompt-latency-last", G_TYPE_UINT64, stats->prompt_latency_last,
         "prompt-latency-max", G_TYPE_UINT64, stats->prompt_latency_max, "seed", G_TYPE_INT64,
         stats->seed, "model", G_TYPE_STRING, stats->model, "device-name", G_TYPE_STRING,
-        stats->device, "sparsity-effective", G_TYPE_DOUBLE, stats->sparsity, "load-time",
-        G_TYPE_UINT64, stats->load_time, "qos-proportion", G_TYPE_DOUBLE, stats->qos_proportion,
-        NULL);
+        stats->device, "text-encoder-device", G_TYPE_STRING, stats->text_encoder_device,
+        "sparsity-effective", G_TYPE_DOUBLE, stats->sparsity, "load-time", G_TYPE_UINT64,
+        stats->load_time, "qos-proportion", G_TYPE_DOUBLE, stats->qos_proportion, NULL);
 }

@@ -32,6 +32,7 @@ typedef struct {
     gint64 seed;
     double qos_proportion;
     char model[64], device[96];
+    const char *text_encoder_device; /* static; NULL while no model is loaded */
 } GstLightForcingStats;
 
 void gst_light_forcing_stats_add_chunk(GstLightForcingStats *stats, const LfChunkInfo *info);

@@ -30,10 +30,13 @@ static void on_loaded(LfModel *model, gint64 load_time_us, gpointer data)
     const char *fallback = lf_model_fallback(model);
     GST_INFO_OBJECT(self, "loaded %s (%s) in %" G_GINT64_FORMAT " ms", lf_model_name(model),
                     lf_model_description(model), load_time_us / 1000);
-    GST_INFO_OBJECT(self, "running on %s", lf_model_device(model));
+    GST_INFO_OBJECT(self, "running on %s, text encoder: %s", lf_model_device(model),
+                    lf_text_encoder_device_name(lf_model_text_encoder_device(model)));
     GST_OBJECT_LOCK(self);
     self->stats.load_time = (GstClockTime) load_time_us * GST_USECOND;
     g_strlcpy(self->stats.model, lf_model_name(model), sizeof self->stats.model);
+    self->stats.text_encoder_device =
+        lf_text_encoder_device_name(lf_model_text_encoder_device(model));
     g_strlcpy(self->stats.device, lf_model_device(model), sizeof self->stats.device);
     GST_OBJECT_UNLOCK(self);
     self->warn_of_sparsity = !lf_model_info(model)->sparse;

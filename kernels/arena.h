@@ -14,13 +14,13 @@
 
 #define LF_ARENA_ALIGNMENT 256
 
-typedef struct {
+struct LfArena {
     LfBackend *backend; /* NULL in a plan */
     uint8_t *base;      /* NULL in a plan */
     size_t size;        /* capacity in bytes; SIZE_MAX in a plan */
     size_t used;        /* bytes in use */
     size_t peak;        /* the largest `used` so far */
-} LfArena;
+};
 
 /* An arena that only counts bytes. Nothing to free. */
 LfArena lf_arena_plan(void);

@@ -20,6 +20,7 @@ typedef struct LfBackend LfBackend;
 typedef struct LfOps LfOps;
 typedef struct LfGraph LfGraph; /* captured operations, see capture_begin */
 typedef struct LfEvent LfEvent;
+typedef struct LfArena LfArena; /* see arena.h */
 
 struct LfBackend {
     const LfOps *ops;       /* see ops.h */
@@ -32,10 +33,16 @@ struct LfBackend {
     LfType decoder_type;    /* of the decoder's activations: F32, F16 */
     bool asynchronous;      /* operations may return before they have ended */
     LfLog log;              /* of whoever opened it; set before the first operation */
+    /* Where linear weights get their memory while it is set, on a device; NULL: each its own. They give
+     * none back when they are freed: the owner of the arena does. The CPU ignores it. */
+    LfArena *place;
 
     /* Memory for the operations, aligned to 256 bytes. NULL when there is not enough. */
     void *(*alloc)(LfBackend *be, size_t size);
     void (*free)(LfBackend *be, void *memory);
+    /* Bytes of the device's memory that no program uses, and of all of it. False when the device
+     * does not tell. NULL on the CPU. */
+    bool (*memory)(LfBackend *be, size_t *free, size_t *total);
     /* Copies from host to backend, from backend to host, and within the backend, in order with the
      * operations. `src` of an upload may be changed when upload returns; `dst` of a download is
      * complete when download returns. Whole tensors: lf_upload and the others below. */

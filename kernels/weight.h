@@ -10,7 +10,8 @@
 struct LfWeight {
     LfWeightKind kind;
     int64_t out, in; /* rows and columns; of a convolution, channels */
-    size_t memory;   /* bytes that it owns */
+    size_t memory;   /* bytes that it has beside its source */
+    bool placed;     /* they are an arena's, see LfBackend.place */
     LfType input;    /* of a linear weight: the type of its x */
     float norm;      /* of a linear weight in E4M3: see lf_weight_norm */
 };

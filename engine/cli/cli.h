@@ -24,6 +24,7 @@ enum {
 /* Options that several commands have, each with one letter and one meaning in all of them. */
 typedef struct {
     char *model, *random, *backend, *precision; /* as given; NULL: not given */
+    char *text_encoder_device;                  /* likewise */
     int threads;                                /* 0: one per core */
     char *attention;
     double sparsity;  /* −1: the model's; 0: dense */

@@ -34,6 +34,8 @@ static void add_common(GOptionContext *context, const CliHelp *help, CliOptions 
          "NAME"},
         {"precision", 0, 0, G_OPTION_ARG_STRING, &o->precision, "auto (default), fp32, bf16 or fp8",
          "NAME"},
+        {"text-encoder-device", 0, 0, G_OPTION_ARG_STRING, &o->text_encoder_device,
+         "auto (default), device, stream or cpu", "NAME"},
         {"threads", 't', 0, G_OPTION_ARG_INT, &o->threads,
          "CPU threads (default: 0 = one per core)", "N"},
         {"attention", 'a', 0, G_OPTION_ARG_STRING, &o->attention, help->attention, "KIND"},
@@ -87,12 +89,17 @@ static bool check_sampling(const CliOptions *o, const char *command, int *status
 static bool check_common(const CliOptions *o, const char *command, int *status)
 {
     LfPrecision precision;
+    LfTextEncoderDevice device;
     if (o->model && o->random)
         *status = cli_misused(command, "--model and --random cannot be combined");
     else if (o->threads < 0 || o->threads > 1024)
         *status = cli_misused(command, "--threads %d: use 0 (one per core) to 1024", o->threads);
     else if (o->precision && !lf_precision_from_name(o->precision, &precision))
         *status = cli_misused(command, "--precision %s: use auto, fp32, bf16 or fp8", o->precision);
+    else if (o->text_encoder_device &&
+             !lf_text_encoder_device_from_name(o->text_encoder_device, &device))
+        *status = cli_misused(command, "--text-encoder-device %s: use auto, device, stream or cpu",
+                              o->text_encoder_device);
     else if (o->sparsity != -1 && !(o->sparsity >= 0 && o->sparsity < 1))
         *status = cli_misused(command,
                               "--sparsity %g: use -1 (model default), 0 (dense) or a fraction "
@@ -119,6 +126,7 @@ void cli_options_clear(CliOptions *o)
     g_free(o->random);
     g_free(o->backend);
     g_free(o->precision);
+    g_free(o->text_encoder_device);
     g_free(o->attention);
     g_free(o->steps);
     g_free(o->first_steps);
@@ -169,6 +177,7 @@ LfModel *cli_open_model(const CliOptions *o, GError **error)
 {
     LfModelOptions options = {.backend = o->backend, .n_threads = o->threads};
     lf_precision_from_name(o->precision, &options.precision);
+    lf_text_encoder_device_from_name(o->text_encoder_device, &options.text_encoder_device);
     if (o->verbose)
         options.log = (LfLog){.write = print_log, .level = LF_LOG_DEBUG};
     if (o->random)

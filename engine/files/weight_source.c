@@ -305,6 +305,19 @@ size_t lf_weight_source_size(const LfWeightSource *source)
     return size;
 }
 
+size_t lf_weight_source_count(const LfWeightSource *source)
+{
+    size_t count = 0;
+    GHashTableIter iter;
+    gpointer named;
+    g_hash_table_iter_init(&iter, source->names);
+    while (g_hash_table_iter_next(&iter, NULL, &named)) {
+        const LfFileTensor *t = &((const LfNamedTensor *) named)->tensor;
+        count += t->size / lf_type_size(t->type);
+    }
+    return count;
+}
+
 size_t lf_weight_source_memory(const LfWeightSource *source)
 {
     return source->kept_size;

@@ -76,6 +76,9 @@ void lf_weight_source_set_progress(LfWeightSource *source, LfWeightProgress prog
 /* Bytes of all tensors under canonical names; 0 for a random source. */
 size_t lf_weight_source_size(const LfWeightSource *source);
 
+/* Numbers of all tensors under canonical names; 0 for a random source. */
+size_t lf_weight_source_count(const LfWeightSource *source);
+
 /* Bytes that the source holds itself for weights that are used in place: stacked, aligned, merged
  * or random ones, not those in the file's map. */
 size_t lf_weight_source_memory(const LfWeightSource *source);

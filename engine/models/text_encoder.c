@@ -2,7 +2,7 @@
 #include "text_encoder.h"
 
 #include "engine/cancel.h"
-#include "engine/files/layered.h"
+#include "engine/files/layer_stream.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,11 +25,20 @@ typedef struct {
     LfTensor norm;       /* [D] */
 } Outer;
 
+/* Of a streamed encoder: what the CPU has of it, and where its layers are. */
+typedef struct {
+    LfBackend *host;
+    LfLayered *weights; /* without layers, on `host` */
+    LfWeightSource *source;
+    GMutex lock; /* of the source */
+} Streamed;
+
 struct LfTextEncoder {
     LfTextEncoderConfig config;
-    LfLayered *weights; /* owns the two below */
+    LfLayered *weights; /* owns the two below; of a streamed encoder their shapes alone */
     const Outer *outer;
     const Layer *layers; /* [config.layers] */
+    Streamed *streamed;  /* NULL: resident */
 };
 
 enum { N_OUTER = 2, N_LAYER = 10 };
@@ -95,40 +104,84 @@ static bool check_config(const LfTextEncoderConfig *c, GError **error)
     return false;
 }
 
+static LfLayered *bind(LfBackend *be, const LfTextEncoderConfig *config, int n_layers,
+                       LfWeightSource *source, GError **error)
+{
+    LfBinding outer[N_OUTER], layer[N_LAYER];
+    bind_outer(config, outer);
+    bind_layer(config, layer);
+    return lf_layered_new(be, source,
+                          &(LfLayeredTables){.outer = outer,
+                                             .layer = layer,
+                                             .n_outer = N_OUTER,
+                                             .n_layer = N_LAYER,
+                                             .outer_size = sizeof(Outer),
+                                             .layer_size = sizeof(Layer),
+                                             .n_layers = n_layers},
+                          error);
+}
+
 LfTextEncoder *lf_text_encoder_new(LfBackend *be, const LfTextEncoderConfig *config,
                                    LfWeightSource *source, GError **error)
 {
-    LfBinding outer[N_OUTER], layer[N_LAYER];
-    if (!check_config(config, error))
-        return NULL;
-    bind_outer(config, outer);
-    bind_layer(config, layer);
-    LfLayered *weights = lf_layered_new(be, source,
-                                        &(LfLayeredTables){.outer = outer,
-                                                           .layer = layer,
-                                                           .n_outer = N_OUTER,
-                                                           .n_layer = N_LAYER,
-                                                           .outer_size = sizeof(Outer),
-                                                           .layer_size = sizeof(Layer),
-                                                           .n_layers = config->layers},
-                                        error);
+    LfLayered *weights =
+        check_config(config, error) ? bind(be, config, config->layers, source, error) : NULL;
     if (!weights)
         return NULL;
     LfTextEncoder *t = g_new0(LfTextEncoder, 1);
-    *t = (LfTextEncoder){*config, weights, weights->outer, weights->layers};
+    *t = (LfTextEncoder){*config, weights, weights->outer, weights->layers, NULL};
     return t;
+}
+
+static void streamed_free(Streamed *s)
+{
+    if (!s)
+        return;
+    lf_layered_free(s->weights);
+    lf_backend_close(s->host);
+    g_mutex_clear(&s->lock);
+    g_free(s);
+}
+
+static Streamed *streamed_new(const LfTextEncoderConfig *config, LfWeightSource *source,
+                              GError **error)
+{
+    Streamed *s = g_new0(Streamed, 1);
+    g_mutex_init(&s->lock);
+    s->source = source;
+    s->host = lf_backend_open_cpu(1, error);
+    if (s->host && (s->weights = bind(s->host, config, 0, source, error)))
+        return s;
+    streamed_free(s);
+    return NULL;
+}
+
+LfTextEncoder *lf_text_encoder_new_streamed(const LfTextEncoderConfig *config,
+                                            LfWeightSource *source, GError **error)
+{
+    LfTextEncoder *t = lf_text_encoder_new(lf_backend_plan(NULL), config, source, error);
+    if (t && !(t->streamed = streamed_new(config, source, error)))
+        g_clear_pointer(&t, lf_text_encoder_free);
+    return t;
+}
+
+bool lf_text_encoder_is_streamed(const LfTextEncoder *t)
+{
+    return t->streamed != NULL;
 }
 
 void lf_text_encoder_free(LfTextEncoder *t)
 {
-    if (t)
-        lf_layered_free(t->weights);
+    if (!t)
+        return;
+    streamed_free(t->streamed);
+    lf_layered_free(t->weights);
     g_free(t);
 }
 
 size_t lf_text_encoder_memory(const LfTextEncoder *t)
 {
-    return lf_layered_memory(t->weights);
+    return lf_layered_memory(t->streamed ? t->streamed->weights : t->weights);
 }
 
 /* ---- positions ------------------------------------------------------------------------------- */
@@ -201,12 +254,10 @@ static void feed_forward(const Forward *f, const Layer *l)
     lf_arena_release(f->scratch, mark);
 }
 
-bool lf_text_encoder_forward(const LfTextEncoder *t, LfBackend *be, LfArena *scratch, LfTensor out,
-                             LfTensor ids, const int *cancelled)
+static Forward forward(const LfTextEncoder *t, LfBackend *be, LfArena *scratch, LfTensor out)
 {
-    size_t mark = scratch->used;
-    int n = (int) ids.shape[0];
-    Forward f = {
+    int n = (int) out.shape[0];
+    return (Forward){
         .be = be,
         .scratch = scratch,
         .x = out,
@@ -214,6 +265,13 @@ bool lf_text_encoder_forward(const LfTextEncoder *t, LfBackend *be, LfArena *scr
         .buckets = offset_buckets(t, be, scratch, n),
         .bias = lf_arena_tensor(scratch, LF_F32, t->config.heads, n, n),
     };
+}
+
+bool lf_text_encoder_forward(const LfTextEncoder *t, LfBackend *be, LfArena *scratch, LfTensor out,
+                             LfTensor ids, const int *cancelled)
+{
+    size_t mark = scratch->used;
+    Forward f = forward(t, be, scratch, out);
     lf_embedding(be, f.x, t->outer->embedding, ids);
     int layer = 0;
     for (; layer < t->config.layers && !lf_is_cancelled(cancelled); layer++) {
@@ -224,4 +282,89 @@ bool lf_text_encoder_forward(const LfTextEncoder *t, LfBackend *be, LfArena *scr
         lf_rms_norm(be, out, f.x, t->outer->norm, EPSILON);
     lf_arena_release(scratch, mark);
     return layer == t->config.layers;
+}
+
+/* ---- layer by layer from the file ------------------------------------------------------------ */
+
+static LfLayerStreamConfig stream_config(const LfTextEncoderConfig *c,
+                                         const LfBinding layer[N_LAYER])
+{
+    return (LfLayerStreamConfig){
+        .layer = layer, .n_layer = N_LAYER, .layer_size = sizeof(Layer), .n_layers = c->layers};
+}
+
+size_t lf_text_encoder_streamed_memory(const LfTextEncoderConfig *config, LfType type)
+{
+    LfBinding layer[N_LAYER];
+    bind_layer(config, layer);
+    LfLayerStreamConfig stream = stream_config(config, layer);
+    return lf_layer_stream_memory(&stream, type);
+}
+
+/* x = the embeddings of the ids, looked up on the CPU: the table stays in the file. */
+static bool embed(const LfTextEncoder *t, LfBackend *be, LfTensor x, const int32_t *ids,
+                  GError **error)
+{
+    LfBackend *host = lf_backend_open_cpu(1, error);
+    if (!host)
+        return false;
+    const Outer *outer = t->streamed->weights->outer;
+    int64_t n = x.shape[0], dim = x.shape[1];
+    g_autofree float *rows = g_new(float, n *dim);
+    lf_embedding(host, lf_tensor(rows, LF_F32, n, dim), outer->embedding,
+                 lf_tensor((void *) ids, LF_I32, n));
+    lf_upload_floats(be, x, rows);
+    lf_backend_close(host);
+    return true;
+}
+
+static bool run_layers(const LfTextEncoder *t, const Forward *f, LfLayerStream *layers,
+                       const int *cancelled, GError **error)
+{
+    for (int i = 0; i < t->config.layers; i++) {
+        if (lf_is_cancelled(cancelled))
+            return lf_fail(error, LF_ERROR_CANCELLED, "the encoding of the prompt was cancelled");
+        const Layer *layer = lf_layer_stream_next(layers, error);
+        if (!layer)
+            return false;
+        attend(f, layer);
+        feed_forward(f, layer);
+    }
+    return true;
+}
+
+/* The norm after the last layer, whose weight the CPU has. */
+static bool finish(const LfTextEncoder *t, const Forward *f, GError **error)
+{
+    const Outer *outer = t->streamed->weights->outer;
+    LfArena arena;
+    if (!lf_arena_init(&arena, f->be, lf_tensor_size(outer->norm) + LF_ARENA_ALIGNMENT, error))
+        return false;
+    LfTensor norm = lf_arena_tensor(&arena, LF_F32, t->config.dim);
+    lf_upload(f->be, norm, outer->norm.data);
+    lf_rms_norm(f->be, f->x, f->x, norm, EPSILON);
+    bool done = f->be->sync(f->be, error);
+    lf_arena_clear(&arena);
+    return done;
+}
+
+bool lf_text_encoder_stream(const LfTextEncoder *t, LfBackend *be, LfBackend *copier,
+                            LfArena *scratch, LfTensor out, const int32_t *ids,
+                            const int *cancelled, GError **error)
+{
+    LfBinding layer[N_LAYER];
+    bind_layer(&t->config, layer);
+    LfLayerStreamConfig config = stream_config(&t->config, layer);
+    config.source = t->streamed->source;
+    config.lock = &t->streamed->lock;
+    LfLayerStream *layers = lf_layer_stream_new(be, copier, &config, error);
+    if (!layers)
+        return false;
+    size_t mark = scratch->used;
+    Forward f = forward(t, be, scratch, out);
+    bool done = embed(t, be, out, ids, error) && run_layers(t, &f, layers, cancelled, error) &&
+                copier->sync(copier, error) && finish(t, &f, error);
+    lf_arena_release(scratch, mark);
+    lf_layer_stream_free(layers);
+    return done;
 }

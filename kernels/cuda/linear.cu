@@ -270,9 +270,9 @@ void weight_free(LfBackend *be, LfWeight *weight)
 {
     LfCuda *cuda = lf_cuda(be);
     LfCudaWeight *w = (LfCudaWeight *) weight;
-    if (w->data)
+    if (w->data && !w->base.placed)
         lf_cuda_free(cuda, w->data);
-    if (w->scales)
+    if (w->scales && !w->base.placed)
         lf_cuda_free(cuda, w->scales);
     g_free(w);
 }
@@ -286,15 +286,29 @@ LfType stored_type(LfCuda *cuda, LfWeightKind kind, LfType source)
     return quantised ? LF_F8_E4M3 : LF_BF16;
 }
 
+/* Memory of the weight's arena; NULL when that is full. */
+void *take(LfArena *place, size_t size)
+{
+    size_t padded = (size + LF_ARENA_ALIGNMENT - 1) / LF_ARENA_ALIGNMENT * LF_ARENA_ALIGNMENT;
+    uint8_t *memory = place->base + place->used;
+    if (padded > place->size - place->used)
+        return NULL;
+    place->used += padded;
+    place->peak = MAX(place->peak, place->used);
+    return memory;
+}
+
 /* Device memory for the weight, all of it or false. */
 bool allocate(LfCuda *cuda, LfCudaWeight *w)
 {
+    LfArena *place = cuda->base.place;
     size_t size = (size_t) (w->base.out * w->base.in) * lf_type_size(w->type);
     size_t scales_size = w->type == LF_F8_E4M3 ? (size_t) w->base.out * sizeof(float) : 0;
     w->base.memory = size + scales_size;
-    w->data = lf_cuda_alloc(cuda, size);
+    w->base.placed = place != NULL;
+    w->data = place ? take(place, size) : lf_cuda_alloc(cuda, size);
     if (scales_size)
-        w->scales = (float *) lf_cuda_alloc(cuda, scales_size);
+        w->scales = (float *) (place ? take(place, scales_size) : lf_cuda_alloc(cuda, scales_size));
     return w->data && (w->scales || !scales_size) && stages_ready(cuda);
 }
 

@@ -146,6 +146,16 @@ static void machine_free(LfBackend *be, void *memory)
     lf_cuda_free(cuda, memory);
 }
 
+static bool device_memory(LfBackend *be, size_t *unused, size_t *total)
+{
+    LfCuda *cuda = (LfCuda *) be;
+    LfCudaScope scope(cuda->device);
+    bool told = cudaMemGetInfo(unused, total) == cudaSuccess;
+    if (!told)
+        cudaGetLastError(); /* or the next call would be blamed for it */
+    return told;
+}
+
 static void move(LfBackend *be, void *dst, const void *src, size_t size, cudaMemcpyKind kind,
                  const char *what)
 {
@@ -570,6 +580,7 @@ static LfCuda *new_backend(int device, LfPrecision precision, const cudaDevicePr
     be->asynchronous = true;
     be->alloc = machine_alloc;
     be->free = machine_free;
+    be->memory = device_memory;
     be->upload = upload;
     be->download = download;
     be->copy = copy;

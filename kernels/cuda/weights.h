@@ -7,11 +7,14 @@
 #define LF_KERNELS_CUDA_WEIGHTS_H
 
 #include "machine.h"
+extern "C" {
+#include "kernels/arena.h"
+}
 
 typedef struct {
     LfWeight base;
     LfType type;   /* of data */
-    void *data;    /* device memory (lf_cuda_alloc), given back by weight_free */
+    void *data;    /* device memory (lf_cuda_alloc), given back by weight_free unless `placed` */
     float *scales; /* the same, F32 [out]: the factors of an E4M3 linear's rows; else NULL */
 } LfCudaWeight;
 

@@ -167,6 +167,7 @@ static void test_stats(void)
                                          "seed",
                                          "model",
                                          "device-name",
+                                         "text-encoder-device",
                                          "sparsity-effective",
                                          "load-time",
                                          "qos-proportion"};

@@ -151,6 +151,19 @@ static void test_precisions(void)
     }
 }
 
+static void test_text_encoder_devices(void)
+{
+    static const LfTextEncoderDevice wanted[] = {LF_TEXT_ENCODER_AUTO, LF_TEXT_ENCODER_DEVICE,
+                                                 LF_TEXT_ENCODER_STREAM, LF_TEXT_ENCODER_CPU};
+    GstLightForcingSettings s;
+    gst_light_forcing_settings_init(&s);
+    for (gint i = 0; i < (gint) G_N_ELEMENTS(wanted); i++) {
+        s.text_encoder_device = i;
+        g_assert_cmpint((int) gst_light_forcing_settings_model(&s).text_encoder_device, ==,
+                        (int) wanted[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -163,5 +176,6 @@ int main(int argc, char **argv)
     g_test_add_func("/settings/text-encoding", test_text_encoding);
     g_test_add_func("/settings/backends", test_backends);
     g_test_add_func("/settings/precisions", test_precisions);
+    g_test_add_func("/settings/text-encoder-devices", test_text_encoder_devices);
     return g_test_run();
 }

@@ -28,6 +28,7 @@
  *                      calls that a capture takes sleep, each for this time.
  *   LF_STANDIN_QUEUE   A call blocks when so many are queued, as in a driver. Unset: no bound, so
  *                      that all calls of a chunk return long before the chunk is computed.
+ *   LF_STANDIN_MEMORY  Megabytes that are free, as the backend tells them. Unset: it tells nothing.
  *   LF_STANDIN_OPEN    "old-driver" or "unsupported": opening fails, with the message of a driver
  *                      that is too old, or of a device that no kernel is built for.
  */
@@ -339,6 +340,14 @@ void release(LfBackend *be, void *memory)
     enqueue(standin(be), {nullptr, {}, [memory](Standin *s) { s->cpu->free(s->cpu, memory); }});
 }
 
+bool device_memory(LfBackend *, size_t *unused, size_t *total)
+{
+    const char *megabytes = g_getenv("LF_STANDIN_MEMORY");
+    *unused = megabytes ? (size_t) atol(megabytes) << 20 : 0;
+    *total = (size_t) 80 << 30;
+    return megabytes != nullptr;
+}
+
 void upload(LfBackend *be, void *dst, const void *src, size_t size)
 {
     refuse_in_capture(standin(be), "upload");
@@ -586,6 +595,7 @@ LfBackend *open(int number, LfPrecision precision, GError **error)
     be->asynchronous = true;
     be->alloc = alloc;
     be->free = release;
+    be->memory = device_memory;
     be->upload = upload;
     be->download = download;
     be->copy = copy;

@@ -127,6 +127,24 @@ static void test_frames(void)
     check_auto(NULL);
 }
 
+/* The statistics tell where the text encoder computes; the frames are the same. */
+static void test_text_encoder_device(gconstpointer name)
+{
+    g_autoptr(GPtrArray) wanted = reference();
+    Source *source = source_new("backend", GST_LIGHT_FORCING_BACKEND_CUDA, NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "text-encoder-device", name);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    for (guint i = 0; i < FIRST_CHUNK; i++) {
+        GstBuffer *buffer = source_pull(source);
+        g_assert_true(is_frame(buffer, wanted->pdata[i]));
+        gst_buffer_unref(buffer);
+    }
+    g_autoptr(GstStructure) stats = NULL;
+    g_object_get(source->element, "stats", &stats, NULL);
+    g_assert_cmpstr(gst_structure_get_string(stats, "text-encoder-device"), ==, name);
+    source_free(source);
+}
+
 static void test_unsupported(void)
 {
     check_auto("unsupported");
@@ -152,6 +170,11 @@ int main(int argc, char **argv)
                          test_prompt_fails);
     g_test_add_data_func("/element/standin/prompt-fails/live", GINT_TO_POINTER(TRUE),
                          test_prompt_fails);
+    for (int i = 0; i < 3; i++) {
+        static const char *const devices[] = {"device", "stream", "cpu"};
+        g_autofree char *path = g_strconcat("/element/standin/text-encoder/", devices[i], NULL);
+        g_test_add_data_func(path, devices[i], test_text_encoder_device);
+    }
     g_test_add_func("/element/standin/unsupported", test_unsupported);
     g_test_add_func("/element/standin/old-driver", test_old_driver);
     return tests_run();

@@ -95,6 +95,8 @@ static void test_wrong_options(void)
     const char *const bench[][4] = {
         {"--attention", "loose", "--attention loose: use auto, dense, sparse or both"},
         {"--precision", "fp7", "--precision fp7: use auto, fp32, bf16 or fp8"},
+        {"--text-encoder-device", "gpu",
+         "--text-encoder-device gpu: use auto, device, stream or cpu"},
         {"--chunks", "-3", "--chunks -3"},
         {"--chunks", "100001", "--chunks 100001"},
         {"--threads", "-1", "--threads -1"},

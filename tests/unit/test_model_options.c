@@ -65,6 +65,8 @@ static void test_equal(void)
         {.loras = loras, .n_loras = 2},
         {.backend = "cpu"},
         {.precision = LF_PRECISION_BF16},
+        {.text_encoder_device = LF_TEXT_ENCODER_STREAM},
+        {.text_encoder_device = LF_TEXT_ENCODER_CPU},
         {.n_threads = 1},
         {.text_encoder_location = "a"},
         {.text_encoder_location = "b"},
@@ -120,13 +122,21 @@ static void test_loras(void)
 
 static void test_words(void)
 {
-    static const char *const words[] = {"auto", "dense",    "sparse",  "fp32", "bf16", "fp8",
-                                        "cut",  "continue", "recache", "",     "AUTO", NULL};
-    int attentions = 0, transitions = 0, precisions = 0;
+    static const char *const words[] = {"auto", "dense",  "sparse",   "fp32",    "bf16",
+                                        "fp8",  "cut",    "continue", "recache", "",
+                                        "AUTO", "device", "cpu",      "stream",  NULL};
+    int attentions = 0, transitions = 0, precisions = 0, devices = 0;
     for (gsize i = 0; i < G_N_ELEMENTS(words); i++) {
         LfAttention attention = LF_ATTENTION_SPARSE;
         LfTransition transition = LF_TRANSITION_CUT;
         LfPrecision precision = LF_PRECISION_FP8;
+        LfTextEncoderDevice device = LF_TEXT_ENCODER_STREAM;
+        if (lf_text_encoder_device_from_name(words[i], &device)) {
+            g_assert_cmpstr(lf_text_encoder_device_name(device), ==, words[i]);
+            devices++;
+        } else {
+            g_assert_cmpint((int) device, ==, LF_TEXT_ENCODER_STREAM);
+        }
         if (lf_attention_from_name(words[i], &attention)) {
             g_assert_cmpstr(lf_attention_name(attention), ==, words[i]);
             attentions++;
@@ -149,6 +159,8 @@ static void test_words(void)
     g_assert_cmpint(attentions, ==, 3);
     g_assert_cmpint(transitions, ==, 3);
     g_assert_cmpint(precisions, ==, 4);
+    g_assert_cmpint(devices, ==, 4);
+    g_assert_cmpstr(lf_text_encoder_device_name(LF_TEXT_ENCODER_CPU), ==, "cpu");
     g_assert_cmpstr(lf_attention_name(LF_ATTENTION_DENSE), ==, "dense");
     g_assert_cmpstr(lf_transition_name(LF_TRANSITION_RECACHE), ==, "recache");
     g_assert_cmpstr(lf_precision_name(LF_PRECISION_BF16), ==, "bf16");

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { VOCAB = 19, DIM = 26, HEADS = 3, HEAD = 7, A = HEADS * HEAD, FFN = 35, LAYERS = 2 };
+enum { VOCAB = 19, DIM = 26, HEADS = 3, HEAD = 7, A = HEADS * HEAD, FFN = 35, LAYERS = 4 };
 
 static const LfTextEncoderConfig config = {
     .vocab = VOCAB,
@@ -248,6 +248,42 @@ static void forward(const LfTextEncoder *encoder, LfBackend *be, LfTensor out, L
     lf_arena_clear(&scratch);
 }
 
+/* Layer by layer from the file: the same numbers, bit for bit, with as much scratch. */
+static void stream(const Weights *w, const LfTextEncoderConfig *c, LfBackend *be,
+                   const int32_t *ids, LfTensor wanted)
+{
+    GError *error = NULL;
+    LfArena plan = lf_arena_plan(), scratch;
+    LfTensor no_ids = lf_tensor(NULL, LF_I32, wanted.shape[0]), out = wanted;
+    out.data = NULL;
+    LfTextEncoder *encoder = lf_text_encoder_new_streamed(c, w->source, &error);
+    g_assert_no_error(error);
+    g_assert_true(lf_text_encoder_is_streamed(encoder));
+    lf_text_encoder_forward(encoder, lf_backend_plan(NULL), &plan, out, no_ids, NULL);
+    lf_arena_init(&scratch, be, plan.peak, &error);
+    LfBackend *other = lf_backend_open_cpu(1, &error);
+    g_assert_no_error(error);
+    g_autofree float *values = g_malloc(lf_tensor_size(wanted));
+    out.data = values;
+    for (int same = 0; same < 2; same++) {
+        memset(values, 0xff, lf_tensor_size(wanted));
+        g_assert_true(lf_text_encoder_stream(encoder, be, same ? be : other, &scratch, out, ids,
+                                             NULL, &error));
+        g_assert_cmpmem(values, lf_tensor_size(wanted), wanted.data, lf_tensor_size(wanted));
+    }
+    g_assert_cmpuint(scratch.peak, ==, plan.peak);
+    int cancelled = 1;
+    if (c->layers > 0) {
+        g_assert_false(
+            lf_text_encoder_stream(encoder, be, other, &scratch, out, ids, &cancelled, &error));
+        g_assert_error(error, LF_ERROR, LF_ERROR_CANCELLED);
+        g_error_free(error);
+    }
+    lf_arena_clear(&scratch);
+    lf_backend_close(other);
+    lf_text_encoder_free(encoder);
+}
+
 static void compare(const Weights *w, LfBackend *be, int layers, int n)
 {
     GError *error = NULL;
@@ -268,6 +304,7 @@ static void compare(const Weights *w, LfBackend *be, int layers, int n)
     }
     g_test_message("%d layers, %d tokens: rel-L2 %.2g", layers, n, sqrt(off / size));
     g_assert_cmpfloat(sqrt(off / size), <, 2e-6);
+    stream(w, &c, be, ids, lf_tensor(out, LF_F32, n, DIM));
     lf_text_encoder_free(encoder);
 }
 
@@ -318,6 +355,10 @@ static void assert_refused(const Weights *w, const LfTextEncoderConfig *c, LfErr
     g_assert_null(lf_text_encoder_new(be, c, w->source, &error));
     g_assert_error(error, LF_ERROR, (int) code);
     g_assert_nonnull(strstr(error->message, told));
+    g_clear_error(&error);
+    g_assert_null(lf_text_encoder_new_streamed(c, w->source, &error));
+    g_assert_error(error, LF_ERROR, (int) code);
+    g_assert_nonnull(strstr(error->message, told));
     g_error_free(error);
     lf_backend_close(be);
 }
@@ -331,7 +372,7 @@ static void test_refused(void)
     assert_refused(&whole, &c, LF_ERROR_SHAPE, "blocks.0.ffn.gate.0.weight: [36, 26]");
     c = config;
     c.layers = LAYERS + 1;
-    assert_refused(&whole, &c, LF_ERROR_SHAPE, "blocks.2.");
+    assert_refused(&whole, &c, LF_ERROR_SHAPE, "blocks.4.");
     c = config;
     c.heads = 2;
     assert_refused(&whole, &c, LF_ERROR_CONFIG, "attention_dim 21 is not divisible by heads 2");
