@@ -274,7 +274,11 @@ typedef struct {
     gboolean one_map; /* a chunk's later steps attend to the blocks that its first step selected */
 
     gboolean keep_latents; /* chunks keep their latents, for lf_chunk_latents */
-    LfLog log;             /* of this session; unset: the model's */
+    /* The folder in which encoded prompts are kept, at most 256 MB of them. NULL: lightforcing/prompts in
+     * the user's cache directory ($XDG_CACHE_HOME), for text encoders of 256 MB and more; "": none. A
+     * folder that cannot be read or written is no error. */
+    const char *prompt_cache;
+    LfLog log; /* of this session; unset: the model's */
 } LfSessionOptions;
 
 /* Allocates what the session needs; later only an unbounded window and the pool of chunks grow. The

@@ -12,6 +12,8 @@
 #include "models/text_encoder.h"
 #include "models/transformer.h"
 
+enum { LF_IDENTITY_SIZE = 32 /* bytes of a SHA-256 */ };
+
 struct LfModel {
     gatomicrefcount refs;
     LfModelConfig *config;
@@ -28,8 +30,10 @@ struct LfModel {
     LfTextEncoderDevice text_device; /* never AUTO where there is one */
     LfBackend
         *text_backend; /* has prepared its weights, if it is the CPU beside a device; else NULL */
-    LfTokenizer *tokenizer; /* likewise */
-    LfDecoder *decoder;     /* NULL where !info.can_decode */
+    size_t text_size;  /* bytes of its weights in the file */
+    uint8_t text_identity[LF_IDENTITY_SIZE]; /* equal ones make equal texts of equal ids */
+    LfTokenizer *tokenizer;                  /* NULL where !info.can_encode */
+    LfDecoder *decoder;                      /* NULL where !info.can_decode */
 };
 
 /* A backend like the model's, for one thread of work. */

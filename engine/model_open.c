@@ -7,6 +7,7 @@
 #include "files/weights.h"
 #include "model_parts.h"
 #include "part_check.h"
+#include "prompt_cache.h"
 #include "text_device.h"
 
 typedef enum { TEXT_ENCODER, TRANSFORMER, DECODER, N_PARTS } Part;
@@ -295,6 +296,10 @@ LfModel *lf_model_open(const char *location, const LfModelOptions *options, GErr
     if (!l.model)
         return NULL;
     bool loaded = load_files(&l, error);
+    if (loaded && l.files[TEXT_ENCODER]) {
+        l.model->text_size = lf_weight_source_size(l.sources[TEXT_ENCODER]);
+        lf_prompt_cache_identify(l.model, l.files[TEXT_ENCODER]);
+    }
     for (Part part = 0; part < N_PARTS; part++)
         lf_tensor_file_unref(l.files[part]);
     if (loaded)

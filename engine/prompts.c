@@ -12,12 +12,14 @@
  * what they get. OpenMP's threads inherit it. */
 #define NICENESS 10
 
-void lf_prompts_init(LfPrompts *p, const LfModel *model, LfTextEncoding encoding, const LfLog *log)
+void lf_prompts_init(LfPrompts *p, const LfModel *model, LfTextEncoding encoding, const char *cache,
+                     const LfLog *log)
 {
     g_mutex_init(&p->lock);
     g_cond_init(&p->changed);
     p->encoding = encoding;
     p->encoder = lf_encoder(model, log);
+    p->cache = lf_prompt_cache_new(cache, model, log);
     p->ids = g_new0(int32_t, lf_model_text_len(model));
 }
 
@@ -32,6 +34,7 @@ void lf_prompts_clear(LfPrompts *p)
         g_thread_join(p->thread);
     lf_text_unref(p->text);
     g_clear_error(&p->failure);
+    lf_prompt_cache_free(p->cache);
     g_free(p->ids);
     g_mutex_clear(&p->lock);
     g_cond_clear(&p->changed);
@@ -61,7 +64,20 @@ static void conclude(LfPrompts *p, uint64_t number, LfText *text, GError *failur
     g_cond_broadcast(&p->changed);
 }
 
-/* Under the lock, which is open while the newest prompt is encoded. */
+static void log_prompt(const LfPrompts *p, uint64_t number, int n, bool known, const LfText *text,
+                       const GError *failure)
+{
+    if (text)
+        lf_log(&p->encoder.log, LF_LOG_DEBUG,
+               "prompt %" G_GUINT64_FORMAT ": %d tokens %s in %.1f ms", number, n,
+               known ? "found in the prompt cache" : "encoded", 1e-6 * (double) text->time);
+    else
+        lf_log(&p->encoder.log, LF_LOG_DEBUG, "prompt %" G_GUINT64_FORMAT ": not encoded: %s",
+               number, failure->message);
+}
+
+/* Under the lock, which is open while the newest prompt is encoded, and while its text is kept for
+ * another time. */
 static void encode(LfPrompts *p, int32_t *ids)
 {
     g_autoptr(GError) failure = NULL;
@@ -73,16 +89,18 @@ static void encode(LfPrompts *p, int32_t *ids)
     p->busy = true;
     g_atomic_int_set(&p->outdated, 0);
     g_mutex_unlock(&p->lock);
-    LfText *text = lf_encoder_run(&p->encoder, ids, n, beside, &p->outdated, &failure);
-    if (text)
-        lf_log(&p->encoder.log, LF_LOG_DEBUG,
-               "prompt %" G_GUINT64_FORMAT ": %d tokens encoded in %.1f ms", number, n,
-               1e-6 * (double) text->time);
-    else
-        lf_log(&p->encoder.log, LF_LOG_DEBUG, "prompt %" G_GUINT64_FORMAT ": not encoded: %s",
-               number, failure->message);
+    LfText *text = lf_prompt_cache_load(p->cache, ids, n);
+    bool known = text != NULL;
+    if (!known)
+        text = lf_encoder_run(&p->encoder, ids, n, beside, &p->outdated, &failure);
+    log_prompt(p, number, n, known, text, failure);
     g_mutex_lock(&p->lock);
     conclude(p, number, text, failure);
+    if (text && !known && p->cache) {
+        g_mutex_unlock(&p->lock);
+        lf_prompt_cache_store(p->cache, ids, n, text);
+        g_mutex_lock(&p->lock);
+    }
     lf_text_unref(text);
 }
 

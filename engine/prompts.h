@@ -10,11 +10,13 @@
 #define LF_ENGINE_PROMPTS_H
 
 #include "encoder.h"
+#include "prompt_cache.h"
 
 typedef struct {
     LfTextEncoding encoding;
-    LfEncoder encoder; /* the thread's own */
-    int outdated;      /* atomic: the encoding under way is of no use any more */
+    LfEncoder encoder;    /* the thread's own */
+    LfPromptCache *cache; /* or NULL */
+    int outdated;         /* atomic: the encoding under way is of no use any more */
 
     GMutex lock; /* guards all that follows */
     GCond changed;
@@ -31,8 +33,9 @@ typedef struct {
     bool stopping;
 } LfPrompts;
 
+/* `cache`: as in LfSessionOptions.prompt_cache. */
 void lf_prompts_init(LfPrompts *prompts, const LfModel *model, LfTextEncoding encoding,
-                     const LfLog *log);
+                     const char *cache, const LfLog *log);
 
 /* Abandons the encoding under way and waits for the thread. No other call may be under way. */
 void lf_prompts_clear(LfPrompts *prompts);

@@ -195,7 +195,7 @@ LfSession *lf_session_new(LfModel *model, const LfSessionOptions *options, GErro
     g_mutex_init(&s->lock);
     s->model = lf_model_ref(model);
     options = options ? options : &defaults;
-    lf_prompts_init(&s->prompts, model, options->text_encoding,
+    lf_prompts_init(&s->prompts, model, options->text_encoding, options->prompt_cache,
                     options->log.write ? &options->log : &model->log);
     if (open_halves(s, options, error) && lf_session_reserve(s, error) &&
         lf_worker_prepare(&s->worker, error))

@@ -76,6 +76,18 @@ static const Property properties[] = {
      .initial = GST_LIGHT_FORCING_TRANSITION_CONTINUE},
 
     /**
+     * GstLightForcingSrc:prompt-cache:
+     *
+     * Keep encoded prompts in `lightforcing/prompts` in the user's cache directory
+     * (`$XDG_CACHE_HOME`), so that a known prompt needs no text encoder. At most 256 MB are kept; the
+     * prompts of text encoders below 256 MB, which are encoded faster, are not.
+     *
+     * Since: 0.1
+     */
+    {"prompt-cache", "Prompt cache", "Keep encoded prompts in the user's cache directory", BOOLEAN,
+     FIELD(prompt_cache), STOPPED, .initial = TRUE},
+
+    /**
      * GstLightForcingSrc:seed:
      *
      * Random seed: the same seed, prompts and settings give the same frames. -1 chooses one at
@@ -647,7 +659,8 @@ gboolean gst_light_forcing_settings_session(const GstLightForcingSettings *s, gu
                                   .sink = latent_frames(s->attention_sink),
                                   .chunk = s->chunk_size,
                                   .shift = s->shift,
-                                  .text_encoding = s->is_live ? LF_TEXT_BESIDE : LF_TEXT_WAIT};
+                                  .text_encoding = s->is_live ? LF_TEXT_BESIDE : LF_TEXT_WAIT,
+                                  .prompt_cache = s->prompt_cache ? NULL : ""};
     gst_light_forcing_settings_chunk(s, options);
     return parse_steps("steps", s->steps, &options->steps, error) &&
            parse_steps("first-steps", s->first_steps, &options->first_steps, error);

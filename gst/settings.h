@@ -38,6 +38,7 @@ typedef struct {
     gint64 timestamp_offset;
     guint messages; /* GstLightForcingMessages */
     gboolean send_prompt_tags;
+    gboolean prompt_cache;
 } GstLightForcingSettings;
 
 /* Property ids are the rows' numbers, counted from 1. The id of `stats`, which has no field, is

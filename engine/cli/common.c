@@ -201,7 +201,8 @@ LfSessionOptions cli_session_options(const CliOptions *o)
                                         : o->sink == 0 ? -1
                                                        : o->sink,
                                 .chunk = o->chunk,
-                                .shift = o->shift};
+                                .shift = o->shift,
+                                .prompt_cache = ""}; /* what is measured is computed */
     lf_steps_parse(o->steps, &options.steps, NULL);
     lf_steps_parse(o->first_steps, &options.first_steps, NULL);
     lf_attention_from_name(o->attention, &options.attention);

@@ -116,6 +116,15 @@ static void test_text_encoding(void)
     g_assert_cmpint((int) session_options(&s).text_encoding, ==, LF_TEXT_BESIDE);
 }
 
+static void test_prompt_cache(void)
+{
+    GstLightForcingSettings s;
+    gst_light_forcing_settings_init(&s);
+    g_assert_null(session_options(&s).prompt_cache); /* the engine's default */
+    s.prompt_cache = FALSE;
+    g_assert_cmpstr(session_options(&s).prompt_cache, ==, "");
+}
+
 static void test_backends(void)
 {
     static const struct {
@@ -174,6 +183,7 @@ int main(int argc, char **argv)
     g_test_add_func("/settings/steps", test_steps);
     g_test_add_func("/settings/transitions", test_transitions);
     g_test_add_func("/settings/text-encoding", test_text_encoding);
+    g_test_add_func("/settings/prompt-cache", test_prompt_cache);
     g_test_add_func("/settings/backends", test_backends);
     g_test_add_func("/settings/precisions", test_precisions);
     g_test_add_func("/settings/text-encoder-devices", test_text_encoder_devices);
