@@ -5,6 +5,7 @@
 #include "stream.h"
 
 #include "engine/files/tensor_file.h"
+#include "tests/common/folder.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -61,6 +62,41 @@ static void assert_tiny(const LfModelInfo *info)
     g_assert_cmpint(info->sink, ==, LF_TINY_SINK);
     g_assert_true(info->sparse && info->can_encode && info->can_decode);
     g_assert_cmpfloat(info->sparsity, ==, 0.5);
+}
+
+/* Every number of a model.json that differs from its default. */
+static void test_info_of_json(void)
+{
+    static const char json[] =
+        "{\"transformer\": {\"file\": \"t\"},"
+        " \"video\": {\"width\": 64, \"height\": 48, \"fps\": \"30000/1001\", \"chunk\": 2},"
+        " \"schedule\": {\"steps\": [900, 10], \"first_steps\": [800, 20, 5], \"shift\": 3.5,"
+        " \"warp\": false}, \"cache\": {\"window\": 8, \"sink\": 2},"
+        " \"sparse\": {\"target\": 0.25}}";
+    g_autoptr(GError) error = NULL;
+    LfModelInfo info;
+    char *root = folder_new();
+    folder_text(root, "t", "any");
+    folder_text(root, "model.json", json);
+    g_assert_true(lf_model_probe(root, NULL, &info, &error));
+    g_assert_no_error(error);
+    g_autofree char *steps = lf_steps_text(&info.steps);
+    g_autofree char *first_steps = lf_steps_text(&info.first_steps);
+    g_assert_cmpint(info.width, ==, 64);
+    g_assert_cmpint(info.height, ==, 48);
+    g_assert_cmpint(info.fps_n, ==, 30000);
+    g_assert_cmpint(info.fps_d, ==, 1001);
+    g_assert_cmpint(info.chunk, ==, 2);
+    g_assert_cmpstr(steps, ==, "900,10");
+    g_assert_cmpstr(first_steps, ==, "800,20,5");
+    g_assert_cmpfloat(info.shift, ==, 3.5);
+    g_assert_false(info.warp);
+    g_assert_cmpint(info.window, ==, 8);
+    g_assert_cmpint(info.sink, ==, 2);
+    g_assert_true(info.sparse);
+    g_assert_cmpfloat(info.sparsity, ==, 0.25);
+    g_assert_false(info.can_encode || info.can_decode);
+    folder_remove(root);
 }
 
 static void test_probe_and_info(void)
@@ -261,6 +297,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/model/progress", test_progress);
     g_test_add_func("/model/probe-and-info", test_probe_and_info);
+    g_test_add_func("/model/info-of-json", test_info_of_json);
     g_test_add_func("/model/fallback", test_fallback);
     g_test_add_func("/model/errors", test_errors);
     g_test_add_func("/model/log", test_log);
