@@ -312,22 +312,31 @@ static GstBusSyncReply refuse_after_second_chunk(GstBus *bus, GstMessage *messag
     return GST_BUS_PASS;
 }
 
-/* There is no memory for the third chunk. The two before it are played to their end. */
-static void test_failing_later(void)
+/* There is no memory for the third chunk. The two before it are played to their end; a stream that
+ * repeats frames repeats none after it. */
+static void test_failing_later(gconstpointer live)
 {
-    Source *source = source_new("messages", 2 /* chunk */, "prefetch", 3, NULL);
+    Source *source = source_new("messages", 2 /* chunk */, "prefetch", 3, "is-live", live != NULL,
+                                "on-underrun", GST_LIGHT_FORCING_UNDERRUN_REPEAT, NULL);
     gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
     gst_bus_set_sync_handler(source->bus, refuse_after_second_chunk, NULL, NULL);
+    gst_harness_use_testclock(source->harness);
     gst_harness_set_blocking_push_mode(source->harness);
-    source_set_state(source, GST_STATE_PLAYING);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
     source_expect(source, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT,
                   "memory for another chunk");
     g_atomic_int_set(&refuse_memory, FALSE);
     g_usleep(100 * 1000); /* the worker ends after it has posted the error */
-    source_skip(source, FIRST_CHUNK + 12);
+    for (guint i = 0; i <= FIRST_CHUNK + 12; i++) {
+        if (live)
+            g_assert_true(gst_harness_crank_single_clock_wait(source->harness));
+        if (i < FIRST_CHUNK + 12)
+            source_skip(source, 1);
+    }
     source_expect(source, GST_MESSAGE_ERROR, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
                   "Internal data stream error"); /* GstBaseSrc's */
     g_assert_cmpuint(gst_harness_buffers_received(source->harness), ==, FIRST_CHUNK + 12);
+    g_assert_cmpuint(source_stat(source, "repeated"), ==, 0);
     source_free(source);
 }
 
@@ -520,6 +529,17 @@ static void test_prompt_location(void)
     g_assert_cmpstr(prompt, ==, "later");
     g_free(prompt);
 
+    for (gsize size = 64 * 1024 - 1; size <= 64 * 1024 + 2;
+         size++) { /* one byte is kept to refuse */
+        g_autofree char *text = g_strnfill(size, 'a');
+        g_assert_true(g_file_set_contents(path, text, (gssize) size, NULL));
+        g_object_set(source->element, "prompt-location", path, NULL);
+        g_object_get(source->element, "prompt", &prompt, NULL);
+        g_assert_cmpuint(strlen(prompt), ==, MIN(size, 64 * 1024 + 1));
+        g_free(prompt);
+    }
+    g_object_set(source->element, "prompt", "later", NULL);
+
     g_assert_true(g_file_set_contents(path, "a\0b", 3, NULL));
     g_object_set(source->element, "prompt-location", path, NULL);
     source_expect(source, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_READ,
@@ -621,7 +641,8 @@ int main(int argc, char **argv)
     g_test_add_func("/errors/fallback", test_fallback);
     g_test_add_func("/errors/untrained", test_untrained);
     g_test_add_func("/errors/no-thread", test_no_thread);
-    g_test_add_func("/errors/failing-later", test_failing_later);
+    g_test_add_data_func("/errors/failing-later", NULL, test_failing_later);
+    g_test_add_data_func("/errors/failing-later/live", "live", test_failing_later);
     g_test_add_func("/errors/no-prompt", test_no_prompt);
     g_test_add_func("/errors/bad-first-prompt", test_bad_first_prompt);
     g_test_add_func("/errors/empty-prompt", test_empty_prompt);

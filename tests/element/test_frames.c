@@ -122,6 +122,33 @@ static void test_duration(void)
     source_free(source);
 }
 
+/* Before the size is negotiated there is no number of bytes, before there is a model no time. */
+static void test_early_queries(void)
+{
+    gint64 result;
+    Source *source = source_new("is-live", TRUE, "num-buffers", 40, NULL);
+    GstPad *pad = gst_element_get_static_pad(source->element, "src");
+    for (GstState state = GST_STATE_NULL; state <= GST_STATE_READY; state++) {
+        gboolean ready = state == GST_STATE_READY;
+        GstQuery *latency = gst_query_new_latency();
+        source_set_state(source, state);
+        gboolean known = gst_pad_query_duration(pad, GST_FORMAT_TIME, &result) && result >= 0;
+        g_assert_cmpint(known, ==, ready);
+        if (ready)
+            g_assert_cmpint(result, ==, 40 * FRAME_DURATION);
+        known = gst_pad_query_duration(pad, GST_FORMAT_DEFAULT, &result) && result >= 0;
+        g_assert_cmpint(known, ==, ready);
+        known = gst_pad_query_duration(pad, GST_FORMAT_BYTES, &result) && result >= 0;
+        g_assert_false(known);
+        g_assert_false(
+            gst_pad_query_convert(pad, GST_FORMAT_DEFAULT, 16, GST_FORMAT_TIME, &result));
+        g_assert_cmpint(gst_pad_query(pad, latency), ==, ready);
+        gst_query_unref(latency);
+    }
+    gst_object_unref(pad);
+    source_free(source);
+}
+
 static void test_convert(void)
 {
     gint64 result;
@@ -308,6 +335,26 @@ static void test_messages(void)
     source_free(source);
 }
 
+/* Exactly the messages that the flags ask for. */
+static void test_message_flags(void)
+{
+    for (guint flags = 0; flags < 4; flags++) {
+        guint n_prompts = 0, n_chunks = 0;
+        GstMessage *message;
+        Source *source = source_play(NULL, "messages", flags, NULL);
+        source_skip(source, 30);
+        while ((message = gst_bus_pop_filtered(source->bus, GST_MESSAGE_ELEMENT))) {
+            n_prompts += gst_message_has_name(message, "lightforcing-prompt");
+            n_chunks += gst_message_has_name(message, "lightforcing-chunk");
+            gst_message_unref(message);
+        }
+        g_assert_cmpuint(n_prompts, ==, flags & 1);
+        g_assert_cmpint(n_chunks >= 3, ==, (flags & 2) != 0);
+        g_assert_cmpint(n_chunks > 0, ==, (flags & 2) != 0);
+        source_free(source);
+    }
+}
+
 /* Events and buffers in the order in which they leave the pad. */
 typedef struct {
     GMutex lock;
@@ -361,6 +408,57 @@ static void order_clear(Order *order)
     g_mutex_clear(&order->lock);
 }
 
+/* The next event of this kind that has left the element. */
+static GstEvent *next_event(Source *source, char letter)
+{
+    GstEvent *event = gst_harness_try_pull_event(source->harness);
+    while (event && event_letter(event) != letter) {
+        gst_event_unref(event);
+        event = gst_harness_try_pull_event(source->harness);
+    }
+    g_assert_nonnull(event);
+    return event;
+}
+
+/* The tag is the prompt and about the whole stream; the request is for the frame that follows, with
+ * all headers. */
+static void test_events(void)
+{
+    static const char *const prompts[] = {"a red ball", "a blue star"};
+    Source *source = source_play(NULL, "send-prompt-tags", TRUE, NULL);
+    gst_util_set_object_arg(G_OBJECT(source->element), "prompt-transition", "cut");
+    source_skip(source, 1);
+    g_object_set(source->element, "prompt", prompts[1], NULL);
+    source_skip(source, 40);
+    GstEvent *tags[2];
+    tags[0] = next_event(source, 'T');
+    GstEvent *request = next_event(source, 'K');
+    tags[1] = next_event(source, 'T');
+    for (guint i = 0; i < 2; i++) {
+        GstTagList *list;
+        char *text = NULL;
+        gst_event_parse_tag(tags[i], &list);
+        g_assert_cmpint((gint) gst_tag_list_get_scope(list), ==, GST_TAG_SCOPE_GLOBAL);
+        g_assert_cmpint(gst_tag_list_n_tags(list), ==, 1);
+        g_assert_true(gst_tag_list_get_string(list, GST_TAG_DESCRIPTION, &text));
+        g_assert_cmpstr(text, ==, prompts[i]);
+        g_free(text);
+        gst_event_unref(tags[i]);
+    }
+    GstClockTime timestamp, stream_time, running_time;
+    gboolean all_headers;
+    guint count;
+    g_assert_true(gst_video_event_parse_downstream_force_key_unit(
+        request, &timestamp, &stream_time, &running_time, &all_headers, &count));
+    g_assert_false(GST_CLOCK_TIME_IS_VALID(timestamp));
+    g_assert_false(GST_CLOCK_TIME_IS_VALID(stream_time));
+    g_assert_false(GST_CLOCK_TIME_IS_VALID(running_time));
+    g_assert_true(all_headers);
+    g_assert_cmpuint(count, ==, 0);
+    gst_event_unref(request);
+    source_free(source);
+}
+
 static void test_tags_and_keyframes(void)
 {
     Order order;
@@ -394,6 +492,63 @@ static void test_restart(gconstpointer requests)
                                                        : "^SD\\.{8}(\\.{12}){0,2}KD\\.+$";
     g_assert_true(g_regex_match_simple(wanted, order.order->str, 0, 0));
     order_clear(&order);
+}
+
+typedef struct {
+    GstElement *element;
+    GMutex lock;
+    GCond changed;
+    gboolean started, restarted;
+} Restart;
+
+/* Restarts in the worker's first message, once the state change has returned. */
+static GstBusSyncReply restart_while_loading(GstBus *bus, GstMessage *message, gpointer data)
+{
+    Restart *restart = data;
+    GstProgressType type = GST_PROGRESS_TYPE_START;
+    if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_PROGRESS)
+        gst_message_parse_progress(message, &type, NULL, NULL);
+    if (type != GST_PROGRESS_TYPE_CONTINUE || restart->restarted)
+        return GST_BUS_PASS;
+    g_mutex_lock(&restart->lock);
+    while (!restart->started)
+        g_cond_wait(&restart->changed, &restart->lock);
+    g_mutex_unlock(&restart->lock);
+    restart->restarted = TRUE;
+    g_signal_emit_by_name(restart->element, "restart", (gint64) 42);
+    return GST_BUS_PASS;
+}
+
+/* A restart before the first chunk changes its seed, and is no new scene. */
+static void test_early_restart(void)
+{
+    Order order;
+    Restart restart = {0};
+    Source *source = source_new(NULL);
+    restart.element = source->element;
+    g_mutex_init(&restart.lock);
+    g_cond_init(&restart.changed);
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
+    gst_bus_set_sync_handler(source->bus, restart_while_loading, &restart, NULL);
+    order_watch(&order, source);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    g_mutex_lock(&restart.lock);
+    restart.started = TRUE;
+    g_cond_broadcast(&restart.changed);
+    g_mutex_unlock(&restart.lock);
+    source_skip(source, FIRST_CHUNK + 12);
+    GstStructure *stats = NULL;
+    gint64 seed = -1;
+    g_object_get(source->element, "stats", &stats, NULL);
+    g_assert_true(gst_structure_get_int64(stats, "seed", &seed));
+    g_assert_cmpint(seed, ==, 42);
+    gst_structure_free(stats);
+    source_free(source);
+    g_test_message("%s", order.order->str);
+    g_assert_true(g_regex_match_simple("^SD\\.{20,}$", order.order->str, 0, 0));
+    order_clear(&order);
+    g_mutex_clear(&restart.lock);
+    g_cond_clear(&restart.changed);
 }
 
 /* The message is about this prompt and this transition. Takes the message. */
@@ -675,6 +830,21 @@ static void test_stats(void)
                                     G_TYPE_UINT64, &chunks, "prompts", G_TYPE_UINT64, &prompts,
                                     "load-time", G_TYPE_UINT64, &load, "fps-potential",
                                     G_TYPE_DOUBLE, &rate, NULL));
+    static const char *const times[] = {"generate-time-avg", "generate-time-max", "decode-time-avg",
+                                        "text-encode-time"};
+    for (guint i = 0; i < G_N_ELEMENTS(times); i++) {
+        guint64 time = 0;
+        g_assert_true(gst_structure_get_uint64(stats, times[i], &time));
+        g_test_message("%s %" G_GUINT64_FORMAT, times[i], time);
+        g_assert_cmpuint(time, >, 0);
+    }
+    gint chunk_frames = 0;
+    guint level = 0;
+    g_assert_true(gst_structure_get(stats, "chunk-frames", G_TYPE_INT, &chunk_frames, "queue-level",
+                                    G_TYPE_UINT, &level, NULL));
+    g_assert_cmpint(chunk_frames, ==, 12);
+    g_assert_cmpuint(level, >=, 1);
+    g_assert_cmpuint(level, <=, 2);
     g_assert_cmpuint(frames, >=, 40);
     g_assert_cmpuint(chunks, >=, 4);
     g_assert_cmpuint(prompts, ==, 1);
@@ -706,19 +876,22 @@ static GstBusSyncReply read_sparsity(GstBus *bus, GstMessage *message, gpointer 
 
 /* A chunk has the value of the time of its first frame: steps in the curve lie exactly there, and
  * one frame before and after. */
-static void test_controlled_sparsity(void)
+static void test_controlled_sparsity(gconstpointer data)
 {
+    const GstClockTime offset = (GstClockTime) GPOINTER_TO_INT(data) * GST_SECOND;
     static const struct {
         guint frame;
         double value;
     } steps[] = {{0, .25}, {9, .5}, {20, .6}, {21, .75}, {22, .3}, {32, .35}, {33, .8}};
-    Source *source = source_new("messages", 2 /* chunk */, NULL);
+    Source *source =
+        source_new("messages", 2 /* chunk */, "timestamp-offset", (gint64) offset, NULL);
     Controlled controlled = {.element = source->element};
     GstControlSource *values = gst_interpolation_control_source_new();
     g_object_set(values, "mode", GST_INTERPOLATION_MODE_NONE, NULL);
     for (guint i = 0; i < G_N_ELEMENTS(steps); i++)
         gst_timed_value_control_source_set(GST_TIMED_VALUE_CONTROL_SOURCE(values),
-                                           steps[i].frame * FRAME_DURATION, steps[i].value);
+                                           offset + steps[i].frame * FRAME_DURATION,
+                                           steps[i].value);
     gst_object_add_control_binding(
         GST_OBJECT(source->element),
         gst_direct_control_binding_new_absolute(GST_OBJECT(source->element), "sparsity", values));
@@ -745,6 +918,7 @@ int main(int argc, char **argv)
     g_test_add_func("/frames/timestamp-offset", test_timestamp_offset);
     g_test_add_func("/frames/num-buffers", test_num_buffers);
     g_test_add_func("/frames/duration", test_duration);
+    g_test_add_func("/frames/early-queries", test_early_queries);
     g_test_add_func("/frames/convert", test_convert);
     g_test_add_func("/frames/latency-not-live", test_latency_not_live);
     g_test_add_func("/frames/seed", test_seed);
@@ -753,6 +927,9 @@ int main(int argc, char **argv)
     g_test_add_func("/frames/prompt-messages", test_prompt_messages);
     g_test_add_func("/frames/prompt-change", test_prompt_change);
     g_test_add_func("/frames/messages", test_messages);
+    g_test_add_func("/frames/message-flags", test_message_flags);
+    g_test_add_func("/frames/events", test_events);
+    g_test_add_func("/frames/early-restart", test_early_restart);
     g_test_add_func("/frames/tags-and-keyframes", test_tags_and_keyframes);
     g_test_add_data_func("/frames/transition/continue", "continue", test_transition);
     g_test_add_data_func("/frames/transition/recache", "recache", test_transition);
@@ -772,6 +949,9 @@ int main(int argc, char **argv)
     g_test_add_func("/frames/qos", test_qos);
     g_test_add_func("/frames/prompt-latency", test_prompt_latency);
     g_test_add_func("/frames/stats", test_stats);
-    g_test_add_func("/frames/controlled-sparsity", test_controlled_sparsity);
+    g_test_add_data_func("/frames/controlled-sparsity", GINT_TO_POINTER(0),
+                         test_controlled_sparsity);
+    g_test_add_data_func("/frames/controlled-sparsity/offset", GINT_TO_POINTER(100),
+                         test_controlled_sparsity);
     return tests_run();
 }

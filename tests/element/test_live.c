@@ -9,7 +9,32 @@
 #include <gst/controller/gstdirectcontrolbinding.h>
 #include <gst/controller/gstinterpolationcontrolsource.h>
 
+#include <time.h>
+
 #define START (3 * GST_SECOND) /* of the stream, on the clock */
+
+/* ---- real time to order ---------------------------------------------------------------------- */
+
+static gint64 told;       /* atomic; the monotonic time that the element is told; 0: the real one */
+static GThread *told_not; /* this thread has the real one, unless … */
+static gboolean told_to_all;
+
+/* Replaces GLib's function, for the plugin, too. */
+__attribute__((visibility("default"))) gint64 g_get_monotonic_time(void)
+{
+    gint64 time = __atomic_load_n(&told, __ATOMIC_SEQ_CST);
+    struct timespec real;
+    if (time && (told_to_all || g_thread_self() != told_not))
+        return time;
+    clock_gettime(CLOCK_MONOTONIC, &real);
+    return real.tv_sec * G_TIME_SPAN_SECOND + real.tv_nsec / 1000;
+}
+
+static void tell_time(gint64 time)
+{
+    told_not = g_thread_self();
+    __atomic_store_n(&told, time, __ATOMIC_SEQ_CST);
+}
 
 static Source *live_new(const char *model, const char *on_underrun)
 {
@@ -199,6 +224,96 @@ static void test_none(void)
     source_free(source);
 }
 
+/* The next frame is number `frame`. The clock goes on until the one after it is late by `by`, and
+ * that far the frames from then on are in time again or late without a shift. */
+static void delay(Source *source, guint64 *frame, GstClockTime by)
+{
+    GstClockTime due = START + *frame * FRAME_DURATION;
+    g_assert_true(gst_harness_wait_for_clock_id_waits(source->harness, 1, 10));
+    gst_harness_set_time(source->harness, due + FRAME_DURATION + by);
+    for (GstClockTime end = due + FRAME_DURATION + by; due <= end; due += FRAME_DURATION)
+        g_assert_false(next_at(source, START + (*frame)++ * FRAME_DURATION));
+}
+
+/* Takes all messages from the bus; how many of them are about underruns. */
+static void count_underruns(Source *source, guint *n_qos, guint *n_warnings)
+{
+    GstMessage *message;
+    *n_qos = *n_warnings = 0;
+    while ((message = gst_bus_pop(source->bus))) {
+        GError *warning = NULL;
+        if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_WARNING)
+            gst_message_parse_warning(message, &warning, NULL);
+        *n_qos += GST_MESSAGE_TYPE(message) == GST_MESSAGE_QOS;
+        *n_warnings += g_error_matches(warning, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED);
+        g_clear_error(&warning);
+        gst_message_unref(message);
+    }
+}
+
+/* A frame is late from half of its duration on. */
+static void test_half_a_frame(void)
+{
+    guint64 frame = 5;
+    Source *source = live_new(tiny_model(), "none");
+    for (guint i = 0; i < 5; i++)
+        next_at(source, START + i * FRAME_DURATION);
+    delay(source, &frame, FRAME_DURATION / 2);
+    delay(source, &frame, 0);
+    g_assert_cmpuint(source_stat(source, "underruns"), ==, 0);
+    delay(source, &frame, FRAME_DURATION / 2 + 1);
+    g_assert_cmpuint(source_stat(source, "underruns"), ==, 1);
+    source_free(source);
+}
+
+/* A long underrun is reported in parts of five seconds, each with the lateness of its own frames. */
+static void test_long_underrun(void)
+{
+    guint64 frame = 5;
+    Source *source = live_new(tiny_model(), "none");
+    for (guint i = 0; i < 5; i++)
+        next_at(source, START + i * FRAME_DURATION);
+    delay(source, &frame,
+          191 * FRAME_DURATION); /* frame 6 is late by 191 frames, the next by 190 … */
+    delay(source, &frame, 0);
+    GstClockTime due = START + 6 * FRAME_DURATION;
+    expect_qos(source, due, 191 * FRAME_DURATION, 6 + 81, 81);
+    expect_qos(source, due + 81 * FRAME_DURATION, 110 * FRAME_DURATION, 6 + 162, 81);
+    expect_qos(source, due + 162 * FRAME_DURATION, 29 * FRAME_DURATION, 6 + 191, 29);
+    g_assert_null(gst_bus_pop_filtered(source->bus, GST_MESSAGE_QOS));
+    source_free(source);
+}
+
+/* Every underrun has a message for programs; the warning comes once in five seconds of real time. */
+static void test_warnings(void)
+{
+    const gint64 start = 1000 * G_TIME_SPAN_SECOND;
+    static const struct {
+        gint64 after; /* µs */
+        guint n_warnings;
+    } underruns[] = {{0, 1},
+                     {1, 0},
+                     {5 * G_TIME_SPAN_SECOND, 0},
+                     {5 * G_TIME_SPAN_SECOND + 1, 1},
+                     {6 * G_TIME_SPAN_SECOND, 0},
+                     {10 * G_TIME_SPAN_SECOND + 2, 1}};
+    guint64 frame = 2;
+    guint n_qos, n_warnings;
+    Source *source = live_new(tiny_model(), "none");
+    next_at(source, START);
+    next_at(source, START + FRAME_DURATION);
+    for (guint i = 0; i < G_N_ELEMENTS(underruns); i++) {
+        tell_time(start + underruns[i].after);
+        delay(source, &frame, 3 * FRAME_DURATION);
+        delay(source, &frame, 0);
+        count_underruns(source, &n_qos, &n_warnings);
+        g_assert_cmpuint(n_qos, ==, 1);
+        g_assert_cmpuint(n_warnings, ==, underruns[i].n_warnings);
+    }
+    tell_time(0);
+    source_free(source);
+}
+
 /* A live stream that repeats frames, whose worker is held as soon as the first chunk is there. */
 static Source *repeating_new(void)
 {
@@ -303,6 +418,84 @@ static void test_repeat_long_delay(void)
     source_free(source);
 }
 
+/* The longest delay with which a stream that repeats frames catches up. */
+static void test_repeat_limit(void)
+{
+    guint64 frame = 5;
+    Source *source = live_new(tiny_model(), "repeat");
+    for (guint i = 0; i < 5; i++)
+        next_at(source, START + i * FRAME_DURATION);
+    delay(source, &frame, GST_SECOND);
+    delay(source, &frame, 0);
+    g_assert_cmpuint(source_stat(source, "shifted-time"), ==, 0);
+    GstClockTime due = START + frame * FRAME_DURATION;
+    g_assert_true(gst_harness_wait_for_clock_id_waits(source->harness, 1, 10));
+    gst_harness_set_time(source->harness, due + FRAME_DURATION + GST_SECOND + 1);
+    g_assert_false(next_at(source, due));
+    g_assert_true(next_at(source, due + FRAME_DURATION + GST_SECOND + 1));
+    g_assert_cmpuint(source_stat(source, "shifted-time"), ==, GST_SECOND + 1);
+    source_free(source);
+}
+
+/* ---- times that were measured ---------------------------------------------------------------- */
+
+/* Loading takes three seconds more from its first message on. */
+static GstBusSyncReply take_time(GstBus *bus, GstMessage *message, gpointer data)
+{
+    gint *n_taken = data;
+    GstProgressType type = GST_PROGRESS_TYPE_START;
+    if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_PROGRESS)
+        gst_message_parse_progress(message, &type, NULL, NULL);
+    if (type == GST_PROGRESS_TYPE_CONTINUE && (*n_taken)++ == 0)
+        __atomic_add_fetch(&told, 3 * G_TIME_SPAN_SECOND, __ATOMIC_SEQ_CST);
+    return GST_BUS_PASS;
+}
+
+static void test_load_time(void)
+{
+    gint n_taken = 0;
+    Source *source = source_new("is-live", TRUE, NULL);
+    gst_harness_use_testclock(source->harness);
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
+    gst_bus_set_sync_handler(source->bus, take_time, &n_taken, NULL);
+    tell_time(1000 * G_TIME_SPAN_SECOND);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    gst_buffer_unref(next_frame(source));
+    g_assert_cmpuint(source_stat(source, "load-time"), ==, 3 * GST_SECOND);
+    source_free(source);
+    tell_time(0);
+}
+
+/* From setting a prompt until its first frame leaves; the first prompt's is none in the statistics. */
+static void test_latencies(void)
+{
+    static const guint ms[] = {2500, 1500, 2750};
+    static const guint max[] = {2500, 2500, 2750};
+    const gint64 start = 1000 * G_TIME_SPAN_SECOND;
+    Source *source = live_new(tiny_model(), "shift");
+    gst_buffer_unref(next_frame(source));
+    gst_message_unref(source_prompt_message(source));
+    for (guint i = 0; i < G_N_ELEMENTS(ms); i++) {
+        g_autofree char *text = g_strdup_printf("star %u", i);
+        guint64 latency = 0;
+        tell_time(start);
+        told_to_all = TRUE;
+        g_object_set(source->element, "prompt", text, NULL);
+        told_to_all = FALSE;
+        tell_time(start + ms[i] * G_TIME_SPAN_MILLISECOND);
+        while (source_stat(source, "prompts") < 2 + i)
+            gst_buffer_unref(next_frame(source));
+        tell_time(0);
+        g_assert_cmpuint(source_stat(source, "prompt-latency-last"), ==, ms[i] * GST_MSECOND);
+        g_assert_cmpuint(source_stat(source, "prompt-latency-max"), ==, max[i] * GST_MSECOND);
+        GstMessage *message = source_prompt_message(source);
+        gst_structure_get_uint64(gst_message_get_structure(message), "latency", &latency);
+        g_assert_cmpuint(latency, ==, ms[i] * GST_MSECOND);
+        gst_message_unref(message);
+    }
+    source_free(source);
+}
+
 /* ---- pauses ---------------------------------------------------------------------------------- */
 
 /* Turns the clock to the next frame's time, and checks the frame. Returns its timestamp. */
@@ -392,6 +585,12 @@ int main(int argc, char **argv)
     g_test_add_func("/live/frame-wise", test_frame_wise);
     g_test_add_func("/live/shift", test_shift);
     g_test_add_func("/live/none", test_none);
+    g_test_add_func("/live/half-a-frame", test_half_a_frame);
+    g_test_add_func("/live/long-underrun", test_long_underrun);
+    g_test_add_func("/live/warnings", test_warnings);
+    g_test_add_func("/live/repeat-limit", test_repeat_limit);
+    g_test_add_func("/live/load-time", test_load_time);
+    g_test_add_func("/live/latencies", test_latencies);
     g_test_add_func("/live/repeat", test_repeat);
     g_test_add_func("/live/repeat-controlled", test_repeat_controlled);
     g_test_add_func("/live/repeat-long-delay", test_repeat_long_delay);

@@ -105,28 +105,57 @@ static void test_progress(void)
     source_free(source);
 }
 
-/* Progress grows; its last message says what computes. */
+/* "Loading PART, N %", the percentage as in the field; a new part, or a fifth more of the work. */
+static void check_loading(const char *text, gint percent, char **part, gint *before)
+{
+    GMatchInfo *match;
+    g_autoptr(GRegex) regex = g_regex_new("^Loading (.+), (\\d+) %$", 0, 0, NULL);
+    g_assert_true(g_regex_match(regex, text, 0, &match));
+    g_autofree char *number = g_match_info_fetch(match, 2);
+    char *now = g_match_info_fetch(match, 1);
+    g_match_info_free(match);
+    g_assert_cmpint((gint) g_ascii_strtoll(number, NULL, 10), ==, percent);
+    g_assert_true(g_strcmp0(now, *part) != 0 || percent >= *before + 20);
+    g_free(*part);
+    *part = now;
+    *before = percent;
+}
+
+/* Progress grows; its last message says what computes, and comes once. */
 static void test_ready_on_device(void)
 {
     GstProgressType type = GST_PROGRESS_TYPE_START;
-    gint percent = 0, before = 0;
-    char *text = NULL;
+    gint percent = 0, before = 0, last = 0;
+    guint n_starts = 0;
+    char *text = NULL, *part = NULL;
     GstStructure *stats;
     Source *source = source_new(NULL);
     gst_harness_set_drop_buffers(source->harness, TRUE);
     source_set_state(source, GST_STATE_PLAYING);
     while (type != GST_PROGRESS_TYPE_COMPLETE) {
         GstMessage *message = source_message(source, GST_MESSAGE_PROGRESS);
-        g_free(text);
+        g_autofree char *previous = text;
         gst_message_parse_progress(message, &type, NULL, &text);
         if (type == GST_PROGRESS_TYPE_CONTINUE) {
             g_assert_true(
                 gst_structure_get_int(gst_message_get_structure(message), "percent", &percent));
             g_assert_cmpint(percent, >=, before);
             before = percent;
+            if (strcmp(text, "Warming up") != 0)
+                check_loading(text, percent, &part, &last);
+        } else if (type == GST_PROGRESS_TYPE_COMPLETE) {
+            g_assert_cmpstr(previous, ==, "Warming up");
+        } else {
+            g_assert_cmpstr(text, ==, "Loading model");
+            n_starts++;
         }
         gst_message_unref(message);
     }
+    g_assert_cmpuint(n_starts, ==, 1);
+    g_free(part);
+    while (source_stat(source, "chunks") < 4)
+        g_usleep(1000);
+    g_assert_null(gst_bus_pop_filtered(source->bus, GST_MESSAGE_PROGRESS));
     g_assert_cmpint(percent, ==, 90); /* the first chunk is the rest */
     g_object_get(source->element, "stats", &stats, NULL);
     g_assert_true(g_str_has_prefix(text, "Ready on "));
