@@ -411,6 +411,44 @@ static void test_errors(void)
     lf_model_unref(model);
 }
 
+/* Layer by layer from the file the text encoder has the numbers that it has when it is resident. The
+ * device tells its memory, which other programs may take and give back meanwhile. */
+static void test_streamed_text(void)
+{
+    g_autoptr(GError) error = NULL;
+    if (!both_have_device(LF_PRECISION_AUTO))
+        return;
+    g_autofree char *demo = lf_model_default_location();
+    int32_t ids[40];
+    for (gsize i = 0; i < G_N_ELEMENTS(ids); i++)
+        ids[i] = g_test_rand_int_range(0, 400);
+    LfModel *models[2];
+    GByteArray *texts[2];
+    for (int i = 0; i < 2; i++) {
+        size_t unused = 0, total = 0;
+        const LfModelOptions options = {.backend = "cuda",
+                                        .text_encoder_device = i == 0 ? LF_TEXT_ENCODER_DEVICE
+                                                                      : LF_TEXT_ENCODER_STREAM};
+        models[i] = lf_model_open(demo, &options, &error);
+        g_assert_no_error(error);
+        texts[i] = g_byte_array_new();
+        g_byte_array_set_size(texts[i], (guint) (sizeof(float) * G_N_ELEMENTS(ids)) *
+                                            (guint) lf_model_text_dim(models[i]));
+        LfBackend *be = models[i]->backend;
+        float *out = (float *) (gpointer) texts[i]->data;
+        g_assert_true(lf_model_encode(models[i], ids, G_N_ELEMENTS(ids), out, &error));
+        g_assert_no_error(error);
+        g_assert_true(be->memory(be, &unused, &total));
+        g_assert_cmpuint(unused, >, 0);
+        g_assert_cmpuint(unused, <, total);
+    }
+    stream_assert_same(texts[0], texts[1]);
+    for (int i = 0; i < 2; i++) {
+        g_byte_array_unref(texts[i]);
+        lf_model_unref(models[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const Forward forwards[] = {
@@ -468,5 +506,6 @@ int main(int argc, char **argv)
     g_test_add_func("/device/memory", test_memory);
     g_test_add_func("/device/value-bounds", test_value_bounds);
     g_test_add_func("/device/errors", test_errors);
+    g_test_add_func("/device/streamed-text", test_streamed_text);
     return g_test_run();
 }
