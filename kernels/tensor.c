@@ -132,7 +132,12 @@ static float small_float(unsigned bits, int exponent, int mantissa, bool ieee)
 
 float lf_f16_to_float(uint16_t bits)
 {
-    return small_float(bits, 5, 10, true);
+    uint32_t sign = (uint32_t) (bits & 0x8000) << 16, mantissa = bits & 0x3ff;
+    unsigned exponent = bits >> 10 & 31;
+    float subnormal = (float) mantissa * 0x1p-24f;
+    if (exponent == 0)
+        return sign ? -subnormal : subnormal;
+    return float_from_bits(sign | (exponent == 31 ? 255 : exponent + 112) << 23 | mantissa << 13);
 }
 
 uint16_t lf_float_to_f16(float value)
@@ -155,39 +160,73 @@ static float e4m3_to_float(unsigned bits)
     return (bits & 0x7f) == 0x7f ? NAN : small_float(bits, 4, 3, false);
 }
 
+static float e5m2_to_float(unsigned bits)
+{
+    return small_float(bits, 5, 2, true);
+}
+
+/* Numbers in a file may be at any address. */
+static uint16_t half_at(const uint8_t *bytes, int64_t i)
+{
+    uint16_t half;
+    memcpy(&half, bytes + 2 * i, sizeof half);
+    return half;
+}
+
+static double double_at(const uint8_t *bytes, int64_t i)
+{
+    double wide;
+    memcpy(&wide, bytes + 8 * i, sizeof wide);
+    return wide;
+}
+
+/* The values of all bytes: a checkpoint has billions. */
+typedef struct {
+    gsize made;
+    float of[256];
+} ByteTable;
+
+static void convert_bytes(ByteTable *table, float (*value)(unsigned), float *dst,
+                          const uint8_t *bytes, int64_t n)
+{
+    if (g_once_init_enter(&table->made)) {
+        for (unsigned i = 0; i < 256; i++)
+            table->of[i] = value(i);
+        g_once_init_leave(&table->made, 1);
+    }
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = table->of[bytes[i]];
+}
+
 bool lf_to_float(float *dst, const void *src, LfType type, int64_t n)
 {
+    static ByteTable e4m3, e5m2;
     const uint8_t *bytes = src;
-    for (int64_t i = 0; i < n; i++) {
-        uint16_t half;
-        double wide;
-        switch (type) {
-        case LF_F32:
-            memcpy(dst + i, bytes + 4 * i, 4);
-            break;
-        case LF_BF16:
-            memcpy(&half, bytes + 2 * i, 2);
-            dst[i] = lf_bf16_to_float(half);
-            break;
-        case LF_F16:
-            memcpy(&half, bytes + 2 * i, 2);
-            dst[i] = lf_f16_to_float(half);
-            break;
-        case LF_F64:
-            memcpy(&wide, bytes + 8 * i, 8);
-            dst[i] = (float) wide;
-            break;
-        case LF_F8_E4M3:
-            dst[i] = e4m3_to_float(bytes[i]);
-            break;
-        case LF_F8_E5M2:
-            dst[i] = small_float(bytes[i], 5, 2, true);
-            break;
-        default:
-            return false;
-        }
+    switch (type) {
+    case LF_F32:
+        memcpy(dst, src, (size_t) n * sizeof *dst);
+        return true;
+    case LF_BF16:
+        for (int64_t i = 0; i < n; i++)
+            dst[i] = lf_bf16_to_float(half_at(bytes, i));
+        return true;
+    case LF_F16:
+        for (int64_t i = 0; i < n; i++)
+            dst[i] = lf_f16_to_float(half_at(bytes, i));
+        return true;
+    case LF_F64:
+        for (int64_t i = 0; i < n; i++)
+            dst[i] = (float) double_at(bytes, i);
+        return true;
+    case LF_F8_E4M3:
+        convert_bytes(&e4m3, e4m3_to_float, dst, bytes, n);
+        return true;
+    case LF_F8_E5M2:
+        convert_bytes(&e5m2, e5m2_to_float, dst, bytes, n);
+        return true;
+    default:
+        return false;
     }
-    return type <= LF_F8_E5M2;
 }
 
 bool lf_from_float(void *dst, LfType type, const float *src, int64_t n)

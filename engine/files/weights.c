@@ -178,28 +178,41 @@ static LfType common_type(const Parts *parts)
     return type;
 }
 
-/* Row by row, because FP8 rows have their own scales. */
-static void convert(const Parts *parts, const Part *part, LfType type, uint8_t *out)
+/* The number that row `r` of the part is multiplied by: FP8 rows may have scales of their own. */
+static float scale_of(const Parts *parts, const Part *part, int64_t r)
+{
+    float scale = 1.0f;
+    if (part->scale) {
+        size_t element = lf_type_size(part->scale->type);
+        size_t index = part->scale->size == element ? 0 : (size_t) (parts->binding->first + r);
+        lf_to_float(&scale, (const uint8_t *) part->scale->data + index * element,
+                    part->scale->type, 1);
+    }
+    return scale;
+}
+
+static void convert_row(const Parts *parts, const Part *part, int64_t r, LfType type, float *values,
+                        uint8_t *out)
 {
     const LfFileTensor *t = part->tensor;
     size_t source_row = (size_t) parts->columns * lf_type_size(t->type);
+    float scale = scale_of(parts, part, r);
+    lf_to_float(values, part->data + (size_t) r * source_row, t->type, parts->columns);
+    for (int64_t i = 0; i < parts->columns; i++)
+        values[i] *= scale;
+    lf_from_float(out, type, values, parts->columns);
+}
+
+/* On all cores: files of FP8 have billions of numbers. */
+static void convert(const Parts *parts, const Part *part, LfType type, uint8_t *out)
+{
     size_t row = (size_t) parts->columns * lf_type_size(type);
-    g_autofree float *values = g_new(float, parts->columns);
-    for (int64_t r = 0; r < parts->rows; r++, out += row) {
-        float scale = 1.0f;
-        lf_to_float(values, part->data + (size_t) r * source_row, t->type, parts->columns);
-        if (part->scale) {
-            size_t element = lf_type_size(part->scale->type);
-            size_t index = part->scale->size == element ? 0 : parts->binding->first + r;
-            lf_to_float(&scale, (const uint8_t *) part->scale->data + index * element,
-                        part->scale->type, 1);
-        }
-        for (int64_t i = 0; i < parts->columns; i++)
-            values[i] *= scale;
-        if (type == LF_F32)
-            memcpy(out, values, row);
-        for (int64_t i = 0; type == LF_BF16 && i < parts->columns; i++)
-            ((uint16_t *) (void *) out)[i] = lf_float_to_bf16(values[i]);
+#pragma omp parallel if (parts->rows * parts->columns > 1 << 16)
+    {
+        g_autofree float *values = g_new(float, parts->columns);
+#pragma omp for
+        for (int64_t r = 0; r < parts->rows; r++)
+            convert_row(parts, part, r, type, values, out + (size_t) r * row);
     }
 }
 

@@ -116,6 +116,15 @@ static float float_of(uint32_t bits, LfType type)
     return value;
 }
 
+/* A finite number of a sign, `exponent` and `mantissa` bits by its definition. */
+static double small_value(uint32_t bits, int exponent, int mantissa)
+{
+    int e = (int) (bits >> mantissa) & ((1 << exponent) - 1), bias = (1 << (exponent - 1)) - 1;
+    double m = (double) (bits & ((1u << mantissa) - 1)), one = (double) (1u << mantissa);
+    double size = e ? ldexp(one + m, e - bias - mantissa) : ldexp(m, 1 - bias - mantissa);
+    return bits >> (exponent + mantissa) & 1 ? -size : size;
+}
+
 /* The largest number, the smallest, infinity and NaN of every small type; E4M3 has no infinity. */
 static void test_small_floats(void)
 {
@@ -140,6 +149,12 @@ static void test_small_floats(void)
                                   : lf_float_to_bf16(bf16) == bits);
         g_assert_true(isnan(f16) ? isnan(float_of(lf_float_to_f16(f16), LF_F16))
                                  : lf_float_to_f16(f16) == bits);
+        g_assert_true(!isfinite(f16) || f16 == small_value(bits, 5, 10));
+    }
+    for (uint32_t bits = 0; bits < 256; bits++) {
+        float e4m3 = float_of(bits, LF_F8_E4M3), e5m2 = float_of(bits, LF_F8_E5M2);
+        g_assert_true(isnan(e4m3) ? (bits & 0x7f) == 0x7f : e4m3 == small_value(bits, 4, 3));
+        g_assert_true(isfinite(e5m2) ? e5m2 == small_value(bits, 5, 2) : (bits & 0x7c) == 0x7c);
     }
 }
 
