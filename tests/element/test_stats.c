@@ -96,7 +96,8 @@ static void test_structure(void)
                                             .seed = 14,
                                             .qos_proportion = 0.5,
                                             .model = "a model",
-                                            .device = "a device"};
+                                            .device = "a device",
+                                            .text_encoder_device = "another"};
         g_autofree char *wanted = g_strdup_printf(
             "lightforcing-stats, frames=(guint64)1, chunks=(guint64)%u, chunk-frames=(int)7, %s, "
             "generate-time-max=(guint64)3000, text-encode-time=(guint64)8, "
@@ -104,6 +105,7 @@ static void test_structure(void)
             "repeated=(guint64)2, shifted-time=(guint64)5, prompts=(guint64)10, "
             "prompt-latency-last=(guint64)11, prompt-latency-max=(guint64)12, seed=(gint64)14, "
             "model=(string)\"a model\", device-name=(string)\"a device\", "
+            "text-encoder-device=(string)another, "
             "sparsity-effective=(double)0.25, load-time=(guint64)13, qos-proportion=(double)0.5",
             (guint) cases[i].chunks, cases[i].averages);
         GstStructure *structure = gst_light_forcing_stats_to_structure(&stats, 15);
