@@ -125,5 +125,7 @@ LfText *lf_encoder_run(LfEncoder *e, const int32_t *ids, int n, bool beside, con
         text->time = MAX(1, 1000 * (g_get_monotonic_time() - start));
     else
         g_clear_pointer(&text, lf_text_unref);
+    if (!done)
+        g_prefix_error(error, "text encoder: ");
     return text;
 }

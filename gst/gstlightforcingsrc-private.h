@@ -57,6 +57,7 @@ struct _GstLightForcingSrc {
     /* Under the object lock. */
     GstLightForcingSettings settings;
     GstLightForcingPrompt *prompt; /* of settings.prompt */
+    gboolean prompt_failed;        /* the text encoder failed: the same text is a new prompt */
     GError *prompt_location_error; /* why prompt-location has set no prompt */
     GstLightForcingVideo native;   /* the model's size and rate; all 0 while no model is known */
     GstVideoInfo info;             /* negotiated; the size is fixed from start to stop */

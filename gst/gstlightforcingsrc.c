@@ -82,7 +82,7 @@ gboolean gst_light_forcing_src_submit_prompt(GstLightForcingSrc *self, GError **
            gst_light_forcing_generator_set_prompt(self->generator, self->prompt, error);
 }
 
-/* Takes settings.prompt over. The same text again is no new prompt. */
+/* Takes settings.prompt over. The same text again is no new prompt, unless it could not be encoded. */
 static void update_prompt(GstLightForcingSrc *self)
 {
     GError *refusal = NULL;
@@ -91,7 +91,8 @@ static void update_prompt(GstLightForcingSrc *self)
     const char *text = self->settings.prompt;
     if (!text) {
         g_clear_pointer(&self->prompt, gst_light_forcing_prompt_unref);
-    } else if (!self->prompt || strcmp(self->prompt->text, text) != 0) {
+    } else if (!self->prompt || self->prompt_failed || strcmp(self->prompt->text, text) != 0) {
+        self->prompt_failed = FALSE;
         GST_DEBUG_OBJECT(self, "prompt set: \"%s\"", text);
         gst_light_forcing_prompt_unref(self->prompt);
         self->prompt = gst_light_forcing_prompt_new(text);

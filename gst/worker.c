@@ -132,7 +132,11 @@ static void on_decoded(const LfChunkInfo *info, gpointer data)
 
 static void on_prompt_failed(const GError *error, gpointer data)
 {
-    gst_light_forcing_post_prompt_failure(data, error);
+    GstLightForcingSrc *self = data;
+    GST_OBJECT_LOCK(self);
+    self->prompt_failed = TRUE;
+    GST_OBJECT_UNLOCK(self);
+    gst_light_forcing_post_prompt_failure(GST_ELEMENT(self), error);
 }
 
 static void on_failed(const GError *error, gboolean loading, gpointer data)

@@ -79,7 +79,7 @@ static void test_failure(gconstpointer data)
 }
 
 /* In a live stream a prompt whose encoding fails is a warning: the stream goes on with the prompt
- * before, and the next one shows. In another stream it is an error. */
+ * before, and the same prompt, set again, shows. In another stream it is an error. */
 static void test_prompt_fails(gconstpointer live)
 {
     setenv("LF_STANDIN_FAIL", "embedding:2", 1);
@@ -92,10 +92,10 @@ static void test_prompt_fails(gconstpointer live)
     if (GPOINTER_TO_INT(live)) {
         source_expect(source, GST_MESSAGE_WARNING, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED,
                       "embedding");
-        g_object_set(source->element, "prompt", "a ring in the night sky", NULL);
+        g_object_set(source->element, "prompt", "a blue star on yellow sand", NULL);
         GstMessage *message = source_prompt_message(source);
         g_assert_cmpstr(gst_structure_get_string(gst_message_get_structure(message), "prompt"), ==,
-                        "a ring in the night sky");
+                        "a blue star on yellow sand");
         gst_message_unref(message);
     } else {
         source_expect(source, GST_MESSAGE_ERROR, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED,

@@ -94,6 +94,36 @@ static void test_at_once(void)
     lf_model_unref(sound);
 }
 
+/* On the stand-in: without memory for a prompt, or when a call fails, the chunk has the error. The next
+ * one tries again, and nothing is left behind. */
+static void test_streamed_failures(void)
+{
+    static const char *const faults[] = {"alloc:1",  "alloc:2",    "event_new:1", "position_bias:1",
+                                         "upload:1", "rms_norm:3", "download:1",  "gelu_gate:1"};
+    if (g_str_equal(stream_backend(), "cpu")) {
+        g_test_skip("no call of the CPU fails");
+        return;
+    }
+    LfModel *model = model_with(LF_TEXT_ENCODER_STREAM), *cpu = stream_model_on(NULL, "cpu");
+    g_autoptr(GByteArray) wanted = frames(cpu, LF_TEXT_WAIT);
+    for (gsize i = 0; i < G_N_ELEMENTS(faults); i++) {
+        g_autoptr(GError) error = NULL;
+        LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 5}, "");
+        setenv("LF_STANDIN_FAIL", faults[i], 1);
+        g_assert_true(lf_session_set_prompt(s, "a red ball bounces on green grass", &error));
+        g_assert_null(lf_session_next(s, &error));
+        g_test_message("%s: %s", faults[i], error->message);
+        g_assert_true(g_error_matches(error, LF_ERROR, LF_ERROR_MEMORY) ||
+                      g_error_matches(error, LF_ERROR, LF_ERROR_DEVICE));
+        unsetenv("LF_STANDIN_FAIL");
+        g_autoptr(GByteArray) got = stream_run(s, 2);
+        g_assert_cmpmem(got->data, got->len, wanted->data, got->len);
+        lf_session_free(s);
+    }
+    lf_model_unref(model);
+    lf_model_unref(cpu);
+}
+
 static LfTextEncoderDevice fitting(double unused, double rest, double resident, double streamed)
 {
     LfTextDemand demand = {(size_t) (1e9 * unused), (size_t) (1e9 * rest),
@@ -165,6 +195,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/text-device/frames", test_frames);
     g_test_add_func("/text-device/at-once", test_at_once);
+    g_test_add_func("/text-device/streamed-failures", test_streamed_failures);
     g_test_add_func("/text-device/fitting", test_fitting);
     g_test_add_func("/text-device/auto", test_auto);
     g_test_add_func("/text-device/xxl", test_xxl);
