@@ -33,12 +33,14 @@ VISIBLE GThread *g_thread_try_new(const char *name, GThreadFunc run, gpointer da
     return NULL;
 }
 
-/* Replaces the C library's, from which the CPU backend allocates. */
+/* Replaces the C library's, from which the CPU backend allocates. GLib's slices do so, too, in small
+ * pieces, and end the process when they get none. */
 VISIBLE int posix_memalign(void **memory, size_t alignment, size_t size)
 {
     int (*real)(void **, size_t, size_t) =
         (int (*)(void **, size_t, size_t)) dlsym(RTLD_NEXT, "posix_memalign");
-    return g_atomic_int_get(&refuse_memory) ? ENOMEM : real(memory, alignment, size);
+    gboolean refuse = g_atomic_int_get(&refuse_memory) && size >= 1 << 16;
+    return refuse ? ENOMEM : real(memory, alignment, size);
 }
 
 /* Fails in the state change to READY. */
