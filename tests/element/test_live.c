@@ -17,14 +17,14 @@
 
 static gint64 told;       /* atomic; the monotonic time that the element is told; 0: the real one */
 static GThread *told_not; /* this thread has the real one, unless … */
-static gboolean told_to_all;
+static gint told_to_all;  /* atomic: … this is set */
 
 /* Replaces GLib's function, for the plugin, too. */
 __attribute__((visibility("default"))) gint64 g_get_monotonic_time(void)
 {
     gint64 time = __atomic_load_n(&told, __ATOMIC_SEQ_CST);
     struct timespec real;
-    if (time && (told_to_all || g_thread_self() != told_not))
+    if (time && (g_atomic_int_get(&told_to_all) || g_thread_self() != told_not))
         return time;
     clock_gettime(CLOCK_MONOTONIC, &real);
     return real.tv_sec * G_TIME_SPAN_SECOND + real.tv_nsec / 1000;
@@ -479,9 +479,9 @@ static void test_latencies(void)
         g_autofree char *text = g_strdup_printf("star %u", i);
         guint64 latency = 0;
         tell_time(start);
-        told_to_all = TRUE;
+        g_atomic_int_set(&told_to_all, TRUE);
         g_object_set(source->element, "prompt", text, NULL);
-        told_to_all = FALSE;
+        g_atomic_int_set(&told_to_all, FALSE);
         tell_time(start + ms[i] * G_TIME_SPAN_MILLISECOND);
         while (source_stat(source, "prompts") < 2 + i)
             gst_buffer_unref(next_frame(source));

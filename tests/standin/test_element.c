@@ -78,6 +78,25 @@ static void test_failure(gconstpointer data)
     }
 }
 
+/* The warning that a prompt was not encoded; a slow machine may warn of frames in between. */
+static void expect_prompt_failure(Source *source)
+{
+    gboolean of_frames = TRUE;
+    while (of_frames) {
+        g_autoptr(GError) warning = NULL;
+        GstMessage *message = source_message(source, GST_MESSAGE_ERROR | GST_MESSAGE_WARNING);
+        g_assert_nonnull(message);
+        g_assert_cmpint((gint) GST_MESSAGE_TYPE(message), ==, (gint) GST_MESSAGE_WARNING);
+        gst_message_parse_warning(message, &warning, NULL);
+        of_frames = warning->domain == GST_STREAM_ERROR;
+        if (of_frames)
+            gst_message_unref(message);
+        else
+            source_check(message, GST_MESSAGE_WARNING, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED,
+                         "embedding");
+    }
+}
+
 /* In a live stream a prompt whose encoding fails is a warning: the stream goes on with the prompt
  * before, and the same prompt, set again, shows. In another stream it is an error. */
 static void test_prompt_fails(gconstpointer live)
@@ -90,8 +109,7 @@ static void test_prompt_fails(gconstpointer live)
     gst_message_unref(source_prompt_message(source));
     g_object_set(source->element, "prompt", "a blue star on yellow sand", NULL);
     if (GPOINTER_TO_INT(live)) {
-        source_expect(source, GST_MESSAGE_WARNING, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED,
-                      "embedding");
+        expect_prompt_failure(source);
         g_object_set(source->element, "prompt", "a blue star on yellow sand", NULL);
         GstMessage *message = source_prompt_message(source);
         g_assert_cmpstr(gst_structure_get_string(gst_message_get_structure(message), "prompt"), ==,
