@@ -172,7 +172,9 @@ static bool weight_shape(LfWeightKind kind, LfTensor t)
 LfWeight *lf_weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error)
 {
     bool floating = source.type <= LF_F8_E5M2;
-    if (floating && weight_shape(kind, source))
+    bool scaled = source.scales != NULL;
+    bool takes_scales = source.type == LF_F8_E4M3 && lf_weight_is_linear(kind);
+    if (floating && weight_shape(kind, source) && (!scaled || takes_scales))
         return be->ops->weight_new(be, kind, source, error);
     char *shape = shapes_text(1, &source);
     lf_fail(error, LF_ERROR_SHAPE, "a weight of kind %d cannot be made from %s", kind, shape);

@@ -36,8 +36,10 @@ typedef enum {
  * of one device may read it at the same time. */
 typedef struct LfWeight LfWeight;
 
-/* Prepares `source` (host memory, of a type that lf_to_float reads: F32, BF16, F16, F64 or F8). A
- * backend may use a linear weight of BF16 and an embedding of any type in place. Callers therefore
+/* Prepares `source` (host memory, of a type that lf_to_float reads: F32, BF16, F16, F64 or F8). Of a
+ * linear weight in F8_E4M3, `source.scales` F32 [out] may have a factor for each row, read during the
+ * call; a backend of precision FP8 holds such a LF_WEIGHT_LINEAR_FP8 code by code, not rounded again.
+ * A backend may use a linear weight of BF16 and an embedding of any type in place. Callers therefore
  * keep the memory of the source (a mapped file) until they free the weight. Fails with NULL and
  * LF_ERROR_MEMORY, or LF_ERROR_SHAPE when the source's type or shape does not fit the kind. */
 LfWeight *lf_weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error);

@@ -34,9 +34,9 @@ typedef struct {
     LfType type;
     int n_dims;
     int64_t shape[LF_MAX_DIMS];
-    float *scales; /* F32 [2, rows] of activations [rows, width] in F8_E4M3, else NULL; see
-                    * lf_arena_rows. A tensor with scales can be neither sliced nor reshaped: the
-                    * scales would not follow the rows. */
+    float *scales; /* F32 [2, rows] of activations [rows, width] in F8_E4M3, see lf_arena_rows; F32
+                    * [rows] of a weight's source, see lf_weight_new; else NULL. A tensor with scales
+                    * can be neither sliced nor reshaped: the scales would not follow the rows. */
 } LfTensor;
 
 #define LF_NONE ((LfTensor){0})

@@ -165,6 +165,17 @@ static bool find_parts(LfWeightSource *source, const char *prefix, const LfBindi
 
 /* ---- gathering ------------------------------------------------------------------------------- */
 
+/* Whether a device holds the parts as the file does: rows in E4M3, each with a scale. */
+static bool keeps_codes(const LfBackend *be, const Parts *parts)
+{
+    bool keeps = be->precision == LF_PRECISION_FP8 && parts->binding->kind == LF_BIND_LINEAR_FP8;
+    for (int i = 0; keeps && i < parts->n_parts; i++) {
+        const Part *part = &parts->parts[i];
+        keeps = part->tensor && part->tensor->type == LF_F8_E4M3 && !part->updates;
+    }
+    return keeps;
+}
+
 /* The type of the parts' numbers once they are gathered: F32 where a LoRA adds to one. */
 static LfType common_type(const Parts *parts)
 {
@@ -224,7 +235,16 @@ static void merge(const Parts *parts, const Part *part, uint8_t *out)
                   parts->columns);
 }
 
-/* The numbers of all parts as `type`, one after the other. */
+/* As memcpy, on all cores: a single one reads a mapped file too slowly. */
+static void copy(uint8_t *out, const uint8_t *data, size_t size)
+{
+    enum { PIECE = 1 << 20 };
+#pragma omp parallel for if (size > PIECE)
+    for (size_t at = 0; at < size; at += PIECE)
+        memcpy(out + at, data + at, MIN(PIECE, size - at));
+}
+
+/* The numbers of all parts as `type`, one after the other; of E4M3 without their scales. */
 static void gather(LfWeightSource *source, const Parts *parts, LfType type, uint8_t *out)
 {
     int64_t count = parts->rows * parts->columns;
@@ -237,19 +257,34 @@ static void gather(LfWeightSource *source, const Parts *parts, LfType type, uint
             lf_random_weights((uint16_t *) (void *) out, count, source->seed, part->name,
                               parts->n_dims, parts->columns);
         else if (part->tensor->type == type)
-            memcpy(out, part->data, size);
+            copy(out, part->data, size);
         else
             convert(parts, part, type, out);
     }
 }
 
-/* Whether the numbers can be used where they are: a single tensor, as the file has it, each element
- * at an address that it can be read at. */
-static bool in_place(const Parts *parts)
+/* Whether the numbers can be used where they are: of `type`, as the file has them, each part behind
+ * the one before it, each element at an address that it can be read at. */
+static bool in_place(const Parts *parts, LfType type)
 {
-    const Part *part = &parts->parts[0];
-    return parts->n_parts == 1 && part->tensor && !part->updates && !is_fp8(part->tensor) &&
-           (uintptr_t) part->data % lf_type_size(part->tensor->type) == 0;
+    const uint8_t *data = parts->parts[0].data;
+    size_t size = (size_t) (parts->rows * parts->columns) * lf_type_size(type);
+    bool fits = (uintptr_t) data % lf_type_size(type) == 0;
+    for (int i = 0; fits && i < parts->n_parts; i++, data += size) {
+        const Part *part = &parts->parts[i];
+        fits = part->tensor && !part->updates && part->tensor->type == type && part->data == data;
+    }
+    return fits;
+}
+
+/* The scales of all rows, one after the other. */
+static float *row_scales(const Parts *parts)
+{
+    float *scales = g_new(float, (size_t) (parts->rows * parts->n_parts)), *next = scales;
+    for (int i = 0; i < parts->n_parts; i++)
+        for (int64_t r = 0; r < parts->rows; r++)
+            *next++ = scale_of(parts, &parts->parts[i], r);
+    return scales;
 }
 
 /* ---- binding --------------------------------------------------------------------------------- */
@@ -280,10 +315,13 @@ static LfTensor tensor_of(const Parts *parts, LfType type, void *data)
 static bool bind_weight(LfBackend *be, LfWeightSource *source, const Parts *parts, LfWeight **field,
                         GError **error)
 {
-    LfTensor tensor = tensor_of(parts, common_type(parts), NULL);
+    bool codes = keeps_codes(be, parts);
+    g_autofree float *scales = codes ? row_scales(parts) : NULL;
+    LfTensor tensor = tensor_of(parts, codes ? LF_F8_E4M3 : common_type(parts), NULL);
     LfWeightKind kind = weight_kind(parts->binding->kind);
     void *memory = NULL;
-    if (in_place(parts)) {
+    tensor.scales = scales;
+    if (in_place(parts, tensor.type)) {
         tensor.data = (void *) parts->parts[0].data;
     } else if (!lf_backend_is_plan(be)) {
         memory = lf_weight_memory_new(parts->parts[0].name, lf_tensor_size(tensor), error);

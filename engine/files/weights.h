@@ -110,7 +110,9 @@ typedef struct {
  * lf_weights_unbind, which frees them all and is fine with a half-bound object. Vectors are taken
  * from `arena`; lf_weights_vector_size tells how many bytes of it. FP8 tensors become BF16, each
  * row times its entry of "….weight_scale" or "….scale_weight" where the file has one, which may also
- * be a single number. A scale under another name is an error. */
+ * be a single number; those in E4M3 keep their codes and scales where a backend holds such rows. A
+ * scale under another name is an error. Parts that are stacked in this order in the file are used
+ * there, as a single tensor is. */
 bool lf_weights_bind(LfBackend *be, LfWeightSource *source, const char *prefix,
                      const LfBinding *bindings, size_t n_bindings, LfArena *arena, void *object,
                      GError **error);

@@ -25,6 +25,18 @@ static void rows_to_float(float *dst, const LfCpuWeight *w, int64_t first, int64
     lf_to_float(dst, (const uint8_t *) w->data + (size_t) first * row, w->type, count * w->base.in);
 }
 
+/* Rows [first, first + count) of a source, with their scales. */
+static void source_to_float(float *dst, LfTensor source, int64_t first, int64_t count)
+{
+    int64_t n_in = source.shape[1];
+    const uint8_t *data = source.data;
+    lf_to_float(dst, data + (size_t) (first * n_in) * lf_type_size(source.type), source.type,
+                count * n_in);
+    for (int64_t row = 0; source.scales && row < count; row++)
+        for (int64_t in = 0; in < n_in; in++)
+            dst[row * n_in + in] *= source.scales[first + row];
+}
+
 #define STRIP 32 /* rows: a column of the strip fills two cache lines of dst */
 
 /* Rows [first, first + n_rows) of the source, at most STRIP, into columns of dst [in, out]. */
@@ -32,8 +44,7 @@ static void transpose_strip(float *dst, float *strip, LfTensor source, int64_t f
                             int64_t n_rows)
 {
     int64_t n_out = source.shape[0], n_in = source.shape[1];
-    LfTensor rows = lf_tensor_slice(source, first, n_rows);
-    lf_to_float(strip, rows.data, rows.type, n_rows * n_in);
+    source_to_float(strip, source, first, n_rows);
     for (int64_t in = 0; in < n_in; in++)
         for (int64_t row = 0; row < n_rows; row++)
             dst[in * n_out + first + row] = strip[row * n_in + in];
@@ -74,7 +85,7 @@ static void pack(LfBackend *be, float *dst, LfWeightKind kind, LfTensor source)
     if (!lf_weight_is_linear(kind))
         pack_conv(be, dst, kind, source);
     else if (((LfCpu *) be)->isa == LF_CPU_C)
-        lf_to_float(dst, source.data, source.type, lf_tensor_count(source));
+        source_to_float(dst, source, 0, source.shape[0]);
     else
         transpose(be, dst, source);
 }

@@ -97,6 +97,8 @@ LfTensor input_tensor(LfType type, const int64_t *shape)
             lf_f32(t)[i] = (float) random_normal();
         else if (type == LF_BF16)
             ((uint16_t *) t.data)[i] = lf_float_to_bf16((float) random_normal());
+        else if (type == LF_F8_E4M3)
+            lf_u8(t)[i] = float_to_e4m3(100.0f * (float) random_normal());
         else
             memset((uint8_t *) t.data + (size_t) i * lf_type_size(type),
                    (int) (next_random() & 0x7f), lf_type_size(type));

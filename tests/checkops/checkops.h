@@ -44,7 +44,8 @@ double random_uniform(double low, double high);
 /* ---- tensors with canaries on both sides, at any alignment that their type allows ----
  * All live until settle(). */
 
-LfTensor input_tensor(LfType type, const int64_t *shape);  /* F32, BF16: normal numbers */
+LfTensor input_tensor(LfType type, const int64_t *shape);  /* F32, BF16: normal numbers; F8_E4M3:
+                                                              of deviation 100 */
 LfTensor output_tensor(LfType type, const int64_t *shape); /* poisoned: NaN, or all bits set */
 #define input(type, ...)  input_tensor((type), (const int64_t[LF_MAX_DIMS + 1]){__VA_ARGS__})
 #define output(type, ...) output_tensor((type), (const int64_t[LF_MAX_DIMS + 1]){__VA_ARGS__})

@@ -19,7 +19,7 @@ static double activated(double x, LfActivation activation)
     return activation == LF_ACT_SILU ? x / (1.0 + exp(-x)) : x;
 }
 
-/* x·Wᵀ + bias [N, O] */
+/* x·Wᵀ + bias [N, O]; the weight's rows with their scales. */
 static double *product(LfTensor x, LfTensor weight, LfTensor bias)
 {
     int64_t n_rows = x.shape[0], n_in = x.shape[1], n_out = weight.shape[0];
@@ -27,13 +27,27 @@ static double *product(LfTensor x, LfTensor weight, LfTensor bias)
 #pragma omp parallel for if (n_rows * n_out * n_in > 100000)
     for (int64_t n = 0; n < n_rows; n++)
         for (int64_t o = 0; o < n_out; o++) {
-            double sum = lf_is_set(bias) ? lf_f32(bias)[o] : 0.0;
+            double sum = 0.0, scale = weight.scales ? weight.scales[o] : 1.0;
 #pragma omp simd reduction(+ : sum)
             for (int64_t i = 0; i < n_in; i++)
                 sum += a[n * n_in + i] * w[o * n_in + i];
-            out[n * n_out + o] = sum;
+            out[n * n_out + o] = scale * sum + (lf_is_set(bias) ? lf_f32(bias)[o] : 0.0);
         }
     return out;
+}
+
+/* Rows in E4M3 with a scale each, so that numbers are about 1. A device may hold code · scale in
+ * BF16, which is exact for a power of two. */
+static LfTensor input_codes(LfBackend *be, LfWeightKind kind, int64_t n_out, int64_t n_in)
+{
+    bool held = !device_of(be) || (is_fp8(be) && kind == LF_WEIGHT_LINEAR_FP8);
+    LfTensor codes = input(LF_F8_E4M3, n_out, n_in), scales = input(LF_F32, n_out);
+    for (int64_t row = 0; row < n_out; row++)
+        lf_f32(scales)[row] =
+            held ? (float) random_uniform(0.005, 0.02) : ldexpf(1.0f, -5 - (int) random_size(3));
+    let_change(scales);
+    codes.scales = lf_f32(scales);
+    return codes;
 }
 
 static LfWeight *new_weight_of(LfBackend *be, LfWeightKind kind, LfTensor source)
@@ -46,16 +60,21 @@ static LfWeight *new_weight_of(LfBackend *be, LfWeightKind kind, LfTensor source
     return weight;
 }
 
+static LfWeightKind kind_for(LfBackend *be)
+{
+    return is_fp8(be) ? LF_WEIGHT_LINEAR_FP8 : LF_WEIGHT_LINEAR;
+}
+
 static LfWeight *new_weight(LfBackend *be, LfTensor source)
 {
-    return new_weight_of(be, is_fp8(be) ? LF_WEIGHT_LINEAR_FP8 : LF_WEIGHT_LINEAR, source);
+    return new_weight_of(be, kind_for(be), source);
 }
 
 /* ---- operands ----
  *
  * On a device in FP8 a weight of F32 and what it multiplies are rounded to F8_E4M3 before the
  * reference is computed; with a weight of BF16 the reference has what stood there before, and the
- * tolerance is that of rounding both. */
+ * tolerance is that of rounding both. A weight of F8_E4M3 is held as it is. */
 
 typedef struct {
     LfTensor source, x, bias;
@@ -86,12 +105,15 @@ static double tolerance_of_rounding(int64_t n, int64_t n_in, int64_t n_out)
 
 static Operands random_operands(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out)
 {
-    Operands o = {.source = input(type, n_out, n_in), .x = input(LF_F32, n, n_in)};
-    bool fp8 = is_fp8(be), rounded = fp8 && type == LF_F32;
+    Operands o = {.x = input(LF_F32, n, n_in)};
+    bool fp8 = is_fp8(be), rounded = fp8 && type != LF_BF16;
+    o.source =
+        type == LF_F8_E4M3 ? input_codes(be, kind_for(be), n_out, n_in) : input(type, n_out, n_in);
     o.bias = random_size(3) > 1 ? input(LF_F32, n_out) : LF_NONE;
-    if (type == LF_F32)
+    if (type == LF_F32) {
         o.source = fp8 ? hold_rows(o.source) : hold(o.source, activation_of(be));
-    o.source.scales = NULL;
+        o.source.scales = NULL;
+    }
     o.x = rounded ? hold_rows(o.x) : fp8 ? o.x : hold(o.x, activation_of(be));
     o.product = product(o.x, o.source, o.bias);
     if (fp8 && !rounded)
@@ -109,7 +131,7 @@ static void linear_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int
     LfTensor out = output(LF_F32, n, n_out);
     LfActivation activation = (LfActivation) random_size(3) - 1;
     LfWeight *weight = new_weight(be, o.source);
-    bool fp8 = is_fp8(be) && type == LF_F32 && random_size(2) == 1;
+    bool fp8 = is_fp8(be) && type != LF_BF16 && random_size(2) == 1;
     if (fp8)
         out = hold_rows(out);
     for (int64_t i = 0; i < n * n_out; i++)
@@ -147,7 +169,7 @@ typedef void Case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n
 /* Small odd sizes, then any, then those of the models (fewer rows), all weight types of files. */
 static void all_cases(LfBackend *be, Case *one)
 {
-    static const LfType types[] = {LF_F32, LF_BF16};
+    static const LfType types[] = {LF_F32, LF_BF16, LF_F8_E4M3};
     for (size_t t = 0; t < G_N_ELEMENTS(types); t++) {
         one(be, types[t], 1, 1, 1);
         for (int i = 0; i < 6; i++)
@@ -168,13 +190,15 @@ static void all_cases(LfBackend *be, Case *one)
     one(be, LF_F32, 200, 1536, 4608);
     one(be, LF_F32, 129, 8960, 1536);
     one(be, LF_BF16, 256, 1536, 8960);
+    one(be, LF_F8_E4M3, 129, 8960, 1536);
 }
 
 /* Operands in the device's activation type, the result in F8_E4M3: a product that is not in FP8
  * before products that are, like the text's embedding before the k and v of cross attention. */
 static void into_fp8_case(LfBackend *be, LfType type, int64_t n, int64_t n_in, int64_t n_out)
 {
-    LfTensor source = input(type, n_out, n_in);
+    LfTensor source = type == LF_F8_E4M3 ? input_codes(be, LF_WEIGHT_LINEAR, n_out, n_in)
+                                         : input(type, n_out, n_in);
     if (type == LF_F32)
         hold(source, activation_of(be));
     LfTensor x = activations(be, n, n_in), out = hold_rows(output(LF_F32, n, n_out));

@@ -284,6 +284,97 @@ static void test_fp8(void)
     close_tensors(&f);
 }
 
+/* A random byte that is a number: ±448 is the largest, 0x7f and 0xff are none. */
+static uint8_t random_code(void)
+{
+    uint8_t code = (uint8_t) g_test_rand_int_range(0, 256);
+    return (code & 0x7f) == 0x7f ? 0 : code;
+}
+
+/* Parts in E4M3, with scales that no power of two makes round; the parts are neighbours in the file
+ * or not. */
+typedef struct {
+    uint8_t codes[2][5 * 3];
+    float row_scales[5], scale;
+} Codes;
+
+static void open_codes(Fixture *f, Codes *c, bool neighbours)
+{
+    for (int i = 0; i < 15; i++) {
+        c->codes[0][i] = random_code();
+        c->codes[1][i] = random_code();
+    }
+    for (int i = 0; i < 5; i++)
+        c->row_scales[i] = (float) g_test_rand_double_range(1e-4, 3e-3);
+    c->scale = (float) g_test_rand_double_range(1e-4, 3e-3);
+    LfFileTensor tensors[] = {
+        {"w.weight", LF_F8_E4M3, 2, {5, 3}, g_memdup2(c->codes[0], 15), 15},
+        {"between", LF_F8_E4M3, 1, {1}, g_memdup2("", 1), 1},
+        {"v.weight", LF_F8_E4M3, 2, {5, 3}, g_memdup2(c->codes[1], 15), 15},
+        {"w.weight_scale", LF_F32, 2, {5, 1}, g_memdup2(c->row_scales, 20), 20},
+        {"v.weight_scale", LF_F32, 1, {1}, g_memdup2(&c->scale, 4), 4},
+    };
+    if (neighbours) {
+        LfFileTensor between = tensors[1];
+        tensors[1] = tensors[2];
+        tensors[2] = between;
+    }
+    open_tensors(f, tensors, G_N_ELEMENTS(tensors));
+}
+
+static float code_value(uint8_t code)
+{
+    float value;
+    lf_to_float(&value, &code, LF_F8_E4M3, 1);
+    return value;
+}
+
+/* A backend of precision FP8 gets the file's own codes and scales: each number is exact. */
+static void test_fp8_codes(void)
+{
+    static const LfBinding binding = {"w.weight|v.weight", 0, LF_BIND_LINEAR_FP8, {10, 3}, 0, 0};
+    for (int neighbours = 0; neighbours < 2; neighbours++) {
+        GError *error = NULL;
+        Fixture f;
+        Codes c;
+        Object o = {0};
+        open_codes(&f, &c, neighbours);
+        f.be->precision = LF_PRECISION_FP8;
+        g_assert_true(lf_weights_bind(f.be, f.source, "", &binding, 1, &f.arena, &o, &error));
+        g_assert_no_error(error);
+        for (int row = 0; row < 10; row++)
+            for (int column = 0; column < 3; column++) {
+                float scale = row < 5 ? c.row_scales[row] : c.scale;
+                float want = code_value(c.codes[row / 5][row % 5 * 3 + column]) * scale;
+                g_assert_cmpfloat(entry(&f, o.linear, row, column), ==, want);
+            }
+        lf_weights_unbind(f.be, &binding, 1, &o);
+        close_tensors(&f);
+    }
+}
+
+/* Stacked parts that the file has side by side are used there; others are copied. */
+static void test_neighbours(void)
+{
+    static const LfBinding stacked = {"q.weight|k.weight", 0, LF_BIND_LINEAR, {4, 6}, 0, 0};
+    static const LfBinding turned = {"k.weight|q.weight", 0, LF_BIND_LINEAR, {4, 6}, 0, 0};
+    static const LfBinding *const cases[] = {&stacked, &turned};
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        GError *error = NULL;
+        Fixture f;
+        Object o = {0};
+        LfFileTensor tensors[] = {counting("q.weight", LF_BF16, 0, SHAPE(2, 6)),
+                                  counting("k.weight", LF_BF16, 12, SHAPE(2, 6))};
+        open_tensors(&f, tensors, G_N_ELEMENTS(tensors));
+        g_assert_true(lf_weights_bind(f.be, f.source, "", cases[i], 1, &f.arena, &o, &error));
+        g_assert_no_error(error);
+        g_assert_cmpuint(lf_weight_source_memory(f.source), ==, i == 0 ? 0 : 48);
+        assert_counts(&f, o.linear, 3, i == 0 ? 18 : 6);
+        lf_weights_unbind(f.be, cases[i], 1, &o);
+        close_tensors(&f);
+    }
+}
+
 /* Row scales are those of the rows that are bound: 1.5 · 2 in row 0, 1.5 · 3 in row 1 … */
 static void test_fp8_rows(void)
 {
@@ -499,6 +590,8 @@ int main(int argc, char **argv)
     g_test_add_func("/weights/read", test_read);
     g_test_add_func("/weights/refused", test_refused);
     g_test_add_func("/weights/fp8", test_fp8);
+    g_test_add_func("/weights/fp8-codes", test_fp8_codes);
+    g_test_add_func("/weights/neighbours", test_neighbours);
     g_test_add_func("/weights/fp8-rows", test_fp8_rows);
     g_test_add_func("/weights/fp8-unknown-scale", test_fp8_unknown_scale);
     g_test_add_func("/weights/fp8-refused-scales", test_fp8_refused_scales);
