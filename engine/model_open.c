@@ -49,20 +49,6 @@ static LfWeightSource *add_source(LfModel *m, LfWeightSource *source)
     return source;
 }
 
-/* "BF16 151, F32 60": how many tensors there are of each type. */
-static char *type_mix(const LfTensorFile *file)
-{
-    int counts[LF_N_TYPES] = {0};
-    GString *text = g_string_new(NULL);
-    for (size_t i = 0; i < lf_tensor_file_count(file); i++)
-        counts[lf_tensor_file_nth(file, i)->type]++;
-    for (int type = 0; type < LF_N_TYPES; type++)
-        if (counts[type])
-            g_string_append_printf(text, "%s%s %d", text->len ? ", " : "",
-                                   lf_type_name((LfType) type), counts[type]);
-    return g_string_free(text, FALSE);
-}
-
 /* Opens the file of a part, if the model has that part. */
 static bool open_part(Loading *l, Part part, const char *file, GError **error)
 {
@@ -79,7 +65,7 @@ static bool open_part(Loading *l, Part part, const char *file, GError **error)
     if (!source)
         return false;
     l->sources[part] = add_source(l->model, source);
-    g_autofree char *types = type_mix(opened);
+    g_autofree char *types = lf_tensor_file_types(opened);
     lf_log(&l->model->log, LF_LOG_DEBUG, "%s: %s: %s, layout %s, %zu tensors (%s)",
            part_names[part], path, lf_tensor_file_format(opened),
            lf_weight_source_layout(l->sources[part]), lf_tensor_file_count(opened), types);

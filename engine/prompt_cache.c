@@ -272,9 +272,10 @@ void lf_prompt_cache_store(const LfPromptCache *c, const int32_t *ids, int n, co
          2,
          {n, text->rows.shape[1]},
          text->rows.data,
-         lf_tensor_size(text->rows)},
-        {"ids", LF_I32, 1, {n}, ids, (size_t) n * sizeof *ids},
-        {"digest", LF_U8, 1, {LF_IDENTITY_SIZE}, digest, sizeof digest},
+         lf_tensor_size(text->rows),
+         NULL},
+        {"ids", LF_I32, 1, {n}, ids, (size_t) n * sizeof *ids, NULL},
+        {"digest", LF_U8, 1, {LF_IDENTITY_SIZE}, digest, sizeof digest, NULL},
     };
     g_autofree char *path = lf_prompt_cache_path(c, ids, n);
     g_mkdir_with_parents(c->folder, 0700);

@@ -34,32 +34,25 @@ static void print_tensors(const LfTensorFile *file)
     for (size_t i = 0; i < lf_tensor_file_count(file); i++) {
         const LfFileTensor *t = lf_tensor_file_nth(file, i);
         g_autofree char *shape = lf_shape_text(t->n_dims, t->shape);
-        printf("  %-60s %-7s %-24s %10.3f MB\n", t->name, lf_type_name(t->type), shape,
+        printf("  %-60s %-7s %-24s %10.3f MB\n", t->name, lf_file_tensor_type_name(t), shape,
                (double) t->size / 1e6);
     }
 }
 
-/* "transformer.safetensors: safetensors, 209 tensors, 8.06 M parameters, 16.1 MB (BF16)" */
+/* "transformer.safetensors: safetensors, 209 tensors, 8.06 M parameters, 16.1 MB (BF16 209)" */
 static void print_file(const char *label, const LfTensorFile *file)
 {
     double size = 0, parameters = 0;
-    bool types[LF_N_TYPES] = {false};
+    g_autofree char *types = lf_tensor_file_types(file);
     g_autofree char *name = g_path_get_basename(lf_tensor_file_path(file));
     for (size_t i = 0; i < lf_tensor_file_count(file); i++) {
         const LfFileTensor *t = lf_tensor_file_nth(file, i);
         size += (double) t->size;
-        parameters += (double) t->size / (double) lf_type_size(t->type);
-        types[t->type] = true;
+        parameters += (double) lf_file_tensor_count(t);
     }
-    printf("%-13s %s: %s, %zu tensors, %.4g M parameters, %.1f MB (", label, name,
-           lf_tensor_file_format(file), lf_tensor_file_count(file), parameters / 1e6, size / 1e6);
-    const char *separator = "";
-    for (int type = 0; type < LF_N_TYPES; type++)
-        if (types[type]) {
-            printf("%s%s", separator, lf_type_name((LfType) type));
-            separator = ", ";
-        }
-    printf(")\n");
+    printf("%-13s %s: %s, %zu tensors, %.4g M parameters, %.1f MB (%s)\n", label, name,
+           lf_tensor_file_format(file), lf_tensor_file_count(file), parameters / 1e6, size / 1e6,
+           types);
 }
 
 /* ---- findings -------------------------------------------------------------------------------- */

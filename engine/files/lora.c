@@ -114,11 +114,11 @@ static bool read_modules(Reading *r, GError **error)
         int row = ending_of(name);
         if (lf_recognise_never(name))
             continue;
-        if (row < 0 || endings[row].role == REFUSED || tensor->type > LF_F64)
+        if (row < 0 || endings[row].role == REFUSED || (!tensor->coding && tensor->type > LF_F64))
             return refuse(r, error, row < 0 ? LF_ERROR_FORMAT : LF_ERROR_UNSUPPORTED,
                           "%s (%s) is not understood: LoRA files with A and B (down and up) "
                           "matrices in floating point and plain differences are",
-                          tensor->name, lf_type_name(tensor->type));
+                          tensor->name, lf_file_tensor_type_name(tensor));
         name[strlen(name) - strlen(endings[row].ending)] = '\0';
         Module *module = module_of(r, name);
         if (endings[row].role == DIFFERENCE)
@@ -225,15 +225,11 @@ static GArray *targets_of(Reading *r, const char *module, const char *tensor)
 
 /* ---- updates --------------------------------------------------------------------------------- */
 
-static int64_t count_of(const LfFileTensor *t)
-{
-    return (int64_t) (t->size / lf_type_size(t->type));
-}
-
 /* Columns of a tensor: the product of all dimensions but the first. */
 static int64_t columns_of(const LfFileTensor *t)
 {
-    return t->n_dims > 0 && t->shape[0] > 0 ? count_of(t) / t->shape[0] : count_of(t);
+    return t->n_dims > 0 && t->shape[0] > 0 ? lf_file_tensor_count(t) / t->shape[0]
+                                            : lf_file_tensor_count(t);
 }
 
 static int64_t rows_of(const LfFileTensor *t)
@@ -251,7 +247,7 @@ static bool add_update(Reading *r, const Target *target, const char *tensor, con
     int64_t rows = rows_of(&update->up);
     int64_t columns = columns_of(update->rank ? &update->down : &update->up);
     bool fits = update->rank ? rows == rows_of(weight) && columns == columns_of(weight)
-                             : count_of(&update->up) == count_of(weight);
+                             : lf_file_tensor_count(&update->up) == lf_file_tensor_count(weight);
     if (!fits) {
         g_autofree char *shape = lf_shape_text(weight->n_dims, weight->shape);
         return refuse(r, error, LF_ERROR_SHAPE,
@@ -293,8 +289,8 @@ static bool add_product(Reading *r, const Module *module, GError **error)
                       module->name, down, up);
     }
     float alpha = (float) rank;
-    if (module->alpha && count_of(module->alpha) == 1)
-        lf_to_float(&alpha, module->alpha->data, module->alpha->type, 1);
+    if (module->alpha && lf_file_tensor_count(module->alpha) == 1)
+        lf_file_tensor_read(module->alpha, 0, 1, &alpha);
     g_autoptr(GArray) targets = targets_of(r, module->name, "weight");
     if (targets->len == 0)
         note_unmatched(r, module->name);
@@ -391,8 +387,9 @@ const GArray *lf_lora_updates(const LfWeightSource *source, const char *name)
 
 static float *floats_of(const LfFileTensor *t)
 {
-    float *values = g_new(float, MAX(count_of(t), 1));
-    lf_to_float(values, t->data, t->type, count_of(t));
+    int64_t count = lf_file_tensor_count(t);
+    float *values = g_new(float, MAX(count, 1));
+    lf_file_tensor_read(t, 0, count, values);
     return values;
 }
 

@@ -184,7 +184,7 @@ static char *by_types(const LfRefusalInput *in)
         if (g_str_has_suffix(name, ".weight_scale") && is_fp8(t->type))
             return g_strdup_printf(
                 "it is quantised to NVFP4 (%s), which is not supported: " OTHER_TYPE, name);
-        if (g_str_has_suffix(name, ".weight_scale") && t->type == LF_U8)
+        if (g_str_has_suffix(name, ".weight_scale") && t->type == LF_U8 && !t->coding)
             return g_strdup_printf("it is quantised to MXFP8 or MXFP4 (%s), which is not "
                                    "supported: " OTHER_TYPE,
                                    name);

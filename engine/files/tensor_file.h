@@ -19,14 +19,26 @@ typedef struct LfTensorFile LfTensorFile;
 
 #define LF_FILE_MAX_DIMS 8
 
+#define LF_CODING_MAX_BLOCK 256
+
+/* Numbers in blocks that are decoded together: `block` numbers are `size` bytes. Every row of a
+ * tensor in a file is whole blocks. */
+typedef struct {
+    const char *name; /* "Q4_K" */
+    int block;        /* at most LF_CODING_MAX_BLOCK */
+    size_t size;
+    void (*decode)(float *out, const void *in, size_t n_blocks); /* `in` at any alignment */
+} LfCoding;
+
 /* One tensor of a file. Contiguous. `data` points into the mapping, at any alignment. */
 typedef struct {
     const char *name; /* in the file */
-    LfType type;
+    LfType type;      /* LF_U8 with a coding, whose bytes are no numbers */
     int n_dims;
-    int64_t shape[LF_FILE_MAX_DIMS];
+    int64_t shape[LF_FILE_MAX_DIMS]; /* in numbers */
     const void *data;
-    size_t size; /* bytes */
+    size_t size;            /* bytes */
+    const LfCoding *coding; /* NULL: plain numbers of `type` */
 } LfFileTensor;
 
 /* Opens `path`. The first bytes tell the format: safetensors, *.index.json of a sharded set (the
@@ -47,7 +59,23 @@ const LfFileTensor *lf_tensor_file_find(const LfTensorFile *file, const char *na
  * none of this name. Of a sharded set, the first shard's that has one. */
 const char *lf_tensor_file_metadata(const LfTensorFile *file, const char *key);
 
-/* Writes tensors as one safetensors file, through a temporary one that is renamed at the end. */
+/* "BF16 151, F32 60": how many tensors there are of each type. Transfer full. */
+char *lf_tensor_file_types(const LfTensorFile *file);
+
+/* Numbers of a tensor, the product of its shape. */
+int64_t lf_file_tensor_count(const LfFileTensor *tensor);
+
+/* "BF16", "Q4_K". */
+const char *lf_file_tensor_type_name(const LfFileTensor *tensor);
+
+/* Whether its numbers are real ones, which lf_file_tensor_read reads. */
+bool lf_file_tensor_is_real(const LfFileTensor *tensor);
+
+/* Numbers [first, first + count) of a real tensor, in the order of the file; the range may begin
+ * and end inside of blocks. */
+void lf_file_tensor_read(const LfFileTensor *tensor, int64_t first, int64_t count, float *out);
+
+/* Writes tensors (without codings) as one safetensors file, through a temporary one that is renamed at the end. */
 bool lf_safetensors_write(const char *path, const LfFileTensor *tensors, size_t n_tensors,
                           GError **error);
 

@@ -35,7 +35,9 @@ static GHashTable *names_of(LfTensorFile *file, const LfRecognised *recognised)
 LfFileTensor lf_file_tensor_share(const LfFileTensor *tensor, int share, int n_shares)
 {
     LfFileTensor part = *tensor;
-    if (n_shares > 1 && part.n_dims > 0 && part.shape[0] > 1 && part.shape[0] % n_shares == 0) {
+    size_t blocks = tensor->coding ? tensor->size / tensor->coding->size : 0;
+    if (n_shares > 1 && part.n_dims > 0 && part.shape[0] > 1 && part.shape[0] % n_shares == 0 &&
+        blocks % (size_t) n_shares == 0) {
         part.shape[0] /= n_shares;
         part.size /= (size_t) n_shares;
         part.data = (const uint8_t *) part.data + (size_t) share * part.size;
@@ -81,12 +83,6 @@ static LfWeightSource *source_new(void)
 
 /* ---- tensors in other shapes ----------------------------------------------------------------- */
 
-/* Numbers of a tensor; 0 for one without rows. */
-static int64_t count_of(const LfFileTensor *t)
-{
-    return (int64_t) (t->size / lf_type_size(t->type));
-}
-
 /* A patch embedding that is a linear layer, or whose dimensions a container folded into four, in
  * the same order: [dim, channels, 1, 2, 2]. */
 static void unfold_patches(LfWeightSource *source)
@@ -98,7 +94,7 @@ static void unfold_patches(LfWeightSource *source)
         return;
     LfFileTensor *t = &named->tensor;
     int64_t dim = bias && bias->tensor.n_dims == 1 ? bias->tensor.shape[0] : t->shape[0];
-    int64_t count = count_of(t);
+    int64_t count = lf_file_tensor_count(t);
     if (dim < 1 || count < 1 || count % dim != 0 || count / dim % PATCH != 0)
         return;
     const int64_t shape[] = {dim, count / dim / PATCH, 1, 2, 2};
@@ -107,24 +103,32 @@ static void unfold_patches(LfWeightSource *source)
 }
 
 /* The table of position biases [buckets, heads], where a file has it the other way round. UmT5 has
- * 32 buckets. */
+ * 32 buckets. Whatever its type is, the turned one is F32. */
 static bool turn_biases(LfWeightSource *source, const char *name, LfFileTensor *t, GError **error)
 {
     enum { BUCKETS = 32 };
-    if (t->n_dims != 2 || t->shape[0] == BUCKETS || t->shape[1] != BUCKETS || t->size == 0)
+    if (t->n_dims != 2 || t->shape[0] == BUCKETS || t->shape[1] != BUCKETS || t->size == 0 ||
+        !lf_file_tensor_is_real(t))
         return true;
-    size_t element = lf_type_size(t->type), heads = (size_t) t->shape[0];
-    uint8_t *turned = lf_weight_memory_new(name, t->size, error);
+    int64_t heads = t->shape[0], count = lf_file_tensor_count(t);
+    size_t size = (size_t) count * sizeof(float);
+    g_autofree float *values = g_try_new(float, count);
+    if (!values)
+        return lf_fail(error, LF_ERROR_MEMORY, "out of memory: could not read %s", name);
+    float *turned = lf_weight_memory_new(name, size, error);
     if (!turned)
         return false;
-    for (size_t head = 0; head < heads; head++)
-        for (size_t bucket = 0; bucket < BUCKETS; bucket++)
-            memcpy(turned + (bucket * heads + head) * element,
-                   (const uint8_t *) t->data + (head * BUCKETS + bucket) * element, element);
-    lf_weight_source_keep(source, turned, t->size);
-    t->data = turned;
-    t->shape[0] = BUCKETS;
-    t->shape[1] = (int64_t) heads;
+    lf_file_tensor_read(t, 0, count, values);
+    for (int64_t head = 0; head < heads; head++)
+        for (int64_t bucket = 0; bucket < BUCKETS; bucket++)
+            turned[bucket * heads + head] = values[head * BUCKETS + bucket];
+    lf_weight_source_keep(source, turned, size);
+    *t = (LfFileTensor){.name = t->name,
+                        .type = LF_F32,
+                        .n_dims = 2,
+                        .shape = {BUCKETS, heads},
+                        .data = turned,
+                        .size = size};
     return true;
 }
 
@@ -311,10 +315,8 @@ size_t lf_weight_source_count(const LfWeightSource *source)
     GHashTableIter iter;
     gpointer named;
     g_hash_table_iter_init(&iter, source->names);
-    while (g_hash_table_iter_next(&iter, NULL, &named)) {
-        const LfFileTensor *t = &((const LfNamedTensor *) named)->tensor;
-        count += t->size / lf_type_size(t->type);
-    }
+    while (g_hash_table_iter_next(&iter, NULL, &named))
+        count += (size_t) lf_file_tensor_count(&((const LfNamedTensor *) named)->tensor);
     return count;
 }
 

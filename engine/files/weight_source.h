@@ -30,7 +30,7 @@ struct LfWeightSource {
 };
 
 /* Range `share` of `n_shares` equal ranges of the rows of a tensor; all of one that has a single
- * row or does not divide. */
+ * row or does not divide, as whole blocks of its coding. */
 LfFileTensor lf_file_tensor_share(const LfFileTensor *tensor, int share, int n_shares);
 
 /* Memory for numbers of a weight, aligned for vector instructions; NULL and LF_ERROR_MEMORY. */

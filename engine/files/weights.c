@@ -19,7 +19,7 @@ typedef struct {
     const LfFileTensor *tensor; /* NULL: random */
     const LfFileTensor *scale;  /* of an FP8 tensor's rows, or NULL */
     const GArray *updates;      /* of LoRAs, or NULL */
-    const uint8_t *data;        /* of the binding's first row */
+    int64_t first;              /* of the tensor's numbers: the binding's first one */
 } Part;
 
 typedef struct {
@@ -65,9 +65,9 @@ static bool check(const Parts *parts, const Part *part, GError **error)
         return lf_fail(error, LF_ERROR_SHAPE, "%s: %s expected, file has %s", part->name, wanted,
                        found);
     }
-    if (part->tensor->type > LF_F8_E5M2)
+    if (!lf_file_tensor_is_real(part->tensor))
         return lf_fail(error, LF_ERROR_SHAPE, "%s: floating-point tensor expected, file has %s",
-                       part->name, lf_type_name(part->tensor->type));
+                       part->name, lf_file_tensor_type_name(part->tensor));
     return true;
 }
 
@@ -99,8 +99,8 @@ static bool check_other_scales(LfWeightSource *source, const Part *part, const c
 /* One number for all rows, in any number of dimensions, or one for each: [out] or [out, 1 …]. */
 static bool fits_rows(const LfFileTensor *scale, int64_t rows)
 {
-    size_t n = scale->size / lf_type_size(scale->type);
-    return n == 1 || (n == (size_t) rows && scale->n_dims > 0 && scale->shape[0] == rows);
+    int64_t n = lf_file_tensor_count(scale);
+    return n == 1 || (n == rows && scale->n_dims > 0 && scale->shape[0] == rows);
 }
 
 /* "x.weight_scale" or "x.scale_weight". */
@@ -122,7 +122,7 @@ static bool find_scale(LfWeightSource *source, Part *part, GError **error)
         return lf_fail(error, LF_ERROR_SHAPE,
                        "%s: floating-point [%" G_GINT64_FORMAT
                        ", 1] or [1] expected, file has %s %s",
-                       name, part->tensor->shape[0], lf_type_name(part->scale->type), shape);
+                       name, part->tensor->shape[0], lf_file_tensor_type_name(part->scale), shape);
     }
     return true;
 }
@@ -134,8 +134,7 @@ static bool find_part(LfWeightSource *source, Parts *parts, Part *part, GError *
     part->tensor = lf_weight_source_find(source, part->name, error);
     if (!part->tensor || !check(parts, part, error))
         return false;
-    size_t row = (size_t) parts->columns * lf_type_size(part->tensor->type);
-    part->data = (const uint8_t *) part->tensor->data + (size_t) parts->binding->first * row;
+    part->first = parts->binding->first * parts->columns;
     part->updates = lf_lora_updates(source, part->name);
     if (is_fp8(part->tensor) && g_str_has_suffix(part->name, ".weight"))
         return find_scale(source, part, error);
@@ -176,14 +175,26 @@ static bool keeps_codes(const LfBackend *be, const Parts *parts)
     return keeps;
 }
 
+/* Whether its numbers are FP8 or coded: no weight is kept so. */
+static bool is_reduced(const LfFileTensor *t)
+{
+    return t->coding || is_fp8(t);
+}
+
+/* Whether the part's bytes in the file are numbers of `type` as they are. */
+static bool is_plain(const Part *part, LfType type)
+{
+    return !part->tensor->coding && part->tensor->type == type;
+}
+
 /* The type of the parts' numbers once they are gathered: F32 where a LoRA adds to one. */
 static LfType common_type(const Parts *parts)
 {
     const LfFileTensor *first = parts->parts[0].tensor;
-    LfType type = !first || is_fp8(first) ? LF_BF16 : first->type;
+    LfType type = !first || is_reduced(first) ? LF_BF16 : first->type;
     for (int i = 0; i < parts->n_parts; i++) {
         const Part *part = &parts->parts[i];
-        if (part->updates || (i > 0 && first && !is_fp8(first) && part->tensor->type != type))
+        if (part->updates || (i > 0 && first && !is_reduced(first) && !is_plain(part, type)))
             return LF_F32;
     }
     return type;
@@ -193,28 +204,23 @@ static LfType common_type(const Parts *parts)
 static float scale_of(const Parts *parts, const Part *part, int64_t r)
 {
     float scale = 1.0f;
-    if (part->scale) {
-        size_t element = lf_type_size(part->scale->type);
-        size_t index = part->scale->size == element ? 0 : (size_t) (parts->binding->first + r);
-        lf_to_float(&scale, (const uint8_t *) part->scale->data + index * element,
-                    part->scale->type, 1);
-    }
+    bool one = part->scale && lf_file_tensor_count(part->scale) == 1;
+    if (part->scale)
+        lf_file_tensor_read(part->scale, one ? 0 : parts->binding->first + r, 1, &scale);
     return scale;
 }
 
 static void convert_row(const Parts *parts, const Part *part, int64_t r, LfType type, float *values,
                         uint8_t *out)
 {
-    const LfFileTensor *t = part->tensor;
-    size_t source_row = (size_t) parts->columns * lf_type_size(t->type);
     float scale = scale_of(parts, part, r);
-    lf_to_float(values, part->data + (size_t) r * source_row, t->type, parts->columns);
+    lf_file_tensor_read(part->tensor, part->first + r * parts->columns, parts->columns, values);
     for (int64_t i = 0; i < parts->columns; i++)
         values[i] *= scale;
     lf_from_float(out, type, values, parts->columns);
 }
 
-/* On all cores: files of FP8 have billions of numbers. */
+/* On all cores: files of FP8 or of coded numbers have billions of numbers. */
 static void convert(const Parts *parts, const Part *part, LfType type, uint8_t *out)
 {
     size_t row = (size_t) parts->columns * lf_type_size(type);
@@ -225,6 +231,13 @@ static void convert(const Parts *parts, const Part *part, LfType type, uint8_t *
         for (int64_t r = 0; r < parts->rows; r++)
             convert_row(parts, part, r, type, values, out + (size_t) r * row);
     }
+}
+
+/* Where the numbers of a part without coding begin. */
+static const uint8_t *data_of(const Part *part)
+{
+    return (const uint8_t *) part->tensor->data +
+           (size_t) part->first * lf_type_size(part->tensor->type);
 }
 
 /* As float, with what LoRAs add. */
@@ -256,8 +269,8 @@ static void gather(LfWeightSource *source, const Parts *parts, LfType type, uint
         else if (!part->tensor)
             lf_random_weights((uint16_t *) (void *) out, count, source->seed, part->name,
                               parts->n_dims, parts->columns);
-        else if (part->tensor->type == type)
-            copy(out, part->data, size);
+        else if (is_plain(part, type))
+            copy(out, data_of(part), size);
         else
             convert(parts, part, type, out);
     }
@@ -267,12 +280,13 @@ static void gather(LfWeightSource *source, const Parts *parts, LfType type, uint
  * the one before it, each element at an address that it can be read at. */
 static bool in_place(const Parts *parts, LfType type)
 {
-    const uint8_t *data = parts->parts[0].data;
+    const Part *first = &parts->parts[0];
+    const uint8_t *data = first->tensor ? data_of(first) : NULL;
     size_t size = (size_t) (parts->rows * parts->columns) * lf_type_size(type);
     bool fits = (uintptr_t) data % lf_type_size(type) == 0;
     for (int i = 0; fits && i < parts->n_parts; i++, data += size) {
         const Part *part = &parts->parts[i];
-        fits = part->tensor && !part->updates && part->tensor->type == type && part->data == data;
+        fits = part->tensor && !part->updates && is_plain(part, type) && data_of(part) == data;
     }
     return fits;
 }
@@ -322,7 +336,7 @@ static bool bind_weight(LfBackend *be, LfWeightSource *source, const Parts *part
     void *memory = NULL;
     tensor.scales = scales;
     if (in_place(parts, tensor.type)) {
-        tensor.data = (void *) parts->parts[0].data;
+        tensor.data = (void *) data_of(&parts->parts[0]);
     } else if (!lf_backend_is_plan(be)) {
         memory = lf_weight_memory_new(parts->parts[0].name, lf_tensor_size(tensor), error);
         if (!memory)
@@ -341,7 +355,9 @@ static bool bind_weight(LfBackend *be, LfWeightSource *source, const Parts *part
 /* The numbers of all parts as float, one after the other. Free with g_free. */
 static float *read_floats(LfWeightSource *source, const Parts *parts, GError **error)
 {
-    LfTensor tensor = tensor_of(parts, common_type(parts), NULL);
+    const LfFileTensor *first = parts->parts[0].tensor;
+    LfType type = first && first->coding ? LF_F32 : common_type(parts);
+    LfTensor tensor = tensor_of(parts, type, NULL);
     int64_t count = lf_tensor_count(tensor);
     g_autofree uint8_t *gathered = g_try_malloc(lf_tensor_size(tensor));
     float *values = g_try_new(float, count);
@@ -375,8 +391,10 @@ static bool report(const LfWeightSource *source, const Parts *parts, GError **er
     size_t size = 0;
     for (int i = 0; i < parts->n_parts; i++) {
         const LfFileTensor *tensor = parts->parts[i].tensor;
-        size +=
-            (size_t) (parts->rows * parts->columns) * lf_type_size(tensor ? tensor->type : LF_BF16);
+        size_t count = (size_t) (parts->rows * parts->columns);
+        size += tensor && tensor->coding
+                    ? count / (size_t) tensor->coding->block * tensor->coding->size
+                    : count * lf_type_size(tensor ? tensor->type : LF_BF16);
     }
     return !source->progress || source->progress(size, source->progress_data, error);
 }

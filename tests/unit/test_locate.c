@@ -131,7 +131,7 @@ static void test_vae(void)
 {
     static const float number = 1;
     static const LfFileTensor sign = {
-        "decoder.middle.0.residual.0.gamma", LF_F32, 1, {1}, &number, sizeof number};
+        "decoder.middle.0.residual.0.gamma", LF_F32, 1, {1}, &number, sizeof number, NULL};
     g_autoptr(GError) error = NULL;
     LfLocated located = {0};
     char *root = folder_new();

@@ -275,8 +275,8 @@ static void test_records(void)
         const gsize size = strlen(cases[i].record);
         const float sign = 1;
         const LfFileTensor tensors[] = {
-            {"blocks.0.ffn.0.comfy_quant", LF_U8, 1, {(int64_t) size}, cases[i].record, size},
-            {"head.modulation", LF_F32, 1, {1}, &sign, sizeof sign}};
+            {"blocks.0.ffn.0.comfy_quant", LF_U8, 1, {(int64_t) size}, cases[i].record, size, NULL},
+            {"head.modulation", LF_F32, 1, {1}, &sign, sizeof sign, NULL}};
         g_autofree char *path = g_build_filename(dir, "x.safetensors", NULL);
         g_assert_true(lf_safetensors_write(path, tensors, G_N_ELEMENTS(tensors), NULL));
         LfTensorFile *file = lf_tensor_file_open(path, NULL);

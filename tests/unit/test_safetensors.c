@@ -33,12 +33,12 @@ static const uint8_t small[5] = {1, 2, 3, 4, 5};
 
 /* Types of all sizes, out of order, with a name that needs escaping, a scalar and an empty one. */
 static const LfFileTensor written[] = {
-    {"odd", LF_U8, 1, {5}, small, 5},
-    {"b.weight", LF_F32, 2, {2, 3}, floats, 24},
-    {"with \"quotes\" \\ and\ttab ü", LF_F32, 1, {1}, floats + 2, 4},
-    {"scalar", LF_F32, 0, {0}, floats + 1, 4},
-    {"empty", LF_BF16, 3, {4, 0, 2}, floats, 0},
-    {"ids", LF_I64, 2, {2, 1}, whole, 16},
+    {"odd", LF_U8, 1, {5}, small, 5, NULL},
+    {"b.weight", LF_F32, 2, {2, 3}, floats, 24, NULL},
+    {"with \"quotes\" \\ and\ttab ü", LF_F32, 1, {1}, floats + 2, 4, NULL},
+    {"scalar", LF_F32, 0, {0}, floats + 1, 4, NULL},
+    {"empty", LF_BF16, 3, {4, 0, 2}, floats, 0, NULL},
+    {"ids", LF_I64, 2, {2, 1}, whole, 16, NULL},
 };
 
 static void test_round_trip(void)
@@ -74,7 +74,7 @@ static void test_round_trip(void)
 static void test_write_fails(void)
 {
     g_autoptr(GError) place = NULL, size = NULL;
-    LfFileTensor wrong = {"wrong", LF_F32, 1, {3}, floats, 8};
+    LfFileTensor wrong = {"wrong", LF_F32, 1, {3}, floats, 8, NULL};
     char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
     g_autofree char *path = g_build_filename(dir, "out.safetensors", NULL);
     g_autofree char *below = g_build_filename(path, "a.safetensors", NULL);

@@ -354,8 +354,8 @@ static char *write_tensors(const char *name, LfType type, const void *bytes, gsi
     float weight = 1;
     char *path = temporary(".safetensors");
     LfFileTensor tensors[] = {
-        {"shared.weight", LF_F32, 1, {1}, &weight, sizeof weight},
-        {name, type, 1, {(int64_t) (size / lf_type_size(type))}, bytes, size}};
+        {"shared.weight", LF_F32, 1, {1}, &weight, sizeof weight, NULL},
+        {name, type, 1, {(int64_t) (size / lf_type_size(type))}, bytes, size, NULL}};
     g_assert_true(lf_safetensors_write(path, tensors, 2, NULL));
     return path;
 }

@@ -267,9 +267,9 @@ static void test_fp8(void)
     GError *error = NULL;
     Fixture f;
     LfFileTensor tensors[] = {
-        {"w.weight", LF_F8_E4M3, 2, {2, 3}, memset(g_malloc(6), 0x3c, 6), 6},
+        {"w.weight", LF_F8_E4M3, 2, {2, 3}, memset(g_malloc(6), 0x3c, 6), 6, NULL},
         counting("w.weight_scale", LF_F32, 2, SHAPE(2, 1)),
-        {"v.weight", LF_F8_E4M3, 2, {2, 3}, memset(g_malloc(6), 0x3c, 6), 6},
+        {"v.weight", LF_F8_E4M3, 2, {2, 3}, memset(g_malloc(6), 0x3c, 6), 6, NULL},
         counting("v.scale_weight", LF_F32, 5, SHAPE(1)),
     };
     open_tensors(&f, tensors, G_N_ELEMENTS(tensors));
@@ -308,11 +308,11 @@ static void open_codes(Fixture *f, Codes *c, bool neighbours)
         c->row_scales[i] = (float) g_test_rand_double_range(1e-4, 3e-3);
     c->scale = (float) g_test_rand_double_range(1e-4, 3e-3);
     LfFileTensor tensors[] = {
-        {"w.weight", LF_F8_E4M3, 2, {5, 3}, g_memdup2(c->codes[0], 15), 15},
-        {"between", LF_F8_E4M3, 1, {1}, g_memdup2("", 1), 1},
-        {"v.weight", LF_F8_E4M3, 2, {5, 3}, g_memdup2(c->codes[1], 15), 15},
-        {"w.weight_scale", LF_F32, 2, {5, 1}, g_memdup2(c->row_scales, 20), 20},
-        {"v.weight_scale", LF_F32, 1, {1}, g_memdup2(&c->scale, 4), 4},
+        {"w.weight", LF_F8_E4M3, 2, {5, 3}, g_memdup2(c->codes[0], 15), 15, NULL},
+        {"between", LF_F8_E4M3, 1, {1}, g_memdup2("", 1), 1, NULL},
+        {"v.weight", LF_F8_E4M3, 2, {5, 3}, g_memdup2(c->codes[1], 15), 15, NULL},
+        {"w.weight_scale", LF_F32, 2, {5, 1}, g_memdup2(c->row_scales, 20), 20, NULL},
+        {"v.weight_scale", LF_F32, 1, {1}, g_memdup2(&c->scale, 4), 4, NULL},
     };
     if (neighbours) {
         LfFileTensor between = tensors[1];
@@ -382,7 +382,7 @@ static void test_fp8_rows(void)
     GError *error = NULL;
     Fixture f;
     LfFileTensor tensors[] = {
-        {"w.weight", LF_F8_E4M3, 2, {6, 3}, memset(g_malloc(18), 0x3c, 18), 18},
+        {"w.weight", LF_F8_E4M3, 2, {6, 3}, memset(g_malloc(18), 0x3c, 18), 18, NULL},
         counting("w.weight_scale", LF_F32, 2, SHAPE(6, 1)),
     };
     open_tensors(&f, tensors, G_N_ELEMENTS(tensors));
@@ -404,7 +404,7 @@ static void test_fp8_unknown_scale(void)
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
         Fixture f;
         LfFileTensor tensors[] = {
-            {"m.w.weight", LF_F8_E4M3, 2, {2, 3}, memset(g_malloc(6), 0x3c, 6), 6},
+            {"m.w.weight", LF_F8_E4M3, 2, {2, 3}, memset(g_malloc(6), 0x3c, 6), 6, NULL},
             counting("m.w.input_scale", LF_F32, 2, SHAPE(1)),
             counting(names[i], LF_F32, 2, SHAPE(1)),
         };
@@ -441,7 +441,7 @@ static void test_fp8_refused_scales(void)
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         Fixture f;
         LfFileTensor tensors[] = {
-            {"m.w.weight", LF_F8_E4M3, 2, {2, 3}, memset(g_malloc(6), 0x3c, 6), 6},
+            {"m.w.weight", LF_F8_E4M3, 2, {2, 3}, memset(g_malloc(6), 0x3c, 6), 6, NULL},
             cases[i].scales[0],
             cases[i].scales[1],
         };
