@@ -1,27 +1,31 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The opcodes that a state dictionary needs (protocol 2, and those of protocol 4 that newer writers
- * use instead); any other is refused. Every operation reads at least a byte and makes and pushes at
- * most one value, and nothing recurses, so the size of the pickle bounds time and memory.
+ * The opcodes of protocols 1 to 5, but for registered extensions and buffers outside of the pickle,
+ * which no file has. Every operation reads at least a byte and makes and pushes at most one value,
+ * and nothing recurses, so the limits on their numbers bound time and memory.
  */
 #include "pickle.h"
 
 #include <string.h>
 
 enum {
-    MAX_SIZE = 32 << 20,
-    MAX_VALUES = 500000,
+    MAX_OPERATIONS = 32000000,
+    MAX_VALUES = 500000, /* that are kept one by one: all but those without use */
+    MAX_USES = 8000000,  /* of values, each of which takes a place somewhere */
     MAX_MARKS = 10000,
-    MAX_GLOBAL = 256 /* characters of a module's or a global's name */
+    MAX_LINE = 65536, /* characters of a number or a text of protocols 0 and 1 */
+    MAX_GLOBAL = 256  /* characters of a module's or a global's name */
 };
 
 struct LfPickle {
     const uint8_t *bytes;
     size_t size, at;
     const LfPickleHooks *hooks;
-    GPtrArray *values; /* all of them, to be freed */
+    GPtrArray *values; /* all of them, to be freed, but for these two */
+    LfPickleValue none, other;
     GPtrArray *stack, *memo;
     GArray *marks; /* guint: heights of the stack */
+    guint uses;
     bool stopped;
     GError *error;
 };
@@ -29,7 +33,7 @@ struct LfPickle {
 static void value_free(gpointer data)
 {
     LfPickleValue *value = data;
-    if (value->kind >= LF_PICKLE_TUPLE && value->kind <= LF_PICKLE_DICT && value->items)
+    if (value->items)
         g_ptr_array_unref(value->items);
     g_free(value);
 }
@@ -47,6 +51,8 @@ void *lf_pickle_fail(LfPickle *pickle, const char *format, ...)
 
 LfPickleValue *lf_pickle_value(LfPickle *pickle, LfPickleKind kind)
 {
+    if (kind == LF_PICKLE_NONE || kind == LF_PICKLE_OTHER)
+        return kind == LF_PICKLE_NONE ? &pickle->none : &pickle->other;
     if (pickle->values->len >= MAX_VALUES)
         return lf_pickle_fail(pickle, "more than %d values", MAX_VALUES);
     LfPickleValue *value = g_new0(LfPickleValue, 1);
@@ -77,27 +83,25 @@ static uint64_t take_number(LfPickle *pickle, int n_bytes)
     return value;
 }
 
-/* A line of a GLOBAL, into `line` of MAX_GLOBAL + 1 characters. */
-static bool take_line(LfPickle *pickle, char *line)
+/* A line, without its end; NULL when there is none. */
+static const char *take_line(LfPickle *pickle, size_t *length)
 {
     const uint8_t *start = pickle->bytes + pickle->at;
-    size_t left = MIN(pickle->size - pickle->at, (size_t) MAX_GLOBAL + 1);
-    const uint8_t *end = memchr(start, '\n', left);
-    if (!end || !g_utf8_validate_len((const char *) start, (gsize) (end - start), NULL)) {
-        lf_pickle_fail(pickle, "a global without a name");
-        return false;
-    }
-    memcpy(line, start, (size_t) (end - start));
-    line[end - start] = 0;
-    pickle->at += (size_t) (end - start) + 1;
-    return true;
+    const uint8_t *end = memchr(start, '\n', MIN(pickle->size - pickle->at, (size_t) MAX_LINE));
+    if (!end)
+        return lf_pickle_fail(pickle, "corrupt PyTorch file: a line without an end");
+    *length = (size_t) (end - start);
+    pickle->at += *length + 1;
+    return (const char *) start;
 }
 
 /* ---- stack ----------------------------------------------------------------------------------- */
 
 static void push(LfPickle *pickle, LfPickleValue *value)
 {
-    if (value)
+    if (value && ++pickle->uses > MAX_USES)
+        lf_pickle_fail(pickle, "more than %d uses of values", MAX_USES);
+    else if (value)
         g_ptr_array_add(pickle->stack, value);
 }
 
@@ -154,31 +158,60 @@ static void push_number(LfPickle *pickle, int64_t number)
     push(pickle, value);
 }
 
-/* LONG1: two's complement of any length; more than 64 bits become a value without use. */
-static void push_long(LfPickle *pickle)
+/* Two's complement of any length; more than 64 bits become a value without use. */
+static void push_long(LfPickle *pickle, int length_bytes)
 {
-    int n = (int) take_number(pickle, 1);
-    const uint8_t *bytes = take(pickle, (uint64_t) n);
+    uint64_t n = take_number(pickle, length_bytes);
+    const uint8_t *bytes = take(pickle, n);
     if (n > 8) {
-        push(pickle, lf_pickle_value(pickle, LF_PICKLE_OTHER));
+        push(pickle, &pickle->other);
         return;
     }
     uint64_t number = bytes && n && bytes[n - 1] & 0x80 ? UINT64_MAX : 0;
-    for (int i = n - 1; bytes && i >= 0; i--)
+    for (int i = (int) n - 1; bytes && i >= 0; i--)
         number = number << 8 | bytes[i];
     push_number(pickle, (int64_t) number);
+}
+
+/* A number as text, "12", or "12L" of a long one. "01" is true. */
+static void push_number_line(LfPickle *pickle)
+{
+    char digits[24];
+    gint64 number;
+    size_t length;
+    const char *line = take_line(pickle, &length);
+    if (!line)
+        return;
+    if (length > 0 && line[length - 1] == 'L')
+        length--;
+    g_snprintf(digits, sizeof digits, "%.*s", (int) MIN(length, sizeof digits), line);
+    if (length < sizeof digits &&
+        g_ascii_string_to_signed(digits, 10, G_MININT64, G_MAXINT64, &number, NULL))
+        push_number(pickle, number);
+    else
+        push(pickle, &pickle->other);
+}
+
+static void push_characters(LfPickle *pickle, const char *text, size_t length)
+{
+    LfPickleValue *value = text ? lf_pickle_value(pickle, LF_PICKLE_TEXT) : NULL;
+    if (value) {
+        value->text = text;
+        value->length = length;
+    }
+    push(pickle, value);
 }
 
 static void push_text(LfPickle *pickle, int length_bytes)
 {
     uint64_t length = take_number(pickle, length_bytes);
-    const uint8_t *text = take(pickle, length);
-    LfPickleValue *value = text ? lf_pickle_value(pickle, LF_PICKLE_TEXT) : NULL;
-    if (value) {
-        value->text = (const char *) text;
-        value->length = (size_t) length;
-    }
-    push(pickle, value);
+    push_characters(pickle, (const char *) take(pickle, length), (size_t) length);
+}
+
+static void push_bytes(LfPickle *pickle, int length_bytes)
+{
+    if (take(pickle, take_number(pickle, length_bytes)))
+        push(pickle, &pickle->other);
 }
 
 static void push_tuple(LfPickle *pickle, guint n)
@@ -198,6 +231,27 @@ static void push_marked_tuple(LfPickle *pickle)
     guint height;
     if (pop_mark(pickle, &height))
         push_tuple(pickle, pickle->stack->len - height);
+}
+
+/* A list or dictionary of the values above the mark. */
+static void push_marked(LfPickle *pickle, LfPickleKind kind)
+{
+    guint height;
+    if (!pop_mark(pickle, &height))
+        return;
+    LfPickleValue *value = lf_pickle_value(pickle, kind);
+    if (value && kind == LF_PICKLE_DICT && (pickle->stack->len - height) % 2 != 0)
+        value = lf_pickle_fail(pickle, "corrupt PyTorch file: a key without a value");
+    if (value)
+        move_items(pickle, value, height);
+    push(pickle, value);
+}
+
+static void drop_marked(LfPickle *pickle)
+{
+    guint height;
+    if (pop_mark(pickle, &height))
+        g_ptr_array_set_size(pickle->stack, (gint) height);
 }
 
 static void push_mark(LfPickle *pickle)
@@ -229,7 +283,8 @@ static void recall(LfPickle *pickle, uint64_t index)
     push(pickle, value);
 }
 
-/* The values from `height` on go into the list or dictionary below them. */
+/* The values from `height` on go into the list, dictionary or set below them. What is of no use has
+ * no items. An object keeps those of a dictionary, because it may be of a class derived from one. */
 static void extend(LfPickle *pickle, LfPickleKind kind, guint height)
 {
     guint n = pickle->stack->len - height;
@@ -238,11 +293,15 @@ static void extend(LfPickle *pickle, LfPickleKind kind, guint height)
         return;
     }
     LfPickleValue *to = g_ptr_array_index(pickle->stack, height - 1);
-    if (to->kind != kind || (kind == LF_PICKLE_DICT && n % 2 != 0))
+    bool kept = to->kind == kind || (kind == LF_PICKLE_DICT && to->kind == LF_PICKLE_OBJECT);
+    bool dropped = to->kind == LF_PICKLE_OTHER || to->kind == LF_PICKLE_OBJECT;
+    if ((!kept && !dropped) || (kind == LF_PICKLE_DICT && n % 2 != 0))
         lf_pickle_fail(pickle,
                        "corrupt PyTorch file: items for a value that is no list or dictionary");
-    else
+    else if (kept)
         move_items(pickle, to, height);
+    else
+        g_ptr_array_set_size(pickle->stack, (gint) height);
 }
 
 static void extend_marked(LfPickle *pickle, LfPickleKind kind)
@@ -258,28 +317,41 @@ static void extend_by(LfPickle *pickle, LfPickleKind kind, guint n)
     extend(pickle, kind, height >= n ? height - n : 0);
 }
 
-static void push_global(LfPickle *pickle)
+/* The name of a module or of something in it, into `name` of MAX_GLOBAL + 1 characters. */
+static bool copy_name(LfPickle *pickle, char *name, const char *text, size_t length)
+{
+    if (!text || length > MAX_GLOBAL || !g_utf8_validate_len(text, length, NULL)) {
+        lf_pickle_fail(pickle, "a global without a name");
+        return false;
+    }
+    memcpy(name, text, length);
+    name[length] = 0;
+    return true;
+}
+
+static LfPickleValue *take_global(LfPickle *pickle)
 {
     char module[MAX_GLOBAL + 1], name[MAX_GLOBAL + 1];
-    if (take_line(pickle, module) && take_line(pickle, name))
-        push(pickle, pickle->hooks->global(pickle, module, name));
+    size_t length;
+    const char *line = take_line(pickle, &length);
+    if (!copy_name(pickle, module, line, length))
+        return NULL;
+    line = take_line(pickle, &length);
+    return copy_name(pickle, name, line, length) ? pickle->hooks->global(pickle, module, name)
+                                                 : NULL;
 }
 
 static void push_stack_global(LfPickle *pickle)
 {
+    char module_text[MAX_GLOBAL + 1], name_text[MAX_GLOBAL + 1];
     const LfPickleValue *name = pop(pickle), *module = name ? pop(pickle) : NULL;
     if (!module)
         return;
-    if (name->kind != LF_PICKLE_TEXT || module->kind != LF_PICKLE_TEXT ||
-        name->length > MAX_GLOBAL || module->length > MAX_GLOBAL ||
-        !g_utf8_validate_len(name->text, name->length, NULL) ||
-        !g_utf8_validate_len(module->text, module->length, NULL)) {
+    if (name->kind != LF_PICKLE_TEXT || module->kind != LF_PICKLE_TEXT)
         lf_pickle_fail(pickle, "a global without a name");
-        return;
-    }
-    g_autofree char *module_text = g_strndup(module->text, module->length);
-    g_autofree char *name_text = g_strndup(name->text, name->length);
-    push(pickle, pickle->hooks->global(pickle, module_text, name_text));
+    else if (copy_name(pickle, module_text, module->text, module->length) &&
+             copy_name(pickle, name_text, name->text, name->length))
+        push(pickle, pickle->hooks->global(pickle, module_text, name_text));
 }
 
 static void push_persistent(LfPickle *pickle)
@@ -289,10 +361,9 @@ static void push_persistent(LfPickle *pickle)
         push(pickle, pickle->hooks->persistent(pickle, id));
 }
 
-static void push_call(LfPickle *pickle)
+static void call(LfPickle *pickle, const LfPickleValue *callable, const LfPickleValue *arguments)
 {
-    const LfPickleValue *arguments = pop(pickle), *callable = arguments ? pop(pickle) : NULL;
-    if (!callable)
+    if (!callable || !arguments)
         return;
     if (arguments->kind != LF_PICKLE_TUPLE || callable->kind != LF_PICKLE_OBJECT)
         lf_pickle_fail(pickle, "corrupt PyTorch file: a call of a value that cannot be called");
@@ -300,11 +371,33 @@ static void push_call(LfPickle *pickle)
         push(pickle, pickle->hooks->call(pickle, callable, arguments));
 }
 
+/* The callable and its arguments are on the stack, `n_named` dictionaries of named ones above. */
+static void push_call(LfPickle *pickle, int n_named)
+{
+    for (; n_named > 0 && !pickle->error; n_named--)
+        pop(pickle);
+    const LfPickleValue *arguments = pickle->error ? NULL : pop(pickle);
+    call(pickle, arguments ? pop(pickle) : NULL, arguments);
+}
+
+/* OBJ: a mark, the class, its arguments. INST: a mark, the arguments; the class is in the pickle. */
+static void push_marked_call(LfPickle *pickle, const LfPickleValue *class)
+{
+    push_marked_tuple(pickle);
+    LfPickleValue *arguments = pickle->error ? NULL : pop(pickle);
+    if (arguments && !class && lf_pickle_count(arguments) > 0)
+        class = g_ptr_array_steal_index(arguments->items, 0);
+    else if (arguments && !class)
+        lf_pickle_fail(pickle, "corrupt PyTorch file: the stack is empty");
+    call(pickle, class, arguments);
+}
+
 /* BUILD sets further state of an object: "_metadata" of a dictionary, which has no use here. */
 static void build(LfPickle *pickle)
 {
     LfPickleValue *object = pop(pickle) ? top(pickle) : NULL;
-    if (object && object->kind != LF_PICKLE_DICT && object->kind != LF_PICKLE_OBJECT)
+    if (object && object->kind != LF_PICKLE_DICT && object->kind != LF_PICKLE_OBJECT &&
+        object->kind != LF_PICKLE_OTHER)
         lf_pickle_fail(pickle, "corrupt PyTorch file: state for a value that is no object");
 }
 
@@ -313,6 +406,162 @@ static void stop(LfPickle *pickle)
     if (pickle->marks->len != 0 || pickle->stack->len != 1)
         lf_pickle_fail(pickle, "it ends with more than one value");
     pickle->stopped = true;
+}
+
+static void step_number(LfPickle *pickle, uint8_t opcode)
+{
+    switch (opcode) {
+    case 'J': /* BININT */
+        push_number(pickle, (int32_t) take_number(pickle, 4));
+        break;
+    case 'K': /* BININT1 */
+        push_number(pickle, (int64_t) take_number(pickle, 1));
+        break;
+    case 'M': /* BININT2 */
+        push_number(pickle, (int64_t) take_number(pickle, 2));
+        break;
+    case 'I': /* INT */
+    case 'L': /* LONG */
+        push_number_line(pickle);
+        break;
+    case 0x8a: /* LONG1 */
+        push_long(pickle, 1);
+        break;
+    case 0x8b: /* LONG4 */
+        push_long(pickle, 4);
+        break;
+    case 0x88: /* NEWTRUE */
+    case 0x89: /* NEWFALSE */
+        push_number(pickle, opcode == 0x88);
+        break;
+    case 'G': /* BINFLOAT */
+        if (take(pickle, 8))
+            push(pickle, &pickle->other);
+        break;
+    case 'F': /* FLOAT */
+        if (take_line(pickle, &(size_t){0}))
+            push(pickle, &pickle->other);
+        break;
+    case 'N':
+        push(pickle, &pickle->none);
+        break;
+    default:
+        lf_pickle_fail(pickle, "corrupt PyTorch file, or not a state_dict: operation 0x%02x",
+                       opcode);
+    }
+}
+
+static void step_text(LfPickle *pickle, uint8_t opcode)
+{
+    switch (opcode) {
+    case 'X': /* BINUNICODE */
+    case 'T': /* BINSTRING */
+        push_text(pickle, 4);
+        break;
+    case 0x8c: /* SHORT_BINUNICODE */
+    case 'U':  /* SHORT_BINSTRING */
+        push_text(pickle, 1);
+        break;
+    case 0x8d: /* BINUNICODE8 */
+        push_text(pickle, 8);
+        break;
+    case 'C': /* SHORT_BINBYTES */
+        push_bytes(pickle, 1);
+        break;
+    case 'B': /* BINBYTES */
+        push_bytes(pickle, 4);
+        break;
+    case 0x8e: /* BINBYTES8 */
+    case 0x96: /* BYTEARRAY8 */
+        push_bytes(pickle, 8);
+        break;
+    default:
+        step_number(pickle, opcode);
+    }
+}
+
+static void step_collection(LfPickle *pickle, uint8_t opcode)
+{
+    switch (opcode) {
+    case '}':
+        push(pickle, lf_pickle_value(pickle, LF_PICKLE_DICT));
+        break;
+    case ']':
+        push(pickle, lf_pickle_value(pickle, LF_PICKLE_LIST));
+        break;
+    case ')':
+        push(pickle, lf_pickle_value(pickle, LF_PICKLE_TUPLE));
+        break;
+    case 0x8f: /* EMPTY_SET */
+        push(pickle, &pickle->other);
+        break;
+    case 't':
+        push_marked_tuple(pickle);
+        break;
+    case 0x85: /* TUPLE1 … TUPLE3 */
+    case 0x86:
+    case 0x87:
+        push_tuple(pickle, opcode - 0x84u);
+        break;
+    case 'l': /* LIST */
+        push_marked(pickle, LF_PICKLE_LIST);
+        break;
+    case 'd': /* DICT */
+        push_marked(pickle, LF_PICKLE_DICT);
+        break;
+    case 0x91: /* FROZENSET */
+        drop_marked(pickle);
+        push(pickle, &pickle->other);
+        break;
+    case 's': /* SETITEM */
+        extend_by(pickle, LF_PICKLE_DICT, 2);
+        break;
+    case 'u': /* SETITEMS */
+        extend_marked(pickle, LF_PICKLE_DICT);
+        break;
+    case 'a': /* APPEND */
+        extend_by(pickle, LF_PICKLE_LIST, 1);
+        break;
+    case 'e':  /* APPENDS */
+    case 0x90: /* ADDITEMS */
+        extend_marked(pickle, LF_PICKLE_LIST);
+        break;
+    default:
+        step_text(pickle, opcode);
+    }
+}
+
+static void step_object(LfPickle *pickle, uint8_t opcode)
+{
+    switch (opcode) {
+    case 'c': /* GLOBAL */
+        push(pickle, take_global(pickle));
+        break;
+    case 0x93: /* STACK_GLOBAL */
+        push_stack_global(pickle);
+        break;
+    case 'Q': /* BINPERSID */
+        push_persistent(pickle);
+        break;
+    case 'R':  /* REDUCE */
+    case 0x81: /* NEWOBJ */
+        push_call(pickle, 0);
+        break;
+    case 0x92: /* NEWOBJ_EX */
+        push_call(pickle, 1);
+        break;
+    case 'i': /* INST */
+        push_marked_call(pickle, take_global(pickle));
+        break;
+    case 'o': /* OBJ */
+        push_marked_call(pickle, NULL);
+        break;
+    case 'b': /* BUILD */
+        build(pickle);
+        break;
+    default:
+        step_collection(pickle, opcode);
+    }
 }
 
 static void step(LfPickle *pickle, uint8_t opcode)
@@ -324,15 +573,6 @@ static void step(LfPickle *pickle, uint8_t opcode)
         break;
     case 0x95: /* FRAME: a length that only stream readers need */
         take(pickle, 8);
-        break;
-    case '}':
-        push(pickle, lf_pickle_value(pickle, LF_PICKLE_DICT));
-        break;
-    case ']':
-        push(pickle, lf_pickle_value(pickle, LF_PICKLE_LIST));
-        break;
-    case ')':
-        push(pickle, lf_pickle_value(pickle, LF_PICKLE_TUPLE));
         break;
     case '(':
         push_mark(pickle);
@@ -352,81 +592,20 @@ static void step(LfPickle *pickle, uint8_t opcode)
     case 'j': /* LONG_BINGET */
         recall(pickle, take_number(pickle, 4));
         break;
-    case 'c':
-        push_global(pickle);
-        break;
-    case 0x93:
-        push_stack_global(pickle);
-        break;
-    case 'X': /* BINUNICODE */
-        push_text(pickle, 4);
-        break;
-    case 0x8c: /* SHORT_BINUNICODE */
-    case 'U':  /* SHORT_BINSTRING */
-        push_text(pickle, 1);
-        break;
-    case 'J': /* BININT */
-        push_number(pickle, (int32_t) take_number(pickle, 4));
-        break;
-    case 'K': /* BININT1 */
-        push_number(pickle, (int64_t) take_number(pickle, 1));
-        break;
-    case 'M': /* BININT2 */
-        push_number(pickle, (int64_t) take_number(pickle, 2));
-        break;
-    case 0x8a:
-        push_long(pickle);
-        break;
-    case 'G': /* BINFLOAT */
-        take(pickle, 8);
-        push(pickle, lf_pickle_value(pickle, LF_PICKLE_OTHER));
-        break;
-    case 0x88: /* NEWTRUE */
-    case 0x89: /* NEWFALSE */
-        push_number(pickle, opcode == 0x88);
-        break;
-    case 'N':
-        push(pickle, lf_pickle_value(pickle, LF_PICKLE_NONE));
-        break;
-    case 't':
-        push_marked_tuple(pickle);
-        break;
-    case 0x85: /* TUPLE1 … TUPLE3 */
-    case 0x86:
-    case 0x87:
-        push_tuple(pickle, opcode - 0x84u);
-        break;
-    case 'Q':
-        push_persistent(pickle);
-        break;
-    case 'R':  /* REDUCE */
-    case 0x81: /* NEWOBJ */
-        push_call(pickle);
-        break;
-    case 'b':
-        build(pickle);
-        break;
-    case 's': /* SETITEM */
-        extend_by(pickle, LF_PICKLE_DICT, 2);
-        break;
-    case 'u': /* SETITEMS */
-        extend_marked(pickle, LF_PICKLE_DICT);
-        break;
-    case 'a': /* APPEND */
-        extend_by(pickle, LF_PICKLE_LIST, 1);
-        break;
-    case 'e': /* APPENDS */
-        extend_marked(pickle, LF_PICKLE_LIST);
-        break;
     case '0':
         pop(pickle);
+        break;
+    case '1': /* POP_MARK */
+        drop_marked(pickle);
+        break;
+    case '2': /* DUP */
+        push(pickle, top(pickle));
         break;
     case '.':
         stop(pickle);
         break;
     default:
-        lf_pickle_fail(pickle, "corrupt PyTorch file, or not a state_dict: operation 0x%02x",
-                       opcode);
+        step_object(pickle, opcode);
     }
 }
 
@@ -436,15 +615,17 @@ LfPickle *lf_pickle_read(const void *bytes, size_t size, const LfPickleHooks *ho
     pickle->bytes = bytes;
     pickle->size = size;
     pickle->hooks = hooks;
+    pickle->none.kind = LF_PICKLE_NONE;
+    pickle->other.kind = LF_PICKLE_OTHER;
     pickle->values = g_ptr_array_new_with_free_func(value_free);
     pickle->stack = g_ptr_array_new();
     pickle->memo = g_ptr_array_new();
     pickle->marks = g_array_new(false, false, sizeof(guint));
-    if (size > MAX_SIZE)
-        lf_pickle_fail(pickle, "it is larger than %d MiB", MAX_SIZE >> 20);
-    while (!pickle->error && !pickle->stopped) {
+    for (int n = 0; !pickle->error && !pickle->stopped; n++) {
         const uint8_t *opcode = take(pickle, 1);
-        if (opcode)
+        if (n == MAX_OPERATIONS)
+            lf_pickle_fail(pickle, "more than %d operations", MAX_OPERATIONS);
+        else if (opcode)
             step(pickle, *opcode);
     }
     if (!pickle->error)
@@ -468,6 +649,11 @@ void lf_pickle_free(LfPickle *pickle)
 const LfPickleValue *lf_pickle_root(const LfPickle *pickle)
 {
     return g_ptr_array_index(pickle->stack, 0);
+}
+
+size_t lf_pickle_size(const LfPickle *pickle)
+{
+    return pickle->at;
 }
 
 void *lf_pickle_data(const LfPickle *pickle)

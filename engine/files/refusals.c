@@ -162,6 +162,29 @@ static char *by_shapes(const LfRefusalInput *in)
     }
 }
 
+/* ---- by what cannot be read ------------------------------------------------------------------ */
+
+static bool is_wanted(const LfRefusalInput *in, const char *name)
+{
+    const LfLayout *layout = in->recognised->layout;
+    for (const LfLayoutName *row = layout ? layout->names : NULL; row && row->theirs; row++)
+        if (!row->ours && lf_layout_matches(name, row->theirs))
+            return false;
+    return !lf_layout_ignores(name);
+}
+
+static char *by_unreadable(const LfRefusalInput *in)
+{
+    for (size_t i = 0; i < lf_tensor_file_count(in->file); i++) {
+        const LfFileTensor *t = lf_tensor_file_nth(in->file, i);
+        const char *what = lf_tensor_file_unreadable(in->file, t->name);
+        const char *name = what ? name_at(in, i) : NULL;
+        if (name && is_wanted(in, name))
+            return g_strdup_printf("%s cannot be read: it is %s", t->name, what);
+    }
+    return NULL;
+}
+
 /* ---- by types -------------------------------------------------------------------------------- */
 
 static bool is_fp8(LfType type)
@@ -194,13 +217,17 @@ static char *by_types(const LfRefusalInput *in)
 
 char *lf_refusal(const LfRefusalInput *in)
 {
-    if (in->recognised->kind == LF_FILE_LORA) /* it may be for more layers than are used */
-        return NULL;
+    bool known = in->recognised->kind != LF_FILE_UNKNOWN;
+    char *found = known ? by_unreadable(in) : NULL;
+    if (found || in->recognised->kind == LF_FILE_LORA) /* it may be for more layers than are used */
+        return found;
     const char *what = by_names(in, rows, G_N_ELEMENTS(rows));
-    if (!what && in->recognised->kind == LF_FILE_UNKNOWN)
+    if (!what && !known)
         what = by_names(in, others, G_N_ELEMENTS(others));
-    char *found = what ? g_strdup(what) : by_shapes(in);
+    found = what ? g_strdup(what) : by_shapes(in);
     if (!found)
         found = lf_quantised_problem(in);
-    return found ? found : by_types(in);
+    if (!found)
+        found = by_types(in);
+    return found || known ? found : by_unreadable(in);
 }

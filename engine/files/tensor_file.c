@@ -19,6 +19,7 @@ static LfTensorFile *file_new(const char *path)
     file->copies = g_ptr_array_new_with_free_func(g_free);
     file->names = g_string_chunk_new(4096);
     file->tensors = g_array_new(false, false, sizeof(LfFileTensor));
+    file->unreadable = g_tree_new_full(by_text, NULL, NULL, NULL);
     file->metadata = g_tree_new_full(by_text, NULL, g_free, g_free);
     return file;
 }
@@ -34,6 +35,7 @@ void lf_tensor_file_unref(LfTensorFile *file)
     if (!file || !g_atomic_ref_count_dec(&file->refs))
         return;
     g_tree_unref(file->metadata);
+    g_tree_unref(file->unreadable);
     g_array_unref(file->tensors);
     g_string_chunk_free(file->names);
     g_ptr_array_unref(file->copies);
@@ -55,6 +57,15 @@ void lf_tensor_file_add(LfTensorFile *file, const LfFileTensor *tensor)
     LfFileTensor copy = *tensor;
     copy.name = g_string_chunk_insert(file->names, tensor->name);
     g_array_append_val(file->tensors, copy);
+}
+
+void lf_tensor_file_add_unreadable(LfTensorFile *file, const char *name, const char *what)
+{
+    const LfFileTensor t = {.name = name, .type = LF_U8, .n_dims = 1, .data = ""};
+    lf_tensor_file_add(file, &t);
+    name = g_array_index(file->tensors, LfFileTensor, file->tensors->len - 1).name;
+    g_tree_insert(file->unreadable, (gpointer) name,
+                  g_string_chunk_insert_const(file->names, what));
 }
 
 void lf_tensor_file_add_metadata(LfTensorFile *file, const char *key, const char *text)
@@ -89,12 +100,16 @@ static Reader reader_of(const char *bytes, gsize size, const char **cure)
     *cure = "neither a safetensors nor a PyTorch file";
     if (size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0)
         return lf_pytorch_read;
+    if (lf_torch_stream_begins(bytes, size))
+        return lf_torch_stream_read;
     if (looks_like_json(bytes, size))
         return lf_safetensors_read_index;
     if (size > 8 && bytes[8] == '{')
         return lf_safetensors_read;
     if (size >= 2 && bytes[0] == '\x80' && bytes[1] <= 5)
-        *cure = "legacy PyTorch format (before 1.6); load it and save it again with torch.save";
+        *cure = "it is a Python pickle that torch.save did not write: save its tensors with "
+                "torch.save, "
+                "or as safetensors";
     else if (size >= 19 && memcmp(bytes, "version https://git", 19) == 0)
         *cure = "it is a pointer of Git LFS; fetch the file with git lfs pull";
     else if (size >= 4 && memcmp(bytes, "GGUF", 4) == 0)
@@ -167,6 +182,11 @@ const LfFileTensor *lf_tensor_file_find(const LfTensorFile *file, const char *na
 {
     LfFileTensor wanted = {.name = name};
     return bsearch(&wanted, file->tensors->data, file->tensors->len, sizeof wanted, by_name);
+}
+
+const char *lf_tensor_file_unreadable(const LfTensorFile *file, const char *name)
+{
+    return g_tree_lookup(file->unreadable, name);
 }
 
 const char *lf_tensor_file_metadata(const LfTensorFile *file, const char *key)

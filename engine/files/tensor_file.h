@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A file of named tensors, mapped into memory: safetensors (one file, or the index of a sharded
- * set) and PyTorch's zip format (.pt, .pth). Files are not trusted: lengths, offsets,
+ * set) and PyTorch's formats (.pt, .pth, .bin). Files are not trusted: lengths, offsets,
  * overlaps, counts and nesting are checked, and nothing in a pickle is ever executed. A mapped file
  * must not be truncated while it is open: replace it by renaming.
  *
@@ -42,18 +42,23 @@ typedef struct {
 } LfFileTensor;
 
 /* Opens `path`. The first bytes tell the format: safetensors, *.index.json of a sharded set (the
- * shards are in the same folder), or a PyTorch zip. */
+ * shards are in the same folder), or what torch.save wrote. */
 LfTensorFile *lf_tensor_file_open(const char *path, GError **error);
 LfTensorFile *lf_tensor_file_ref(LfTensorFile *file);
 void lf_tensor_file_unref(LfTensorFile *file);
 
 const char *lf_tensor_file_path(const LfTensorFile *file);
-const char *lf_tensor_file_format(const LfTensorFile *file); /* "safetensors", "PyTorch" */
+const char *lf_tensor_file_format(const LfTensorFile *file); /* "safetensors", "PyTorch" … */
 
 /* Tensors in the order of their names. */
 size_t lf_tensor_file_count(const LfTensorFile *file);
 const LfFileTensor *lf_tensor_file_nth(const LfTensorFile *file, size_t index);
 const LfFileTensor *lf_tensor_file_find(const LfTensorFile *file, const char *name); /* or NULL */
+
+/* What the tensor of this name is when it cannot be read: "a sparse tensor: …", with the cure. It has
+ * type U8, shape [0] and no bytes then; lf_recognise refuses files where a part needs it. NULL for
+ * all others. */
+const char *lf_tensor_file_unreadable(const LfTensorFile *file, const char *name);
 
 /* A text that the file tells about itself: a member of safetensors' "__metadata__". NULL when it has
  * none of this name. Of a sharded set, the first shard's that has one. */

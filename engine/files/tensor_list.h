@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The inside of an LfTensorFile, which the readers of the formats fill: for safetensors.c,
- * pytorch.c and tensor_file.c only.
+ * The inside of an LfTensorFile, which the readers of the formats fill: for the
+ * readers and tensor_file.c only.
  */
 #ifndef LF_FILES_TENSOR_LIST_H
 #define LF_FILES_TENSOR_LIST_H
@@ -16,6 +16,7 @@ struct LfTensorFile {
     GPtrArray *copies;   /* memory of tensors that were made contiguous */
     GStringChunk *names; /* of `tensors` */
     GArray *tensors;     /* LfFileTensor; sorted by name once the reader is done */
+    GTree *unreadable;   /* name → what it is, both in `names` */
     GTree *metadata; /* name → text; a tree, because names that a file chooses could make a hash
                             table slow */
 };
@@ -25,6 +26,10 @@ GMappedFile *lf_tensor_file_map(LfTensorFile *file, const char *path, GError **e
 
 /* Appends `tensor`; its name is copied, its data stays where it is. */
 void lf_tensor_file_add(LfTensorFile *file, const LfFileTensor *tensor);
+
+/* Appends a tensor that cannot be read, under its name; both are copied. See
+ * lf_tensor_file_unreadable. */
+void lf_tensor_file_add_unreadable(LfTensorFile *file, const char *name, const char *what);
 
 /* Adds a text about the file, unless there is one of this name; both are copied. */
 void lf_tensor_file_add_metadata(LfTensorFile *file, const char *key, const char *text);
@@ -37,5 +42,9 @@ bool lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size);
 bool lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error);
 bool lf_safetensors_read_index(LfTensorFile *file, GMappedFile *map, GError **error);
 bool lf_pytorch_read(LfTensorFile *file, GMappedFile *map, GError **error);
+bool lf_torch_stream_read(LfTensorFile *file, GMappedFile *map, GError **error);
+
+/* Whether a file is what lf_torch_stream_read reads. */
+bool lf_torch_stream_begins(const char *bytes, gsize size);
 
 #endif

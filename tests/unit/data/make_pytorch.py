@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Writes the PyTorch files of this folder into the current one. See README.md."""
+import argparse
 import collections
+import datetime
+import enum
+import functools
 import os
+import pathlib
 import zipfile
 
+import numpy
 import torch
 
 
@@ -27,16 +33,17 @@ torch.save(plain, "plain.pt")
 torch.save(plain, "protocol4.pt", pickle_protocol=4)
 
 base = count(24)
-torch.save({
+views = {
     "base": base,
     "part": base[6:12].view(2, 3),
     "transposed": base.view(4, 6).t(),
     "column": base.view(2, 3, 4)[:, :, 1],
     "repeated": base[:3].expand(2, 3),
     "thin": base[::24],
-}, "views.pt")
+}
+torch.save(views, "views.pt")
 
-torch.save({
+checkpoint = {
     "generator": {"model.a.weight": count(2, first=10)},
     "generator_ema": {"model._fsdp_wrapped_module.a.weight": count(2, first=20)},
     "critic": {"model.a.weight": count(2, first=30)},
@@ -44,7 +51,68 @@ torch.save({
                   "groups": [{"lr": 1e-3, "betas": (0.9, 0.99)}]},
     "step": 700, "large": 1 << 200, "negative": -3, "text": "é", "nothing": None,
     "device": torch.device("cpu"), "size": torch.Size([1, 2]), "type": torch.float32,
-}, "checkpoint.pt")
+}
+torch.save(checkpoint, "checkpoint.pt")
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Settings(dict):
+    pass
+
+
+class Ordered(collections.OrderedDict):
+    pass
+
+
+class Marked(torch.Tensor):
+    pass
+
+
+class Slots:
+    __slots__ = ("a",)
+
+    def __getnewargs_ex__(self):
+        return (1,), {"b": 2}
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+
+# What trainers keep beside the weights, and what people derive dictionaries and tensors from.
+marked = count(3, first=4).as_subclass(Marked)
+marked.note = "an attribute"
+default = collections.defaultdict(list)
+default["weight"] = count(2, first=7)
+beside = {
+    "generator": Ordered({"a.weight": count(2, 2, first=1), "b": torch.nn.Parameter(count(2))}),
+    "settings": Settings(weight=count(2, first=3)), "default": default, "marked": marked,
+    "loss": numpy.float64(0.5), "losses": numpy.arange(3), "random": numpy.random.RandomState(1),
+    "options": argparse.Namespace(lr=1e-4, out=pathlib.PurePosixPath("/tmp/x")),
+    "path": pathlib.PurePosixPath("a/b"), "when": datetime.datetime(2024, 2, 3),
+    "span": datetime.timedelta(3), "set": {1, "two", 3.0}, "frozen": frozenset({(1, 2)}),
+    "none_of_it": set(), "bytes": b"abc", "long_bytes": b"x" * 300, "array": bytearray(b"abc"),
+    "complex": 1 + 2j, "colour": Colour.RED, "partial": functools.partial(int, base=2),
+    "range": range(3), "slice": slice(1, 2), "counter": collections.Counter("aab"),
+    "slots": Slots(), "class": Colour, "function": len, "type": torch.complex64, "large": 1 << 2050,
+    "long_text": "y" * 300, "nested": [[{"a": (1, [2, {3}])}]], "ellipsis": ...,
+}
+for protocol in (2, 3, 4, 5):
+    torch.save(beside, f"beside{protocol}.pt", pickle_protocol=protocol)
+
+# Tensors that cannot be read, among others that can.
+torch.save({
+    "head.modulation": count(2),
+    "freqs": torch.ones(2, dtype=torch.complex64),
+    "complex": torch.ones(2, dtype=torch.complex128),
+    "quantised": torch.quantize_per_tensor(count(4), 0.5, 0, torch.qint8),
+    "sparse": torch.eye(3).to_sparse(),
+    "sparse_rows": torch.eye(3).to_sparse_csr(),
+    "meta": torch.empty(2, 3, device="meta"),
+}, "unreadable.pt")
+torch.save({"head.modulation": count(2), "freqs": torch.ones(2, dtype=torch.complex64)}, "freqs.pt")
 
 
 class Command:
@@ -55,7 +123,10 @@ class Command:
 torch.save({"a": count(2), "b": Command()}, "command.pt")
 torch.save(torch.nn.Linear(2, 2), "module.pt")
 torch.save([count(2)], "list.pt")
-torch.save({"a": count(2)}, "old.pt", _use_new_zipfile_serialization=False)
+for name, value, protocol in (("plain", plain, 2), ("views", views, 4), ("checkpoint", checkpoint, 3),
+                              ("beside", beside, 5)):
+    torch.save(value, f"{name}_stream.pt", pickle_protocol=protocol,
+               _use_new_zipfile_serialization=False)
 torch.save({"a": count(2)}, "stored.tmp")
 with zipfile.ZipFile("stored.tmp") as source, \
         zipfile.ZipFile("compressed.pt", "w", zipfile.ZIP_DEFLATED) as target:
