@@ -49,6 +49,7 @@ char *lf_steps_text(const LfSteps *steps);
 /* ---- model ----------------------------------------------------------------------------------- */
 
 typedef struct LfModel LfModel;
+typedef struct LfSessionOptions LfSessionOptions; /* see below */
 
 #define LF_MAX_SIZE     8192 /* pixels, of a width or height */
 #define LF_MAX_CHUNK    64   /* latent frames */
@@ -101,11 +102,14 @@ typedef struct {
     const char *copy;
     const LfLora *loras; /* added after those of model.json, in this order */
     int n_loras;
+    /* The session that will be opened on the model, or NULL: what does not fit into the device's
+     * memory together with it is an error before any weight is read. */
+    const LfSessionOptions *planned;
     LfLog log; /* of the model and of its sessions that have none; all-zero: none */
 } LfModelOptions;
 
 /* Overwrites `to`, without freeing what it held, by a copy of `from` that owns its strings and
- * LoRAs; progress and log are copied as pointers. lf_model_options_clear frees such a copy and
+ * LoRAs, without `planned`; progress and log are copied as pointers. lf_model_options_clear frees such a copy and
  * leaves all-zero options. */
 void lf_model_options_copy(LfModelOptions *to, const LfModelOptions *from);
 void lf_model_options_clear(LfModelOptions *options);
@@ -116,7 +120,7 @@ void lf_model_options_clear(LfModelOptions *options);
  * not in −100…100; the options are as before then. */
 gboolean lf_model_options_add_loras(LfModelOptions *options, const char *list, GError **error);
 
-/* Whether both options load the same model: compares all fields but progress and log. */
+/* Whether both options load the same model: compares all fields but progress, planned and log. */
 gboolean lf_model_options_equal(const LfModelOptions *a, const LfModelOptions *b);
 
 /* A model's defaults. */
@@ -244,7 +248,7 @@ typedef enum {
     LF_TEXT_BESIDE
 } LfTextEncoding;
 
-typedef struct {
+struct LfSessionOptions {
     uint64_t seed;     /* of the noise; the same seed and prompts give the same frames */
     int width, height; /* pixels, multiples of 16; 0: the model's */
     LfAttention attention;
@@ -279,11 +283,12 @@ typedef struct {
      * folder that cannot be read or written is no error. */
     const char *prompt_cache;
     LfLog log; /* of this session; unset: the model's */
-} LfSessionOptions;
+};
 
 /* Allocates what the session needs; later only an unbounded window and the pool of chunks grow. The
  * session keeps the model alive. LF_ERROR_CONFIG for invalid options; LF_ERROR_UNSUPPORTED when the
- * model has no text encoder or no decoder and the options do not leave it out. */
+ * model has no text encoder or no decoder and the options do not leave it out; LF_ERROR_MEMORY, before
+ * anything is allocated, when a device has less memory free than is needed. */
 LfSession *lf_session_new(LfModel *model, const LfSessionOptions *options, GError **error);
 void lf_session_free(LfSession *session); /* NULL is fine; no call may be under way */
 
@@ -399,6 +404,39 @@ typedef struct {
     double transformer, decoder;
 } LfFlops;
 LfFlops lf_session_flops(LfSession *session);
+
+/* What a model and one session need of the memory of their device, and what is free there. */
+typedef enum {
+    LF_NEEDS_TRANSFORMER,  /* weights */
+    LF_NEEDS_TEXT_ENCODER, /* weights, or the buffers through which they pass; and its scratch */
+    LF_NEEDS_DECODER,      /* weights */
+    LF_NEEDS_CACHE,        /* keys and values of the window; of one chunk if it is unbounded */
+    LF_NEEDS_STATE,        /* latents, noise, text, the decoder's past */
+    LF_NEEDS_SCRATCH,      /* of the passes and the decoder */
+    LF_NEEDS_FRAMES,       /* of two chunks */
+    LF_N_NEEDS
+} LfNeed;
+
+typedef struct {
+    uint64_t bytes[LF_N_NEEDS];
+    uint64_t needed;        /* their sum */
+    uint64_t unused, total; /* of the device; both 0: it does not tell, as the CPU */
+    char device[128];       /* for people */
+    LfPrecision precision;  /* never AUTO */
+    LfTextEncoderDevice text_encoder_device; /* AUTO without a text encoder */
+    int width, height, window, chunk;        /* pixels, latent frames; window 0: unbounded */
+} LfMemoryPlan;
+
+/* Plans the memory of the model at `location` with one session, without reading or allocating any
+ * weight. The sizes are those of the calls of a chunk; weights are counted as their device holds
+ * them, but for padding, the driver's own memory and workspaces of some 100 MB. Opens the backend.
+ * Both options may be NULL. Errors as lf_model_open and lf_session_new, but that nothing fits is
+ * none. */
+gboolean lf_memory_plan(const char *location, const LfModelOptions *model,
+                        const LfSessionOptions *session, LfMemoryPlan *plan, GError **error);
+
+/* The plan as a table of several lines, for people, the last one without an end. Transfer full. */
+char *lf_memory_plan_text(const LfMemoryPlan *plan);
 
 /* ---- inputs and outputs for comparison with another implementation --------------------------- */
 

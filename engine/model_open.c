@@ -5,6 +5,7 @@
 #include "model.h"
 
 #include "files/weights.h"
+#include "memory_plan.h"
 #include "model_parts.h"
 #include "part_check.h"
 #include "prompt_cache.h"
@@ -164,13 +165,9 @@ static bool load_part(Loading *l, GError **error)
     }
 }
 
-/* A file may hold more than its part needs, so the progress of each part starts at the total size
- * of the files before it. Each part ends with a sync, because sessions read the weights on other
- * streams. Everything is checked before any weight is read, which takes minutes. */
-static bool load_parts(Loading *l, GError **error)
+/* Everything is checked before any weight is read, which takes minutes. */
+static bool check_parts(Loading *l, GError **error)
 {
-    double before = 0;
-    bool done = true;
     for (Part part = 0; part < N_PARTS; part++)
         if (l->files[part] &&
             !lf_part_check(kinds[part], l->model->config, l->sources[part], error))
@@ -178,6 +175,20 @@ static bool load_parts(Loading *l, GError **error)
     if (l->sources[TEXT_ENCODER])
         l->model->text_device = lf_text_device_choose(l->model, l->options->text_encoder_device,
                                                       l->sources[TRANSFORMER], l->sources[DECODER]);
+    return true;
+}
+
+/* A file may hold more than its part needs, so the progress of each part starts at the total size
+ * of the files before it. Each part ends with a sync, because sessions read the weights on other
+ * streams. */
+static bool load_parts(Loading *l, GError **error)
+{
+    double before = 0;
+    bool done = true;
+    if (!check_parts(l, error) ||
+        !lf_memory_check_model(l->model, l->sources[TRANSFORMER], l->sources[TEXT_ENCODER],
+                               l->sources[DECODER], l->options->planned, error))
+        return false;
     for (Part part = 0; part < N_PARTS; part++)
         l->total += l->sources[part] ? (double) lf_weight_source_size(l->sources[part]) : 0;
     for (Part part = 0; part < N_PARTS && done; part++) {
@@ -245,7 +256,8 @@ static LfModel *model_new(const char *name, LfModelConfig *config, const LfModel
     return NULL;
 }
 
-static bool load_files(Loading *l, GError **error)
+/* Opens and checks all files; no weight is loaded. */
+static bool prepare(Loading *l, GError **error)
 {
     LfModel *m = l->model;
     lf_log(&m->log, LF_LOG_INFO, "model %s: opening %s", m->name, m->config->directory);
@@ -254,8 +266,7 @@ static bool load_files(Loading *l, GError **error)
                        "%s: model.json has no \"transformer\": it needs one with a \"file\"",
                        m->name);
     lf_model_fill_info(m->config, &m->info);
-    return open_files(l, error) && complete(l, error) && load_tokenizer(m, error) &&
-           load_parts(l, error);
+    return open_files(l, error) && complete(l, error) && load_tokenizer(m, error);
 }
 
 static const LfModelOptions defaults;
@@ -281,7 +292,7 @@ LfModel *lf_model_open(const char *location, const LfModelOptions *options, GErr
     Loading l = {.model = model_new(name, config, options, error), .options = options};
     if (!l.model)
         return NULL;
-    bool loaded = load_files(&l, error);
+    bool loaded = prepare(&l, error) && load_parts(&l, error);
     if (loaded && l.files[TEXT_ENCODER]) {
         l.model->text_size = lf_weight_source_size(l.sources[TEXT_ENCODER]);
         lf_prompt_cache_identify(l.model, l.files[TEXT_ENCODER]);
@@ -293,6 +304,28 @@ LfModel *lf_model_open(const char *location, const LfModelOptions *options, GErr
     else
         g_clear_pointer(&l.model, lf_model_unref);
     return l.model;
+}
+
+gboolean lf_memory_plan(const char *location, const LfModelOptions *options,
+                        const LfSessionOptions *session, LfMemoryPlan *plan, GError **error)
+{
+    static const LfSessionOptions plain;
+    options = options ? options : &defaults;
+    LfModelConfig *config = lf_model_parts(location, options, error);
+    if (!config)
+        return FALSE;
+    g_autofree char *name = name_of(location, config);
+    Loading l = {.model = model_new(name, config, options, error), .options = options};
+    if (!l.model)
+        return FALSE;
+    bool planned =
+        prepare(&l, error) && check_parts(&l, error) &&
+        lf_memory_plan_model(l.model, l.sources[TRANSFORMER], l.sources[TEXT_ENCODER],
+                             l.sources[DECODER], session ? session : &plain, plan, error);
+    for (Part part = 0; part < N_PARTS; part++)
+        lf_tensor_file_unref(l.files[part]);
+    lf_model_unref(l.model);
+    return planned;
 }
 
 LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOptions *options,
@@ -315,14 +348,14 @@ LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOpt
         return NULL;
     LfWeightSource *source = add_source(l.model, lf_weight_source_random(seed));
     l.sources[TRANSFORMER] = l.sources[DECODER] = source;
+    lf_model_fill_info(config, &l.model->info);
+    l.model->info.can_encode = false;
+    l.model->info.can_decode = true;
     bool loaded = load_parts(&l, error);
     if (!loaded) {
         lf_model_unref(l.model);
         return NULL;
     }
-    lf_model_fill_info(config, &l.model->info);
-    l.model->info.can_encode = false;
-    l.model->info.can_decode = true;
     describe(l.model);
     return l.model;
 }

@@ -19,6 +19,7 @@ void lf_model_options_copy(LfModelOptions *to, const LfModelOptions *from)
     for (int i = 0; i < from->n_loras; i++)
         loras[i] = (LfLora){g_strdup(from->loras[i].file), from->loras[i].strength};
     to->loras = loras;
+    to->planned = NULL;
 }
 
 static bool same_loras(const LfModelOptions *a, const LfModelOptions *b)

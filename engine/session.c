@@ -209,8 +209,9 @@ static bool finish(LfWorker *w, bool done, GError **error)
 
 /* ---- memory and work, by running the same calls on a shadow of the worker -------------------- */
 
-/* Enlarges the scratch for chunk `scene_index` of a scene, dense and sparse. */
-static bool reserve(LfWorker *w, uint64_t scene_index, LfTransition transition, GError **error)
+/* Raises `size` to the scratch of chunk `scene_index` of a scene, dense and sparse. */
+static bool measure(const LfWorker *w, uint64_t scene_index, LfTransition transition,
+                    LfScratchSize *size, GError **error)
 {
     const LfGeometry *g = &w->config.geometry;
     LfWorker shadow;
@@ -220,30 +221,38 @@ static bool reserve(LfWorker *w, uint64_t scene_index, LfTransition transition, 
     LfText text = {.rows = w->context};
     LfChunk chunk = {.rgb = lf_tensor(NULL, LF_U8, lf_decoded_frames(g), g->height, g->width, 3)};
     LfChunkPlan plan = {.scene_index = scene_index, .transition = transition};
-    lf_transformer_modulate(w->model->transformer, nothing, &shadow.scratch, w->modulations, 0);
+    lf_transformer_modulate(w->model->transformer, nothing, &shadow.scratch, shadow.modulations, 0);
     for (int sparse = 0; sparse < 2; sparse++) {
         plan.sparsity = sparse ? G_MINDOUBLE : 0; /* the largest table of blocks there can be */
         plan.prompt_id = (uint64_t) sparse + 1;
         run(&shadow, &plan, &text, &chunk, NULL);
     }
-    bool done = lf_worker_enlarge(w, &shadow, error);
+    size->own = MAX(size->own, shadow.scratch.peak);
+    size->decoder = MAX(size->decoder, shadow.own_decoder_scratch.peak);
     lf_worker_shadow_clear(&shadow);
-    return done;
+    return true;
 }
 
 /* A chunk with a full window needs the most scratch. A recache recomputes the most frames at the
  * last chunk before frames leave the window. If the window is no multiple of the chunk, one chunk
  * later may recompute more, although the sink is then left out. With an unbounded window every
  * chunk reserves for itself. */
+bool lf_worker_measure(const LfWorker *w, LfScratchSize *size, GError **error)
+{
+    uint64_t chunk = (uint64_t) w->config.geometry.chunk, window = (uint64_t) w->config.window;
+    *size = (LfScratchSize){0};
+    if (window == 0)
+        return measure(w, 0, LF_TRANSITION_CONTINUE, size, error);
+    return measure(w, (window + chunk - 1) / chunk, LF_TRANSITION_CONTINUE, size, error) &&
+           measure(w, window / chunk, LF_TRANSITION_RECACHE, size, error) &&
+           measure(w, window / chunk + 1, LF_TRANSITION_RECACHE, size, error);
+}
+
 bool lf_session_reserve(LfSession *s, GError **error)
 {
-    LfWorker *w = &s->worker;
-    uint64_t chunk = (uint64_t) w->config.geometry.chunk, window = (uint64_t) w->config.window;
-    if (window == 0)
-        return reserve(w, 0, LF_TRANSITION_CONTINUE, error);
-    return reserve(w, (window + chunk - 1) / chunk, LF_TRANSITION_CONTINUE, error) &&
-           reserve(w, window / chunk, LF_TRANSITION_RECACHE, error) &&
-           reserve(w, window / chunk + 1, LF_TRANSITION_RECACHE, error);
+    LfScratchSize size;
+    return lf_worker_measure(&s->worker, &size, error) &&
+           lf_worker_enlarge(&s->worker, &size, error);
 }
 
 LfMemory lf_session_memory(const LfSession *s)
@@ -309,8 +318,9 @@ static bool begin_window(LfWorker *w, const LfChunkPlan *plan, GError **error)
     /* The past moves as it grows, and the decoder may still read it for the chunk before. */
     if (w->decoder_be != w->be && index >= (uint64_t) w->past.latents.shape[0])
         w->be->wait_event(w->be, w->decoded);
+    LfScratchSize size = {0};
     return lf_past_reserve(&w->past, index + 1, error) &&
-           reserve(w, index, plan->transition, error);
+           measure(w, index, plan->transition, &size, error) && lf_worker_enlarge(w, &size, error);
 }
 
 /* What has to be told of a chunk's text, if the chunk before had another. */

@@ -25,8 +25,15 @@ struct LfSession {
     LfRequest request; /* guarded by lock; without a prompt, which is one of `prompts` */
 };
 
+/* session_open.c: what the options are for this model; LF_ERROR_CONFIG, LF_ERROR_UNSUPPORTED. */
+bool lf_session_config(const LfModel *model, const LfSessionOptions *options,
+                       LfWorkerConfig *config, GError **error);
+
 /* session.c: makes the worker's scratch large enough for every chunk of a scene; with an unbounded
  * window, for the first one. */
 bool lf_session_reserve(LfSession *session, GError **error);
+
+/* The sizes that lf_session_reserve makes room for. The worker may be one on the plan backend. */
+bool lf_worker_measure(const LfWorker *worker, LfScratchSize *size, GError **error);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "session.h"
 
+#include "memory_plan.h"
 #include "steps.h"
 
 static bool check_size(const char *name, int size, GError **error)
@@ -165,24 +166,34 @@ static LfStreamConfig stream_config(const LfModelConfig *c, const LfSessionOptio
                             .uniform = o->uniform};
 }
 
-static bool open_halves(LfSession *s, const LfSessionOptions *o, GError **error)
+bool lf_session_config(const LfModel *m, const LfSessionOptions *o, LfWorkerConfig *config,
+                       GError **error)
 {
-    const LfModelConfig *c = s->model->config;
+    const LfModelConfig *c = m->config;
     int width = chosen(o->width, c->video.width), height = chosen(o->height, c->video.height);
-    if (!check_options(s->model, o, error) || !check_size("width", width, error) ||
+    if (!check_options(m, o, error) || !check_size("width", width, error) ||
         !check_size("height", height, error))
         return false;
     LfGeometry geometry =
-        lf_geometry_of(lf_model_format(s->model), width, height, chosen(o->chunk, c->video.chunk));
+        lf_geometry_of(lf_model_format(m), width, height, chosen(o->chunk, c->video.chunk));
     if (!set_tiles(&geometry, o, c, error))
         return false;
-    LfWorkerConfig worker = worker_config(c, o, &geometry);
-    s->stream = (LfStream){.config = stream_config(c, o, &worker), .seed = o->seed};
+    *config = worker_config(c, o, &geometry);
+    return true;
+}
+
+static bool open_halves(LfSession *s, const LfSessionOptions *o, GError **error)
+{
+    LfWorkerConfig worker;
+    if (!lf_session_config(s->model, o, &worker, error) ||
+        !lf_memory_check_session(s->model, &worker, &o->log, error))
+        return false;
+    s->stream = (LfStream){.config = stream_config(s->model->config, o, &worker), .seed = o->seed};
     s->request = (LfRequest){
         .attention = o->attention, .sparsity = o->sparsity, .transition = o->transition};
     if (!lf_worker_open(&s->worker, s->model, &worker, &o->log, error))
         return false;
-    s->pool = lf_chunk_pool_new(s->model, s->worker.decoder_be, &geometry, worker.has_pixels,
+    s->pool = lf_chunk_pool_new(s->model, s->worker.decoder_be, &worker.geometry, worker.has_pixels,
                                 o->keep_latents);
     return true;
 }

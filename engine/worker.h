@@ -90,6 +90,11 @@ static inline const LfModulation *lf_worker_modulation(const LfWorker *w, int st
 bool lf_worker_open(LfWorker *worker, const LfModel *model, const LfWorkerConfig *config,
                     const LfLog *log, GError **error);
 
+/* The same without a device: everything is on the plan backend of the model's, and its sizes are those
+ * that lf_worker_open would allocate. The weights of the model may be the plan's, too. */
+bool lf_worker_open_plan(LfWorker *worker, const LfModel *model, const LfWorkerConfig *config,
+                         GError **error);
+
 /* Computes what depends neither on a prompt nor on a chunk. Needs scratch. */
 bool lf_worker_prepare(LfWorker *worker, GError **error);
 
@@ -111,7 +116,12 @@ bool lf_worker_shadow(LfWorker *shadow, const LfWorker *worker, LfBackend *be, u
                       GError **error);
 void lf_worker_shadow_clear(LfWorker *shadow);
 
-/* Enlarges the worker's scratch to the peak of the shadow's. */
-bool lf_worker_enlarge(LfWorker *worker, const LfWorker *shadow, GError **error);
+/* Bytes of scratch; `decoder` where the decoder has a backend of its own. */
+typedef struct {
+    size_t own, decoder;
+} LfScratchSize;
+
+/* Enlarges the worker's scratch to these sizes. */
+bool lf_worker_enlarge(LfWorker *worker, const LfScratchSize *size, GError **error);
 
 #endif

@@ -60,28 +60,52 @@ static void alloc_state(LfWorker *w, LfArena *arena)
         w->decoder = w->model->decoder->class->state(w->model->decoder, &c->geometry, arena);
 }
 
-bool lf_worker_open(LfWorker *w, const LfModel *model, const LfWorkerConfig *config,
-                    const LfLog *log, GError **error)
+/* Everything but the scratch, on w->be. */
+static bool allocate(LfWorker *w, GError **error)
 {
-    const LfGeometry *g = &config->geometry;
+    const LfWorkerConfig *c = &w->config;
     LfArena plan = lf_arena_plan();
-    w->model = model;
-    w->config = *config;
-    w->log = log->write ? *log : model->log;
-    w->scheme = lf_scheme_new(&config->scheme);
-    if (!open_backends(w, error))
-        return false;
-    w->graphs = (LfGraphs){.be = w->be};
     LfKvCacheConfig cache = lf_worker_cache_config(w);
     w->cache = lf_kv_cache_new(w->be, &cache, error);
-    if (!w->cache || !lf_past_init(&w->past, w->be, g, model->config->transformer.channels,
-                                   config->window, error))
+    if (!w->cache || !lf_past_init(&w->past, w->be, &c->geometry,
+                                   w->model->config->transformer.channels, c->window, error))
         return false;
     alloc_state(w, &plan);
     if (!lf_arena_init(&w->state, w->be, plan.peak, error))
         return false;
     alloc_state(w, &w->state);
     return true;
+}
+
+static void begin(LfWorker *w, const LfModel *model, const LfWorkerConfig *config)
+{
+    w->model = model;
+    w->config = *config;
+    w->log = model->log;
+    w->scheme = lf_scheme_new(&config->scheme);
+}
+
+bool lf_worker_open(LfWorker *w, const LfModel *model, const LfWorkerConfig *config,
+                    const LfLog *log, GError **error)
+{
+    begin(w, model, config);
+    if (log->write)
+        w->log = *log;
+    if (!open_backends(w, error))
+        return false;
+    w->graphs = (LfGraphs){.be = w->be};
+    return allocate(w, error);
+}
+
+bool lf_worker_open_plan(LfWorker *w, const LfModel *model, const LfWorkerConfig *config,
+                         GError **error)
+{
+    begin(w, model, config);
+    w->be = w->decoder_be = lf_backend_plan(model->backend);
+    w->scratch = w->own_decoder_scratch = lf_arena_plan();
+    w->decoder_scratch = model->backend->asynchronous ? &w->own_decoder_scratch : &w->scratch;
+    w->graphs = (LfGraphs){.be = w->be};
+    return allocate(w, error);
 }
 
 static void modulate(LfWorker *w, LfModulation *modulations, const LfSchedule *schedule)

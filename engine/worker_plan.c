@@ -55,11 +55,11 @@ static bool enlarge(LfArena *arena, LfBackend *be, size_t size, GError **error)
     return lf_arena_init(arena, be, size, error);
 }
 
-bool lf_worker_enlarge(LfWorker *w, const LfWorker *shadow, GError **error)
+bool lf_worker_enlarge(LfWorker *w, const LfScratchSize *size, GError **error)
 {
-    if (shadow->scratch.peak > w->scratch.size) /* graphs hold addresses of the old scratch */
+    if (size->own > w->scratch.size) /* graphs hold addresses of the old scratch */
         lf_graphs_clear(&w->graphs);
-    return enlarge(&w->scratch, w->be, shadow->scratch.peak, error) &&
-           (w->decoder_be == w->be || enlarge(&w->own_decoder_scratch, w->decoder_be,
-                                              shadow->own_decoder_scratch.peak, error));
+    return enlarge(&w->scratch, w->be, size->own, error) &&
+           (w->decoder_be == w->be ||
+            enlarge(&w->own_decoder_scratch, w->decoder_be, size->decoder, error));
 }

@@ -102,7 +102,10 @@ static gboolean report_loading(const char *part, double done, gpointer data)
 static LfModel *load(GstLightForcingGenerator *g, GError **error)
 {
     gint64 start = g_get_monotonic_time();
-    LfModel *model = gst_light_forcing_model_load(g->claim, report_loading, g, error);
+    g_mutex_lock(&g->lock); /* caps may be negotiated at the same time */
+    LfSessionOptions planned = g->options;
+    g_mutex_unlock(&g->lock);
+    LfModel *model = gst_light_forcing_model_load(g->claim, &planned, report_loading, g, error);
     if (model)
         g->callbacks.loaded(model, g_get_monotonic_time() - start, g->data);
     return model;

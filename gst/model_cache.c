@@ -89,13 +89,14 @@ static gboolean note_progress(const char *part, double done, gpointer data)
 }
 
 /* Under the lock, which is open while the model loads. */
-static void load_unlocked(GstLightForcingModel *claim, LfProgress progress, gpointer data,
-                          GError **error)
+static void load_unlocked(GstLightForcingModel *claim, const LfSessionOptions *planned,
+                          LfProgress progress, gpointer data, GError **error)
 {
     Loading loading = {claim, progress, data};
     LfModelOptions options = claim->options;
     options.progress = note_progress;
     options.progress_data = &loading;
+    options.planned = planned;
     claim->loading = TRUE;
     claim->part = g_intern_static_string("model");
     claim->done = 0;
@@ -128,12 +129,12 @@ static gboolean wait_for_loader(GstLightForcingModel *claim, LfProgress progress
     return TRUE;
 }
 
-LfModel *gst_light_forcing_model_load(GstLightForcingModel *claim, LfProgress progress,
-                                      gpointer progress_data, GError **error)
+LfModel *gst_light_forcing_model_load(GstLightForcingModel *claim, const LfSessionOptions *planned,
+                                      LfProgress progress, gpointer progress_data, GError **error)
 {
     g_mutex_lock(&lock);
     if (wait_for_loader(claim, progress, progress_data, error) && !claim->model)
-        load_unlocked(claim, progress, progress_data, error);
+        load_unlocked(claim, planned, progress, progress_data, error);
     LfModel *model = claim->model;
     g_mutex_unlock(&lock);
     return model;

@@ -34,14 +34,38 @@ static void plan_close(LfBackend *be)
 {
 }
 
-/* A weight with a shape only. */
+static bool is_quantised(const LfBackend *be, LfWeightKind kind)
+{
+    return kind == LF_WEIGHT_LINEAR_FP8 && be->precision == LF_PRECISION_FP8;
+}
+
+/* Bytes of a device of these types. In F32, as on the CPU, what can be read in place is no memory,
+ * unless its parts were put together, which a plan does not do: they have no data then. */
+static size_t plan_weight_memory(const LfBackend *be, LfWeightKind kind, LfTensor source)
+{
+    size_t count = (size_t) lf_tensor_count(source), out = (size_t) source.shape[0];
+    size_t taps = kind == LF_WEIGHT_CONV_UP2 ? 16 : 9, element = lf_type_size(source.type);
+    bool device = be->activation_type != LF_F32;
+    if (kind == LF_WEIGHT_CONV3X3 || kind == LF_WEIGHT_CONV_UP2)
+        return taps * out * (size_t) source.shape[1] * lf_type_size(be->decoder_type);
+    if (is_quantised(be, kind))
+        return count + out * sizeof(float);
+    if (kind == LF_WEIGHT_EMBEDDING)
+        return device ? count * (element == 2 ? 2 : 4) : 0;
+    if (!device && source.type == LF_BF16)
+        return source.data ? 0 : count * element;
+    return count * lf_type_size(be->activation_type);
+}
+
+/* A weight with a shape only, and the memory that a device would need for it. */
 static LfWeight *plan_weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error)
 {
     LfWeight *weight = g_new0(LfWeight, 1);
     weight->kind = kind;
     weight->out = source.shape[0];
     weight->in = source.shape[1];
-    weight->input = be->activation_type;
+    weight->input = is_quantised(be, kind) ? LF_F8_E4M3 : be->activation_type;
+    weight->memory = plan_weight_memory(be, kind, source);
     return weight;
 }
 
@@ -91,7 +115,10 @@ LfBackend *lf_backend_plan(const LfBackend *like)
 {
     static LfBackend f32 = PLAN(LF_F32, LF_F32, LF_PRECISION_FP32);
     static LfBackend bf16 = PLAN(LF_BF16, LF_F16, LF_PRECISION_BF16);
-    return like && like->activation_type == LF_BF16 ? &bf16 : &f32;
+    static LfBackend fp8 = PLAN(LF_BF16, LF_F16, LF_PRECISION_FP8);
+    if (!like || like->activation_type != LF_BF16)
+        return &f32;
+    return like->precision == LF_PRECISION_FP8 ? &fp8 : &bf16;
 }
 
 bool lf_backend_is_plan(const LfBackend *be)

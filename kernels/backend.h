@@ -98,7 +98,8 @@ LfBackend *lf_backend_open_cpu(int n_threads, GError **error);
 LfBackend *lf_backend_open_cuda(int device, LfPrecision precision, GError **error);
 
 /* A backend without memory whose operations check their arguments and return: for checking shapes
- * and sizing arenas. Its types are those of `like`, or F32 for NULL. */
+ * and sizing arenas. Its types and precision are those of `like`, or F32 for NULL. Its weights tell
+ * (lf_weight_memory) about as many bytes as they would have there. */
 LfBackend *lf_backend_plan(const LfBackend *like);
 bool lf_backend_is_plan(const LfBackend *be);
 

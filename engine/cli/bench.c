@@ -335,7 +335,10 @@ static int bench(const Options *o)
     Run runs[2] = {0};
     Bench b = {.n_threads =
                    o->common.threads > 0 ? o->common.threads : (int) g_get_num_processors()};
-    LfModel *model = cli_open_model(&o->common, &error);
+    LfSessionOptions planned = cli_session_options(&o->common);
+    planned.width = MAX(o->width, 0);
+    planned.height = MAX(o->height, 0);
+    LfModel *model = cli_open_model(&o->common, &planned, &error);
     if (!model)
         return cli_failed("bench", error);
     b.model = model;

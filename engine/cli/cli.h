@@ -60,8 +60,17 @@ bool cli_parse(const CliHelp *help, const GOptionEntry *entries, CliOptions *com
 int cli_failed(const char *command, GError *error);
 int cli_misused(const char *command, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
-/* The model that the options name, else the default one. */
-LfModel *cli_open_model(const CliOptions *options, GError **error);
+/* Whether the common options are in their ranges; else the status, after a message. */
+bool cli_check(const CliOptions *options, const char *command, int *status);
+
+/* The location of the model that the options name, else of the default one. Transfer full. */
+char *cli_model_location(const CliOptions *options, GError **error);
+
+/* What the options say about a model, without a location. Valid while the options are. */
+LfModelOptions cli_model_options(const CliOptions *options);
+
+/* The model that the options name, else the default one. `planned` as in LfModelOptions, or NULL. */
+LfModel *cli_open_model(const CliOptions *options, const LfSessionOptions *planned, GError **error);
 
 /* What the common options say about a session. The only place that turns their sentinels, which
  * are those of the element's properties, into the engine's. */

@@ -86,7 +86,7 @@ static bool check_sampling(const CliOptions *o, const char *command, int *status
     return false;
 }
 
-static bool check_common(const CliOptions *o, const char *command, int *status)
+bool cli_check(const CliOptions *o, const char *command, int *status)
 {
     LfPrecision precision;
     LfTextEncoderDevice device;
@@ -163,7 +163,7 @@ bool cli_parse(const CliHelp *help, const GOptionEntry *entries, CliOptions *com
             cli_misused(command, "unexpected argument \"%s\"", (*argv)[1 + help->max_operands]);
         return false;
     }
-    return !common || check_common(common, command, status);
+    return !common || cli_check(common, command, status);
 }
 
 /* ---- from options to the engine -------------------------------------------------------------- */
@@ -173,21 +173,33 @@ static void print_log(LfLogLevel level, const char *message, gpointer data)
     fprintf(stderr, "%s\n", message);
 }
 
-LfModel *cli_open_model(const CliOptions *o, GError **error)
+char *cli_model_location(const CliOptions *o, GError **error)
+{
+    char *location = o->model ? g_strdup(o->model) : lf_model_default_location();
+    if (!location)
+        lf_fail(error, LF_ERROR_NOT_FOUND,
+                "no model found: name one with --model, or in LIGHTFORCING_MODEL");
+    return location;
+}
+
+LfModelOptions cli_model_options(const CliOptions *o)
 {
     LfModelOptions options = {.backend = o->backend, .n_threads = o->threads};
     lf_precision_from_name(o->precision, &options.precision);
     lf_text_encoder_device_from_name(o->text_encoder_device, &options.text_encoder_device);
     if (o->verbose)
         options.log = (LfLog){.write = print_log, .level = LF_LOG_DEBUG};
+    return options;
+}
+
+LfModel *cli_open_model(const CliOptions *o, const LfSessionOptions *planned, GError **error)
+{
+    LfModelOptions options = cli_model_options(o);
+    options.planned = planned;
     if (o->random)
         return lf_model_new_random(o->random, 1, &options, error);
-    g_autofree char *location = o->model ? g_strdup(o->model) : lf_model_default_location();
-    if (location)
-        return lf_model_open(location, &options, error);
-    lf_fail(error, LF_ERROR_NOT_FOUND,
-            "no model found: name one with --model, or in LIGHTFORCING_MODEL");
-    return NULL;
+    g_autofree char *location = cli_model_location(o, error);
+    return location ? lf_model_open(location, &options, error) : NULL;
 }
 
 LfSessionOptions cli_session_options(const CliOptions *o)

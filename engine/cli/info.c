@@ -10,18 +10,20 @@
 static const CliHelp help = {
     .operands = "DIR|FILE",
     .max_operands = 1,
-    .summary =
-        "Shows what a model directory or a file of tensors (safetensors, PyTorch) holds, and\n"
-        "checks the names and shapes of all tensors.",
+    .summary = "Shows what a model directory or a file of tensors (safetensors, PyTorch) holds,\n"
+               "checks the names and shapes of all tensors, and plans the memory of a stream.",
     .description =
         "Examples:\n"
         "  lightforcing info models/demo\n"
-        "  lightforcing info diffusion_pytorch_model.safetensors\n\n"
+        "  lightforcing info diffusion_pytorch_model.safetensors\n"
+        "  lightforcing info DIR --width 768 --height 512 --precision fp8\n\n"
         "Exit status: 0 nothing is missing, 1 something is missing, does not fit or cannot "
         "be read,\n"
         "2 wrong arguments.\n"};
 
 typedef struct {
+    CliOptions common;
+    int width, height;       /* 0: the model's */
     gboolean list;           /* every tensor of a model */
     gboolean is_transformer; /* the lone file */
     GPtrArray *missing;      /* messages */
@@ -121,6 +123,28 @@ static bool print_checkpoint(Info *info, const char *path, GError **error)
     return lf_inspect_model(path, on_part_of_model, info, error);
 }
 
+/* What a stream of the model would need. What is wrong with the model was told before. */
+static void print_memory(const Info *info, const char *location)
+{
+    g_autoptr(GError) error = NULL;
+    LfModelOptions model = cli_model_options(&info->common);
+    LfSessionOptions session = cli_session_options(&info->common);
+    LfModelInfo parts;
+    LfMemoryPlan plan;
+    if (!lf_model_probe(location, &model, &parts, NULL))
+        return;
+    session.width = info->width;
+    session.height = info->height;
+    session.no_text = !parts.can_encode;
+    session.no_decoder = !parts.can_decode;
+    if (!lf_memory_plan(location, &model, &session, &plan, &error)) {
+        printf("%-13s not planned: %s\n", "memory", error->message);
+        return;
+    }
+    g_autofree char *text = lf_memory_plan_text(&plan);
+    printf("%s\n", text);
+}
+
 static int run(Info *info, const char *location)
 {
     GError *error = NULL;
@@ -128,22 +152,39 @@ static int run(Info *info, const char *location)
     bool is_model = g_file_test(location, G_FILE_TEST_IS_DIR) || g_str_equal(name, "model.json");
     bool shown = is_model ? lf_inspect_model(location, on_part_of_model, info, &error)
                           : print_checkpoint(info, location, &error);
-    return shown ? print_missing(info) : cli_failed("info", error);
+    if (!shown)
+        return cli_failed("info", error);
+    if (is_model || info->is_transformer)
+        print_memory(info, location);
+    return print_missing(info);
 }
 
 int cli_info(int argc, char **argv)
 {
-    Info info = {0};
+    Info info = {.common = CLI_OPTIONS_INIT};
+    CliOptions *o = &info.common;
     int status;
-    const GOptionEntry entries[] = {{"tensors", 'l', 0, G_OPTION_ARG_NONE, &info.list,
-                                     "Also list every tensor of a model's files", NULL},
-                                    {NULL}};
-    if (!cli_parse(&help, entries, NULL, &argc, &argv, &status))
-        return status;
-    if (argc < 2)
-        return cli_misused("info", "name a model directory or a file of tensors");
+    const GOptionEntry entries[] = {
+        {"tensors", 'l', 0, G_OPTION_ARG_NONE, &info.list,
+         "Also list every tensor of a model's files", NULL},
+        {"width", 0, 0, G_OPTION_ARG_INT, &info.width, "Pixels (0 = model default)", "N"},
+        {"height", 0, 0, G_OPTION_ARG_INT, &info.height, "Pixels (0 = model default)", "N"},
+        {"window", 'w', 0, G_OPTION_ARG_INT, &o->window,
+         "Attention window in latent frames (-1 = model default, 0 = unlimited)", "N"},
+        {"chunk", 0, 0, G_OPTION_ARG_INT, &o->chunk,
+         "Latent frames of a chunk (default: 0 = model default)", "N"},
+        {"backend", 'b', 0, G_OPTION_ARG_STRING, &o->backend, "auto (default), cpu, cuda or cuda:1",
+         "NAME"},
+        {"precision", 0, 0, G_OPTION_ARG_STRING, &o->precision, "auto (default), fp32, bf16 or fp8",
+         "NAME"},
+        {"text-encoder-device", 0, 0, G_OPTION_ARG_STRING, &o->text_encoder_device,
+         "auto (default), device, stream or cpu", "NAME"},
+        {NULL}};
     info.missing = g_ptr_array_new_with_free_func(g_free);
-    status = run(&info, argv[1]);
+    if (cli_parse(&help, entries, NULL, &argc, &argv, &status) && cli_check(o, "info", &status))
+        status = argc < 2 ? cli_misused("info", "name a model directory or a file of tensors")
+                          : run(&info, argv[1]);
     g_ptr_array_unref(info.missing);
+    cli_options_clear(o);
     return status;
 }

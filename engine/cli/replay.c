@@ -282,7 +282,7 @@ static bool replay(Replay *r, GError **error)
     r->input = lf_tensor_file_open(r->options->input, error);
     if (!r->input || !find_tensors(r, error))
         return false;
-    r->model = cli_open_model(&r->options->common, error);
+    r->model = cli_open_model(&r->options->common, NULL, error);
     if (!r->model || !check_noise(r, error) || !open_session(r, error) ||
         !allocate_output(r, error))
         return false;

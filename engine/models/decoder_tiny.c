@@ -235,7 +235,7 @@ static LfDecoder *create(LfBackend *be, const LfDecoderConfig *config, LfWeightS
 static size_t memory(const LfDecoder *decoder)
 {
     const Tiny *d = (const Tiny *) decoder;
-    size_t size = sizeof *d + d->vectors.size + lf_weights_memory(d->bindings, d->n_bindings, d);
+    size_t size = sizeof *d + d->vectors.peak + lf_weights_memory(d->bindings, d->n_bindings, d);
     for (int stage = 0; stage < N_STAGES; stage++)
         for (int i = 0; i < rates[stage]; i++)
             size += lf_weight_memory(d->steps[stage].up[i]);

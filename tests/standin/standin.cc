@@ -343,7 +343,7 @@ void release(LfBackend *be, void *memory)
 bool device_memory(LfBackend *, size_t *unused, size_t *total)
 {
     const char *megabytes = g_getenv("LF_STANDIN_MEMORY");
-    *unused = megabytes ? (size_t) atol(megabytes) << 20 : 0;
+    *unused = megabytes ? (size_t) (g_ascii_strtod(megabytes, NULL) * 1048576) : 0;
     *total = (size_t) 80 << 30;
     return megabytes != nullptr;
 }

@@ -347,10 +347,43 @@ static void test_plan(void)
         be->free(be, NULL);
         lf_backend_close(be);
     }
+    const LfBackend fp8 = {.activation_type = LF_BF16, .precision = LF_PRECISION_FP8};
+    g_assert_cmpint((int) lf_backend_plan(&fp8)->precision, ==, (int) LF_PRECISION_FP8);
     LfBackend *cpu = lf_backend_open("cpu", 1, LF_PRECISION_AUTO, NULL, NULL);
     g_assert_false(lf_backend_is_plan(cpu));
     g_assert_true(lf_backend_plan(cpu) == plans[0]);
     lf_backend_close(cpu);
+}
+
+/* A plan's weights tell the memory that they would have. */
+static void test_plan_weights(void)
+{
+    static const LfBackend bf16 = {.activation_type = LF_BF16, .precision = LF_PRECISION_BF16},
+                           fp8 = {.activation_type = LF_BF16, .precision = LF_PRECISION_FP8};
+    static const struct {
+        const LfBackend *like;
+        LfWeightKind kind;
+        LfType type;
+        size_t size;
+        LfType input;
+    } cases[] = {
+        {NULL, LF_WEIGHT_LINEAR, LF_F32, 4 * 21, LF_F32},
+        {NULL, LF_WEIGHT_LINEAR, LF_BF16, 2 * 21, LF_F32}, /* put together: it has no data */
+        {NULL, LF_WEIGHT_EMBEDDING, LF_F32, 0, LF_F32},
+        {&bf16, LF_WEIGHT_LINEAR_FP8, LF_F32, 2 * 21, LF_BF16},
+        {&bf16, LF_WEIGHT_EMBEDDING, LF_F32, 4 * 21, LF_BF16},
+        {&bf16, LF_WEIGHT_EMBEDDING, LF_F16, 2 * 21, LF_BF16},
+        {&fp8, LF_WEIGHT_LINEAR, LF_F8_E4M3, 2 * 21, LF_BF16},
+        {&fp8, LF_WEIGHT_LINEAR_FP8, LF_BF16, 21 + 7 * 4, LF_F8_E4M3},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        LfBackend *be = lf_backend_plan(cases[i].like);
+        LfTensor source = lf_tensor(NULL, cases[i].type, 7, 3);
+        LfWeight *weight = lf_weight_new(be, cases[i].kind, source, NULL);
+        g_assert_cmpuint(lf_weight_memory(weight), ==, cases[i].size);
+        g_assert_cmpint((int) lf_weight_input(weight), ==, (int) cases[i].input);
+        lf_weight_free(be, weight);
+    }
 }
 
 /* ---- the log --------------------------------------------------------------------------------- */
@@ -406,6 +439,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tensor/full-arena", test_full_arena);
     g_test_add_func("/tensor/arena-rows", test_arena_rows);
     g_test_add_func("/tensor/plan", test_plan);
+    g_test_add_func("/tensor/plan-weights", test_plan_weights);
     g_test_add_func("/tensor/log", test_log);
     return g_test_run();
 }
