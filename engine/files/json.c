@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-enum { MAX_DEPTH = 16 }; /* a tensor's entry nests three deep, model.json three */
+/* model.json nests three deep. json-glib keeps a node of some hundred bytes for each value, and
+ * takes a time that grows as the square of an object's members if their names were chosen for it. */
+enum { MAX_DEPTH = 16, MAX_MEMBERS = 2048, MAX_VALUES = 32768 };
 
 static bool outside_of_strings(char c)
 {
@@ -42,7 +44,7 @@ static gsize escape_size(const char *text, gsize size, gsize i)
  * only a string can hide a bracket. */
 static const char *fault_of(const char *text, gsize size)
 {
-    int depth = 0;
+    int depth = 0, values = 0, members[MAX_DEPTH + 1] = {0};
     bool string = false;
     for (gsize i = 0; i < size; i++) {
         char c = text[i];
@@ -57,10 +59,16 @@ static const char *fault_of(const char *text, gsize size)
             continue;
         else if (!outside_of_strings(c))
             return "a character that JSON does not have";
+        else if (strchr("{[,", c) && ++values > MAX_VALUES)
+            return "it has too many values";
+        else if (c == ':' && depth > 0 && ++members[depth] > MAX_MEMBERS)
+            return "it has an object of too many members";
         else if ((c == '{' || c == '[') && ++depth > MAX_DEPTH)
             return "it nests too deeply";
-        else if (c == '}' || c == ']')
-            depth--;
+        else if (c == '{' || c == '[')
+            members[depth] = 0;
+        else if ((c == '}' || c == ']') && --depth < 0)
+            return "brackets that do not match";
     }
     return string ? "a string without an end" : depth != 0 ? "brackets that do not match" : NULL;
 }
@@ -74,8 +82,9 @@ JsonNode *lf_json_parse(const char *text, gsize size, const char *what, GError *
         fault = fault_of(text, size);
     g_autoptr(JsonParser) parser = json_parser_new_immutable();
     g_autoptr(GError) parse = NULL;
+    g_autofree char *problem = NULL;
     if (!fault && !json_parser_load_from_data(parser, text, (gssize) size, &parse))
-        fault = parse->message;
+        fault = problem = g_utf8_make_valid(parse->message, -1);
     JsonNode *root = fault ? NULL : json_parser_get_root(parser);
     if (!fault && (!root || !JSON_NODE_HOLDS_OBJECT(root)))
         fault = "it is not an object";

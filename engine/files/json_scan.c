@@ -71,7 +71,8 @@ static bool take_character(LfJsonScan *scan, GString *out)
     } else if (unit >= 0xdc00 && unit < 0xe000) {
         return fail(scan, "an escape that is no character");
     }
-    g_string_append_unichar(out, unit);
+    if (out)
+        g_string_append_unichar(out, unit);
     return true;
 }
 
@@ -84,13 +85,16 @@ static bool take_escape(LfJsonScan *scan, GString *out)
     const char *name = c ? strchr(names, c) : NULL;
     if (!name)
         return fail(scan, "an escape that is no character");
-    g_string_append_c(out, values[name - names]);
+    if (out)
+        g_string_append_c(out, values[name - names]);
     return true;
 }
 
+/* `out` may be NULL. */
 static bool take_text(LfJsonScan *scan, GString *out)
 {
-    g_string_truncate(out, 0);
+    if (out)
+        g_string_truncate(out, 0);
     if (!take(scan, '"', "it has another value where a string is expected"))
         return false;
     while (scan->at < scan->end && *scan->at != '"') {
@@ -98,7 +102,8 @@ static bool take_text(LfJsonScan *scan, GString *out)
         while (scan->at < scan->end && *scan->at != '"' && *scan->at != '\\' &&
                (guchar) *scan->at >= ' ')
             scan->at++;
-        g_string_append_len(out, begin, scan->at - begin);
+        if (out)
+            g_string_append_len(out, begin, scan->at - begin);
         if (scan->at < scan->end && (guchar) *scan->at < ' ')
             return fail(scan, "a control character in a string");
         if (scan->at < scan->end && *scan->at == '\\') {
@@ -176,6 +181,22 @@ bool lf_json_take_int(LfJsonScan *scan, int *value)
     return true;
 }
 
+/* Digits alone, because a double would round them. */
+bool lf_json_take_int64(LfJsonScan *scan, int64_t *value)
+{
+    lf_json_peek(scan);
+    const char *begin = scan->at, *end = scan->fault ? begin : number_end(begin, scan->end);
+    bool whole = end > begin;
+    *value = 0;
+    for (const char *at = begin; at < end && whole; at++)
+        whole = g_ascii_isdigit(*at) && !__builtin_mul_overflow(*value, 10, value) &&
+                !__builtin_add_overflow(*value, *at - '0', value);
+    if (!whole)
+        return fail(scan, "it has another value where a whole number is expected");
+    scan->at = end;
+    return true;
+}
+
 static bool take_word(LfJsonScan *scan, const char *word)
 {
     gsize size = strlen(word);
@@ -241,7 +262,7 @@ static bool skip_plain(LfJsonScan *scan)
     double number;
     char c = lf_json_peek(scan);
     if (c == '"')
-        return lf_json_take_string(scan);
+        return take_text(scan, NULL);
     return take_word(scan, "true") || take_word(scan, "false") || take_word(scan, "null") ||
            lf_json_take_number(scan, &number);
 }

@@ -19,6 +19,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #define LF_JSON_SCAN_DEPTH 32
 
@@ -48,10 +49,11 @@ bool lf_json_has_key(const LfJsonScan *scan, const char *key);
 
 bool lf_json_take_string(LfJsonScan *scan); /* into `string` */
 bool lf_json_take_number(LfJsonScan *scan, double *value);
-bool lf_json_take_int(LfJsonScan *scan, int *value); /* a whole number ≥ 0 */
+bool lf_json_take_int(LfJsonScan *scan, int *value);       /* a whole number ≥ 0 */
+bool lf_json_take_int64(LfJsonScan *scan, int64_t *value); /* the same */
 bool lf_json_take_bool(LfJsonScan *scan, bool *value);
 bool lf_json_take_null(LfJsonScan *scan); /* if there is one: no fault if not */
-bool lf_json_skip(LfJsonScan *scan);      /* any value */
+bool lf_json_skip(LfJsonScan *scan);      /* any value, without a copy of it */
 
 /* A fault if anything follows. */
 bool lf_json_end(LfJsonScan *scan);

@@ -3,6 +3,7 @@
  * PyTorch's zip format: <root>/data.pkl is the pickle, and the bytes of a storage are in
  * <root>/data/<key>.
  */
+#include "foreign.h"
 #include "torch.h"
 #include "zip.h"
 
@@ -32,7 +33,7 @@ static bool find_storage(LfTorch *torch, LfPickle *pickle, const char *key, cons
 }
 
 /* The entry <root>/data.pkl; <root> is the archive's name when it was written. */
-static const LfZipEntry *find_pickle(Archive *in, GError **error)
+static const LfZipEntry *find_pickle(Archive *in)
 {
     for (size_t i = 0; i < lf_zip_count(in->zip); i++) {
         const LfZipEntry *entry = lf_zip_nth(in->zip, i);
@@ -42,9 +43,29 @@ static const LfZipEntry *find_pickle(Archive *in, GError **error)
             return entry;
         }
     }
-    lf_fail(error, LF_ERROR_FORMAT, "%s: a zip archive without data.pkl: not written by torch.save",
-            in->file->path);
     return NULL;
+}
+
+/* Other programs write zip archives, too. */
+static bool check_contents(const Archive *in, const LfZipEntry *pickle, GError **error)
+{
+    size_t n = lf_zip_count(in->zip);
+    for (size_t i = 0; i < n; i++) {
+        const char *what = lf_foreign_zip(lf_zip_nth(in->zip, i)->name);
+        if (what)
+            return lf_fail(error, LF_ERROR_FORMAT, "%s: %s", in->file->path, what);
+    }
+    if (!pickle)
+        return lf_fail(error, LF_ERROR_FORMAT,
+                       "%s: a zip archive without data.pkl (its first file is %s), not written by "
+                       "torch.save: unpack it, and give the file that was in it",
+                       in->file->path, n > 0 ? lf_zip_nth(in->zip, 0)->name : "none");
+    for (size_t i = 0; i < n; i++) {
+        const char *problem = lf_zip_nth(in->zip, i)->problem;
+        if (problem)
+            return lf_fail(error, LF_ERROR_FORMAT, "%s: %s", in->file->path, problem);
+    }
+    return true;
 }
 
 static bool check_byte_order(const Archive *in, GError **error)
@@ -65,6 +86,7 @@ static bool read_pickle(Archive *in, LfTensorFile *file, const LfZipEntry *entry
     lf_torch_init(&torch, file, size);
     torch.find = find_storage;
     torch.container = in;
+    file->head_size = entry->size;
     LfPickle *pickle = lf_torch_unpickle(&torch, entry->data, entry->size, error);
     if (!pickle)
         g_prefix_error(error, "%s: ", file->path);
@@ -84,8 +106,9 @@ bool lf_pytorch_read(LfTensorFile *file, GMappedFile *map, GError **error)
         g_prefix_error(error, "%s: ", file->path);
         return false;
     }
-    const LfZipEntry *entry = find_pickle(&in, error);
-    bool read = entry && check_byte_order(&in, error) && read_pickle(&in, file, entry, size, error);
+    const LfZipEntry *entry = find_pickle(&in);
+    bool read = check_contents(&in, entry, error) && check_byte_order(&in, error) &&
+                read_pickle(&in, file, entry, size, error);
     lf_zip_free(in.zip);
     g_free(in.root);
     return read;

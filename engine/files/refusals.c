@@ -185,6 +185,28 @@ static char *by_unreadable(const LfRefusalInput *in)
     return NULL;
 }
 
+/* ---- by the file's name ---------------------------------------------------------------------- */
+
+/* "model-00001-of-00002.safetensors" alone is not a model, whatever its tensors are. The index has
+ * the name without numbers. */
+static char *by_shard(const LfRefusalInput *in)
+{
+    static const char pattern[] = "^(.*)-[0-9]{5}-of-([0-9]{5})(\\.[a-z]+)$";
+    g_autoptr(GRegex) regex = g_regex_new(pattern, 0, 0, NULL);
+    g_autoptr(GMatchInfo) match = NULL;
+    g_autofree char *name = g_path_get_basename(lf_tensor_file_path(in->file));
+    if (g_str_has_suffix(name, ".gguf") || !g_regex_match(regex, name, 0, &match))
+        return NULL;
+    g_autofree char *count = g_match_info_fetch(match, 2);
+    g_autofree char *stem = g_match_info_fetch(match, 1);
+    g_autofree char *ending = g_match_info_fetch(match, 3);
+    int n = (int) g_ascii_strtoll(count, NULL, 10);
+    return n < 2 ? NULL
+                 : g_strdup_printf("it is one of %d shards: give the folder or the index "
+                                   "(%s%s.index.json), which names them all",
+                                   n, stem, ending);
+}
+
 /* ---- by types -------------------------------------------------------------------------------- */
 
 static bool is_fp8(LfType type)
@@ -218,7 +240,9 @@ static char *by_types(const LfRefusalInput *in)
 char *lf_refusal(const LfRefusalInput *in)
 {
     bool known = in->recognised->kind != LF_FILE_UNKNOWN;
-    char *found = known ? by_unreadable(in) : NULL;
+    char *found = by_shard(in);
+    if (!found && known)
+        found = by_unreadable(in);
     if (found || in->recognised->kind == LF_FILE_LORA) /* it may be for more layers than are used */
         return found;
     const char *what = by_names(in, rows, G_N_ELEMENTS(rows));

@@ -1,49 +1,72 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * safetensors: the header's length n (u64, little-endian), n bytes of JSON, then the data. Each
- * entry names a type, a shape and the bytes [begin, end) of its data.
+ * entry names a type, a shape and the bytes [begin, end) of its data. Headers may be large, because
+ * whole workflows are kept in their metadata.
  */
-#include "json.h"
+#include "json_scan.h"
 #include "tensor_list.h"
 
 #include <string.h>
 
-enum { MAX_HEADER = 8 << 20, MAX_SHARDS = 1000 }; /* 1000 tensors take about 100 KiB of header */
+/* The format's own limit in bytes, and ours: the largest model has some thousand tensors. Metadata
+ * beyond its limit is left out. */
+enum { MAX_HEADER = 100000000, MAX_TENSORS = 200000, MAX_TEXT = 8 << 20, MAX_TEXTS = 16 << 20 };
 
 typedef struct {
-    const char *path; /* of this file, not of an index that named it */
+    LfTensorFile *file;
+    LfJsonScan scan;
     const char *data;
-    gsize size; /* bytes of data */
+    gsize size;  /* bytes of data */
+    gsize texts; /* bytes of metadata */
 } Reading;
 
 static bool fail(const Reading *in, const char *name, GError **error, const char *what)
 {
-    return lf_fail(error, LF_ERROR_FORMAT, "%s: %s: %s", in->path, name, what);
+    return lf_fail(error, LF_ERROR_FORMAT, "%s: %s: %s", in->file->path, name, what);
 }
 
-/* The integers of a JSON array; returns how many, or −1 when it is not an array of integers. */
-static int numbers(JsonObject *entry, const char *key, int64_t *values, int capacity)
+/* ---- entries --------------------------------------------------------------------------------- */
+
+/* What an entry says; −1 of a count: nothing that can be used. */
+typedef struct {
+    char *type;
+    int n_dims, n_offsets;
+    int64_t shape[LF_FILE_MAX_DIMS], offsets[2];
+} Entry;
+
+/* The whole numbers of a list; returns how many, or −1 for more than `capacity` of them. */
+static int take_numbers(LfJsonScan *scan, int64_t *values, int capacity)
 {
-    JsonNode *node = json_object_get_member(entry, key);
-    if (!node || !JSON_NODE_HOLDS_ARRAY(node))
+    int n = 0;
+    if (!lf_json_enter(scan, '['))
         return -1;
-    JsonArray *array = json_node_get_array(node);
-    int n = (int) MIN(json_array_get_length(array), (guint) capacity + 1);
-    for (int i = 0; i < n && n <= capacity; i++) {
-        JsonNode *element = json_array_get_element(array, (guint) i);
-        if (!JSON_NODE_HOLDS_VALUE(element) || json_node_get_value_type(element) != G_TYPE_INT64 ||
-            (values[i] = json_node_get_int(element)) < 0)
-            return -1;
+    for (; lf_json_next(scan); n = MIN(n + 1, capacity + 1)) {
+        int64_t other;
+        lf_json_take_int64(scan, n < capacity ? &values[n] : &other);
     }
     return n <= capacity ? n : -1;
 }
 
-static bool type_of(JsonObject *entry, LfType *type, const char **name)
+static void take_member(LfJsonScan *scan, Entry *entry)
 {
-    JsonNode *node = json_object_get_member(entry, "dtype");
-    *name = node && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
-    for (int i = 0; *name && i < LF_N_TYPES; i++) {
-        if (strcmp(*name, lf_type_name((LfType) i)) == 0) {
+    if (lf_json_has_key(scan, "shape")) {
+        entry->n_dims = take_numbers(scan, entry->shape, LF_FILE_MAX_DIMS);
+    } else if (lf_json_has_key(scan, "data_offsets")) {
+        entry->n_offsets = take_numbers(scan, entry->offsets, 2);
+    } else if (lf_json_has_key(scan, "dtype") && lf_json_peek(scan) == '"') {
+        lf_json_take_string(scan);
+        g_free(entry->type);
+        entry->type = g_strndup(scan->string->str, 64);
+    } else {
+        lf_json_skip(scan);
+    }
+}
+
+static bool find_type(const char *name, LfType *type)
+{
+    for (int i = 0; name && i < LF_N_TYPES; i++) {
+        if (strcmp(name, lf_type_name((LfType) i)) == 0) {
             *type = (LfType) i;
             return true;
         }
@@ -51,29 +74,88 @@ static bool type_of(JsonObject *entry, LfType *type, const char **name)
     return false;
 }
 
-static bool read_entry(const Reading *in, const char *name, JsonNode *node, LfFileTensor *t,
-                       GError **error)
+static bool add_entry(const Reading *in, const char *name, const Entry *entry, GError **error)
 {
-    const char *type;
-    int64_t range[2];
-    *t = (LfFileTensor){.name = name};
-    if (!JSON_NODE_HOLDS_OBJECT(node))
-        return fail(in, name, error, "its entry is not an object");
-    JsonObject *entry = json_node_get_object(node);
-    if (!type_of(entry, &t->type, &type))
-        return lf_fail(error, type ? LF_ERROR_UNSUPPORTED : LF_ERROR_FORMAT,
-                       "%s: %s: unknown type %s", in->path, name, type ? type : "(none)");
-    t->n_dims = numbers(entry, "shape", t->shape, LF_FILE_MAX_DIMS);
-    if (t->n_dims < 0 || !lf_shape_size(t->type, t->n_dims, t->shape, &t->size))
+    LfFileTensor t = {.name = name, .n_dims = entry->n_dims};
+    const int64_t *range = entry->offsets;
+    if (in->scan.fault)
+        return fail(in, name, error, in->scan.fault);
+    memcpy(t.shape, entry->shape, sizeof t.shape);
+    if (!find_type(entry->type, &t.type))
+        return lf_fail(error, entry->type ? LF_ERROR_UNSUPPORTED : LF_ERROR_FORMAT,
+                       "%s: %s: unknown type %s", in->file->path, name,
+                       entry->type ? entry->type : "(none)");
+    if (t.n_dims < 0 || !lf_shape_size(t.type, t.n_dims, t.shape, &t.size))
         return fail(in, name, error, "missing or invalid shape");
-    if (numbers(entry, "data_offsets", range, 2) != 2 || range[0] > range[1])
+    if (entry->n_offsets != 2 || range[0] > range[1])
         return fail(in, name, error, "missing or invalid data_offsets");
     if ((guint64) range[1] > in->size)
         return fail(in, name, error, "its data is beyond the end of the file");
-    if ((guint64) (range[1] - range[0]) != t->size)
+    if ((guint64) (range[1] - range[0]) != t.size)
         return fail(in, name, error, "its data_offsets and its shape differ in size");
-    t->data = in->data + range[0];
+    t.data = in->data + range[0];
+    lf_tensor_file_add(in->file, &t);
     return true;
+}
+
+static bool take_tensor(Reading *in, const char *name, GError **error)
+{
+    Entry entry = {.n_dims = -1, .n_offsets = -1};
+    if (in->file->tensors->len == MAX_TENSORS)
+        return lf_fail(error, LF_ERROR_FORMAT, "%s: more than %d tensors", in->file->path,
+                       MAX_TENSORS);
+    if (lf_json_peek(&in->scan) != '{')
+        return fail(in, name, error, "its entry is not an object");
+    lf_json_enter(&in->scan, '{');
+    while (lf_json_next(&in->scan))
+        take_member(&in->scan, &entry);
+    bool added = add_entry(in, name, &entry, error);
+    g_free(entry.type);
+    return added;
+}
+
+/* ---- header ---------------------------------------------------------------------------------- */
+
+/* The texts of "__metadata__"; whatever else is there is of no use. */
+static void take_metadata(Reading *in)
+{
+    if (lf_json_peek(&in->scan) != '{') {
+        lf_json_skip(&in->scan);
+        return;
+    }
+    lf_json_enter(&in->scan, '{');
+    while (lf_json_next(&in->scan)) {
+        if (lf_json_peek(&in->scan) != '"' || memchr(in->scan.key->str, 0, in->scan.key->len)) {
+            lf_json_skip(&in->scan);
+            continue;
+        }
+        g_autofree char *key = g_strdup(in->scan.key->str);
+        if (!lf_json_take_string(&in->scan))
+            return;
+        gsize size = strlen(key) + in->scan.string->len;
+        if (size > MAX_TEXT || size > MAX_TEXTS - in->texts)
+            continue;
+        in->texts += size;
+        lf_tensor_file_add_metadata(in->file, key, in->scan.string->str);
+    }
+}
+
+static bool take_header(Reading *in, GError **error)
+{
+    LfJsonScan *scan = &in->scan;
+    if (lf_json_enter(scan, '{'))
+        while (lf_json_next(scan)) {
+            g_autofree char *name = g_strdup(scan->key->str);
+            if (strlen(name) != scan->key->len)
+                return fail(in, "the header", error, "a name with a character 0");
+            if (strcmp(name, "__metadata__") == 0)
+                take_metadata(in);
+            else if (!take_tensor(in, name, error))
+                return false;
+        }
+    return lf_json_end(scan) ||
+           lf_fail(error, LF_ERROR_FORMAT, "%s: the header is not valid JSON: %s", in->file->path,
+                   scan->fault);
 }
 
 static int by_data(const void *a, const void *b)
@@ -84,8 +166,9 @@ static int by_data(const void *a, const void *b)
     return (x->size > y->size) - (x->size < y->size);
 }
 
-static bool check_overlap(const Reading *in, GArray *tensors, GError **error)
+static bool check_overlap(const Reading *in, GError **error)
 {
+    GArray *tensors = in->file->tensors;
     g_array_sort(tensors, by_data);
     for (guint i = 1; i < tensors->len; i++) {
         const LfFileTensor *t = &g_array_index(tensors, LfFileTensor, i);
@@ -95,161 +178,31 @@ static bool check_overlap(const Reading *in, GArray *tensors, GError **error)
     return true;
 }
 
-/* The texts of "__metadata__"; whatever else is there is of no use. */
-static void read_metadata(LfTensorFile *file, JsonObject *header)
-{
-    JsonNode *node = json_object_get_member(header, "__metadata__");
-    if (!node || !JSON_NODE_HOLDS_OBJECT(node))
-        return;
-    JsonObjectIter iter;
-    const char *key;
-    json_object_iter_init(&iter, json_node_get_object(node));
-    while (json_object_iter_next(&iter, &key, &node))
-        if (JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_STRING)
-            lf_tensor_file_add_metadata(file, key, json_node_get_string(node));
-}
-
-/* Every tensor of one safetensors file, checked; the names belong to `header`. */
-static bool read_tensors(Reading *in, GMappedFile *map, JsonNode **header, GArray *tensors,
-                         GError **error)
+bool lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error)
 {
     const char *bytes = g_mapped_file_get_contents(map);
     gsize size = g_mapped_file_get_length(map);
+    Reading in = {.file = file};
     guint64 n = 0;
+    file->format = "safetensors";
     if (size >= 8)
         memcpy(&n, bytes, 8);
     n = GUINT64_FROM_LE(n);
-    if (size >= 8 && n <= size - 8 && n > MAX_HEADER)
-        return lf_fail(error, LF_ERROR_UNSUPPORTED,
-                       "%s: a header of %.1f MB, more than %d MiB: leave its metadata out",
-                       in->path, 1e-6 * (double) n, MAX_HEADER >> 20);
     if (size < 8 || n > size - 8)
         return lf_fail(error, LF_ERROR_FORMAT,
                        "%s: a header of %" G_GUINT64_FORMAT " bytes in a file of %" G_GSIZE_FORMAT
                        ": the file is cut off or not safetensors",
-                       in->path, n, size);
-    in->data = bytes + 8 + n;
-    in->size = size - 8 - n;
-    g_autofree char *what = g_strdup_printf("%s: the header", in->path);
-    *header = lf_json_parse(bytes + 8, n, what, error);
-    if (!*header)
-        return false;
-    JsonObjectIter iter;
-    const char *name;
-    JsonNode *node;
-    json_object_iter_init(&iter, json_node_get_object(*header));
-    while (json_object_iter_next(&iter, &name, &node)) {
-        LfFileTensor t;
-        if (strcmp(name, "__metadata__") == 0)
-            continue;
-        if (!read_entry(in, name, node, &t, error))
-            return false;
-        g_array_append_val(tensors, t);
-    }
-    return check_overlap(in, tensors, error);
-}
-
-/* Adds the tensors of one file; with `weight_map`, only those that it lists for `shard`. */
-static bool read_file(LfTensorFile *file, const char *path, GMappedFile *map,
-                      JsonObject *weight_map, const char *shard, GError **error)
-{
-    g_autoptr(JsonNode) header = NULL;
-    g_autoptr(GArray) tensors = g_array_new(false, false, sizeof(LfFileTensor));
-    Reading in = {.path = path};
-    if (!read_tensors(&in, map, &header, tensors, error))
-        return false;
-    read_metadata(file, json_node_get_object(header));
-    for (guint i = 0; i < tensors->len; i++) {
-        const LfFileTensor *t = &g_array_index(tensors, LfFileTensor, i);
-        const char *home =
-            weight_map ? json_object_get_string_member_with_default(weight_map, t->name, NULL)
-                       : shard;
-        if (g_strcmp0(home, shard) == 0)
-            lf_tensor_file_add(file, t);
-    }
-    return true;
-}
-
-bool lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error)
-{
-    file->format = "safetensors";
-    return read_file(file, file->path, map, NULL, NULL, error);
-}
-
-/* The names of the shards. They are in the index's folder: a name that leads elsewhere is refused.
- * */
-static bool list_shards(LfTensorFile *file, JsonObject *weight_map, GHashTable *shards,
-                        GError **error)
-{
-    JsonObjectIter iter;
-    const char *name;
-    JsonNode *node;
-    json_object_iter_init(&iter, weight_map);
-    while (json_object_iter_next(&iter, &name, &node)) {
-        const char *shard = JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
-        if (!shard || !*shard || strpbrk(shard, "/\\") || *shard == '.')
-            return lf_fail(
-                error, LF_ERROR_FORMAT,
-                "%s: weight_map: %s: \"%s\" is not the name of a file in the same folder",
-                file->path, name, shard ? shard : "(none)");
-        g_hash_table_add(shards, (gpointer) shard);
-    }
-    if (g_hash_table_size(shards) > MAX_SHARDS)
-        return lf_fail(error, LF_ERROR_FORMAT, "%s: more than %d shards", file->path, MAX_SHARDS);
-    return true;
-}
-
-static bool check_complete(LfTensorFile *file, JsonObject *weight_map, GError **error)
-{
-    g_autoptr(GHashTable) found = g_hash_table_new(g_str_hash, g_str_equal);
-    for (guint i = 0; i < file->tensors->len; i++)
-        g_hash_table_add(found, (gpointer) g_array_index(file->tensors, LfFileTensor, i).name);
-    JsonObjectIter iter;
-    const char *name;
-    JsonNode *node;
-    json_object_iter_init(&iter, weight_map);
-    while (json_object_iter_next(&iter, &name, &node)) {
-        if (!g_hash_table_contains(found, name))
-            return lf_fail(error, LF_ERROR_FORMAT, "%s: %s: not in %s as the index says",
-                           file->path, name, json_node_get_string(node));
-    }
-    return true;
-}
-
-bool lf_safetensors_read_index(LfTensorFile *file, GMappedFile *map, GError **error)
-{
-    gsize size = g_mapped_file_get_length(map);
-    g_autoptr(JsonNode) root = NULL;
-    g_autoptr(GHashTable) shards = g_hash_table_new(g_str_hash, g_str_equal);
-    g_autofree char *folder = g_path_get_dirname(file->path);
-    file->format = "safetensors";
-    if (size > MAX_HEADER)
-        return lf_fail(error, LF_ERROR_FORMAT, "%s: too long for an index", file->path);
-    root = lf_json_parse(g_mapped_file_get_contents(map), size, file->path, error);
-    if (!root)
-        return false;
-    JsonNode *node = json_object_get_member(json_node_get_object(root), "weight_map");
-    if (!node || !JSON_NODE_HOLDS_OBJECT(node))
-        return lf_fail(error, LF_ERROR_FORMAT, "%s: not a safetensors index: no weight_map",
-                       file->path);
-    JsonObject *weight_map = json_node_get_object(node);
-    if (!list_shards(file, weight_map, shards, error))
-        return false;
-    GHashTableIter iter;
-    gpointer shard;
-    g_hash_table_iter_init(&iter, shards);
-    while (g_hash_table_iter_next(&iter, &shard, NULL)) {
-        g_autofree char *path = g_build_filename(folder, shard, NULL);
-        GMappedFile *part = lf_tensor_file_map(file, path, error);
-        if (part && g_mapped_file_get_length(part) >= 4 &&
-            memcmp(g_mapped_file_get_contents(part), "PK\3\4", 4) == 0)
-            return lf_fail(
-                error, LF_ERROR_UNSUPPORTED,
-                "%s: a shard in PyTorch's format; only safetensors shards are read: save "
-                "them as such, or as one file",
-                path);
-        if (!part || !read_file(file, path, part, weight_map, shard, error))
-            return false;
-    }
-    return check_complete(file, weight_map, error);
+                       file->path, n, size);
+    if (n > MAX_HEADER)
+        return lf_fail(error, LF_ERROR_FORMAT,
+                       "%s: a header of %.1f MB, more than the format's 100 MB: leave its metadata "
+                       "out",
+                       file->path, 1e-6 * (double) n);
+    file->head_size = n;
+    in.data = bytes + 8 + n;
+    in.size = size - 8 - n;
+    lf_json_scan_init(&in.scan, bytes + 8, n);
+    bool read = take_header(&in, error) && check_overlap(&in, error);
+    lf_json_scan_clear(&in.scan);
+    return read;
 }

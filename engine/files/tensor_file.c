@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "foreign.h"
 #include "map.h"
 #include "tensor_list.h"
 
@@ -16,6 +17,7 @@ static LfTensorFile *file_new(const char *path)
     g_atomic_ref_count_init(&file->refs);
     file->path = g_strdup(path);
     file->maps = g_ptr_array_new_with_free_func((GDestroyNotify) g_mapped_file_unref);
+    file->shards = g_ptr_array_new_with_free_func((GDestroyNotify) lf_tensor_file_unref);
     file->copies = g_ptr_array_new_with_free_func(g_free);
     file->names = g_string_chunk_new(4096);
     file->tensors = g_array_new(false, false, sizeof(LfFileTensor));
@@ -39,6 +41,7 @@ void lf_tensor_file_unref(LfTensorFile *file)
     g_array_unref(file->tensors);
     g_string_chunk_free(file->names);
     g_ptr_array_unref(file->copies);
+    g_ptr_array_unref(file->shards);
     g_ptr_array_unref(file->maps);
     g_free(file->path);
     g_free(file);
@@ -95,29 +98,16 @@ static bool looks_like_json(const char *bytes, gsize size)
     return start < size && bytes[start] == '{' && !memchr(bytes, 0, MIN(size, 8));
 }
 
-static Reader reader_of(const char *bytes, gsize size, const char **cure)
+static Reader reader_of(const char *bytes, gsize size)
 {
-    *cure = "neither a safetensors nor a PyTorch file";
     if (size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0)
         return lf_pytorch_read;
     if (lf_torch_stream_begins(bytes, size))
         return lf_torch_stream_read;
     if (looks_like_json(bytes, size))
-        return lf_safetensors_read_index;
+        return lf_sharded_read;
     if (size > 8 && bytes[8] == '{')
         return lf_safetensors_read;
-    if (size >= 2 && bytes[0] == '\x80' && bytes[1] <= 5)
-        *cure = "it is a Python pickle that torch.save did not write: save its tensors with "
-                "torch.save, "
-                "or as safetensors";
-    else if (size >= 19 && memcmp(bytes, "version https://git", 19) == 0)
-        *cure = "it is a pointer of Git LFS; fetch the file with git lfs pull";
-    else if (size >= 4 && memcmp(bytes, "GGUF", 4) == 0)
-        *cure = "it is a GGUF file, which is not supported: use the model's safetensors";
-    else if (size > 0 && bytes[0] == '<')
-        *cure = "it is a web page, not weights; download the file again";
-    else if (size == 0)
-        *cure = "it is empty";
     return NULL;
 }
 
@@ -137,24 +127,40 @@ static bool sort(LfTensorFile *file, GError **error)
     return true;
 }
 
-LfTensorFile *lf_tensor_file_open(const char *path, GError **error)
+static bool refuse(const LfTensorFile *file, const char *bytes, gsize size, GError **error)
+{
+    g_autofree char *what = lf_foreign_file(bytes, size, LF_WANTED_WEIGHTS);
+    return lf_fail(error, LF_ERROR_FORMAT, "%s: %s", file->path,
+                   what ? what : "neither a safetensors nor a PyTorch file");
+}
+
+static LfTensorFile *open_file(const char *path, bool shard, GError **error)
 {
     LfTensorFile *file = file_new(path);
-    const char *cure;
     GMappedFile *map = lf_tensor_file_map(file, path, error);
-    if (!map)
-        goto fail;
-    Reader read = reader_of(g_mapped_file_get_contents(map), g_mapped_file_get_length(map), &cure);
-    if (!read) {
-        lf_fail(error, LF_ERROR_FORMAT, "%s: %s", path, cure);
-        goto fail;
-    }
-    if (!read(file, map, error) || !sort(file, error))
-        goto fail;
-    return file;
-fail:
+    const char *bytes = map ? g_mapped_file_get_contents(map) : NULL;
+    gsize size = map ? g_mapped_file_get_length(map) : 0;
+    Reader read = map ? reader_of(bytes, size) : NULL;
+    bool good = map != NULL;
+    if (good && shard && read == lf_sharded_read)
+        good =
+            lf_fail(error, LF_ERROR_FORMAT, "%s: JSON where a shard's weights are expected", path);
+    else if (good && !read)
+        good = refuse(file, bytes, size, error);
+    if (good && read(file, map, error) && sort(file, error))
+        return file;
     lf_tensor_file_unref(file);
     return NULL;
+}
+
+LfTensorFile *lf_tensor_file_open(const char *path, GError **error)
+{
+    return open_file(path, false, error);
+}
+
+LfTensorFile *lf_tensor_file_open_shard(const char *path, GError **error)
+{
+    return open_file(path, true, error);
 }
 
 const char *lf_tensor_file_path(const LfTensorFile *file)

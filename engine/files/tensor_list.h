@@ -13,9 +13,11 @@ struct LfTensorFile {
     char *path;
     const char *format;
     GPtrArray *maps;     /* GMappedFile * */
+    GPtrArray *shards;   /* LfTensorFile *, whose data `tensors` have */
     GPtrArray *copies;   /* memory of tensors that were made contiguous */
     GStringChunk *names; /* of `tensors` */
     GArray *tensors;     /* LfFileTensor; sorted by name once the reader is done */
+    gsize head_size;     /* bytes that were read to know the tensors */
     GTree *unreadable;   /* name → what it is, both in `names` */
     GTree *metadata; /* name → text; a tree, because names that a file chooses could make a hash
                             table slow */
@@ -38,9 +40,12 @@ void lf_tensor_file_add_metadata(LfTensorFile *file, const char *key, const char
  * numbers do not fit. */
 bool lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size);
 
+/* As lf_tensor_file_open, but for an index. */
+LfTensorFile *lf_tensor_file_open_shard(const char *path, GError **error);
+
 /* Readers: fill `file`, whose path is set, from `map`. */
 bool lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error);
-bool lf_safetensors_read_index(LfTensorFile *file, GMappedFile *map, GError **error);
+bool lf_sharded_read(LfTensorFile *file, GMappedFile *map, GError **error);
 bool lf_pytorch_read(LfTensorFile *file, GMappedFile *map, GError **error);
 bool lf_torch_stream_read(LfTensorFile *file, GMappedFile *map, GError **error);
 

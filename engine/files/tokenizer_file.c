@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tokenizer_file.h"
+#include "foreign.h"
 #include "map.h"
 #include "protobuf.h"
 #include "tensor_file.h"
@@ -52,28 +53,12 @@ static bool is_model(const File *file)
     return true;
 }
 
-/* "Entry not found", "Invalid username or password." */
-static bool is_text(const File *file)
-{
-    gsize n = MIN(file->size, 64);
-    for (gsize i = 0; i < n; i++)
-        if ((guchar) file->bytes[i] < ' ' && !g_ascii_isspace(file->bytes[i]))
-            return false;
-    return n > 0 && file->size < 64 * 1024;
-}
-
 static GBytes *refuse(const File *file, GError **error)
 {
-    const char *what = "neither a SentencePiece model nor a tokenizer.json nor a file of tensors";
-    if (file->size == 0)
-        what = "it is empty; copy it again";
-    else if (begins(file, "version https://git"))
-        what = "it is a pointer of Git LFS; fetch the file with git lfs pull";
-    else if (first_character(file) == '<')
-        what = "it is a web page, no tokenizer; download the file again";
-    else if (is_text(file))
-        what = "it is a text, perhaps a server's message, no tokenizer; download the file again";
-    lf_fail(error, LF_ERROR_FORMAT, "%s: %s", file->path, what);
+    g_autofree char *what = lf_foreign_file(file->bytes, file->size, LF_WANTED_TOKENIZER);
+    lf_fail(error, LF_ERROR_FORMAT, "%s: %s", file->path,
+            what ? what
+                 : "neither a SentencePiece model nor a tokenizer.json nor a file of tensors");
     return NULL;
 }
 

@@ -23,7 +23,8 @@ typedef struct {
     const LfTensorFile *file;
     const uint8_t *bytes;
     size_t size, at;
-    GTree *storages; /* key → Stored * */
+    size_t head_size; /* of the pickles */
+    GTree *storages;  /* key → Stored * */
 } Stream;
 
 static bool fail(const Stream *in, GError **error, const char *what)
@@ -60,10 +61,12 @@ static LfPickle *take_pickle(Stream *in, LfTorch *torch, GError **error)
     size_t size = in->size - in->at;
     LfPickle *pickle = torch ? lf_torch_unpickle(torch, bytes, size, error)
                              : lf_pickle_read(bytes, size, &plain, error);
-    if (pickle)
+    if (pickle) {
         in->at += lf_pickle_size(pickle);
-    else
+        in->head_size += lf_pickle_size(pickle);
+    } else {
         g_prefix_error(error, "%s: ", in->file->path);
+    }
     return pickle;
 }
 
@@ -230,6 +233,7 @@ bool lf_torch_stream_read(LfTensorFile *file, GMappedFile *map, GError **error)
     torch.find = find_storage;
     torch.container = &in;
     bool read = skip_head(&in, error) && read_object(&in, &torch, error);
+    file->head_size = in.head_size;
     lf_torch_clear(&torch);
     g_tree_unref(in.storages);
     return read;

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "zip.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Sizes of the fixed parts of the records. */
 enum { LOCAL = 30, CENTRAL = 46, END = 22, END64 = 56, LOCATOR64 = 20, MAX_COMMENT = 65535 };
 
+enum { MAX_ENTRIES = 100000 };
+
 struct LfZip {
     const uint8_t *bytes;
     size_t size;
-    GHashTable *entries; /* name → LfZipEntry *, both owned by `list` */
-    GPtrArray *list;
+    GPtrArray *list; /* LfZipEntry *, sorted by name once all are read */
 };
 
 /* The central directory: where and how long. */
@@ -93,12 +95,14 @@ static bool widen(const uint8_t *extra, size_t size, uint64_t *values, int n_val
     return true;
 }
 
-static void add(LfZip *zip, char *name, const uint8_t *data, uint64_t size)
+/* Why the bytes of an entry are not those that were stored, by its record. */
+static const char *problem_of(const uint8_t *record, const uint64_t *sizes)
 {
-    LfZipEntry *entry = g_new(LfZipEntry, 1);
-    *entry = (LfZipEntry){name, data, (size_t) size};
-    g_ptr_array_add(zip->list, entry);
-    g_hash_table_insert(zip->entries, name, entry);
+    if (number(record + 8, 2) & 1)
+        return "its entries are encrypted";
+    if (number(record + 10, 2) != 0 || sizes[0] != sizes[1])
+        return "its entries are compressed; save it again with torch.save";
+    return NULL;
 }
 
 /* One record of the directory, of at least CENTRAL bytes; `size` becomes its length. */
@@ -115,17 +119,16 @@ static bool read_entry(LfZip *zip, const uint8_t *record, uint64_t *size, GError
         return fail(error, "a name that is not UTF-8");
     if (!widen(name + name_size, extra_size, values, 3))
         return fail(error, "a damaged directory");
-    if (number(record + 10, 2) != 0 || values[0] != values[1])
-        return fail(error, "its entries are compressed; save it again with torch.save");
-    if (number(record + 8, 2) & 1)
-        return fail(error, "its entries are encrypted");
     if (!within(values[2], LOCAL, zip->size) || memcmp(zip->bytes + values[2], "PK\3\4", 4) != 0)
         return fail(error, "an entry is outside of it");
     const uint8_t *local = zip->bytes + values[2];
     uint64_t data = values[2] + LOCAL + number(local + 26, 2) + number(local + 28, 2);
-    if (!within(data, values[0], zip->size))
+    if (!within(data, values[1], zip->size))
         return fail(error, "an entry is outside of it; the file may be cut off");
-    add(zip, g_strndup((const char *) name, name_size), zip->bytes + data, values[0]);
+    LfZipEntry *entry = g_new(LfZipEntry, 1);
+    *entry = (LfZipEntry){g_strndup((const char *) name, name_size), zip->bytes + data,
+                          (size_t) values[1], problem_of(record, values)};
+    g_ptr_array_add(zip->list, entry);
     return true;
 }
 
@@ -137,6 +140,8 @@ static bool read_directory(LfZip *zip, GError **error)
     const uint8_t *record = zip->bytes + directory.offset;
     for (uint64_t left = directory.size; left > 0 || directory.count > 0; directory.count--) {
         uint64_t size = left;
+        if (zip->list->len == MAX_ENTRIES)
+            return fail(error, "it has too many entries");
         if (left < CENTRAL || directory.count == 0)
             return fail(error, "its directory and its number of entries differ");
         if (!read_entry(zip, record, &size, error))
@@ -144,6 +149,20 @@ static bool read_directory(LfZip *zip, GError **error)
         record += size;
         left -= size;
     }
+    return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(LfZipEntry *const *) a)->name, (*(LfZipEntry *const *) b)->name);
+}
+
+static bool sort(LfZip *zip, GError **error)
+{
+    g_ptr_array_sort(zip->list, by_name);
+    for (guint i = 1; i < zip->list->len; i++)
+        if (by_name(&zip->list->pdata[i - 1], &zip->list->pdata[i]) == 0)
+            return fail(error, "it has two entries of one name");
     return true;
 }
 
@@ -159,9 +178,8 @@ LfZip *lf_zip_open(const void *bytes, size_t size, GError **error)
     LfZip *zip = g_new0(LfZip, 1);
     zip->bytes = bytes;
     zip->size = size;
-    zip->entries = g_hash_table_new(g_str_hash, g_str_equal);
     zip->list = g_ptr_array_new_with_free_func(entry_free);
-    if (!read_directory(zip, error)) {
+    if (!read_directory(zip, error) || !sort(zip, error)) {
         lf_zip_free(zip);
         return NULL;
     }
@@ -172,7 +190,6 @@ void lf_zip_free(LfZip *zip)
 {
     if (!zip)
         return;
-    g_hash_table_unref(zip->entries);
     g_ptr_array_unref(zip->list);
     g_free(zip);
 }
@@ -189,5 +206,7 @@ const LfZipEntry *lf_zip_nth(const LfZip *zip, size_t index)
 
 const LfZipEntry *lf_zip_find(const LfZip *zip, const char *name)
 {
-    return g_hash_table_lookup(zip->entries, name);
+    const LfZipEntry wanted = {.name = name}, *key = &wanted;
+    LfZipEntry **found = bsearch(&key, zip->list->pdata, zip->list->len, sizeof(gpointer), by_name);
+    return found ? *found : NULL;
 }

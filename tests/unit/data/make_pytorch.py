@@ -5,8 +5,10 @@ import collections
 import datetime
 import enum
 import functools
+import io
 import os
 import pathlib
+import tarfile
 import zipfile
 
 import numpy
@@ -133,3 +135,15 @@ with zipfile.ZipFile("stored.tmp") as source, \
     for name in source.namelist():
         target.writestr(name, source.read(name))
 os.remove("stored.tmp")
+
+# Archives that torch.save did not write. The oldest format of PyTorch was a tar archive.
+with zipfile.ZipFile("files.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+    archive.writestr("a/notes.txt", "notes " * 9)
+    archive.writestr("b/model.safetensors", b"")
+torch.jit.save(torch.jit.trace(lambda x: x + 1, count(2)), "program.pt")
+numpy.savez("arrays.npz", a=numpy.arange(3))
+for name, inside in (("oldest.pt", "sys_info"), ("files.tar", "model/config.json")):
+    with tarfile.open(name, "w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo(inside), io.BytesIO())
+    with open(name, "r+b") as file:
+        file.truncate(1024)
