@@ -8,7 +8,8 @@
  * Calls return at once. Operations, moves of memory and events run on the backend's thread in the
  * order of the calls. A capture keeps calls, and graph_launch queues them again. What the contract
  * in kernels/backend.h forbids (upload, download, sync, alloc or an event inside of a capture, the
- * time of an event that has not completed) ends the process.
+ * time of an event that has not completed) ends the process. So does, at the process's end, whatever
+ * is left: a backend that was not closed, memory, weights, an event or a graph that was not freed.
  *
  * The environment, read whenever a backend is opened:
  *
@@ -39,7 +40,9 @@ extern "C" {
 #include "kernels/ops.h"
 }
 
+#include <atomic>
 #include <condition_variable>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -79,7 +82,7 @@ struct Standin {
     int slow;              /* microseconds */
     std::string slow_call; /* the only one that is slow; empty: all are */
     size_t most;           /* calls in the queue; 0: no bound */
-    int n_graphs;          /* not freed yet */
+    int n_graphs;          /* of this backend, not freed yet */
 
     std::thread thread;
     std::condition_variable work; /* something is queued, or `closing` */
@@ -91,10 +94,16 @@ struct Standin {
     std::unique_ptr<std::vector<Call>> capture; /* between capture_begin and capture_end */
 };
 
+/* What the engine has to give back. */
+struct Held {
+    std::atomic<int> backends, memory, weights, events, graphs;
+};
+
 /* Shared by all backends, as events are. Never destroyed: backends may be left open at exit. */
 struct Device {
     std::mutex lock;
     std::condition_variable changed; /* an event has completed, or a queue is shorter */
+    Held held = {};
 };
 
 Device &device()
@@ -282,11 +291,14 @@ LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError *
         Lock hold(device().lock);
         drain(s, hold);
     }
-    return s->cpu->ops->weight_new(s->cpu, kind, source, error);
+    LfWeight *weight = s->cpu->ops->weight_new(s->cpu, kind, source, error);
+    device().held.weights += weight != nullptr;
+    return weight;
 }
 
 void weight_free(LfBackend *be, LfWeight *weight)
 {
+    device().held.weights -= weight != nullptr;
     standin(be)->cpu->ops->weight_free(standin(be)->cpu, weight);
 }
 
@@ -331,12 +343,14 @@ void *alloc(LfBackend *be, size_t size)
     void *memory = meets_fault(s, "alloc", false) ? nullptr : s->cpu->alloc(s->cpu, size);
     if (memory && s->poison)
         memset(memory, 0xff, size);
+    device().held.memory += memory != nullptr;
     return memory;
 }
 
 /* Queued calls may still use the memory. */
 void release(LfBackend *be, void *memory)
 {
+    device().held.memory -= memory != nullptr;
     enqueue(standin(be), {nullptr, {}, [memory](Standin *s) { s->cpu->free(s->cpu, memory); }});
 }
 
@@ -415,11 +429,13 @@ LfEvent *event_new(LfBackend *be)
 {
     if (meets_fault(standin(be), "event_new", false))
         return nullptr;
+    device().held.events++;
     return new LfEvent{std::make_shared<EventState>()};
 }
 
 void event_free(LfBackend *, LfEvent *event)
 {
+    device().held.events -= event != nullptr;
     delete event;
 }
 
@@ -494,6 +510,7 @@ LfGraph *capture_end(LfBackend *be)
     if (meets_fault(s, "capture", false))
         return nullptr;
     s->n_graphs++;
+    device().held.graphs++;
     return new LfGraph{calls};
 }
 
@@ -509,6 +526,7 @@ void graph_launch(LfBackend *be, LfGraph *graph)
 void graph_free(LfBackend *be, LfGraph *graph)
 {
     standin(be)->n_graphs -= graph != nullptr;
+    device().held.graphs -= graph != nullptr;
     delete graph;
 }
 
@@ -527,6 +545,18 @@ void close(LfBackend *be)
     s->thread.join();
     lf_backend_close(s->cpu);
     delete s;
+    device().held.backends--;
+}
+
+/* At the end of the process. A test that has failed has been told already. */
+void tell_what_is_left()
+{
+    const Held &held = device().held;
+    if (held.backends + held.memory + held.weights + held.events + held.graphs != 0)
+        g_error("left on the stand-in at the end: %d backends, %d blocks of memory, %d weights, %d "
+                "events, %d graphs",
+                held.backends.load(), held.memory.load(), held.weights.load(), held.events.load(),
+                held.graphs.load());
 }
 
 std::vector<Fault> read_faults()
@@ -574,7 +604,11 @@ LfBackend *open(int number, LfPrecision precision, GError **error)
     if (!cpu)
         return nullptr;
     const char *slow = g_getenv("LF_STANDIN_SLOW"), *most = g_getenv("LF_STANDIN_QUEUE");
+    static const int watched = atexit(tell_what_is_left);
+    if (watched != 0)
+        g_error("atexit failed");
     Standin *s = new Standin();
+    device().held.backends++;
     s->cpu = cpu;
     s->poison = g_strcmp0(g_getenv("LF_STANDIN_POISON"), "1") == 0;
     const char *colon = slow ? strchr(slow, ':') : nullptr;

@@ -172,6 +172,41 @@ static void expect_missing(Output output, const char *word, const char *other)
     g_free(output.err);
 }
 
+/* Every number of the model that ships stands in its own place. */
+static void test_info_lines(void)
+{
+    static const char *const lines[] = {
+        "family        none that the path tells: the defaults are Self-Forcing's",
+        "transformer   transformer.safetensors: safetensors, 231 tensors, 8.064 M parameters, "
+        "16.1 MB (BF16)",
+        "              causal Wan, 8 layers of 256, 4 heads of 64, ffn 768, text of 48 × 192, "
+        "latents of 16 channels, layout Wan",
+        "text encoder  text_encoder.safetensors: safetensors, 32 tensors, 1.157 M parameters, "
+        "2.3 MB (BF16)",
+        "              umT5, 3 layers of 192, 3 heads, ffn 384, vocabulary of 257",
+        "tokenizer     spiece.model: SentencePiece, 257 pieces",
+        "decoder       decoder.safetensors: safetensors, 64 tensors, 1.081 M parameters, 2.2 MB "
+        "(BF16)",
+        "              tiny decoder (TAEHV), 64/64/32/16 channels, latents of 16 channels",
+        "video         256×160, 16/1 frames a second, chunks of 3 latent frames",
+        "schedule      steps 1000,750,500,250, shift 5",
+        "cache         window 12, sink 1, positions relative",
+        "sparse        target 0.85, base 0.95, blocks of 32 queries and 32 keys, 3 frames kept "
+        "(first 1, last 1), horizon 63",
+        "missing       nothing",
+    };
+    Output output = run("info", g_getenv("LIGHTFORCING_MODEL"), NULL);
+    g_autofree char *text = g_strconcat("\n", output.out, NULL);
+    g_assert_cmpint(output.status, ==, 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(lines); i++) {
+        g_autofree char *line = g_strdup_printf("\n%s\n", lines[i]);
+        if (!strstr(text, line))
+            g_error("expected \"%s\" as a line of:%s", lines[i], text);
+    }
+    g_free(output.out);
+    g_free(output.err);
+}
+
 /* A tensor and a part are missing: both are named. */
 static void test_info_missing(void)
 {
@@ -658,6 +693,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/version", test_version);
     g_test_add_func("/cli/wrong-options", test_wrong_options);
     g_test_add_func("/cli/info", test_info);
+    g_test_add_func("/cli/info-lines", test_info_lines);
     g_test_add_func("/cli/info-missing", test_info_missing);
     g_test_add_func("/cli/info-checkpoint", test_info_checkpoint);
     g_test_add_func("/cli/info-tokenizer", test_info_tokenizer);

@@ -210,7 +210,22 @@ static void test_log(void)
     lf_tiny_model_remove(dir);
 }
 
-/* Parts of another model, as a directory or a file; they have to fit. */
+/* The model.json of `dir` names `part`'s file by another name, one that no search would find. */
+static void hide_file(const char *dir, const char *part, const char *name)
+{
+    g_autofree char *json = g_build_filename(dir, "model.json", NULL), *text = NULL;
+    g_autofree char *usual = g_strconcat(part, ".safetensors", NULL);
+    g_autofree char *from = g_build_filename(dir, usual, NULL);
+    g_autofree char *to = g_build_filename(dir, name, NULL);
+    g_assert_true(g_file_get_contents(json, &text, NULL, NULL));
+    g_autoptr(GString) edited = g_string_new(text);
+    g_assert_cmpuint(g_string_replace(edited, usual, name, 0), ==, 1);
+    g_assert_true(g_file_set_contents(json, edited->str, -1, NULL));
+    g_assert_cmpint(g_rename(from, to), ==, 0);
+}
+
+/* Parts of another model, as a directory or a file; they have to fit. What the other model's
+ * model.json says of them holds. */
 static void test_other_parts(void)
 {
     g_autoptr(GError) error = NULL;
@@ -236,6 +251,17 @@ static void test_other_parts(void)
     g_assert_false(stream_same(pictures[0], pictures[1]));
     g_assert_false(stream_same(pictures[0], pictures[2]));
     stream_assert_same(pictures[2], pictures[3]);
+    hide_file(other, "text_encoder", "an-encoder");
+    hide_file(other, "decoder", "a-decoder");
+    for (guint i = 1; i <= 2; i++) {
+        LfModel *model = lf_model_open(own, &options[i], &error);
+        g_assert_no_error(error);
+        LfSession *s = stream_session(model, NULL, "a red star");
+        g_autoptr(GByteArray) hidden = stream_run(s, 1);
+        stream_assert_same(pictures[i], hidden);
+        lf_session_free(s);
+        lf_model_unref(model);
+    }
     for (guint i = 0; i < G_N_ELEMENTS(options); i++)
         g_byte_array_unref(pictures[i]);
 

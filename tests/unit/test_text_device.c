@@ -4,6 +4,7 @@
  */
 #include "stream.h"
 
+#include "engine/encoder.h"
 #include "engine/session.h"
 #include "engine/text_device.h"
 
@@ -124,6 +125,31 @@ static void test_streamed_failures(void)
     lf_model_unref(cpu);
 }
 
+/* The embeddings are rounded once, to the type of the transformer's activations, which need not be the
+ * encoder's: the CPU encodes for a device of bf16, too. */
+static void test_types(void)
+{
+    g_autoptr(GError) error = NULL;
+    const int32_t ids[] = {5, 7, 300, 2, 1};
+    LfModel *model = stream_model_on(NULL, "cpu");
+    float exact[5 * LF_TINY_TEXT_DIM];
+    uint16_t rounded[5 * LF_TINY_TEXT_DIM];
+    g_assert_true(lf_model_encode(model, ids, 5, exact, &error));
+    g_assert_no_error(error);
+    lf_from_float(rounded, LF_BF16, exact, G_N_ELEMENTS(exact));
+    LfType own = model->backend->activation_type;
+    model->backend->activation_type = LF_BF16;
+    LfEncoder encoder = lf_encoder(model, &(LfLog){0});
+    LfText *text = lf_encoder_run(&encoder, ids, 5, false, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint((int) text->rows.type, ==, LF_BF16);
+    g_assert_cmpmem(text->rows.data, lf_tensor_size(text->rows), rounded, sizeof rounded);
+    lf_text_unref(text);
+    lf_encoder_clear(&encoder);
+    model->backend->activation_type = own;
+    lf_model_unref(model);
+}
+
 static LfTextEncoderDevice fitting(double unused, double rest, double resident, double streamed)
 {
     LfTextDemand demand = {(size_t) (1e9 * unused), (size_t) (1e9 * rest),
@@ -196,6 +222,7 @@ int main(int argc, char **argv)
     g_test_add_func("/text-device/frames", test_frames);
     g_test_add_func("/text-device/at-once", test_at_once);
     g_test_add_func("/text-device/streamed-failures", test_streamed_failures);
+    g_test_add_func("/text-device/types", test_types);
     g_test_add_func("/text-device/fitting", test_fitting);
     g_test_add_func("/text-device/auto", test_auto);
     g_test_add_func("/text-device/xxl", test_xxl);
