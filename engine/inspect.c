@@ -153,11 +153,13 @@ static void inspect_lora(const Inspection *i, const LfModelConfig *c, const char
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *path = lf_model_config_path(c, name);
-    g_autofree char *text = g_strdup_printf("added to the transformer with strength %g", strength);
+    g_autofree char *notice = NULL;
     const LfSourceOptions options = {.kind = LF_FILE_TRANSFORMER, .copy = c->copy};
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     LfWeightSource *source = file ? lf_weight_source_file(transformer, &options, &error) : NULL;
-    bool fits = source && lf_weight_source_add_lora(source, file, strength, &error);
+    bool fits = source && lf_weight_source_add_lora(source, file, strength, &notice, &error);
+    g_autofree char *text = g_strdup_printf("added to the transformer with strength %g%s%s",
+                                            strength, notice ? "; " : "", notice ? notice : "");
     const LfFinding finding = {.subject = "LoRA",
                                .tensors = file ? path : NULL,
                                .description = file ? text : NULL,

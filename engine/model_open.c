@@ -76,7 +76,11 @@ static bool open_part(Loading *l, Part part, const char *file, GError **error)
 static bool add_lora(Loading *l, const char *path, double strength, GError **error)
 {
     LfTensorFile *file = lf_tensor_file_open(path, error);
-    bool added = file && lf_weight_source_add_lora(l->sources[TRANSFORMER], file, strength, error);
+    g_autofree char *notice = NULL;
+    bool added =
+        file && lf_weight_source_add_lora(l->sources[TRANSFORMER], file, strength, &notice, error);
+    if (notice)
+        lf_log(&l->model->log, LF_LOG_WARNING, "LoRA %s: %s", path, notice);
     if (added)
         lf_log(&l->model->log, LF_LOG_INFO, "LoRA %s: %zu tensors, strength %g", path,
                lf_tensor_file_count(file), strength);

@@ -409,8 +409,9 @@ static const Property properties[] = {
      *
      * Which element messages to post on the bus. `lightforcing-prompt` is posted as the first frame
      * of a prompt leaves the element, with the fields prompt, prompt-id, chunk, frame, timestamp,
-     * stream-time, running-time, duration, latency (since the prompt was set), seed and transition,
-     * a #GstLightForcingTransition (`cut` for the stream's first prompt, too).
+     * stream-time, running-time, duration, latency (since the prompt was set), seed, transition, a
+     * #GstLightForcingTransition (`cut` for the stream's first prompt, too), tokens, tokens-cut
+     * and tokens-unknown.
      * `lightforcing-chunk` is posted for each generated chunk, with the fields chunk, frames,
      * generate-time, decode-time, queue-level and sparsity.
      *

@@ -87,7 +87,7 @@ typedef struct {
     GHashTable *by_name;    /* of `modules` */
     GHashTable *flat_names; /* canonical module names by what flat dialects call them; or NULL */
     GString *unmatched;     /* names of modules that the weights do not have */
-    int n_unmatched;
+    int n_unmatched, n_of_picture;
 } Reading;
 
 /* `format` is a literal. */
@@ -329,8 +329,23 @@ static bool add_difference(Reading *r, const Module *module, const LfFileTensor 
     return true;
 }
 
+/* Parts that only image-to-video models have, as the ends of their modules' names, or within these. */
+static bool is_of_picture(const char *module)
+{
+    static const char *const words[] = {"k_img",      "v_img",      "img_emb",
+                                        "add_k_proj", "add_v_proj", "image_embedder"};
+    for (gsize i = 0; i < G_N_ELEMENTS(words); i++)
+        if (strstr(module, words[i]))
+            return true;
+    return false;
+}
+
 static bool add_module(Reading *r, const Module *module, GError **error)
 {
+    if (is_of_picture(module->name)) {
+        r->n_of_picture++;
+        return true;
+    }
     if ((module->down || module->up) && !add_product(r, module, error))
         return false;
     for (gsize i = 0; i < G_N_ELEMENTS(endings); i++)
@@ -352,12 +367,26 @@ static bool add_modules(Reading *r, GError **error)
                       "the model has no weights for %d of its %u modules (%s): it is made for "
                       "another model",
                       r->n_unmatched, r->modules->len, r->unmatched->str);
+    if (r->n_of_picture == (int) r->modules->len)
+        return refuse(r, error, LF_ERROR_SHAPE,
+                      "all of its modules are for the picture that image-to-video models begin "
+                      "with: use one made for text-to-video");
     return true;
 }
 
-bool lf_weight_source_add_lora(LfWeightSource *source, LfTensorFile *file, double strength,
-                               GError **error)
+static char *notice_of(const Reading *r)
 {
+    if (r->n_of_picture == 0)
+        return NULL;
+    return g_strdup_printf("%d of its %u modules are for the picture that image-to-video models "
+                           "begin with: they are left out",
+                           r->n_of_picture, r->modules->len);
+}
+
+bool lf_weight_source_add_lora(LfWeightSource *source, LfTensorFile *file, double strength,
+                               char **notice, GError **error)
+{
+    *notice = NULL;
     Reading r = {.source = source, .file = file, .strength = strength};
     if (!source->file)
         return refuse(&r, error, LF_ERROR_UNSUPPORTED, "random weights take no LoRA");
@@ -369,6 +398,7 @@ bool lf_weight_source_add_lora(LfWeightSource *source, LfTensorFile *file, doubl
     r.by_name = g_hash_table_new(g_str_hash, g_str_equal);
     r.unmatched = g_string_new(NULL);
     bool added = read_modules(&r, error) && add_modules(&r, error);
+    *notice = added ? notice_of(&r) : NULL;
     g_ptr_array_add(source->loras, lf_tensor_file_ref(file));
     g_string_free(r.unmatched, true);
     g_hash_table_unref(r.by_name);

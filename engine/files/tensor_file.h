@@ -64,7 +64,8 @@ const char *lf_tensor_file_unreadable(const LfTensorFile *file, const char *name
  * none of this name. Of a sharded set, the first shard's that has one. */
 const char *lf_tensor_file_metadata(const LfTensorFile *file, const char *key);
 
-/* "BF16 151, F32 60": how many tensors there are of each type. Transfer full. */
+/* "BF16 151, F32 60": how many tensors there are of each type; "BF16" where all are of one. Transfer
+ * full. */
 char *lf_tensor_file_types(const LfTensorFile *file);
 
 /* Numbers of a tensor, the product of its shape. */

@@ -76,7 +76,9 @@ char *lf_tensor_file_types(const LfTensorFile *file)
     for (size_t i = 0, next; i < n; i = next) {
         for (next = i; next < n && strcmp(names[next], names[i]) == 0; next++)
             ;
-        g_string_append_printf(text, "%s%s %zu", text->len ? ", " : "", names[i], next - i);
+        g_string_append_printf(text, "%s%s", text->len ? ", " : "", names[i]);
+        if (next - i < n)
+            g_string_append_printf(text, " %zu", next - i);
     }
     return g_string_free(text, false);
 }

@@ -42,9 +42,11 @@ void lf_weight_source_free(LfWeightSource *source); /* NULL is fine */
  * differences, are added to the weights in float when these are bound; such weights are not used in
  * place. Several add up. The source keeps a reference to `file`. LF_ERROR_FORMAT or
  * LF_ERROR_UNSUPPORTED for a file that is no such LoRA, LF_ERROR_SHAPE for one of another model:
- * modules that the weights lack, or other shapes. The source is of no use after an error. */
+ * modules that the weights lack, or other shapes. The source is of no use after an error. Modules for
+ * the picture that image-to-video models begin with are left out, and *notice says so; else it is
+ * NULL. Transfer full. */
 bool lf_weight_source_add_lora(LfWeightSource *source, LfTensorFile *file, double strength,
-                               GError **error);
+                               char **notice, GError **error);
 
 int lf_weight_source_lora_count(const LfWeightSource *source);
 

@@ -93,8 +93,10 @@ static void apply(Fixture *f, Written *w, double strength)
 {
     g_autoptr(GError) error = NULL;
     LfTensorFile *file = open_written(w, f->path);
-    g_assert_true(lf_weight_source_add_lora(f->source, file, strength, &error));
+    char *notice;
+    g_assert_true(lf_weight_source_add_lora(f->source, file, strength, &notice, &error));
     g_assert_no_error(error);
+    g_assert_null(notice);
     lf_tensor_file_unref(file);
 }
 
@@ -275,6 +277,44 @@ static void test_several(void)
     fixture_clear(&f);
 }
 
+/* ---- of image-to-video models ---------------------------------------------------------------- */
+
+/* What such a LoRA has for the picture is left out, and said; the rest is added as it stands. */
+static void test_of_picture(void)
+{
+    static const char *const of_picture[][3] = {
+        {"diffusion_model.blocks.0.cross_attn.k_img.lora_A.weight",
+         "diffusion_model.blocks.0.cross_attn.k_img.lora_B.weight",
+         "diffusion_model.blocks.0.cross_attn.norm_k_img.diff"},
+        {"transformer.blocks.1.attn2.add_v_proj.lora_A.weight",
+         "transformer.blocks.1.attn2.add_v_proj.lora_B.weight",
+         "transformer.condition_embedder.image_embedder.norm1.diff_b"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(of_picture); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *notice = NULL;
+        Fixture f = fixture_new();
+        Written w = written_new();
+        add(&w, of_picture[i][0], RANK, DIM);
+        add(&w, of_picture[i][1], DIM, RANK);
+        add(&w, of_picture[i][2], DIM, 0);
+        const float *down = add(&w, "blocks.1.self_attn.q.lora_A.weight", RANK, DIM);
+        const float *up = add(&w, "blocks.1.self_attn.q.lora_B.weight", DIM, RANK);
+        LfTensorFile *file = open_written(&w, f.path);
+        g_assert_true(lf_weight_source_add_lora(f.source, file, 0.5, &notice, &error));
+        g_assert_no_error(error);
+        g_assert_nonnull(strstr(notice, "2 of its 3 modules are for the picture"));
+        const char *q = "blocks.1.self_attn.q.weight";
+        g_autofree float *wanted = read_all(f.plain, q, LF_BIND_LINEAR, DIM, DIM);
+        g_autofree float *got = read_all(f.source, q, LF_BIND_LINEAR, DIM, DIM);
+        merge(wanted, 0.5, up, down, DIM, DIM);
+        assert_close(got, wanted, DIM * DIM);
+        lf_tensor_file_unref(file);
+        written_clear(&w);
+        fixture_clear(&f);
+    }
+}
+
 /* ---- what is refused ------------------------------------------------------------------------- */
 
 static void assert_refused(Written *w, LfError code, const char *word)
@@ -282,7 +322,9 @@ static void assert_refused(Written *w, LfError code, const char *word)
     g_autoptr(GError) error = NULL;
     Fixture f = fixture_new();
     LfTensorFile *file = open_written(w, f.path);
-    g_assert_false(lf_weight_source_add_lora(f.source, file, 1, &error));
+    char *notice;
+    g_assert_false(lf_weight_source_add_lora(f.source, file, 1, &notice, &error));
+    g_assert_null(notice);
     g_test_message("%s", error->message);
     g_assert_nonnull(strstr(error->message, "lora.safetensors"));
     stream_assert_error(&error, code, word);
@@ -294,6 +336,11 @@ static void assert_refused(Written *w, LfError code, const char *word)
 static void test_refused(void)
 {
     Written w = written_new();
+    add(&w, "blocks.0.cross_attn.v_img.lora_A.weight", RANK, DIM);
+    add(&w, "blocks.0.cross_attn.v_img.lora_B.weight", DIM, RANK);
+    assert_refused(&w, LF_ERROR_SHAPE, "use one made for text-to-video");
+
+    w = written_new();
     add(&w, "model.head.modulation", 1, 5);
     assert_refused(&w, LF_ERROR_FORMAT, "it is a transformer, no LoRA");
 
@@ -423,6 +470,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/lora/differences", test_differences);
     g_test_add_func("/lora/several", test_several);
+    g_test_add_func("/lora/of-picture", test_of_picture);
     g_test_add_func("/lora/refused", test_refused);
     g_test_add_func("/lora/model", test_model);
     return g_test_run();

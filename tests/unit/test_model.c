@@ -190,7 +190,7 @@ static void test_log(void)
                                     "backend \"cpu\" is",
                                     "precision fp32",
                                     "transformer.safetensors: safetensors, layout Wan, ",
-                                    "(BF16 ",
+                                    "(BF16)",
                                     "decoder: loaded in",
                                     lf_model_description(model),
                                     "MB of weights on cpu"};
