@@ -10,8 +10,9 @@
 static const CliHelp help = {
     .operands = "DIR|FILE",
     .max_operands = 1,
-    .summary = "Shows what a model directory or a file of tensors (safetensors, PyTorch) holds,\n"
-               "checks the names and shapes of all tensors, and plans the memory of a stream.",
+    .summary =
+        "Shows what a model directory or a file of tensors (safetensors, PyTorch, GGUF) holds,\n"
+        "checks the names and shapes of all tensors, and plans the memory of a stream.",
     .description =
         "Examples:\n"
         "  lightforcing info models/demo\n"

@@ -2,6 +2,7 @@
 #include "candidates.h"
 
 #include "recognise.h"
+#include "tokenizer_file.h"
 
 #include <string.h>
 
@@ -63,6 +64,7 @@ static void recognise(LfCandidate *candidate, LfTensorFile *file)
     g_autoptr(LfRecognised) r = lf_recognise(file, LF_FILE_UNKNOWN, NULL);
     candidate->part = parts[r->kind];
     candidate->teacher = r->teacher;
+    candidate->has_tokens = r->kind == LF_FILE_TEXT_ENCODER && lf_tokenizer_is_inside(file);
     if (r->problem)
         candidate->problem = g_strdup_printf("%s: %s", candidate->path, r->problem);
     else if (r->kind == LF_FILE_DECODER && r->layout != &lf_layout_taehv)

@@ -52,7 +52,6 @@ static const Sign signs[] = {
     {0, BYTES("lmgg"), GGML},
     {0, BYTES("fmgg"), GGML},
     {0, BYTES("tjgg"), GGML},
-    {0, BYTES("GGUF"), "it is a GGUF file, which is not supported here", NULL},
     {0, BYTES("\x80\2"), PICKLE},
     {0, BYTES("\x80\3"), PICKLE},
     {0, BYTES("\x80\4"), PICKLE},

@@ -11,7 +11,7 @@
 #include <glib.h>
 
 /* What is asked for, in place of another thing. */
-#define LF_WANTED_WEIGHTS   "the model's weights as safetensors or as torch.save writes them"
+#define LF_WANTED_WEIGHTS   "the model's weights as safetensors, as GGUF or as torch.save writes them"
 #define LF_WANTED_TOKENIZER "a spiece.model or a tokenizer.json"
 
 /* What a file is that no reader takes, with the cure, for a message: "it is a web page …: download

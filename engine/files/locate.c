@@ -109,33 +109,33 @@ static bool choose(const char *location, LfPart part, const GPtrArray *level, Lf
     return true;
 }
 
-/* A text encoder may bring its tokenizer along. A file for the tokenizer alone goes before it, if
- * it is the original one. */
-static void choose_inner_tokenizer(const GPtrArray *level, LfLocated *located)
+/* A text encoder may bring its tokenizer along. A file for the tokenizer alone that is as near goes
+ * before it: the lists of a GGUF file may lack the character map. */
+static void choose_inner_tokenizer(unsigned wanted, bool has_tokens, LfLocated *located)
 {
-    const char *encoder = located->files[LF_PART_TEXT_ENCODER];
-    const char *tokenizer = located->files[LF_PART_TOKENIZER];
-    if (!encoder || (tokenizer && g_str_has_suffix(tokenizer, ".model")))
-        return;
+    if (has_tokens && wanted & 1U << LF_PART_TOKENIZER && !located->files[LF_PART_TOKENIZER])
+        located->files[LF_PART_TOKENIZER] = g_strdup(located->files[LF_PART_TEXT_ENCODER]);
+}
+
+/* Whether the text encoder is of this level and has a tokenizer inside. */
+static bool finds_tokens(const GPtrArray *level, const LfLocated *located)
+{
     for (guint i = 0; i < level->len; i++) {
         const LfCandidate *candidate = level->pdata[i];
-        if (candidate->has_tokens && g_str_equal(candidate->path, encoder)) {
-            g_free(located->files[LF_PART_TOKENIZER]);
-            located->files[LF_PART_TOKENIZER] = g_strdup(encoder);
-        }
+        if (candidate->has_tokens &&
+            g_strcmp0(candidate->path, located->files[LF_PART_TEXT_ENCODER]) == 0)
+            return true;
     }
+    return false;
 }
 
 static bool choose_all(const char *location, unsigned wanted, const GPtrArray *level,
                        LfLocated *located, GError **error)
 {
-    bool token_file = !located->files[LF_PART_TOKENIZER] && wanted & 1U << LF_PART_TOKENIZER;
     for (LfPart part = 0; part < LF_N_PARTS; part++)
         if (wanted & 1U << part && !located->files[part] &&
             !choose(location, part, level, located, error))
             return false;
-    if (token_file)
-        choose_inner_tokenizer(level, located);
     return true;
 }
 
@@ -198,6 +198,8 @@ bool lf_locate(const char *location, unsigned wanted, LfLocated *located, GError
         return lf_fail(error, LF_ERROR_NOT_FOUND, "%s: no such file or folder", location);
     LfCandidates level = lf_candidates_new();
     bool done = look_at(path, wanted, &level, located, error);
+    bool tokens = done && finds_tokens(level.found, located);
+    choose_inner_tokenizer(wanted, tokens && folder, located); /* beside a file is as near */
     for (int up = 0; done && up < PARENTS && !is_complete(located, wanted); up++) {
         g_autofree char *parent = g_path_get_dirname(path);
         if (is_end(parent))
@@ -208,9 +210,12 @@ bool lf_locate(const char *location, unsigned wanted, LfLocated *located, GError
         lf_candidates_add_neighbours(&level, parent);
         done = choose_all(location, wanted & ~(1U << LF_PART_TRANSFORMER), level.found, located,
                           error);
+        tokens |= done && finds_tokens(level.found, located);
+        choose_inner_tokenizer(wanted, tokens, located);
         g_free(path);
         path = g_steal_pointer(&parent);
     }
+    choose_inner_tokenizer(wanted, tokens, located);
     lf_candidates_clear(&level);
     return done;
 }

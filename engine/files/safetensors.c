@@ -158,26 +158,6 @@ static bool take_header(Reading *in, GError **error)
                    scan->fault);
 }
 
-static int by_data(const void *a, const void *b)
-{
-    const LfFileTensor *x = a, *y = b;
-    if (x->data != y->data)
-        return x->data < y->data ? -1 : 1;
-    return (x->size > y->size) - (x->size < y->size);
-}
-
-static bool check_overlap(const Reading *in, GError **error)
-{
-    GArray *tensors = in->file->tensors;
-    g_array_sort(tensors, by_data);
-    for (guint i = 1; i < tensors->len; i++) {
-        const LfFileTensor *t = &g_array_index(tensors, LfFileTensor, i);
-        if ((const char *) t[-1].data + t[-1].size > (const char *) t->data)
-            return fail(in, t->name, error, "its data overlaps another tensor's");
-    }
-    return true;
-}
-
 bool lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error)
 {
     const char *bytes = g_mapped_file_get_contents(map);
@@ -202,7 +182,8 @@ bool lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error)
     in.data = bytes + 8 + n;
     in.size = size - 8 - n;
     lf_json_scan_init(&in.scan, bytes + 8, n);
-    bool read = take_header(&in, error) && check_overlap(&in, error);
+    bool read =
+        take_header(&in, error) && lf_tensors_check_overlap(file->path, file->tensors, error);
     lf_json_scan_clear(&in.scan);
     return read;
 }

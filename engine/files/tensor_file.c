@@ -86,6 +86,26 @@ bool lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size)
     return fits && *size <= INT64_MAX;
 }
 
+static int by_data(const void *a, const void *b)
+{
+    const LfFileTensor *x = a, *y = b;
+    if (x->data != y->data)
+        return x->data < y->data ? -1 : 1;
+    return (x->size > y->size) - (x->size < y->size);
+}
+
+bool lf_tensors_check_overlap(const char *path, GArray *tensors, GError **error)
+{
+    g_array_sort(tensors, by_data);
+    for (guint i = 1; i < tensors->len; i++) {
+        const LfFileTensor *t = &g_array_index(tensors, LfFileTensor, i);
+        if ((const char *) t[-1].data + t[-1].size > (const char *) t->data)
+            return lf_fail(error, LF_ERROR_FORMAT, "%s: %s: its data overlaps another tensor's",
+                           path, t->name);
+    }
+    return true;
+}
+
 typedef bool (*Reader)(LfTensorFile *file, GMappedFile *map, GError **error);
 
 /* A safetensors file begins with a length far below 2^32, so it has zero bytes where JSON has
@@ -100,6 +120,8 @@ static bool looks_like_json(const char *bytes, gsize size)
 
 static Reader reader_of(const char *bytes, gsize size)
 {
+    if (size >= 4 && memcmp(bytes, "GGUF", 4) == 0)
+        return lf_gguf_read;
     if (size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0)
         return lf_pytorch_read;
     if (lf_torch_stream_begins(bytes, size))

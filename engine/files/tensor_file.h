@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A file of named tensors, mapped into memory: safetensors (one file, or the index of a sharded
- * set) and PyTorch's formats (.pt, .pth, .bin). Files are not trusted: lengths, offsets,
+ * set), PyTorch's formats (.pt, .pth, .bin) and GGUF. Files are not trusted: lengths, offsets,
  * overlaps, counts and nesting are checked, and nothing in a pickle is ever executed. A mapped file
  * must not be truncated while it is open: replace it by renaming.
  *
@@ -21,8 +21,8 @@ typedef struct LfTensorFile LfTensorFile;
 
 #define LF_CODING_MAX_BLOCK 256
 
-/* Numbers in blocks that are decoded together: `block` numbers are `size` bytes. Every row of a
- * tensor in a file is whole blocks. */
+/* Numbers in blocks that are decoded together: `block` numbers are `size` bytes. A tensor
+ * in a file is whole blocks. */
 typedef struct {
     const char *name; /* "Q4_K" */
     int block;        /* at most LF_CODING_MAX_BLOCK */
@@ -42,7 +42,7 @@ typedef struct {
 } LfFileTensor;
 
 /* Opens `path`. The first bytes tell the format: safetensors, *.index.json of a sharded set (the
- * shards are in the same folder), or what torch.save wrote. */
+ * shards are in the same folder), GGUF, or what torch.save wrote. */
 LfTensorFile *lf_tensor_file_open(const char *path, GError **error);
 LfTensorFile *lf_tensor_file_ref(LfTensorFile *file);
 void lf_tensor_file_unref(LfTensorFile *file);
@@ -60,8 +60,8 @@ const LfFileTensor *lf_tensor_file_find(const LfTensorFile *file, const char *na
  * all others. */
 const char *lf_tensor_file_unreadable(const LfTensorFile *file, const char *name);
 
-/* A text that the file tells about itself: a member of safetensors' "__metadata__". NULL when it has
- * none of this name. Of a sharded set, the first shard's that has one. */
+/* A text that the file tells about itself: a member of safetensors' "__metadata__", or a text in
+ * GGUF's metadata. NULL when it has none of this name. Of a sharded set, the first shard's that has one. */
 const char *lf_tensor_file_metadata(const LfTensorFile *file, const char *key);
 
 /* "BF16 151, F32 60": how many tensors there are of each type; "BF16" where all are of one. Transfer

@@ -40,12 +40,16 @@ void lf_tensor_file_add_metadata(LfTensorFile *file, const char *key, const char
  * numbers do not fit. */
 bool lf_shape_size(LfType type, int n_dims, const int64_t *shape, size_t *size);
 
+/* Sorts LfFileTensors by where their data are. False when those of two are at the same bytes. */
+bool lf_tensors_check_overlap(const char *path, GArray *tensors, GError **error);
+
 /* As lf_tensor_file_open, but for an index. */
 LfTensorFile *lf_tensor_file_open_shard(const char *path, GError **error);
 
 /* Readers: fill `file`, whose path is set, from `map`. */
 bool lf_safetensors_read(LfTensorFile *file, GMappedFile *map, GError **error);
 bool lf_sharded_read(LfTensorFile *file, GMappedFile *map, GError **error);
+bool lf_gguf_read(LfTensorFile *file, GMappedFile *map, GError **error);
 bool lf_pytorch_read(LfTensorFile *file, GMappedFile *map, GError **error);
 bool lf_torch_stream_read(LfTensorFile *file, GMappedFile *map, GError **error);
 

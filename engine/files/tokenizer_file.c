@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tokenizer_file.h"
 #include "foreign.h"
+#include "gguf.h"
 #include "map.h"
 #include "protobuf.h"
-#include "tensor_file.h"
 #include "vocabulary.h"
 
 #include <string.h>
@@ -107,6 +107,35 @@ static GBytes *read_json(const File *file, GError **error)
     return model ? g_byte_array_free_to_bytes(model) : NULL;
 }
 
+static GBytes *read_gguf(const File *file, GError **error)
+{
+    LfGguf gguf;
+    LfVocabulary vocabulary;
+    LfGgufVocabulary lists = {0};
+    GByteArray *model = NULL;
+    lf_vocabulary_init(&vocabulary);
+    if (lf_gguf_open(&gguf, file->path, (LfSpan){(const uint8_t *) file->bytes, file->size},
+                     error)) {
+        lf_gguf_vocabulary(&gguf, &lists);
+        if (lf_tokenizer_gguf_read(file->path, &lists, &vocabulary, error))
+            model = lf_vocabulary_serialize(&vocabulary, file->path, error);
+    }
+    g_free((char *) lists.model);
+    g_free((LfSpan *) lists.tokens);
+    lf_gguf_clear(&gguf);
+    lf_vocabulary_clear(&vocabulary);
+    return model ? g_byte_array_free_to_bytes(model) : NULL;
+}
+
+bool lf_tokenizer_is_inside(const LfTensorFile *tensors)
+{
+    const LfFileTensor *model = lf_tensor_file_find(tensors, "spiece_model");
+    const char *kind = lf_tensor_file_metadata(tensors, "tokenizer.ggml.model");
+    if (g_str_has_suffix(lf_tensor_file_path(tensors), ".json"))
+        return false;
+    return (model && model->type == LF_U8 && model->size > 0) || g_strcmp0(kind, "t5") == 0;
+}
+
 GBytes *lf_tokenizer_file_read(const char *path, const char **format, GError **error)
 {
     g_autoptr(GMappedFile) map = lf_map_file(path, error);
@@ -116,6 +145,10 @@ GBytes *lf_tokenizer_file_read(const char *path, const char **format, GError **e
     if (begins(&file, "PK\3\4") || is_safetensors(&file)) {
         *format = "SentencePiece, inside a file of tensors";
         return read_tensor(&file, error);
+    }
+    if (begins(&file, "GGUF")) {
+        *format = "GGUF's list of pieces";
+        return read_gguf(&file, error);
     }
     if (is_model(&file)) {
         *format = "SentencePiece";

@@ -8,6 +8,7 @@
 #include "engine/files/locate.h"
 #include "engine/files/tensor_file.h"
 #include "tests/common/folder.h"
+#include "tests/common/gguf_file.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -150,6 +151,93 @@ static void test_vae(void)
     folder_remove(root);
 }
 
+/* ---- tokenizers inside of text encoders ------------------------------------------------------ */
+
+typedef enum { NO_TOKENS, GGUF_TOKENS, TENSOR_TOKENS } Inside;
+
+/* A file that is a text encoder by its names, with a tokenizer inside. */
+static void put_encoder(const char *root, const char *path, Inside inside)
+{
+    static const float numbers[32];
+    static const int64_t shape[] = {1, 32};
+    g_autofree char *full = g_build_filename(root, path, NULL);
+    g_autofree char *model = NULL;
+    gsize size;
+    g_assert_true(g_file_get_contents(LF_TEST_TOKENIZER, &model, &size, NULL));
+    folder_text(root, path, "");
+    if (inside == TENSOR_TOKENS) {
+        const LfFileTensor tensors[] = {
+            {"encoder.block.0.layer.0.SelfAttention.q.weight",
+             LF_F32,
+             2,
+             {1, 32},
+             numbers,
+             sizeof numbers,
+             NULL},
+            {"spiece_model", LF_U8, 1, {(int64_t) size}, model, size, NULL}};
+        g_assert_true(lf_safetensors_write(full, tensors, 2, NULL));
+        return;
+    }
+    GgufFile *file = gguf_file_new();
+    gguf_file_tensor(file, "enc.blk.0.attn_q.weight", 0, 2, shape, numbers, sizeof numbers);
+    if (inside == GGUF_TOKENS)
+        gguf_file_tokenizer(file, model, size);
+    gguf_file_save(file, full);
+    gguf_file_free(file);
+}
+
+static const struct {
+    const char *title, *location, *encoder;
+    Inside inside;
+    const char *other; /* a tokenizer's file, or NULL */
+    const char *expected;
+} inner[] = {
+    {"a folder", "m", "m/e.gguf", GGUF_TOKENS, NULL, "m/e.gguf"},
+    {"a tensor", "m", "m/e.safetensors", TENSOR_TOKENS, NULL, "m/e.safetensors"},
+    {"the file itself", "m/e.gguf", "m/e.gguf", GGUF_TOKENS, NULL, "m/e.gguf"},
+    {"a neighbour", "d/t.pt", "text_encoders/e.gguf", GGUF_TOKENS, NULL, "text_encoders/e.gguf"},
+    {"none inside", "m", "m/e.gguf", NO_TOKENS, NULL, NULL},
+    {"one in the folder", "m", "m/e.gguf", GGUF_TOKENS, "m/a/tokenizer.json", "m/a/tokenizer.json"},
+    {"one beside", "m/e.gguf", "m/e.gguf", GGUF_TOKENS, "m/spiece.model", "m/spiece.model"},
+    {"one in a neighbour of the file", "m/e.gguf", "m/e.gguf", GGUF_TOKENS,
+     "m/tokenizer/spiece.model", "m/tokenizer/spiece.model"},
+    {"one farther away", "a/m", "a/m/e.gguf", GGUF_TOKENS, "a/tokenizer/spiece.model",
+     "a/m/e.gguf"},
+    {"one beside one without", "m/e.gguf", "m/e.gguf", NO_TOKENS, "tokenizer/spiece.model",
+     "tokenizer/spiece.model"},
+};
+
+static void test_inner_tokenizer(void)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(inner); i++) {
+        g_autoptr(GError) error = NULL;
+        char *root = folder_new();
+        unsigned wanted = 1U << LF_PART_TEXT_ENCODER | 1U << LF_PART_TOKENIZER;
+        LfLocated located = {0}, alone = {0};
+        g_test_message("%s", inner[i].title);
+        put_encoder(root, inner[i].encoder, inner[i].inside);
+        if (!g_str_equal(inner[i].location, inner[i].encoder) &&
+            g_str_has_suffix(inner[i].location, ".pt"))
+            put(root, LF_PART_TRANSFORMER, inner[i].location);
+        if (inner[i].other)
+            put(root, LF_PART_TOKENIZER, inner[i].other);
+        g_autofree char *location = g_build_filename(root, inner[i].location, NULL);
+        g_autofree char *encoder = g_build_filename(root, inner[i].encoder, NULL);
+        g_autofree char *expected =
+            inner[i].expected ? g_build_filename(root, inner[i].expected, NULL) : NULL;
+        lf_locate(location, wanted, &located, &error);
+        g_assert_no_error(error);
+        g_assert_cmpstr(located.files[LF_PART_TEXT_ENCODER], ==, encoder);
+        g_assert_cmpstr(located.files[LF_PART_TOKENIZER], ==, expected);
+        lf_locate(location, 1U << LF_PART_TEXT_ENCODER, &alone, &error);
+        g_assert_no_error(error);
+        g_assert_null(alone.files[LF_PART_TOKENIZER]);
+        lf_located_clear(&alone);
+        lf_located_clear(&located);
+        folder_remove(root);
+    }
+}
+
 /* Only what is wanted is looked for, and what is known is kept. */
 static void test_wanted(void)
 {
@@ -284,6 +372,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/locate/layouts", test_layouts);
     g_test_add_func("/locate/vae", test_vae);
+    g_test_add_func("/locate/inner-tokenizer", test_inner_tokenizer);
     g_test_add_func("/locate/wanted", test_wanted);
     g_test_add_func("/locate/several", test_several);
     g_test_add_func("/locate/none", test_none);

@@ -8,6 +8,7 @@
 #include "engine/files/tensor_file.h"
 #include "engine/files/tokenizer.h"
 #include "engine/files/vocabulary.h"
+#include "tests/common/gguf_file.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -349,6 +350,44 @@ static GByteArray *model_of_lists(const LfGgufVocabulary *gguf, GError **error)
     return model;
 }
 
+/* The lists in a file: of two types that do, either. */
+static GgufFile *as_gguf(const LfGgufVocabulary *of)
+{
+    GgufFile *file = gguf_file_new();
+    g_autoptr(GByteArray) tokens = g_byte_array_new();
+    guint8 prefix = of->add_space_prefix, extra = of->remove_extra_spaces;
+    for (size_t i = 0; i < of->n_tokens; i++)
+        gguf_put_text(tokens, of->tokens[i].data, of->tokens[i].size);
+    if (of->model)
+        gguf_file_text(file, "tokenizer.ggml.model", of->model);
+    gguf_file_array(file, "tokenizer.ggml.tokens", GGUF_TEXT, of->n_tokens, tokens->data,
+                    tokens->len);
+    gguf_file_array(file, "tokenizer.ggml.scores", GGUF_F32, of->n_scores, of->scores,
+                    4 * of->n_scores);
+    gguf_file_array(file, "tokenizer.ggml.token_type", g_test_rand_bit() ? GGUF_I32 : GGUF_U32,
+                    of->n_types, of->types, 4 * of->n_types);
+    gguf_file_array(file, "tokenizer.ggml.precompiled_charsmap",
+                    g_test_rand_bit() ? GGUF_I8 : GGUF_U8, of->charsmap.size, of->charsmap.data,
+                    of->charsmap.size);
+    if (of->end >= 0)
+        gguf_file_u32(file, "tokenizer.ggml.eos_token_id", (guint32) of->end);
+    if (of->unknown >= 0)
+        gguf_file_u32(file, "tokenizer.ggml.unknown_token_id", (guint32) of->unknown);
+    if (!prefix || g_test_rand_bit())
+        gguf_file_value(file, "tokenizer.ggml.add_space_prefix", GGUF_BOOL, &prefix, 1);
+    if (!extra || g_test_rand_bit())
+        gguf_file_value(file, "tokenizer.ggml.remove_extra_whitespaces", GGUF_BOOL, &extra, 1);
+    return file;
+}
+
+static LfTokenizer *open_gguf(GgufFile *file, GError **error)
+{
+    char *path = temporary(".gguf");
+    gguf_file_save(file, path);
+    gguf_file_free(file);
+    return open_path(path, error);
+}
+
 static char *write_tensors(const char *name, LfType type, const void *bytes, gsize size)
 {
     float weight = 1;
@@ -391,7 +430,10 @@ static void test_same_ids(void)
     for (int i = 0; i < 4; i++) {
         Contents *c = make_contents(i & 1);
         Lists lists = as_lists(c);
-        LfTokenizer *gguf = open_array(model_of_lists(&lists.of, NULL));
+        g_autoptr(GError) error = NULL;
+        LfTokenizer *gguf = open_gguf(as_gguf(&lists.of), &error);
+        g_assert_no_error(error);
+        g_assert_cmpstr(lf_tokenizer_format(gguf), ==, "GGUF's list of pieces");
         LfTokenizer *model = open_array(as_model(c)), *tensor = open_tensor(as_model(c)),
                     *json = open_array(as_json(c, i & 2 ? older_splitter : usual_splitter));
         g_assert_cmpint(lf_tokenizer_size(model), ==, (int) c->pieces->len);
@@ -495,6 +537,63 @@ static void test_gguf_lists(void)
     lf_tokenizer_free(model);
     free_lists(&lists);
     free_contents(c);
+}
+
+/* What the file says of spaces and marks is what the lists do. */
+static void test_gguf_file(void)
+{
+    enum { END = 1, UNKNOWN_ID = 3 };
+    Contents *c = make_contents(FALSE);
+    Lists lists = as_lists(c);
+    LfGgufVocabulary gguf = lists.of;
+    set_type(&lists, UNKNOWN_ID, NORMAL);
+    set_type(&lists, END, NORMAL);
+    gguf.unknown = UNKNOWN_ID;
+    for (int i = 0; i < 4; i++) {
+        g_autoptr(GError) error = NULL;
+        gguf.add_space_prefix = i & 1;
+        gguf.remove_extra_spaces = i & 2;
+        LfTokenizer *file = open_gguf(as_gguf(&gguf), &error);
+        g_assert_no_error(error);
+        LfTokenizer *direct = open_array(model_of_lists(&gguf, NULL));
+        for (int k = 0; k < 30; k++)
+            compare(c, file, direct);
+        int32_t ids[16], others[16];
+        int n = lf_tokenizer_encode(file, "a", ids, 16, NULL, NULL);
+        g_assert_cmpint(lf_tokenizer_encode(direct, "a", others, 16, NULL, NULL), ==, n);
+        g_assert_cmpmem(ids, (gsize) n * 4, others, (gsize) n * 4);
+        lf_tokenizer_free(direct);
+        lf_tokenizer_free(file);
+    }
+    free_lists(&lists);
+    free_contents(c);
+}
+
+static void test_gguf_file_refused(void)
+{
+    g_autoptr(GError) none = NULL, other = NULL, many = NULL, cut = NULL;
+    GgufFile *file = gguf_file_new();
+    g_assert_null(open_gguf(file, &none));
+    g_assert_error(none, LF_ERROR, LF_ERROR_FORMAT);
+    g_assert_nonnull(strstr(none->message, "no tokenizer inside"));
+    file = gguf_file_new();
+    gguf_file_text(file, "tokenizer.ggml.model", "llama");
+    g_assert_null(open_gguf(file, &other));
+    g_assert_error(other, LF_ERROR, LF_ERROR_UNSUPPORTED);
+    g_assert_nonnull(strstr(other->message, "\"llama\""));
+    g_autofree guint8 *empty = g_malloc0(8 * ((512 << 10) + 1));
+    file = gguf_file_new();
+    gguf_file_text(file, "tokenizer.ggml.model", "t5");
+    gguf_file_array(file, "tokenizer.ggml.tokens", GGUF_TEXT, (512 << 10) + 1, empty,
+                    8 * ((512 << 10) + 1));
+    g_assert_null(open_gguf(file, &many));
+    g_assert_error(many, LF_ERROR, LF_ERROR_FORMAT);
+    g_assert_nonnull(strstr(many->message, "524288 pieces"));
+    file = gguf_file_new();
+    file->n_values = 1;
+    g_assert_null(open_gguf(file, &cut));
+    g_assert_error(cut, LF_ERROR, LF_ERROR_FORMAT);
+    g_assert_nonnull(strstr(cut->message, "cut off"));
 }
 
 /* ---- small tokenizer.json files -------------------------------------------------------------- */
@@ -809,6 +908,8 @@ int main(int argc, char **argv)
     g_test_add_func("/tokenizer-files/same-ids", test_same_ids);
     g_test_add_func("/tokenizer-files/counts", test_counts);
     g_test_add_func("/tokenizer-files/gguf-lists", test_gguf_lists);
+    g_test_add_func("/tokenizer-files/gguf-file", test_gguf_file);
+    g_test_add_func("/tokenizer-files/gguf-file-refused", test_gguf_file_refused);
     g_test_add_func("/tokenizer-files/json-variants", test_json_variants);
     g_test_add_func("/tokenizer-files/json-refused", test_json_refused);
     g_test_add_func("/tokenizer-files/json-damaged", test_json_damaged);
