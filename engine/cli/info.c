@@ -36,9 +36,13 @@ static void print_tensors(const LfTensorFile *file)
 {
     for (size_t i = 0; i < lf_tensor_file_count(file); i++) {
         const LfFileTensor *t = lf_tensor_file_nth(file, i);
+        const char *what = lf_tensor_file_unreadable(file, t->name);
         g_autofree char *shape = lf_shape_text(t->n_dims, t->shape);
-        printf("  %-60s %-7s %-24s %10.3f MB\n", t->name, lf_file_tensor_type_name(t), shape,
-               (double) t->size / 1e6);
+        if (what)
+            printf("  %-60s not readable: %s\n", t->name, what);
+        else
+            printf("  %-60s %-7s %-24s %10.3f MB\n", t->name, lf_file_tensor_type_name(t), shape,
+                   (double) t->size / 1e6);
     }
 }
 

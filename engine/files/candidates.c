@@ -19,6 +19,10 @@ static const char *const neighbours[] = {
 static const char *const endings[] = {".safetensors", ".pt",   ".pth",       ".bin",
                                       ".ckpt",        ".gguf", ".index.json"};
 
+/* A checkpoint that several processes wrote is a folder of such files, of which the first stands for
+ * all. */
+static const char distributed[] = ".distcp", first_distributed[] = "__0_0.distcp";
+
 LfCandidates lf_candidates_new(void)
 {
     return (LfCandidates){g_ptr_array_new_with_free_func((GDestroyNotify) lf_candidate_free), 0};
@@ -83,6 +87,14 @@ LfCandidate *lf_candidate_new(const char *path)
     candidate->part = LF_N_PARTS;
     if (is_tokenizer(name)) {
         candidate->part = LF_PART_TOKENIZER;
+        return candidate;
+    }
+    if (g_str_has_suffix(name, distributed)) {
+        candidate->problem =
+            g_strdup_printf("%s: it is a part of a distributed checkpoint: make one file of the "
+                            "folder with python3 "
+                            "-m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE",
+                            candidate->path);
         return candidate;
     }
     LfTensorFile *file = lf_tensor_file_open(path, &error);
@@ -168,7 +180,8 @@ void lf_candidates_add_folder(LfCandidates *candidates, const char *folder, int 
         if (g_file_test(path, G_FILE_TEST_IS_DIR)) {
             if (depth > 0)
                 lf_candidates_add_folder(candidates, path, depth - 1);
-        } else if (is_tokenizer(name) || (has_ending(name) && !(indexed && is_shard(name)))) {
+        } else if (is_tokenizer(name) || g_str_equal(name, first_distributed) ||
+                   (has_ending(name) && !(indexed && is_shard(name)))) {
             g_ptr_array_add(candidates->found, lf_candidate_new(path));
         }
     }

@@ -38,11 +38,30 @@ void lf_located_clear(LfLocated *located)
 
 /* ---- a choice among the files of one level --------------------------------------------------- */
 
-/* The same file in two formats, as hubs offer it: "taew2_1.pth" and "taew2_1.safetensors". */
-static bool same_but_format(const char *a, const char *b)
+/* The path without what tells the format, and whether that is safetensors. Transfer full. */
+static char *stem_of(const char *path, bool *safetensors)
 {
-    const char *dot_a = strrchr(a, '.'), *dot_b = strrchr(b, '.');
-    return dot_a && dot_b && dot_a - a == dot_b - b && strncmp(a, b, (gsize) (dot_a - a)) == 0;
+    static const char index[] = ".index.json", older[] = "pytorch_model";
+    gsize length = strlen(path);
+    if (g_str_has_suffix(path, index))
+        length -= strlen(index);
+    g_autofree char *whole = g_strndup(path, length);
+    char *dot = strrchr(whole, '.');
+    *safetensors = g_str_has_suffix(whole, ".safetensors");
+    if (dot)
+        *dot = '\0';
+    g_autofree char *name = g_path_get_basename(whole);
+    g_autofree char *folder = g_path_get_dirname(whole);
+    return g_build_filename(folder, g_str_equal(name, older) ? "model" : name, NULL);
+}
+
+/* Whether `a` is the same file as `b` and safetensors, as hubs offer it in two formats:
+ * "taew2_1.pth" and "taew2_1.safetensors", "pytorch_model.bin" and "model.safetensors". */
+static bool is_newer_format(const char *a, const char *b)
+{
+    bool newer, other;
+    g_autofree char *stem_a = stem_of(a, &newer), *stem_b = stem_of(b, &other);
+    return newer && !other && g_str_equal(stem_a, stem_b);
 }
 
 /* Whether `a` is to be taken and `b` need not be asked about. */
@@ -52,7 +71,7 @@ static bool is_better(const LfCandidate *a, const LfCandidate *b)
         return b->teacher;
     if (a->part == LF_PART_TOKENIZER) /* they are all umT5's, and this is the original's format */
         return !g_str_has_suffix(b->path, ".model") || g_str_has_suffix(a->path, ".model");
-    return same_but_format(a->path, b->path) && g_str_has_suffix(a->path, ".safetensors");
+    return is_newer_format(a->path, b->path);
 }
 
 /* The candidates of a part that no other one is better than. They belong to `level`. */

@@ -13,6 +13,8 @@
  * beyond its limit is left out. */
 enum { MAX_HEADER = 100000000, MAX_TENSORS = 200000, MAX_TEXT = 8 << 20, MAX_TEXTS = 16 << 20 };
 
+enum { OF_TEXT = 128 }; /* bytes that each text takes besides its own */
+
 typedef struct {
     LfTensorFile *file;
     LfJsonScan scan;
@@ -132,7 +134,7 @@ static void take_metadata(Reading *in)
         g_autofree char *key = g_strdup(in->scan.key->str);
         if (!lf_json_take_string(&in->scan))
             return;
-        gsize size = strlen(key) + in->scan.string->len;
+        gsize size = strlen(key) + in->scan.string->len + OF_TEXT;
         if (size > MAX_TEXT || size > MAX_TEXTS - in->texts)
             continue;
         in->texts += size;

@@ -208,6 +208,14 @@ static void test_info_lines(void)
 }
 
 /* A tensor and a part are missing: both are named. */
+/* A file with tensors that cannot be read, some of which would be needed. */
+static void test_info_unreadable(void)
+{
+    g_autofree char *unreadable = g_build_filename(LF_TEST_DATA, "unreadable.pt", NULL);
+    expect_missing(run("info", unreadable, NULL), "not readable: a sparse tensor",
+                   "complex cannot be read");
+}
+
 static void test_info_missing(void)
 {
     g_autoptr(GError) error = NULL;
@@ -694,6 +702,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/wrong-options", test_wrong_options);
     g_test_add_func("/cli/info", test_info);
     g_test_add_func("/cli/info-lines", test_info_lines);
+    g_test_add_func("/cli/info-unreadable", test_info_unreadable);
     g_test_add_func("/cli/info-missing", test_info_missing);
     g_test_add_func("/cli/info-checkpoint", test_info_checkpoint);
     g_test_add_func("/cli/info-tokenizer", test_info_tokenizer);

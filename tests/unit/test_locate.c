@@ -76,6 +76,11 @@ static const Layout layouts[] = {
      {NULL},
      {"m/t.safetensors", "m/e.safetensors", "m/spiece.model", "m/d.safetensors"},
      {"m/t.pt", "m/e.pth", NULL, "m/d.pth"}},
+    {"two formats under the hub's names",
+     "m",
+     {NULL},
+     {"m/t.safetensors", "m/e/model.safetensors", "m/spiece.model", "m/d.safetensors"},
+     {NULL, "m/e/pytorch_model.bin", NULL, NULL}},
     {"a file beside", "t.pt", {NULL}, {"t.pt", "e.pt", "spiece.model", "d.pt"}, {NULL}},
     {"hidden folders are not looked at",
      "m",
@@ -288,6 +293,60 @@ static void test_several(void)
     }
 }
 
+/* The demo's text encoder as a set of shards, all of its tensors in the first. */
+static void put_sharded(const char *root)
+{
+    GError *error = NULL;
+    g_autofree char *encoder =
+        g_build_filename(g_getenv("LIGHTFORCING_MODEL"), demo_files[LF_PART_TEXT_ENCODER], NULL);
+    g_autoptr(GString) index = g_string_new("{\"weight_map\": {");
+    LfTensorFile *file = lf_tensor_file_open(encoder, &error);
+    g_assert_no_error(error);
+    for (size_t i = 0; i < lf_tensor_file_count(file); i++)
+        g_string_append_printf(index, "%s\"%s\": \"pytorch_model-00001-of-00002.bin\"",
+                               i ? ", " : "", lf_tensor_file_nth(file, i)->name);
+    g_string_append(index, "}}");
+    lf_tensor_file_unref(file);
+    put(root, LF_PART_TEXT_ENCODER, "e/pytorch_model-00001-of-00002.bin");
+    folder_text(root, "e/pytorch_model.bin.index.json", index->str);
+}
+
+/* The index stands for its shards; without it, and alone, a shard is no part. */
+static void test_shards(void)
+{
+    g_autoptr(GError) error = NULL;
+    LfLocated located = {0};
+    char *root = folder_new();
+    g_autofree char *index = g_build_filename(root, "e/pytorch_model.bin.index.json", NULL);
+    g_autofree char *shard = g_build_filename(root, "e/pytorch_model-00001-of-00002.bin", NULL);
+    put_sharded(root);
+    lf_locate(root, 1U << LF_PART_TEXT_ENCODER, &located, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(located.files[LF_PART_TEXT_ENCODER], ==, index);
+    lf_located_clear(&located);
+    g_assert_cmpint(g_remove(index), ==, 0);
+    lf_locate(root, 1U << LF_PART_TEXT_ENCODER, &located, &error);
+    g_assert_no_error(error);
+    g_assert_null(located.files[LF_PART_TEXT_ENCODER]);
+    g_assert_nonnull(strstr(located.problems[LF_PART_TEXT_ENCODER], "one of 2 shards"));
+    lf_located_clear(&located);
+    assert_refused(shard, LF_ERROR_FORMAT, "one of 2 shards", "pytorch_model.bin.index.json");
+    folder_remove(root);
+}
+
+/* A checkpoint that several processes wrote, as a folder and by one of its files. */
+static void test_distributed(void)
+{
+    char *root = folder_new();
+    folder_text(root, "c/.metadata", "");
+    folder_text(root, "c/__0_0.distcp", "PK\3\4");
+    folder_text(root, "c/__1_0.distcp", "PK\3\4");
+    g_autofree char *part = g_build_filename(root, "c/__1_0.distcp", NULL);
+    assert_refused(root, LF_ERROR_NOT_FOUND, "__0_0.distcp", "dcp_to_torch");
+    assert_refused(part, LF_ERROR_FORMAT, "__1_0.distcp", "dcp_to_torch");
+    folder_remove(root);
+}
+
 static void test_none(void)
 {
     char *root = folder_new();
@@ -375,6 +434,8 @@ int main(int argc, char **argv)
     g_test_add_func("/locate/inner-tokenizer", test_inner_tokenizer);
     g_test_add_func("/locate/wanted", test_wanted);
     g_test_add_func("/locate/several", test_several);
+    g_test_add_func("/locate/shards", test_shards);
+    g_test_add_func("/locate/distributed", test_distributed);
     g_test_add_func("/locate/none", test_none);
     g_test_add_func("/locate/play", test_play);
     g_test_add_func("/locate/missing", test_missing);

@@ -216,6 +216,30 @@ static void test_header_limit(void)
     g_unlink(path);
 }
 
+/* Each text takes more memory than it has characters: only so many are kept. */
+static void test_many_texts(void)
+{
+    GError *error = NULL;
+    g_autofree char *path = NULL;
+    GString *header = g_string_new("{\"__metadata__\":{");
+    for (int i = 0; i < 200000; i++)
+        g_string_append_printf(header, "%s\"%d\":\"\"", i ? "," : "", i);
+    g_string_append(header, "}}");
+    GByteArray *bytes = file_of(header->str, 0);
+    int fd = g_file_open_tmp("lightforcing-XXXXXX", &path, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(write(fd, bytes->data, bytes->len), ==, (gssize) bytes->len);
+    close(fd);
+    LfTensorFile *file = lf_tensor_file_open(path, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(lf_tensor_file_metadata(file, "1000"));
+    g_assert_null(lf_tensor_file_metadata(file, "199999"));
+    lf_tensor_file_unref(file);
+    g_byte_array_unref(bytes);
+    g_string_free(header, TRUE);
+    g_unlink(path);
+}
+
 /* Many names, of which a hash table would make one long list; and more than any model has. */
 static void test_many_tensors(void)
 {
@@ -329,6 +353,7 @@ int main(int argc, char **argv)
     g_test_add_func("/safetensors/nesting", test_nesting);
     g_test_add_func("/safetensors/large-header", test_large_header);
     g_test_add_func("/safetensors/header-limit", test_header_limit);
+    g_test_add_func("/safetensors/many-texts", test_many_texts);
     g_test_add_func("/safetensors/many-tensors", test_many_tensors);
     g_test_add_func("/safetensors/repeated-names", test_repeated_names);
     g_test_add_func("/safetensors/escapes", test_escapes);
