@@ -2,6 +2,7 @@
 #include "lora.h"
 
 #include "layouts/layouts.h"
+#include "name_hash.h"
 #include "recognise.h"
 
 #include <string.h>
@@ -148,7 +149,7 @@ static bool has_module(LfWeightSource *source, const char *module, const char *t
 /* The names of the weights' modules, those of every layout, with '_' for '.'. */
 static GHashTable *flat_names(LfWeightSource *source)
 {
-    GHashTable *flat = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    GHashTable *flat = g_hash_table_new_full(lf_name_hash, g_str_equal, g_free, g_free);
     GHashTableIter iter;
     gpointer name;
     g_hash_table_iter_init(&iter, source->names);
@@ -395,7 +396,7 @@ bool lf_weight_source_add_lora(LfWeightSource *source, LfTensorFile *file, doubl
         return refuse(&r, error, LF_ERROR_FORMAT, "it is a %s, no LoRA",
                       lf_file_kind_name(recognised->kind));
     r.modules = g_ptr_array_new_with_free_func(module_free);
-    r.by_name = g_hash_table_new(g_str_hash, g_str_equal);
+    r.by_name = g_hash_table_new(lf_name_hash, g_str_equal);
     r.unmatched = g_string_new(NULL);
     bool added = read_modules(&r, error) && add_modules(&r, error);
     *notice = added ? notice_of(&r) : NULL;

@@ -7,6 +7,7 @@
 #include "weight_source.h"
 
 #include "layouts/layouts.h"
+#include "name_hash.h"
 #include "recognise.h"
 
 #include <stdlib.h>
@@ -18,7 +19,7 @@ enum { MEMORY_ALIGNMENT = 64 };
  * the one with fewer wrappers is meant. */
 static GHashTable *names_of(LfTensorFile *file, const LfRecognised *recognised)
 {
-    GHashTable *names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    GHashTable *names = g_hash_table_new_full(lf_name_hash, g_str_equal, g_free, NULL);
     for (size_t i = 0; i < lf_tensor_file_count(file); i++) {
         const LfFileTensor *tensor = lf_tensor_file_nth(file, i);
         g_autofree char *full = lf_layout_unwrap(tensor->name);
@@ -73,9 +74,9 @@ static void add_tensor(LfWeightSource *source, const char *name, const LfFileTen
 static LfWeightSource *source_new(void)
 {
     LfWeightSource *source = g_new0(LfWeightSource, 1);
-    source->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    source->names = g_hash_table_new_full(lf_name_hash, g_str_equal, g_free, g_free);
     source->updates =
-        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify) g_array_unref);
+        g_hash_table_new_full(lf_name_hash, g_str_equal, g_free, (GDestroyNotify) g_array_unref);
     source->loras = g_ptr_array_new_with_free_func((GDestroyNotify) lf_tensor_file_unref);
     source->kept = g_ptr_array_new_with_free_func(free);
     return source;
@@ -185,16 +186,18 @@ LfWeightSource *lf_weight_source_file(LfTensorFile *file, const LfSourceOptions 
     log_copy(options->log, file, recognised);
     LfWeightSource *source = source_new();
     g_autoptr(GHashTable) names = names_of(file, recognised);
-    GHashTableIter iter;
-    gpointer name, tensor;
     source->file = lf_tensor_file_ref(file);
     source->kind = recognised->kind;
     source->layout = recognised->layout;
     source->copy = g_strdup(recognised->copy);
     source->notice = g_strdup(recognised->notice);
-    g_hash_table_iter_init(&iter, names);
-    while (g_hash_table_iter_next(&iter, &name, &tensor))
-        add_tensor(source, name, tensor);
+    for (size_t i = 0; i < lf_tensor_file_count(file); i++) {
+        const LfFileTensor *tensor = lf_tensor_file_nth(file, i);
+        g_autofree char *full = lf_layout_unwrap(tensor->name);
+        const char *name = lf_recognised_name(recognised, full);
+        if (name && g_hash_table_lookup(names, name) == tensor)
+            add_tensor(source, name, tensor);
+    }
     if (source->kind == LF_FILE_TRANSFORMER)
         unfold_patches(source);
     if (source->layout == &lf_layout_umt5_gguf && !turn_all_biases(source, error))
