@@ -61,9 +61,15 @@ static void count_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past
 }
 
 static void count_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight,
-                              bool relu)
+                              LfTensor bias, bool relu)
 {
     count(be, 4 * elements(out) * (double) lf_weight_in(weight));
+}
+
+static void count_conv3d(LfBackend *be, LfTensor out, LfTensor x, LfTensor past,
+                         const LfWeight *weight, LfTensor bias, LfTensor residual)
+{
+    count(be, elements(out) * (double) (lf_weight_in(weight) * lf_weight_taps(weight)));
 }
 
 LfBackend *lf_flop_counter_init(LfFlopCounter *counter, const LfBackend *like)
@@ -79,5 +85,6 @@ LfBackend *lf_flop_counter_init(LfFlopCounter *counter, const LfBackend *like)
     counter->ops.text_attention = count_text_attention;
     counter->ops.conv3x3 = count_conv3x3;
     counter->ops.conv3x3_up2 = count_conv3x3_up2;
+    counter->ops.conv3d = count_conv3d;
     return &counter->base;
 }

@@ -44,10 +44,12 @@ static bool is_quantised(const LfBackend *be, LfWeightKind kind)
 static size_t plan_weight_memory(const LfBackend *be, LfWeightKind kind, LfTensor source)
 {
     size_t count = (size_t) lf_tensor_count(source), out = (size_t) source.shape[0];
-    size_t taps = kind == LF_WEIGHT_CONV_UP2 ? 16 : 9, element = lf_type_size(source.type);
+    size_t element = lf_type_size(source.type);
     bool device = be->activation_type != LF_F32;
-    if (kind == LF_WEIGHT_CONV3X3 || kind == LF_WEIGHT_CONV_UP2)
-        return taps * out * (size_t) source.shape[1] * lf_type_size(be->decoder_type);
+    if (kind == LF_WEIGHT_CONV_UP2)
+        return 16 * out * (size_t) source.shape[1] * lf_type_size(be->decoder_type);
+    if (kind == LF_WEIGHT_CONV3X3 || kind == LF_WEIGHT_CONV3D)
+        return count * lf_type_size(be->decoder_type);
     if (is_quantised(be, kind))
         return count + out * sizeof(float);
     if (kind == LF_WEIGHT_EMBEDDING)
@@ -61,9 +63,7 @@ static size_t plan_weight_memory(const LfBackend *be, LfWeightKind kind, LfTenso
 static LfWeight *plan_weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error)
 {
     LfWeight *weight = g_new0(LfWeight, 1);
-    weight->kind = kind;
-    weight->out = source.shape[0];
-    weight->in = source.shape[1];
+    lf_weight_describe(weight, kind, source);
     weight->input = is_quantised(be, kind) ? LF_F8_E4M3 : be->activation_type;
     weight->memory = plan_weight_memory(be, kind, source);
     return weight;

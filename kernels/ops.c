@@ -162,10 +162,18 @@ void lf_download_floats(LfBackend *be, float *values, LfTensor src)
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
+static bool is_filter(int64_t taps)
+{
+    return taps == 1 || taps == 3;
+}
+
 static bool weight_shape(LfWeightKind kind, LfTensor t)
 {
     if (lf_weight_is_linear(kind) || kind == LF_WEIGHT_EMBEDDING)
         return t.n_dims == 2;
+    if (kind == LF_WEIGHT_CONV3D)
+        return t.n_dims == 5 && is_filter(t.shape[2]) && is_filter(t.shape[3]) &&
+               t.shape[4] == t.shape[3];
     return t.n_dims == 4 && t.shape[2] == 3 && t.shape[3] == 3;
 }
 
@@ -196,6 +204,11 @@ int64_t lf_weight_out(const LfWeight *weight)
 int64_t lf_weight_in(const LfWeight *weight)
 {
     return weight->in;
+}
+
+int lf_weight_taps(const LfWeight *weight)
+{
+    return weight->times * weight->side * weight->side;
 }
 
 size_t lf_weight_memory(const LfWeight *weight)
@@ -446,12 +459,15 @@ void lf_noise(LfBackend *be, LfTensor out, uint64_t seed, uint32_t chunk, uint32
 
 /* ---- decoder --------------------------------------------------------------------------------- */
 
-void lf_tanh_clamp(LfBackend *be, LfTensor out, LfTensor x)
+void lf_take_latents(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, LfTensor shift,
+                     bool tanh_clamp)
 {
     const int64_t *s = x.shape;
     REQUIRE(SHAPE(x, F32, s[0], s[1], s[2], s[3]), x);
     REQUIRE(P_SHAPE(out, s[0], s[2], s[3], s[1]), out, x);
-    RUN(tanh_clamp, out, x);
+    REQUIRE(SHAPE_OR_NONE(scale, F32, s[1]), scale, x);
+    REQUIRE(lf_is_set(scale) ? SAME(shift, scale) : !lf_is_set(shift), scale, shift);
+    RUN(take_latents, out, x, scale, shift, tanh_clamp);
 }
 
 void lf_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
@@ -469,13 +485,40 @@ void lf_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const Lf
     RUN(conv3x3, out, x, past, weight, bias, residual, relu);
 }
 
-void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, bool relu)
+void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
+                    bool relu)
 {
     const int64_t *s = x.shape;
     REQUIRE(weight->kind == LF_WEIGHT_CONV_UP2, out, x);
     REQUIRE(P_SHAPE(x, s[0], s[1], s[2], weight->in), x);
     REQUIRE(P_SHAPE(out, s[0], 2 * s[1], 2 * s[2], weight->out), out, x);
-    RUN(conv3x3_up2, out, x, weight, relu);
+    REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, out);
+    RUN(conv3x3_up2, out, x, weight, bias, relu);
+}
+
+void lf_conv3d(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
+               LfTensor bias, LfTensor residual)
+{
+    const int64_t *s = x.shape;
+    REQUIRE(weight->kind == LF_WEIGHT_CONV3D, out, x);
+    REQUIRE(P_SHAPE(x, s[0], s[1], s[2], weight->in), x);
+    REQUIRE(weight->times == 1 ? !lf_is_set(past)
+                               : P_SHAPE(past, weight->times - 1, s[1], s[2], s[3]),
+            past, x);
+    REQUIRE(out.type == be->decoder_type || out.type == LF_F32, out);
+    REQUIRE(SHAPE_OF(out, out.type, s[0], s[1], s[2], weight->out), out, x);
+    REQUIRE(SHAPE_OR_NONE(bias, F32, weight->out), bias, out);
+    REQUIRE(!lf_is_set(residual) || SAME(residual, out), residual, out);
+    RUN(conv3d, out, x, past, weight, bias, residual);
+}
+
+void lf_pixel_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, bool silu)
+{
+    REQUIRE(x.n_dims > 0 && (x.type == be->decoder_type || x.type == LF_F32), x);
+    REQUIRE(out.type == be->decoder_type || out.type == be->activation_type, out);
+    REQUIRE(has_shape(out, out.type, x.n_dims, x.shape), out, x);
+    REQUIRE(SHAPE(weight, F32, x.shape[x.n_dims - 1]), weight, x);
+    RUN(pixel_norm, out, x, weight, silu);
 }
 
 void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x)

@@ -29,6 +29,7 @@ typedef enum {
     LF_WEIGHT_LINEAR_FP8, /* the same; quantised to FP8 by a backend of that precision */
     LF_WEIGHT_CONV3X3,    /* [out, in, 3, 3] for lf_conv3x3 */
     LF_WEIGHT_CONV_UP2,   /* [out, in, 3, 3] for lf_conv3x3_up2 */
+    LF_WEIGHT_CONV3D,     /* [out, in, t, k, k] for lf_conv3d; t and k are each 1 or 3 */
     LF_WEIGHT_EMBEDDING   /* [rows, width] for lf_embedding, which gathers rows; never copied */
 } LfWeightKind;
 
@@ -46,6 +47,7 @@ LfWeight *lf_weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GErro
 void lf_weight_free(LfBackend *be, LfWeight *weight); /* NULL is fine */
 int64_t lf_weight_out(const LfWeight *weight);        /* rows: out channels */
 int64_t lf_weight_in(const LfWeight *weight);         /* columns: in channels */
+int lf_weight_taps(const LfWeight *weight);           /* t·k² of LF_WEIGHT_CONV3D */
 size_t lf_weight_memory(const LfWeight *weight);      /* bytes that it owns (0 when in place) */
 LfType lf_weight_input(const LfWeight *weight);       /* of a linear weight: the type of its x */
 
@@ -208,9 +210,11 @@ void lf_noise(LfBackend *be, LfTensor out, uint64_t seed, uint32_t chunk, uint32
 
 /* ---- decoder: channels last ------------------------------------------------------------------ */
 
-/* out P [f, h, w, C] = 3·tanh(x/3), x F32 [f, C, h, w] (channels first): the first layer of
- * TAEHV. */
-void lf_tanh_clamp(LfBackend *be, LfTensor out, LfTensor x);
+/* out P [f, h, w, C] = x ⊙ scale [C] + shift [C], x F32 [f, C, h, w] (channels first); scale and
+ * shift (F32) may both be LF_NONE: 1 and 0. tanh_clamp: then 3·tanh(·/3), the first layer of TAEHV.
+ * Bound: bytes. */
+void lf_take_latents(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, LfTensor shift,
+                     bool tanh_clamp);
 
 /* out P or F32 [f, h, w, O] = act(conv3×3(x P [f, h, w, I], padding 1) + conv3×3(past [f, h, w,
  * I']) + bias [O] + residual [f, h, w, O]); `past` (P), bias and residual (out's type) may be
@@ -219,9 +223,23 @@ void lf_tanh_clamp(LfBackend *be, LfTensor out, LfTensor x);
 void lf_conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
                 LfTensor bias, LfTensor residual, bool relu);
 
-/* out P [f, 2h, 2w, O] = act(conv3×3(nearest×2(x P [f, h, w, I]))), without bias: four 2×2
+/* out P [f, 2h, 2w, O] = act(conv3×3(nearest×2(x P [f, h, w, I])) + bias [O] or LF_NONE): four 2×2
  * convolutions on the small grid, whose weights are sums of the 3×3 ones. */
-void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, bool relu);
+void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
+                    bool relu);
+
+/* A causal convolution over time and space, padding 1 in space where k = 3, with t taps in time:
+ * out P or F32 [f, h, w, O] = Σ_s conv_k×k(frame i − (t − 1) + s of x P [f, h, w, I]) + bias [O] +
+ * residual [f, h, w, O] for each frame i, s from 0 to t − 1. The frames before x are `past` P
+ * [t − 1, h, w, I], oldest first; LF_NONE where t = 1. Bias and residual (out's type) may be
+ * LF_NONE; out may be residual. Bound: 2·t·k²·I·O·f·h·w FLOP, bytes where channels are few. */
+void lf_conv3d(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
+               LfTensor bias, LfTensor residual);
+
+/* The norm of Wan's VAE, over the channels of each pixel: out P or A = act(x P or F32 / max(‖x‖,
+ * 1e-12)·√C ⊙ weight F32 [C]), of any one shape whose last dimension is C; silu: x·σ(x). out may be
+ * x where their types are equal. Bound: bytes. */
+void lf_pixel_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, bool silu);
 
 /* out U8 [f, h, w, 3] = trunc(255·clamp(x P [f, h, w, 3], 0, 1)). */
 void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x);
@@ -263,9 +281,11 @@ bool lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **e
     ENTRY(denoise)                                                                                 \
     ENTRY(renoise)                                                                                 \
     ENTRY(noise)                                                                                   \
-    ENTRY(tanh_clamp)                                                                              \
+    ENTRY(take_latents)                                                                            \
     ENTRY(conv3x3)                                                                                 \
     ENTRY(conv3x3_up2)                                                                             \
+    ENTRY(conv3d)                                                                                  \
+    ENTRY(pixel_norm)                                                                              \
     ENTRY(rgb8)                                                                                    \
     ENTRY(pixels)
 

@@ -319,7 +319,8 @@ static bool next_stage(Run *run, int stage, LfTensor *x)
         if (stopped(run))
             return false;
         lf_conv3x3_up2(run->be, lf_tensor_slice(out, 1 + i, at_once),
-                       lf_tensor_slice(*x, 1 + i / rate, at_once), step->up[i % rate], false);
+                       lf_tensor_slice(*x, 1 + i / rate, at_once), step->up[i % rate], LF_NONE,
+                       false);
     }
     *x = out;
     return true;
@@ -339,7 +340,7 @@ static bool pictures(Run *run, LfTensor rgb, LfTensor x)
     bool done = true;
     for (int64_t i = 0; i < rgb.shape[0] && (done = !stopped(run)); i++) {
         lf_conv3x3_up2(run->be, full, lf_tensor_slice(x, 1 + i / rate, 1), step->up[i % rate],
-                       true);
+                       LF_NONE, true);
         LfTensor frame = lf_tensor_slice(rgb, i, 1);
         LfTensor colours = rgb.type == LF_F32 ? frame : raw;
         lf_conv3x3(run->be, colours, full, LF_NONE, d->last, d->last_bias, LF_NONE, false);
@@ -359,7 +360,7 @@ static LfTensor enter(Run *run, LfTensor latents)
     LfTensor x = lf_arena_tensor(run->scratch, type, 1 + n, h, w, d->widths[0]);
     size_t mark = run->scratch->used;
     LfTensor z = lf_arena_tensor(run->scratch, type, n, h, w, d->channels);
-    lf_tanh_clamp(run->be, z, latents);
+    lf_take_latents(run->be, z, latents, LF_NONE, LF_NONE, true);
     lf_conv3x3(run->be, lf_tensor_slice(x, 1, n), z, LF_NONE, d->first, d->first_bias, LF_NONE,
                true);
     lf_arena_release(run->scratch, mark);

@@ -62,28 +62,28 @@ static void transpose(LfBackend *be, float *dst, LfTensor source)
     }
 }
 
-static void pack_conv(LfBackend *be, float *dst, LfWeightKind kind, LfTensor source)
+static void pack_conv(LfBackend *be, float *dst, const LfWeight *weight, LfTensor source)
 {
     int64_t n = lf_tensor_count(source);
     float *plain = lf_cpu_scratch(be, 0, (size_t) n * sizeof(float));
     if (!plain)
         return;
     lf_to_float(plain, source.data, source.type, n);
-    lf_cpu_pack_conv(dst, plain, kind, source.shape[0], source.shape[1], ((LfCpu *) be)->isa);
+    lf_cpu_pack_conv(dst, plain, weight, ((LfCpu *) be)->isa);
 }
 
-static size_t packed_size(LfBackend *be, LfWeightKind kind, LfTensor source)
+static size_t packed_size(LfBackend *be, const LfWeight *weight, LfTensor source)
 {
-    if (lf_weight_is_linear(kind))
+    if (lf_weight_is_linear(weight->kind))
         return (size_t) lf_tensor_count(source) * sizeof(float);
-    return lf_cpu_conv_size(kind, source.shape[0], source.shape[1], ((LfCpu *) be)->isa);
+    return lf_cpu_conv_size(weight, ((LfCpu *) be)->isa);
 }
 
 /* The source as float, in the order of its kind. */
-static void pack(LfBackend *be, float *dst, LfWeightKind kind, LfTensor source)
+static void pack(LfBackend *be, float *dst, const LfWeight *weight, LfTensor source)
 {
-    if (!lf_weight_is_linear(kind))
-        pack_conv(be, dst, kind, source);
+    if (!lf_weight_is_linear(weight->kind))
+        pack_conv(be, dst, weight, source);
     else if (((LfCpu *) be)->isa == LF_CPU_C)
         source_to_float(dst, source, 0, source.shape[0]);
     else
@@ -106,18 +106,18 @@ static void weight_free(LfBackend *be, LfWeight *weight)
 static LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error)
 {
     LfCpuWeight *w = g_new0(LfCpuWeight, 1);
-    w->base =
-        (LfWeight){.kind = kind, .out = source.shape[0], .in = source.shape[1], .input = LF_F32};
+    lf_weight_describe(&w->base, kind, source);
+    w->base.input = LF_F32;
     if (stays_in_place(kind, source.type)) {
         w->type = source.type;
         w->data = source.data;
         return &w->base;
     }
     w->type = LF_F32;
-    w->base.memory = packed_size(be, kind, source);
+    w->base.memory = packed_size(be, &w->base, source);
     w->data = be->alloc(be, w->base.memory);
     if (w->data)
-        pack(be, w->data, kind, source);
+        pack(be, w->data, &w->base, source);
     if (w->data && be->sync(be, error))
         return &w->base;
     if (!w->data)

@@ -19,14 +19,21 @@ bool lf_cpu_conv_narrow(int64_t n_out, LfCpuIsa isa)
     return isa != LF_CPU_C && 3 * n_out <= 16;
 }
 
-static Layout layout_of(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuIsa isa)
+/* Height and width of the filter in the source. */
+static int side_of(const LfWeight *w)
 {
-    int lanes = isa == LF_CPU_AVX512 ? 16 : isa == LF_CPU_AVX2 ? 8 : 1;
-    if (kind == LF_WEIGHT_CONV_UP2)
-        return (Layout){4, 2, 2, lanes, n_in, n_out};
-    if (lf_cpu_conv_narrow(n_out, isa))
-        return (Layout){1, 3, 1, lanes, n_in, 3 * n_out};
-    return (Layout){1, 3, 3, lanes, n_in, n_out};
+    return w->kind == LF_WEIGHT_CONV3D ? w->side : 3;
+}
+
+static Layout layout_of(const LfWeight *w, LfCpuIsa isa)
+{
+    int lanes = isa == LF_CPU_AVX512 ? 16 : isa == LF_CPU_AVX2 ? 8 : 1, side = side_of(w);
+    int n_rows = w->kind == LF_WEIGHT_CONV3D ? w->times * side : side;
+    if (w->kind == LF_WEIGHT_CONV_UP2)
+        return (Layout){4, 2, 2, lanes, w->in, w->out};
+    if (side == 3 && lf_cpu_conv_narrow(w->out, isa))
+        return (Layout){1, n_rows, 1, lanes, w->in, 3 * w->out};
+    return (Layout){1, n_rows, side, lanes, w->in, w->out};
 }
 
 /* Floats of one filter. */
@@ -36,9 +43,9 @@ static int64_t filter_size(const Layout *l)
     return l->n_rows * l->n_columns * l->n_in * padded;
 }
 
-size_t lf_cpu_conv_size(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuIsa isa)
+size_t lf_cpu_conv_size(const LfWeight *weight, LfCpuIsa isa)
 {
-    Layout l = layout_of(kind, n_out, n_in, isa);
+    Layout l = layout_of(weight, isa);
     return (size_t) (l.n_filters * filter_size(&l)) * sizeof(float);
 }
 
@@ -76,19 +83,19 @@ static void add_up2(float *dst, const Layout *l, int ky, int kx, int64_t in, int
         }
 }
 
-void lf_cpu_pack_conv(float *dst, const float *src, LfWeightKind kind, int64_t n_out, int64_t n_in,
-                      LfCpuIsa isa)
+void lf_cpu_pack_conv(float *dst, const float *src, const LfWeight *weight, LfCpuIsa isa)
 {
-    Layout l = layout_of(kind, n_out, n_in, isa);
-    memset(dst, 0, lf_cpu_conv_size(kind, n_out, n_in, isa));
-    for (int64_t i = 0; i < n_out * n_in * 9; i++) {
-        int64_t out = i / 9 / n_in, in = i / 9 % n_in;
-        int ky = (int) (i % 9 / 3), kx = (int) (i % 3);
-        if (kind == LF_WEIGHT_CONV_UP2)
-            add_up2(dst, &l, ky, kx, in, out, src[i]);
-        else if (l.n_columns == 1)
-            dst[place(&l, 0, ky, 0, in, kx * n_out + out)] = src[i];
+    Layout l = layout_of(weight, isa);
+    int side = side_of(weight), n_taps = side * side * MAX(weight->times, 1);
+    memset(dst, 0, lf_cpu_conv_size(weight, isa));
+    for (int64_t i = 0; i < weight->out * weight->in * n_taps; i++) {
+        int64_t out = i / n_taps / weight->in, in = i / n_taps % weight->in;
+        int row = (int) (i % n_taps / side), column = (int) (i % side);
+        if (weight->kind == LF_WEIGHT_CONV_UP2)
+            add_up2(dst, &l, row, column, in, out, src[i]);
+        else if (l.n_columns < side)
+            dst[place(&l, 0, row, 0, in, column * weight->out + out)] = src[i];
         else
-            dst[place(&l, 0, ky, kx, in, out)] = src[i];
+            dst[place(&l, 0, row, column, in, out)] = src[i];
     }
 }

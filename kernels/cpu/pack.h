@@ -11,16 +11,16 @@
 /* Whether a 3×3 convolution has the narrow layout (see below). */
 bool lf_cpu_conv_narrow(int64_t n_out, LfCpuIsa isa);
 
-/* Bytes of a convolution's weights in the layout for `isa`. */
-size_t lf_cpu_conv_size(LfWeightKind kind, int64_t n_out, int64_t n_in, LfCpuIsa isa);
+/* Bytes of a convolution's weight in the layout for `isa`. */
+size_t lf_cpu_conv_size(const LfWeight *weight, LfCpuIsa isa);
 
 /* Writes src [out, in, 3, 3] in that layout. LF_WEIGHT_CONV3X3 is one filter of 3×3;
  * LF_WEIGHT_CONV_UP2 is four filters of 2×2, [row parity, column parity], see conv_up2.h.
+ * LF_WEIGHT_CONV3D, src [out, in, t, k, k], is one filter of t·k rows and k columns.
  * Plain C: [filters, rows, columns, in, out]. AVX2 and AVX-512: [filters, groups of channels, rows,
  * columns, in, channels of the group], zeros beyond the last channel. Narrow, where few channels
  * would leave most lanes idle: a filter of one column with 3·out channels, [column of the 3×3
  * filter, out]. */
-void lf_cpu_pack_conv(float *dst, const float *src, LfWeightKind kind, int64_t n_out, int64_t n_in,
-                      LfCpuIsa isa);
+void lf_cpu_pack_conv(float *dst, const float *src, const LfWeight *weight, LfCpuIsa isa);
 
 #endif

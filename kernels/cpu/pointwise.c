@@ -172,22 +172,28 @@ static void renoise(LfBackend *be, LfTensor out, LfTensor x0, LfTensor noise, fl
 
 /* ---- decoder --------------------------------------------------------------------------------- */
 
-static void lf_tanh_clamp_pixels_c(float *out, const float *x, int64_t stride, int64_t n_channels,
-                                   int64_t n_pixels)
+static void lf_take_pixels_c(float *out, const float *x, const LfTakePixels *t)
 {
-    for (int64_t p = 0; p < n_pixels; p++)
-        for (int64_t c = 0; c < n_channels; c++)
-            out[p * n_channels + c] = 3.0f * tanhf(x[c * stride + p] / 3.0f);
+    for (int64_t p = 0; p < t->n_pixels; p++)
+        for (int64_t c = 0; c < t->n_channels; c++) {
+            float value = x[c * t->stride + p];
+            if (t->scale)
+                value = value * t->scale[c] + t->shift[c];
+            *out++ = t->tanh_clamp ? 3.0f * tanhf(value / 3.0f) : value;
+        }
 }
 
-static void tanh_clamp(LfBackend *be, LfTanhClampPixels *kernel, LfTensor out, LfTensor x)
+/* Line by line. */
+static void take_latents(LfBackend *be, LfTakeLatents *kernel, LfTensor out, LfTensor x,
+                         LfTensor scale, LfTensor shift, bool tanh_clamp)
 {
     int64_t n_channels = x.shape[1], h = x.shape[2], w = x.shape[3];
+    LfTakePixels line = {lf_f32(scale), lf_f32(shift), h * w, n_channels, w, tanh_clamp};
 #pragma omp parallel for num_threads(be->n_threads) collapse(2)
     for (int64_t frame = 0; frame < x.shape[0]; frame++)
         for (int64_t y = 0; y < h; y++)
             kernel(lf_f32(out) + (frame * h + y) * w * n_channels,
-                   lf_f32(x) + (frame * n_channels * h + y) * w, h * w, n_channels, w);
+                   lf_f32(x) + (frame * n_channels * h + y) * w, &line);
 }
 
 static void lf_bytes_c(uint8_t *out, const float *x, int64_t n)
@@ -213,9 +219,10 @@ static void rgb8(LfBackend *be, LfBytes *kernel, LfTensor out, LfTensor x)
     {                                                                                              \
         gelu_gate(be, lf_gelu_gate_##isa, gate, up);                                               \
     }                                                                                              \
-    static void tanh_clamp_##isa(LfBackend *be, LfTensor out, LfTensor x)                          \
+    static void take_latents_##isa(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale,        \
+                                   LfTensor shift, bool tanh_clamp)                                \
     {                                                                                              \
-        tanh_clamp(be, lf_tanh_clamp_pixels_##isa, out, x);                                        \
+        take_latents(be, lf_take_pixels_##isa, out, x, scale, shift, tanh_clamp);                  \
     }                                                                                              \
     static void rgb8_##isa(LfBackend *be, LfTensor out, LfTensor x)                                \
     {                                                                                              \
@@ -235,6 +242,6 @@ void lf_cpu_pointwise_init(LfOps *ops, LfCpuIsa isa)
     ops->denoise = denoise;
     ops->renoise = renoise;
     LF_SET_VERSIONS(ops->gelu_gate, gelu_gate, isa);
-    LF_SET_VERSIONS(ops->tanh_clamp, tanh_clamp, isa);
+    LF_SET_VERSIONS(ops->take_latents, take_latents, isa);
     LF_SET_VERSIONS(ops->rgb8, rgb8, isa);
 }

@@ -15,17 +15,18 @@ namespace {
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-LfConvLayout layout_of(LfWeightKind kind, int64_t n_out, int64_t n_in)
+LfConvLayout layout_of(const LfWeight *w)
 {
-    LfConvLayout l = {.n_filters = 1, .side = 3};
-    l.n_in = (int) n_in;
-    l.n_out = (int) n_out;
-    l.n_chunks = (l.n_in + LF_CONV_CHUNK - 1) / LF_CONV_CHUNK;
+    LfConvLayout l = {.n_filters = 1, .side = w->kind == LF_WEIGHT_CONV3D ? w->side : 3};
+    l.n_in = (int) w->in;
+    l.n_out = (int) w->out;
+    l.n_times = MAX(w->times, 1);
+    l.n_chunks = l.n_times * lf_conv_span(l) / LF_CONV_CHUNK;
     l.rows = (l.n_out + 63) / 64 * 64;
-    if (kind == LF_WEIGHT_CONV_UP2) {
+    if (w->kind == LF_WEIGHT_CONV_UP2) {
         l.n_filters = 4;
         l.side = 2;
-    } else if (9 * n_out <= 32) {
+    } else if (l.side == 3 && 9 * l.n_out <= 32) {
         l.narrow = true;
         l.side = 1;
         l.rows = 32;
@@ -43,16 +44,18 @@ void add_up2(float *dst, const LfConvLayout *l, int ky, int kx, int out, int in,
         }
 }
 
-/* src [out, in, 3, 3] into the order of the layout; dst is zero. */
+/* src [out, in, times, taps] into the order of the layout; dst is zero. */
 void pack(float *dst, const float *src, const LfConvLayout *l)
 {
+    int n_taps = l->side == 1 && !l->narrow ? 1 : 9, span = lf_conv_span(*l);
     for (int out = 0; out < l->n_out; out++)
         for (int in = 0; in < l->n_in; in++)
-            for (int tap = 0; tap < 9; tap++, src++) {
+            for (int i = 0; i < l->n_times * n_taps; i++, src++) {
+                int time = i / n_taps, tap = i % n_taps;
                 if (l->n_filters == 4)
                     add_up2(dst, l, tap / 3, tap % 3, out, in, *src);
                 else
-                    dst[lf_conv_place(*l, 0, tap, out, in)] = *src;
+                    dst[lf_conv_place(*l, 0, tap, out, time * span + in)] = *src;
             }
     float *identity = dst + l->n_filters * lf_conv_filter(*l);
     for (int i = 0; i < LF_CONV_CHUNK && l->side == 3; i++)
@@ -85,11 +88,9 @@ __half *packed(LfTensor source, const LfConvLayout *l)
 
 LfWeight *lf_cuda_conv_weight_new(LfCuda *cuda, LfWeightKind kind, LfTensor source, GError **error)
 {
-    LfConvLayout l = layout_of(kind, source.shape[0], source.shape[1]);
     LfCudaWeight *w = g_new0(LfCudaWeight, 1);
-    w->base.kind = kind;
-    w->base.out = source.shape[0];
-    w->base.in = source.shape[1];
+    lf_weight_describe(&w->base, kind, source);
+    LfConvLayout l = layout_of(&w->base);
     w->base.memory = (size_t) lf_conv_count(l) * sizeof(__half);
     w->base.input = LF_F16;
     w->data = lf_cuda_alloc(cuda, w->base.memory);
@@ -137,18 +138,22 @@ __global__ void __launch_bounds__(PLAIN_THREADS) conv_plain(LfConvolution c, int
     int out = (int) (index % n_out), column = (int) (index / n_out % (scale * c.w));
     int64_t line = index / n_out / (scale * c.w), frame = line / (scale * c.h);
     int row = (int) (line % (scale * c.h));
-    int side = scale == 2 ? 2 : 3, filter = scale == 2 ? row % 2 * 2 + column % 2 : 0;
-    int top = scale == 2 ? row / 2 - 1 + row % 2 : row - 1;
-    int left = scale == 2 ? column / 2 - 1 + column % 2 : column - 1;
+    int side = c.layout.narrow ? 3 : c.layout.side,
+        filter = scale == 2 ? row % 2 * 2 + column % 2 : 0;
+    int top = scale == 2 ? row / 2 - 1 + row % 2 : row - side / 2;
+    int left = scale == 2 ? column / 2 - 1 + column % 2 : column - side / 2;
     float sum = c.bias ? c.bias[out] : 0.0f;
     for (int tap = 0; tap < side * side; tap++) {
         int y = top + tap / side, x = left + tap % side;
         if (y < 0 || y >= c.h || x < 0 || x >= c.w)
             continue;
-        int64_t pixel = (frame * c.h + y) * c.w + x;
-        sum += tap_sum(c.x + pixel * c.n_x, c.n_x, c, filter, tap, out, 0);
+        int64_t pixel = (int64_t) y * c.w + x;
+        for (int time = 0; time < c.layout.n_times; time++)
+            sum += tap_sum(lf_conv_pixels(c, (int) frame, time) + pixel * c.n_x, c.n_x, c, filter,
+                           tap, out, time * lf_conv_span(c.layout));
         if (c.past)
-            sum += tap_sum(c.past + pixel * c.n_past, c.n_past, c, filter, tap, out, c.n_x);
+            sum += tap_sum(c.past + (frame * c.h * c.w + pixel) * c.n_past, c.n_past, c, filter,
+                           tap, out, c.n_x);
     }
     if (c.residual)
         sum += c.f32 ? ((const float *) c.residual)[index]
@@ -178,8 +183,10 @@ const LfCudaVersion<LfConvolution> versions[] = {
 
 void describe(char *text, size_t size, const LfConvolution *c)
 {
-    g_snprintf(text, size, "%d×%d×%d, %d and %d to %d channels%s%s", c->frames, c->h, c->w, c->n_x,
-               c->n_past, c->layout.n_out, c->residual ? ", residual" : "", c->f32 ? ", F32" : "");
+    const LfConvLayout *l = &c->layout;
+    g_snprintf(text, size, "%d×%d×%d, %d and %d to %d channels%s%s%s", c->frames, c->h, c->w,
+               c->n_x, c->n_past, l->n_out, l->n_times > 1 ? ", over time" : "",
+               c->residual ? ", residual" : "", c->f32 ? ", F32" : "");
 }
 
 LfConvolution call_of(LfTensor out, LfTensor x, const LfWeight *weight, bool relu)
@@ -188,7 +195,7 @@ LfConvolution call_of(LfTensor out, LfTensor x, const LfWeight *weight, bool rel
     c.x = (const __half *) x.data;
     c.weights = (const __half *) ((const LfCudaWeight *) weight)->data;
     c.out = out.data;
-    c.layout = layout_of(weight->kind, weight->out, weight->in);
+    c.layout = layout_of(weight);
     c.frames = (int) x.shape[0];
     c.h = (int) x.shape[1];
     c.w = (int) x.shape[2];
@@ -211,12 +218,26 @@ void conv3x3(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWei
     lf_cuda_launched(cuda, "conv3x3");
 }
 
-void conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, bool relu)
+void conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *weight, LfTensor bias,
+                 bool relu)
 {
     LfCuda *cuda = lf_cuda(be);
     LfConvolution c = call_of(out, x, weight, relu);
+    c.bias = (const float *) bias.data;
     lf_cuda_run(cuda, "conv3x3_up2", versions, describe, &c);
     lf_cuda_launched(cuda, "conv3x3_up2");
+}
+
+void conv3d(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
+            LfTensor bias, LfTensor residual)
+{
+    LfCuda *cuda = lf_cuda(be);
+    LfConvolution c = call_of(out, x, weight, false);
+    c.earlier = (const __half *) past.data;
+    c.bias = (const float *) bias.data;
+    c.residual = residual.data;
+    lf_cuda_run(cuda, "conv3d", versions, describe, &c);
+    lf_cuda_launched(cuda, "conv3d");
 }
 
 } // namespace
@@ -225,5 +246,6 @@ void lf_cuda_conv_init(LfCuda *cuda)
 {
     cuda->ops.conv3x3 = conv3x3;
     cuda->ops.conv3x3_up2 = conv3x3_up2;
+    cuda->ops.conv3d = conv3d;
     lf_cuda_picture_init(cuda);
 }

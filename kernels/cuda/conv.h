@@ -9,25 +9,35 @@
 #include "machine.h"
 
 /* Weights lie as F16 in tiles of `rows` output channels × 64 input channels, the order in which the
- * tensor cores take them: [filter][64 of the input channels][tap][row][input channel], zeros beyond
- * the last row and channel. Within a row, pieces of 8 channels are permuted so that the same piece
+ * tensor cores take them: [filter][time][64 of the input channels][tap][row][input channel], zeros
+ * beyond the last row and channel. Within a row, pieces of 8 channels are permuted so that the same piece
  * of eight consecutive rows covers all banks of shared memory: Hopper's swizzle of 128 bytes.
  *
  * A 3×3 convolution is one filter of nine taps. One after nearest×2 is four filters of 2×2, one for
  * each parity of row and column. A narrow one (9·out ≤ 32) is one filter of one tap whose rows are
  * tap·out + channel: every pixel contributes to each of its nine neighbours. A filter of nine taps
- * is followed by the identity, one tile of 64 × 64: a residual is one more tap with this weight. */
+ * is followed by the identity, one tile of 64 × 64: a residual is one more tap with this weight.
+ *
+ * A convolution over time reads the frames of its `n_times` taps in time one after the other, as if
+ * each were the next n_in of the input channels, filled up to whole chunks. */
 enum { LF_CONV_CHUNK = 64 };
 
 typedef struct {
-    int n_filters, side, n_chunks, rows;
-    int n_in, n_out;
+    int n_filters, side, rows;
+    int n_times, n_chunks; /* n_chunks: of all times */
+    int n_in, n_out;       /* n_in: of one time */
     bool narrow;
 } LfConvLayout;
 
 static inline __host__ __device__ int lf_conv_taps(const LfConvLayout &l)
 {
     return l.side * l.side;
+}
+
+/* Input channels of one time, filled up. The channel `in` of a time is input time·span + in. */
+static inline __host__ __device__ int lf_conv_span(const LfConvLayout &l)
+{
+    return (l.n_in + LF_CONV_CHUNK - 1) / LF_CONV_CHUNK * LF_CONV_CHUNK;
 }
 
 /* The number of weights in one tile; in one filter. */
@@ -61,6 +71,7 @@ static inline __host__ __device__ int64_t lf_conv_place(const LfConvLayout &l, i
 /* One call. `out` is [f, h, w, n_out], or [f, 2h, 2w, n_out] where there are four filters. */
 typedef struct {
     const __half *x, *past, *weights; /* past or NULL */
+    const __half *earlier;            /* the n_times − 1 frames before x */
     const float *bias;                /* or NULL */
     const void *residual;             /* or NULL; of out's type */
     void *out;
@@ -70,6 +81,20 @@ typedef struct {
     bool relu;
     bool f32; /* type of out: F32, else F16 */
 } LfConvolution;
+
+/* The frame that output frame `frame` reads at tap `time`: of x if it is not negative, else that
+ * many frames before x. */
+static inline __host__ __device__ int lf_conv_frame(const LfConvLayout &l, int frame, int time)
+{
+    return frame + time - l.n_times + 1;
+}
+
+static __device__ inline const __half *lf_conv_pixels(const LfConvolution &c, int frame, int time)
+{
+    int64_t size = (int64_t) c.h * c.w * c.n_x;
+    int at = lf_conv_frame(c.layout, frame, time);
+    return at < 0 ? c.earlier + (at + c.layout.n_times - 1) * size : c.x + at * size;
+}
 
 /* Number `index` of out, of output channel `channel`, from its sum over the inputs. */
 static __device__ inline void lf_conv_write(const LfConvolution &c, int64_t index, int channel,
@@ -89,8 +114,8 @@ static __device__ inline void lf_conv_write(const LfConvolution &c, int64_t inde
 /* Whether everything can be read and written in pieces of 16 bytes. */
 static inline bool lf_cuda_conv_in_pieces(const LfConvolution *c)
 {
-    uintptr_t addresses = (uintptr_t) c->x | (uintptr_t) c->past | (uintptr_t) c->bias |
-                          (uintptr_t) c->residual | (uintptr_t) c->out;
+    uintptr_t addresses = (uintptr_t) c->x | (uintptr_t) c->past | (uintptr_t) c->earlier |
+                          (uintptr_t) c->bias | (uintptr_t) c->residual | (uintptr_t) c->out;
     return c->n_x % 8 == 0 && c->n_past % 8 == 0 && addresses % 16 == 0;
 }
 
@@ -119,7 +144,7 @@ static inline bool lf_cuda_conv_map(LfCuda *cuda, CUtensorMap *map, const void *
                               strides, box);
 }
 
-/* picture.cu: the decoder's other entries, tanh_clamp and rgb8. lf_cuda_conv_init calls it. */
+/* picture.cu: the decoder's other entries, take_latents and rgb8. lf_cuda_conv_init calls it. */
 void lf_cuda_picture_init(LfCuda *cuda);
 
 #endif

@@ -58,19 +58,38 @@ typedef struct {
     int frame, top, left;
 } Place;
 
-/* Piece `index` of the pixels with their margins, channels [first, first + CHUNK): x's, then
+/* The first input of a chunk. A time has as many chunks as its channels fill. */
+__device__ int first_of(const LfConvLayout &l, int chunk)
+{
+    int of_time = (l.n_in + CHUNK - 1) / CHUNK;
+    return chunk / of_time * lf_conv_span(l) + chunk % of_time * CHUNK;
+}
+
+__device__ int chunks_of(const LfConvLayout &l)
+{
+    return l.n_times * ((l.n_in + CHUNK - 1) / CHUNK);
+}
+
+/* Steps of 16 channels that a chunk has. */
+__device__ int steps_of(const LfConvLayout &l, int first)
+{
+    return (l.n_in - first % lf_conv_span(l) + 15) / 16;
+}
+
+/* Piece `index` of the pixels with their margins, inputs [first, first + CHUNK): x's of a time, then
  * past's. */
 __device__ void copy_piece(uint32_t tile, const LfConvolution &c, const Place &at, int first,
                            int index)
 {
-    int pixel = index / PIECES, piece = index % PIECES, channel = first + piece * 8;
+    int pixel = index / PIECES, piece = index % PIECES, span = lf_conv_span(c.layout);
+    int time = first / span, channel = first % span + piece * 8;
     int y = at.top + pixel / MARGIN, x = at.left + pixel % MARGIN;
     bool inside = y >= 0 && y < c.h && x >= 0 && x < c.w && channel < c.layout.n_in;
     const __half *from = c.x;
     if (inside) {
-        int64_t position = ((int64_t) at.frame * c.h + y) * c.w + x;
-        from = channel < c.n_x ? c.x + position * c.n_x + channel
-                               : c.past + position * c.n_past + channel - c.n_x;
+        int64_t position = (int64_t) y * c.w + x, area = (int64_t) c.h * c.w;
+        from = channel < c.n_x ? lf_conv_pixels(c, at.frame, time) + position * c.n_x + channel
+                               : c.past + (at.frame * area + position) * c.n_past + channel - c.n_x;
     }
     copy_async(tile + pixel * PIXEL_BYTES + swizzled(pixel, piece) * 16, from, inside);
 }
@@ -231,10 +250,11 @@ __global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
     int first = variant % n_groups * OUTS, filter = variant / n_groups;
     Place at = {square / columns / rows, square / columns % rows * SIDE - 1,
                 square % columns * SIDE - 1};
-    int n_taps = lf_conv_taps(l), n_chunks = (l.n_in + CHUNK - 1) / CHUNK;
+    int n_taps = lf_conv_taps(l), n_chunks = chunks_of(l);
     int n_steps = n_chunks * n_taps;
-    int per_thread = n_taps == 9 ? 2 : 4; /* so that taps − 1 slices are all */
-    int shift = l.side == 2 ? filter / 2 * MARGIN + filter % 2 : 0;
+    /* So that taps − 1 slices are all, or the only one. */
+    int per_thread = n_taps == 9 ? 2 : n_taps == 4 ? 4 : (PIXELS * PIECES + THREADS - 1) / THREADS;
+    int shift = l.side == 2 ? filter / 2 * MARGIN + filter % 2 : l.side == 1 ? MARGIN + 1 : 0;
     const __half *weights =
         c.weights + filter * lf_conv_filter(l) + (int64_t) first * LF_CONV_CHUNK;
     uint32_t tiles = shared_address(shared), stages = tiles + 2 * TILE_BYTES;
@@ -242,7 +262,7 @@ __global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
     copy_slice(tiles, c, at, 0, 0, (PIXELS * PIECES + THREADS - 1) / THREADS);
     for (int step = 0; step < STAGES - 1; step++) {
         if (step < n_steps)
-            copy_weights(stages + step * WEIGHT_BYTES, weights, l, step / n_taps * CHUNK,
+            copy_weights(stages + step * WEIGHT_BYTES, weights, l, first_of(l, step / n_taps),
                          step % n_taps, OUTS);
         copies_commit();
     }
@@ -252,18 +272,21 @@ __global__ void __launch_bounds__(THREADS, 2) conv_wide(LfConvolution c)
     int origin = warp * 4 * MARGIN + lane % 16 + shift;
     int tap = 0, chunk = 0;
     for (int step = 0; step < n_steps; step++) {
-        copies_wait<STAGES - 2>();
+        if (n_taps == 1) /* its pixels began to travel in the step before */
+            copies_wait<0>();
+        else
+            copies_wait<STAGES - 2>();
         __syncthreads(); /* this step's copies have arrived; the step before has read its stage */
         int ahead = step + STAGES - 1;
         if (ahead < n_steps)
-            copy_weights(stages + ahead % STAGES * WEIGHT_BYTES, weights, l, ahead / n_taps * CHUNK,
-                         ahead % n_taps, OUTS);
-        if (chunk + 1 < n_chunks && tap < n_taps - 1)
-            copy_slice(tiles + (chunk + 1) % 2 * TILE_BYTES, c, at, (chunk + 1) * CHUNK, tap,
+            copy_weights(stages + ahead % STAGES * WEIGHT_BYTES, weights, l,
+                         first_of(l, ahead / n_taps), ahead % n_taps, OUTS);
+        if (chunk + 1 < n_chunks && (tap < n_taps - 1 || n_taps == 1))
+            copy_slice(tiles + (chunk + 1) % 2 * TILE_BYTES, c, at, first_of(l, chunk + 1), tap,
                        per_thread);
         copies_commit();
         add_tap(sums, tiles + chunk % 2 * TILE_BYTES, stages + step % STAGES * WEIGHT_BYTES,
-                origin + tap / l.side * MARGIN + tap % l.side, (l.n_in - chunk * CHUNK + 15) / 16);
+                origin + tap / l.side * MARGIN + tap % l.side, steps_of(l, first_of(l, chunk)));
         if (++tap == n_taps) {
             tap = 0;
             chunk++;
@@ -345,18 +368,19 @@ __global__ void __launch_bounds__(NARROW_THREADS) conv_narrow(LfConvolution c)
                 square % columns * SIDE - 1};
     uint32_t stages = shared_address(shared);
     float sums[3][4][4] = {};
-    int n_chunks = (c.layout.n_in + CHUNK - 1) / CHUNK;
+    int n_chunks = chunks_of(c.layout);
     copy_narrow(stages, c, at, 0);
     copies_commit();
     for (int chunk = 0; chunk < n_chunks; chunk++) {
         uint32_t stage = stages + chunk % 2 * NARROW_STAGE;
         if (chunk + 1 < n_chunks)
-            copy_narrow(stages + (chunk + 1) % 2 * NARROW_STAGE, c, at, (chunk + 1) * CHUNK);
+            copy_narrow(stages + (chunk + 1) % 2 * NARROW_STAGE, c, at,
+                        first_of(c.layout, chunk + 1));
         copies_commit();
         copies_wait<1>();
         __syncthreads();
         add_narrow(sums, stage, stage + NARROW_PIXELS * PIXEL_BYTES,
-                   (c.layout.n_in - chunk * CHUNK + 15) / 16);
+                   steps_of(c.layout, first_of(c.layout, chunk)));
         __syncthreads();
     }
     float *parts = (float *) shared;

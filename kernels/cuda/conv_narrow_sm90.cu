@@ -32,7 +32,7 @@ enum {
     N_PARTS = 32,
     PART = BLOCKS * 16 + 4, /* pixels: so that a warp's parts meet all banks */
     PARTS = 27 * PART * 4,  /* bytes of those that are kept */
-    MAX_CHUNKS = 4,
+    MAX_CHUNKS = 6,
     PARTS_AT = SLOTS * SLOT,
     WEIGHTS_AT = PARTS_AT + 2 * PARTS,
     BARRIERS_AT = WEIGHTS_AT + MAX_CHUNKS * N_PARTS * PIXEL_BYTES,
@@ -40,7 +40,7 @@ enum {
 };
 
 typedef struct {
-    CUtensorMap x;
+    CUtensorMap x, earlier;
     int columns, rows, n_tiles;
 } Plan;
 
@@ -124,6 +124,7 @@ __device__ void write_pixel(const LfConvolution &c, const float *parts, int fram
 __device__ void produce(const LfConvolution &c, const Plan &p, uint32_t base)
 {
     Ring<SLOTS> ring;
+    int of_time = c.layout.n_chunks / c.layout.n_times;
     for (int tile = blockIdx.x; tile < p.n_tiles; tile += gridDim.x) {
         int frame = tile / (p.columns * p.rows);
         int y = tile / p.columns % p.rows * SIDE - 1, x = tile % p.columns * SIDE - 1;
@@ -131,7 +132,9 @@ __device__ void produce(const LfConvolution &c, const Plan &p, uint32_t base)
             uint32_t full = base + BARRIERS_AT + ring.slot * 16;
             barrier_wait(full + 8, ring.phase ^ 1);
             barrier_expect(full, BOX_BYTES);
-            copy_box(base + ring.slot * SLOT, &p.x, full, chunk * CHANNELS, x, y, frame);
+            int at = lf_conv_frame(c.layout, frame, chunk / of_time);
+            copy_box(base + ring.slot * SLOT, at < 0 ? &p.earlier : &p.x, full,
+                     chunk % of_time * CHANNELS, x, y, at < 0 ? at + c.layout.n_times - 1 : at);
             ring.advance();
         }
     }
@@ -201,6 +204,9 @@ const char *lf_cuda_conv_narrow_sm90(LfCuda *cuda, const LfConvolution *c)
 {
     Plan p = {};
     if (!lf_cuda_conv_map(cuda, &p.x, c->x, c->n_x, c->frames, c->h, c->w, 1, MARGIN, MARGIN))
+        return "the driver refuses a tensor map";
+    if (c->earlier && !lf_cuda_conv_map(cuda, &p.earlier, c->earlier, c->n_x, c->layout.n_times - 1,
+                                        c->h, c->w, 1, MARGIN, MARGIN))
         return "the driver refuses a tensor map";
     p.columns = (c->w + SIDE - 1) / SIDE;
     p.rows = (c->h + SIDE - 1) / SIDE;

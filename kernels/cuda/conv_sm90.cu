@@ -150,12 +150,12 @@ template <int HIGH> struct Producer {
     Ring<PIXEL_SLOTS> pixels;
     Ring<Sizes<HIGH>::WEIGHT_SLOTS> weights;
 
-    __device__ void give_pixels(const CUtensorMap *map, const Task &t, int channel)
+    __device__ void give_pixels(const CUtensorMap *map, const Task &t, int frame, int channel)
     {
         barrier_wait(memory.pixels_empty(pixels.slot), pixels.phase ^ 1);
         uint32_t full = memory.pixels_full(pixels.slot);
         barrier_expect(full, Sizes<HIGH>::BOX_BYTES);
-        copy_box(memory.pixels(pixels.slot), map, full, channel, t.x - 1, t.y - 1, t.frame);
+        copy_box(memory.pixels(pixels.slot), map, full, channel, t.x - 1, t.y - 1, frame);
         pixels.advance();
     }
 
@@ -168,16 +168,29 @@ template <int HIGH> struct Producer {
         weights.advance();
     }
 
+    /* Channels of x, then of the past; or of x at one time after the other, where frames before x
+     * are the past. */
+    __device__ void give_chunk(const Task &t, int chunk)
+    {
+        int n_times = c.layout.n_times, x_chunks = (c.n_x + CHANNELS - 1) / CHANNELS;
+        int channel = chunk % x_chunks * CHANNELS;
+        int frame = lf_conv_frame(c.layout, t.frame, n_times > 1 ? chunk / x_chunks : 0);
+        if (n_times > 1 && frame < 0)
+            give_pixels(&p.past, t, frame + n_times - 1, channel);
+        else if (n_times > 1 || chunk < x_chunks)
+            give_pixels(&p.x, t, frame, channel);
+        else
+            give_pixels(&p.past, t, t.frame, (chunk - x_chunks) * CHANNELS);
+    }
+
     __device__ void give(const Task t[CONSUMERS])
     {
         const LfConvLayout &l = c.layout;
-        int n_taps = lf_conv_taps(l), x_chunks = (c.n_x + CHANNELS - 1) / CHANNELS;
+        int n_taps = lf_conv_taps(l);
         int n_weights = p.n_pairs ? CONSUMERS : 1, n_tiles = p.n_pairs ? 1 : CONSUMERS;
         for (int chunk = 0; chunk < l.n_chunks; chunk++) {
-            bool of_x = chunk < x_chunks;
             for (int i = 0; i < n_tiles; i++)
-                give_pixels(of_x ? &p.x : &p.past, t[i],
-                            (of_x ? chunk : chunk - x_chunks) * CHANNELS);
+                give_chunk(t[i], chunk);
             for (int tap = 0; tap < n_taps; tap++)
                 for (int i = 0; i < n_weights; i++)
                     give_weights(c.weights + t[i].filter * lf_conv_filter(l) +
@@ -187,7 +200,7 @@ template <int HIGH> struct Producer {
         if (!c.residual)
             return;
         for (int i = 0; i < CONSUMERS; i++)
-            give_pixels(&p.residual, t[i], t[i].group * CHANNELS);
+            give_pixels(&p.residual, t[i], t[i].frame, t[i].group * CHANNELS);
         for (int i = 0; i < n_weights; i++)
             give_weights(c.weights + l.n_filters * lf_conv_filter(l));
     }
@@ -398,6 +411,9 @@ template <int HIGH> bool maps_of(LfCuda *cuda, Plan *p, const LfConvolution *c)
     bool made = lf_cuda_conv_map(cuda, &p->x, c->x, c->n_x, f, h, w, 1, ROW, HIGH + 2);
     if (c->past)
         made &= lf_cuda_conv_map(cuda, &p->past, c->past, c->n_past, f, h, w, 1, ROW, HIGH + 2);
+    if (c->earlier)
+        made &= lf_cuda_conv_map(cuda, &p->past, c->earlier, c->n_x, l->n_times - 1, h, w, 1, ROW,
+                                 HIGH + 2);
     if (c->residual)
         made &=
             lf_cuda_conv_map(cuda, &p->residual, c->residual, l->n_out, f, h, w, 1, ROW, HIGH + 2);
@@ -446,6 +462,8 @@ const char *lf_cuda_conv_sm90_refuses(const LfCuda *cuda, const LfConvolution *c
         return lf_cuda_conv_narrow_sm90_refuses(c);
     if (c->past && c->n_x % CHANNELS)
         return "64 input channels would be both of x and of the past";
+    if (c->layout.side == 1)
+        return "the filter is one pixel";
     if (c->f32 || c->layout.n_out % 8)
         return "the result is F32, or its channels are no multiple of 8";
     return NULL;

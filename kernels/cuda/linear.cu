@@ -395,7 +395,7 @@ bool allocate(LfCuda *cuda, LfCudaWeight *w)
 LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError **error)
 {
     LfCuda *cuda = lf_cuda(be);
-    if (kind == LF_WEIGHT_CONV3X3 || kind == LF_WEIGHT_CONV_UP2)
+    if (kind == LF_WEIGHT_CONV3X3 || kind == LF_WEIGHT_CONV_UP2 || kind == LF_WEIGHT_CONV3D)
         return lf_cuda_conv_weight_new(cuda, kind, source, error);
     if (source.shape[1] * sizeof(float) > STAGE_SIZE) {
         g_set_error(error, LF_ERROR, LF_ERROR_SHAPE,
@@ -405,9 +405,7 @@ LfWeight *weight_new(LfBackend *be, LfWeightKind kind, LfTensor source, GError *
     }
     LfCudaWeight *w = g_new0(LfCudaWeight, 1);
     w->type = stored_type(cuda, kind, source.type);
-    w->base.kind = kind;
-    w->base.out = source.shape[0];
-    w->base.in = source.shape[1];
+    lf_weight_describe(&w->base, kind, source);
     w->base.input = w->type;
     if (!allocate(cuda, w)) {
         g_set_error(error, LF_ERROR, LF_ERROR_MEMORY, "no memory for a weight of %.1f MB",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The decoder's ends: tanh_clamp, 3·tanh(x/3) of latents [f, C, h, w] into [f, h, w, C], and rgb8,
- * trunc(255·clamp(x, 0, 1)). Both are bound by bytes.
+ * The decoder's ends: take_latents, latents [f, C, h, w] into [f, h, w, C], scaled or clamped by
+ * 3·tanh(x/3), and rgb8, trunc(255·clamp(x, 0, 1)). Both are bound by bytes.
  */
 #include "conv.h"
 #include "device.cuh"
@@ -10,27 +10,39 @@ namespace {
 
 enum { THREADS = 256, RUN = 8 /* colours of a thread */ };
 
+struct Latents {
+    __half *out;
+    const float *x, *scale, *shift; /* scale and shift or NULL */
+    int n_channels;
+    int64_t area, count;
+    bool tanh_clamp;
+};
+
 /* A thread takes one latent, in the order of x. */
-__global__ void __launch_bounds__(THREADS)
-    tanh_clamp_latents(__half *out, const float *x, int n_channels, int64_t area, int64_t count)
+__global__ void __launch_bounds__(THREADS) take_kernel(const Latents l)
 {
     int64_t index = (int64_t) blockIdx.x * THREADS + threadIdx.x;
-    if (index >= count)
+    if (index >= l.count)
         return;
-    int64_t pixel = index % area, plane = index / area;
-    int64_t frame = plane / n_channels, channel = plane % n_channels;
-    out[(frame * area + pixel) * n_channels + channel] =
-        __float2half_rn(3.0f * tanhf(x[index] / 3.0f));
+    int64_t pixel = index % l.area, plane = index / l.area;
+    int64_t frame = plane / l.n_channels, channel = plane % l.n_channels;
+    float value = l.x[index];
+    if (l.scale)
+        value = value * l.scale[channel] + l.shift[channel];
+    if (l.tanh_clamp)
+        value = 3.0f * tanhf(value / 3.0f);
+    l.out[(frame * l.area + pixel) * l.n_channels + channel] = __float2half_rn(value);
 }
 
-void tanh_clamp(LfBackend *be, LfTensor out, LfTensor x)
+void take_latents(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale, LfTensor shift,
+                  bool tanh_clamp)
 {
     LfCuda *cuda = lf_cuda(be);
-    int64_t count = lf_tensor_count(x);
-    tanh_clamp_latents<<<blocks_for(count, THREADS), THREADS, 0, cuda->stream>>>(
-        (__half *) out.data, (const float *) x.data, (int) x.shape[1], x.shape[2] * x.shape[3],
-        count);
-    lf_cuda_launched(cuda, "tanh_clamp");
+    Latents l = {(__half *) out.data, lf_f32(x),        lf_f32(scale),
+                 lf_f32(shift),       (int) x.shape[1], x.shape[2] * x.shape[3],
+                 lf_tensor_count(x),  tanh_clamp};
+    take_kernel<<<blocks_for(l.count, THREADS), THREADS, 0, cuda->stream>>>(l);
+    lf_cuda_launched(cuda, "take_latents");
 }
 
 /* NaN becomes 0. */
@@ -71,6 +83,6 @@ void rgb8(LfBackend *be, LfTensor out, LfTensor x)
 
 void lf_cuda_picture_init(LfCuda *cuda)
 {
-    cuda->ops.tanh_clamp = tanh_clamp;
+    cuda->ops.take_latents = take_latents;
     cuda->ops.rgb8 = rgb8;
 }

@@ -452,9 +452,9 @@ static void call_noise(LfBackend *be, const Shape *s, const Set *t)
     lf_noise(be, t->out, 1, 2, 3);
 }
 
-static void call_tanh_clamp(LfBackend *be, const Shape *s, const Set *t)
+static void call_take_latents(LfBackend *be, const Shape *s, const Set *t)
 {
-    lf_tanh_clamp(be, t->past, t->x);
+    lf_take_latents(be, t->past, t->x, LF_NONE, LF_NONE, true);
 }
 
 /* ---- the decoder: frames, height, width, channels in, of the past, out ----------------------- */
@@ -492,7 +492,37 @@ static void make_up2(Machine *m, const Shape *s, Set *set)
 
 static void call_up2(LfBackend *be, const Shape *s, const Set *t)
 {
-    lf_conv3x3_up2(be, t->out, t->x, t->weight, true);
+    lf_conv3x3_up2(be, t->out, t->x, t->weight, LF_NONE, true);
+}
+
+/* Frames, height, width, channels in and out, side of the filter. */
+static void make_conv3d(Machine *m, const Shape *s, Set *set)
+{
+    int64_t f = s->size[0], h = s->size[1], w = s->size[2], n_in = s->size[3], n_out = s->size[4];
+    set->x = tensor(m, LF_F16, f, h, w, n_in);
+    set->past = tensor(m, LF_F16, 2, h, w, n_in);
+    set->out = tensor(m, LF_F16, f, h, w, n_out);
+    set->a = tensor(m, LF_F32, n_out);
+    set->weight = weight(m, LF_WEIGHT_CONV3D,
+                         lf_tensor(NULL, LF_F32, n_out, n_in, 3, s->size[5], s->size[5]));
+}
+
+static void call_conv3d(LfBackend *be, const Shape *s, const Set *t)
+{
+    lf_conv3d(be, t->out, t->x, t->past, t->weight, t->a, LF_NONE);
+}
+
+/* Frames, height, width, channels. */
+static void make_pixel_norm(Machine *m, const Shape *s, Set *set)
+{
+    set->x = tensor(m, LF_F16, s->size[0], s->size[1], s->size[2], s->size[3]);
+    set->out = tensor(m, LF_F16, s->size[0], s->size[1], s->size[2], s->size[3]);
+    set->a = tensor(m, LF_F32, s->size[3]);
+}
+
+static void call_pixel_norm(LfBackend *be, const Shape *s, const Set *t)
+{
+    lf_pixel_norm(be, t->out, t->x, t->a, true);
 }
 
 static void make_rgb(Machine *m, const Shape *s, Set *set)
@@ -564,6 +594,18 @@ static void call_rgb(LfBackend *be, const Shape *s, const Set *t)
             .flops = 32.0 * (f) * (h) * (w) * (in) * (out)                                         \
     }
 
+#define CONV3D(f, h, w, in, out, side)                                                             \
+    {                                                                                              \
+        "conv3d", #f "x" #h "x" #w " " #in "->" #out ", 3x" #side "x" #side, make_conv3d,          \
+            call_conv3d, {f, h, w, in, out, side},                                                 \
+            .flops = 6.0 * (side) * (side) * (f) * (h) * (w) * (in) * (out)                        \
+    }
+#define PIXEL_NORM(f, h, w, n)                                                                     \
+    {                                                                                              \
+        "pixel_norm", #f "x" #h "x" #w " " #n, make_pixel_norm, call_pixel_norm, {f, h, w, n},     \
+            .bytes = 4.0 * (f) * (h) * (w) * (n)                                                   \
+    }
+
 static const Shape shapes[] = {
     LINEAR("q, k, v 4608x1536x4608", 4608, 1536, 4608),
     LINEAR("cross q 4608x1536x1536", 4608, 1536, 1536),
@@ -620,11 +662,24 @@ static const Shape shapes[] = {
     UP2("3x64x96 256->128 (FLOP of 2x2 form)", 3, 64, 96, 256, 128),
     UP2("3x128x192 128->64 (FLOP of 2x2 form)", 3, 128, 192, 128, 64),
     UP2("1x256x384 64->64 (FLOP of 2x2 form)", 1, 256, 384, 64, 64),
+    CONV3D(3, 64, 96, 384, 384, 3),
+    CONV3D(3, 64, 96, 384, 384, 1),
+    CONV3D(6, 128, 192, 384, 384, 3),
+    CONV3D(4, 256, 384, 192, 192, 3),
+    CONV3D(4, 512, 768, 96, 96, 3),
+    CONV3D(4, 512, 768, 96, 3, 3),
+    CONV3D(3, 64, 96, 96, 96, 3),
+    CONV3D(4, 256, 384, 48, 48, 3),
+    CONV3D(4, 512, 768, 24, 24, 3),
+    CONV3D(4, 512, 768, 24, 3, 3),
+    PIXEL_NORM(3, 64, 96, 384),
+    PIXEL_NORM(4, 512, 768, 96),
+    PIXEL_NORM(4, 512, 768, 24),
     LATENTS("patchify", "3x16x64x96", call_patchify, 6.0),
     LATENTS("unpatchify", "3x16x64x96", call_unpatchify, 6.0),
     LATENTS("renoise", "3x16x64x96", call_renoise, 12.0),
     LATENTS("noise", "3x16x64x96", call_noise, 4.0),
-    LATENTS("tanh_clamp", "3x16x64x96", call_tanh_clamp, 6.0),
+    LATENTS("take_latents", "3x16x64x96", call_take_latents, 6.0),
     {"rgb8", "1x512x768", make_rgb, call_rgb, {1, 512, 768}, .bytes = 9.0 * 512 * 768},
 };
 

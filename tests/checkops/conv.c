@@ -144,12 +144,15 @@ static void up2_case(LfBackend *be, int64_t frames, int64_t h, int64_t w, int64_
     bool relu = random_size(2) == 1;
     LfTensor x = pictures(be, frames, h, w, n_in), source = pictures(be, n_out, n_in, 3, 3);
     LfTensor out = output(LF_F32, frames, 2 * h, 2 * w, n_out);
+    LfTensor bias = random_size(2) == 1 ? input(LF_F32, n_out) : LF_NONE;
     LfWeight *weight = new_weight(be, LF_WEIGHT_CONV_UP2, source);
     double *want = reference(lf_tensor_count(out));
+    for (int64_t i = 0; i < lf_tensor_count(out) && lf_is_set(bias); i++)
+        want[i] = lf_f32(bias)[i % n_out];
     add_conv(want, upsampled(x), (const int64_t[]){frames, 2 * h, 2 * w, n_in}, source, 0);
     if (relu)
         rectify(want, lf_tensor_count(out));
-    lf_conv3x3_up2(be, out, x, weight, relu);
+    lf_conv3x3_up2(be, out, x, weight, bias, relu);
     expect_near(out, want, tolerance_of(be), sqrt(9.0 * (double) n_in));
     lf_weight_free(be, weight);
     settle(be);
@@ -172,6 +175,94 @@ static void check_conv3x3_up2(LfBackend *be)
     up2_case(be, 1, 32, 48, 256, 128);
     up2_case(be, 2, 60, 104, 128, 64);
     up2_case(be, 1, 120, 208, 64, 64);
+}
+
+/* ---- over time ------------------------------------------------------------------------------- */
+
+typedef struct {
+    int64_t frames, h, w, n_in, n_out;
+    int times, side;
+} Shape3d;
+
+/* sums += one frame [h, w, I] under the taps of one time of the weight [O, I, t, k, k], straight from
+ * the definition. */
+static void add_frame(double *sums, const float *x, const Shape3d *s, const float *weight, int time)
+{
+    int64_t area = s->side * s->side;
+#pragma omp parallel for if (s->h * s->w * s->n_in * s->n_out > 2000)
+    for (int64_t pixel = 0; pixel < s->h * s->w; pixel++)
+        for (int64_t tap = 0; tap < area; tap++) {
+            int64_t row = pixel / s->w + tap / s->side - s->side / 2;
+            int64_t column = pixel % s->w + tap % s->side - s->side / 2;
+            if (row < 0 || row >= s->h || column < 0 || column >= s->w)
+                continue;
+            const float *from = x + (row * s->w + column) * s->n_in;
+            for (int64_t o = 0; o < s->n_out; o++)
+                for (int64_t i = 0; i < s->n_in; i++)
+                    sums[pixel * s->n_out + o] +=
+                        (double) from[i] *
+                        (double) weight[((o * s->n_in + i) * s->times + time) * area + tap];
+        }
+}
+
+static void conv3d_case(LfBackend *be, Shape3d s)
+{
+    bool biased = random_size(3) > 1, added = random_size(2) == 1, wide = random_size(3) == 1;
+    LfType type = wide ? LF_F32 : picture_of(be);
+    LfTensor x = pictures(be, s.frames, s.h, s.w, s.n_in), past = LF_NONE, residual = LF_NONE;
+    LfTensor source = pictures(be, s.n_out, s.n_in, s.times, s.side, s.side);
+    LfTensor bias = biased ? input(LF_F32, s.n_out) : LF_NONE;
+    if (s.times > 1)
+        past = pictures(be, s.times - 1, s.h, s.w, s.n_in);
+    if (added)
+        residual = hold(input(LF_F32, s.frames, s.h, s.w, s.n_out), type);
+    bool in_place = added && random_size(2) == 1;
+    LfTensor out = in_place ? residual : output(LF_F32, s.frames, s.h, s.w, s.n_out);
+    LfWeight *weight = new_weight(be, LF_WEIGHT_CONV3D, source);
+    double *want = added ? as_double(residual) : reference(lf_tensor_count(out));
+    int64_t picture = s.h * s.w * s.n_out, frame = s.h * s.w * s.n_in;
+    for (int64_t i = 0; i < lf_tensor_count(out) && biased; i++)
+        want[i] += lf_f32(bias)[i % s.n_out];
+    for (int64_t f = 0; f < s.frames; f++)
+        for (int time = 0; time < s.times; time++) {
+            int64_t from = f - s.times + 1 + time;
+            add_frame(want + f * picture,
+                      from < 0 ? lf_f32(past) + (s.times - 1 + from) * frame
+                               : lf_f32(x) + from * frame,
+                      &s, lf_f32(source), time);
+        }
+    let_change(out);
+    held_as(out, type);
+    lf_conv3d(be, out, x, past, weight, bias, residual);
+    double terms = (double) (s.n_in * s.times * s.side * s.side);
+    expect_near(out, want, terms > 3000 ? 2 * tolerance_of(be) : tolerance_of(be), sqrt(terms));
+    lf_weight_free(be, weight);
+    settle(be);
+}
+
+static void check_conv3d(LfBackend *be)
+{
+    static const int64_t real[][2] = {{16, 24}, {24, 24}, {48, 24}, {24, 3},  {16, 96},
+                                      {96, 96}, {96, 3},  {48, 96}, {64, 64}, {192, 40}};
+    static const int taps[][2] = {{3, 3}, {3, 1}, {1, 1}, {1, 3}};
+    for (int i = 0; i < 4; i++)
+        conv3d_case(be, (Shape3d){1, 1, 1, 1, 1, taps[i][0], taps[i][1]});
+    for (int i = 0; i < 16; i++)
+        conv3d_case(be, (Shape3d){random_size(4), random_odd(11), random_odd(35), random_odd(35),
+                                  random_odd(35), taps[i % 4][0], taps[i % 4][1]});
+    for (int i = 0; i < 8; i++)
+        conv3d_case(be, (Shape3d){random_size(5), random_size(20), random_size(40), random_size(20),
+                                  random_size(40), taps[i % 3][0], taps[i % 3][1]});
+    for (size_t i = 0; i < G_N_ELEMENTS(real); i++)
+        for (int j = 0; j < 3; j++)
+            conv3d_case(be, (Shape3d){random_size(3), random_size(10), 8 * random_size(3),
+                                      real[i][0], real[i][1], taps[j][0], taps[j][1]});
+    if (!device_of(be))
+        return;
+    conv3d_case(be, (Shape3d){3, 30, 52, 384, 384, 3, 3});
+    conv3d_case(be, (Shape3d){2, 60, 52, 384, 384, 3, 1});
+    conv3d_case(be, (Shape3d){4, 64, 96, 96, 96, 3, 3});
+    conv3d_case(be, (Shape3d){4, 60, 104, 96, 3, 3, 3});
 }
 
 /* ---- benchmarks: the demo's decoder on one chunk, then TAEHV at 480×832 ---------------------- */
@@ -228,7 +319,7 @@ static void bench_up2(LfBackend *be, int64_t frames, int64_t h, int64_t w, int64
     g_snprintf(what, sizeof what, "%dx%dx%d %d->%d (FLOP of 2x2 form)", (int) frames, (int) h,
                (int) w, (int) n_in, (int) n_out);
     BENCH(be, what, 32.0 * (double) (frames * h * w * n_in * n_out), 0)
-    lf_conv3x3_up2(be, out, x, weight, true);
+    lf_conv3x3_up2(be, out, x, weight, LF_NONE, true);
     lf_weight_free(be, weight);
     settle(be);
 }
@@ -241,5 +332,32 @@ static void bench_conv3x3_up2(LfBackend *be)
     bench_up2(be, 12, 240, 416, 64, 64);
 }
 
-const CheckOp conv_ops[] = {
-    CHECK_OP(conv3x3, .by_shape = true), CHECK_OP(conv3x3_up2, .by_shape = true), {0}};
+/* LightVAE, in part at half its size. */
+static void bench_conv3d(LfBackend *be)
+{
+    static const Shape3d shapes[] = {
+        {3, 60, 104, 96, 96, 3, 3},  {3, 60, 104, 96, 96, 3, 1}, {4, 240, 416, 48, 48, 3, 3},
+        {4, 240, 416, 24, 24, 3, 3}, {4, 240, 416, 24, 3, 3, 3}, {1, 60, 104, 384, 384, 3, 3},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++) {
+        Shape3d s = shapes[i];
+        LfTensor x = input(LF_F32, s.frames, s.h, s.w, s.n_in), bias = input(LF_F32, s.n_out);
+        LfTensor past = input(LF_F32, s.times - 1, s.h, s.w, s.n_in);
+        LfTensor source = input(LF_F32, s.n_out, s.n_in, s.times, s.side, s.side);
+        LfTensor out = output(LF_F32, s.frames, s.h, s.w, s.n_out);
+        LfWeight *weight = new_weight(be, LF_WEIGHT_CONV3D, source);
+        char what[96];
+        g_snprintf(what, sizeof what, "%dx%dx%d %d->%d, %dx%dx%d", (int) s.frames, (int) s.h,
+                   (int) s.w, (int) s.n_in, (int) s.n_out, s.times, s.side, s.side);
+        double products = (double) (s.frames * s.h * s.w * s.n_in * s.n_out);
+        BENCH(be, what, 2.0 * s.times * s.side * s.side * products, 0)
+        lf_conv3d(be, out, x, past, weight, bias, LF_NONE);
+        lf_weight_free(be, weight);
+        settle(be);
+    }
+}
+
+const CheckOp conv_ops[] = {CHECK_OP(conv3x3, .by_shape = true),
+                            CHECK_OP(conv3x3_up2, .by_shape = true),
+                            CHECK_OP(conv3d, .by_shape = true),
+                            {0}};

@@ -440,9 +440,15 @@ static void unpatchify(LfBackend *be, LfTensor y, LfTensor x, LfTensor order)
     finish(&call);
 }
 
-static void tanh_clamp(LfBackend *be, LfTensor y, LfTensor x)
+static void take_latents(LfBackend *be, LfTensor y, LfTensor x, LfTensor scale, LfTensor shift,
+                         bool tanh_clamp)
 {
-    two(be, y, device_of(be)->decoder_type, x, LF_F32, lf_tanh_clamp);
+    Call call = begin(be);
+    LfTensor dy = out(&call, y, P), dx = in(&call, x, LF_F32);
+    LfTensor da = in(&call, scale, LF_F32), db = in(&call, shift, LF_F32);
+    ready(&call);
+    lf_take_latents(call.device, dy, dx, da, db, tanh_clamp);
+    finish(&call);
 }
 
 static void rgb8(LfBackend *be, LfTensor y, LfTensor x)
@@ -491,12 +497,33 @@ static void conv3x3(LfBackend *be, LfTensor y, LfTensor x, LfTensor past, const 
     finish(&call);
 }
 
-static void conv3x3_up2(LfBackend *be, LfTensor y, LfTensor x, const LfWeight *weight, bool relu)
+static void conv3x3_up2(LfBackend *be, LfTensor y, LfTensor x, const LfWeight *weight,
+                        LfTensor bias, bool relu)
 {
     Call call = begin(be);
-    LfTensor dx = in(&call, x, P), dy = out(&call, y, P);
+    LfTensor dx = in(&call, x, P), dy = out(&call, y, P), db = in(&call, bias, LF_F32);
     ready(&call);
-    lf_conv3x3_up2(call.device, dy, dx, real(weight), relu);
+    lf_conv3x3_up2(call.device, dy, dx, real(weight), db, relu);
+    finish(&call);
+}
+
+static void conv3d(LfBackend *be, LfTensor y, LfTensor x, LfTensor past, const LfWeight *weight,
+                   LfTensor bias, LfTensor residual)
+{
+    Call call = begin(be);
+    LfTensor dx = in(&call, x, P), dp = in(&call, past, P), db = in(&call, bias, LF_F32);
+    LfTensor dy = out(&call, y, P), dr = in(&call, residual, dy.type);
+    ready(&call);
+    lf_conv3d(call.device, dy, dx, dp, real(weight), db, dr);
+    finish(&call);
+}
+
+static void pixel_norm(LfBackend *be, LfTensor y, LfTensor x, LfTensor weight, bool silu)
+{
+    Call call = begin(be);
+    LfTensor dx = in(&call, x, P), dy = out(&call, y, P), dw = in(&call, weight, LF_F32);
+    ready(&call);
+    lf_pixel_norm(call.device, dy, dx, dw, silu);
     finish(&call);
 }
 
@@ -535,9 +562,11 @@ static const LfOps mirror_ops = {
     .denoise = denoise,
     .renoise = renoise,
     .noise = noise,
-    .tanh_clamp = tanh_clamp,
+    .take_latents = take_latents,
     .conv3x3 = conv3x3,
     .conv3x3_up2 = conv3x3_up2,
+    .conv3d = conv3d,
+    .pixel_norm = pixel_norm,
     .rgb8 = rgb8,
     .pixels = pixels,
 };

@@ -144,6 +144,71 @@ static void check_rms_norm(LfBackend *be)
     all_cases(be, rms_norm_case, false);
 }
 
+/* ---- over the channels of pixels ------------------------------------------------------------- */
+
+/* Some pixels are 0, some so small that their squares are no floats. */
+static LfTensor pixels(int64_t n_pixels, int64_t width, LfType type)
+{
+    LfTensor x = input(LF_F32, n_pixels, width);
+    let_change(x);
+    for (int64_t p = 0; p < n_pixels; p++) {
+        int64_t kind = random_size(8);
+        float factor = kind == 1 ? 0.0f : kind == 2 ? 1e-3f : kind == 3 ? 30.0f : 1.0f;
+        for (int64_t i = 0; i < width; i++)
+            lf_f32(x)[p * width + i] *= factor;
+    }
+    return hold(x, type);
+}
+
+static void pixel_norm_case(LfBackend *be, int64_t n_pixels, int64_t width, bool in_place)
+{
+    LfType types[] = {picture_of(be), LF_F32, activation_of(be)};
+    LfType from = types[random_size(2) - 1], to = in_place ? from : types[2 * random_size(2) - 2];
+    bool silu = random_size(2) == 1;
+    if (in_place)
+        from = to = picture_of(be);
+    LfTensor x = pixels(n_pixels, width, from), weight = input(LF_F32, width);
+    LfTensor out = in_place ? x : hold(output(LF_F32, n_pixels, width), to);
+    double *want = as_double(x);
+    for (int64_t p = 0; p < n_pixels; p++) {
+        double *r = want + p * width, squares = 0.0;
+        for (int64_t i = 0; i < width; i++)
+            squares += r[i] * r[i];
+        for (int64_t i = 0; i < width; i++) {
+            double y = r[i] / fmax(sqrt(squares), 1e-12) * sqrt((double) width);
+            y *= (double) lf_f32(weight)[i];
+            r[i] = silu ? y / (1.0 + exp(-y)) : y;
+        }
+    }
+    lf_pixel_norm(be, out, x, weight, silu);
+    expect_close(out, want, allowed(out, TOLERANCE));
+    settle(be);
+}
+
+static void check_pixel_norm(LfBackend *be)
+{
+    all_cases(be, pixel_norm_case, true);
+    all_cases(be, pixel_norm_case, false);
+    for (int i = 0; i < 3; i++) {
+        pixel_norm_case(be, 77 + i, 24 << i, false);
+        pixel_norm_case(be, 770 + i, 384, i == 1);
+    }
+}
+
+static void bench_pixel_norm(LfBackend *be)
+{
+    static const int64_t widths[] = {24, 96, 384};
+    for (size_t i = 0; i < G_N_ELEMENTS(widths); i++) {
+        LfTensor x = input(LF_F32, 100000, widths[i]), out = output(LF_F32, 100000, widths[i]);
+        LfTensor weight = input(LF_F32, widths[i]);
+        char what[32];
+        g_snprintf(what, sizeof what, "100000x%d silu", (int) widths[i]);
+        BENCH(be, what, 0, 8.0 * 100000.0 * (double) widths[i])
+        lf_pixel_norm(be, out, x, weight, true);
+        settle(be);
+    }
+}
+
 static void bench_norm(LfBackend *be, int64_t n, int64_t width, bool rms, const char *what)
 {
     LfTensor x = input(LF_F32, n, width), out = output(LF_F32, n, width);
@@ -175,4 +240,5 @@ static void bench_rms_norm(LfBackend *be)
 const CheckOp norm_ops[] = {CHECK_OP(layer_norm_modulate, .fp8 = true),
                             CHECK_OP(layer_norm, .fp8 = true),
                             CHECK_OP(rms_norm),
+                            CHECK_OP(pixel_norm),
                             {0}};

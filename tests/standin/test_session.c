@@ -156,7 +156,7 @@ static void test_decoder_behind(gconstpointer window)
     LfSessionOptions o = options;
     o.window = GPOINTER_TO_INT(window);
     LfModel *cpu = stream_model_on(NULL, "cpu"), *device = stream_model(NULL);
-    setenv("LF_STANDIN_SLOW", "tanh_clamp:200000", 1); /* a chunk's decoder begins with it */
+    setenv("LF_STANDIN_SLOW", "take_latents:200000", 1); /* a chunk's decoder begins with it */
     LfSession *a = stream_session(cpu, &o, prompt), *b = stream_session(device, &o, prompt);
     LfChunk *chunks[CHUNKS];
     clear_switches();
@@ -503,11 +503,11 @@ static void test_failing_load(void)
 int main(int argc, char **argv)
 {
     static const Failing failing[] = {
-        {"tanh_clamp", CHUNKS}, {"conv3x3", 30}, {"conv3x3_up2", CHUNKS},
-        {"rgb8", CHUNKS},       {"linear", 100}, {"qkv_norm_rope", 20},
-        {"attention", 20},      {"noise", 10},   {"unpatchify", 10},
-        {"download", 4},        {"copy", 20},    {"upload", 10},
-        {"graph_launch", 4},    {"any", 500}};
+        {"take_latents", CHUNKS}, {"conv3x3", 30}, {"conv3x3_up2", CHUNKS},
+        {"rgb8", CHUNKS},         {"linear", 100}, {"qkv_norm_rope", 20},
+        {"attention", 20},        {"noise", 10},   {"unpatchify", 10},
+        {"download", 4},          {"copy", 20},    {"upload", 10},
+        {"graph_launch", 4},      {"any", 500}};
     g_test_init(&argc, &argv, NULL);
     clear_switches();
     g_test_add_func("/standin/frames", test_frames);

@@ -25,7 +25,8 @@ enum {
     MAX_ARGS = 12
 };
 
-/* The types of ops.h, in letters: A, P, R; F F32, I I32, U U8; X is A or F32, Q is P or F32. */
+/* The types of ops.h, in letters: A, P, R; F F32, I I32, U U8; X is A or F32, Q is P or F32,
+ * Y is P or A. */
 typedef struct {
     char type;
     int64_t shape[LF_MAX_DIMS];
@@ -47,7 +48,7 @@ typedef struct {
 static LfWeight *weight(LfWeightKind kind, int64_t out, int64_t in)
 {
     static LfWeight weight;
-    weight = (LfWeight){.kind = kind, .out = out, .in = in};
+    weight = (LfWeight){.kind = kind, .out = out, .in = in, .times = 1, .side = 3};
     return &weight;
 }
 
@@ -172,9 +173,36 @@ static void call_noise(LfBackend *be, const LfTensor *t)
     lf_noise(be, t[0], 1, 2, 3);
 }
 
-static void call_tanh_clamp(LfBackend *be, const LfTensor *t)
+static void call_take_latents(LfBackend *be, const LfTensor *t)
 {
-    lf_tanh_clamp(be, t[0], t[1]);
+    lf_take_latents(be, t[0], t[1], LF_NONE, LF_NONE, true);
+}
+
+static void call_take_scaled(LfBackend *be, const LfTensor *t)
+{
+    lf_take_latents(be, t[0], t[1], t[2], t[3], false);
+}
+
+static LfWeight *weight_3d(int times)
+{
+    LfWeight *w = weight(LF_WEIGHT_CONV3D, 7, 5);
+    w->times = times;
+    return w;
+}
+
+static void call_conv3d(LfBackend *be, const LfTensor *t)
+{
+    lf_conv3d(be, t[0], t[1], t[2], weight_3d(3), t[3], t[4]);
+}
+
+static void call_conv3d_alone(LfBackend *be, const LfTensor *t)
+{
+    lf_conv3d(be, t[0], t[1], LF_NONE, weight_3d(1), LF_NONE, LF_NONE);
+}
+
+static void call_pixel_norm(LfBackend *be, const LfTensor *t)
+{
+    lf_pixel_norm(be, t[0], t[1], t[2], true);
 }
 
 static void call_conv3x3(LfBackend *be, const LfTensor *t)
@@ -189,7 +217,7 @@ static void call_conv3x3_alone(LfBackend *be, const LfTensor *t)
 
 static void call_conv3x3_up2(LfBackend *be, const LfTensor *t)
 {
-    lf_conv3x3_up2(be, t[0], t[1], weight(LF_WEIGHT_CONV_UP2, 7, 5), true);
+    lf_conv3x3_up2(be, t[0], t[1], weight(LF_WEIGHT_CONV_UP2, 7, 5), t[2], true);
 }
 
 static void call_rgb8(LfBackend *be, const LfTensor *t)
@@ -264,13 +292,22 @@ static const Case cases[] = {
     {"lf_denoise", call_denoise, {AS(F, 3, 5), AS(F, 3, 5), AS(F, 3, 5)}},
     {"lf_renoise", call_renoise, {AS(F, 3, 5), AS(F, 3, 5), AS(F, 3, 5)}},
     {"lf_noise", call_noise, {SO(F, "*", 3, 5)}},
-    {"lf_tanh_clamp", call_tanh_clamp, {AS(P, 2, 4, 6, 3), AS(F, 2, 3, 4, 6)}},
+    {"lf_take_latents", call_take_latents, {AS(P, 2, 4, 6, 3), AS(F, 2, 3, 4, 6)}},
+    {"lf_take_latents",
+     call_take_scaled,
+     {AS(P, 2, 4, 6, 3), AS(F, 2, 3, 4, 6), AS(F, 3), AS(F, 3)}},
     {"lf_conv3x3",
      call_conv3x3,
      {AS(P, 2, 4, 6, 7), AS(P, 2, 4, 6, 5), AS(P, 2, 4, 6, 3), SO(F, "?", 7),
       SO(P, "?", 2, 4, 6, 7)}},
     {"lf_conv3x3", call_conv3x3_alone, {AS(Q, 2, 4, 6, 7), AS(P, 2, 4, 6, 5)}},
-    {"lf_conv3x3_up2", call_conv3x3_up2, {AS(P, 2, 8, 12, 7), AS(P, 2, 4, 6, 5)}},
+    {"lf_conv3x3_up2", call_conv3x3_up2, {AS(P, 2, 8, 12, 7), AS(P, 2, 4, 6, 5), SO(F, "?", 7)}},
+    {"lf_conv3d",
+     call_conv3d,
+     {AS(P, 3, 4, 6, 7), AS(P, 3, 4, 6, 5), AS(P, 2, 4, 6, 5), SO(F, "?", 7),
+      SO(P, "?", 3, 4, 6, 7)}},
+    {"lf_conv3d", call_conv3d_alone, {AS(Q, 2, 4, 6, 7), AS(P, 2, 4, 6, 5)}},
+    {"lf_pixel_norm", call_pixel_norm, {AS(Y, 2, 4, 6, 5), AS(Q, 2, 4, 6, 5), AS(F, 5)}},
     {"lf_rgb8", call_rgb8, {AS(U, 2, 4, 6, 3), AS(P, 2, 4, 6, 3)}},
 };
 
@@ -280,7 +317,7 @@ static LfType type_of(const LfBackend *be, char letter)
 {
     if (strchr("ARX", letter))
         return be->activation_type;
-    if (strchr("PQ", letter))
+    if (strchr("PQY", letter))
         return be->decoder_type;
     return letter == 'F' ? LF_F32 : letter == 'I' ? LF_I32 : LF_U8;
 }
@@ -288,7 +325,7 @@ static LfType type_of(const LfBackend *be, char letter)
 static bool takes_type(const LfBackend *be, char letter, LfType type)
 {
     return type == type_of(be, letter) || (strchr("XQ", letter) && type == LF_F32) ||
-           (letter == 'R' && type == LF_F8_E4M3);
+           (letter == 'Y' && type == be->activation_type) || (letter == 'R' && type == LF_F8_E4M3);
 }
 
 static bool allows(const Arg *arg, const char *change)
@@ -403,7 +440,10 @@ static void test_kinds(void)
         lf_conv3x3(be, picture, picture, LF_NONE, w, LF_NONE, LF_NONE, false);
         if (kind != LF_WEIGHT_CONV_UP2)
             expect("lf_conv3x3_up2: *");
-        lf_conv3x3_up2(be, big, picture, w, false);
+        lf_conv3x3_up2(be, big, picture, w, LF_NONE, false);
+        if (kind != LF_WEIGHT_CONV3D)
+            expect("lf_conv3d: *");
+        lf_conv3d(be, picture, picture, LF_NONE, w, LF_NONE, LF_NONE);
         g_test_assert_expected_messages();
     }
 }
@@ -533,14 +573,26 @@ static void test_weight_fields(void)
  * the shape in the message. */
 static void test_weight_sources(void)
 {
-    static const int64_t shapes[][LF_MAX_DIMS + 1] = {
-        {6}, {6, 5}, {6, 5, 3}, {6, 5, 3, 3}, {6, 5, 1, 3}, {6, 5, 3, 1}, {6, 5, 3, 3, 1}};
+    static const int64_t shapes[][LF_MAX_DIMS + 1] = {{6},
+                                                      {6, 5},
+                                                      {6, 5, 3},
+                                                      {6, 5, 3, 3},
+                                                      {6, 5, 1, 3},
+                                                      {6, 5, 3, 1},
+                                                      {6, 5, 3, 3, 1},
+                                                      {6, 5, 3, 3, 3},
+                                                      {6, 5, 3, 1, 1},
+                                                      {6, 5, 1, 3, 3},
+                                                      {6, 5, 1, 1, 1},
+                                                      {6, 5, 2, 3, 3},
+                                                      {6, 5, 3, 2, 2}};
     LfBackend *be = lf_backend_plan(NULL);
     for (LfWeightKind kind = LF_WEIGHT_LINEAR; kind <= LF_WEIGHT_EMBEDDING; kind++)
         for (LfType type = 0; type < LF_N_TYPES; type++)
             for (gsize i = 0; i < G_N_ELEMENTS(shapes); i++) {
                 bool conv = kind == LF_WEIGHT_CONV3X3 || kind == LF_WEIGHT_CONV_UP2;
-                bool right = type <= LF_F8_E5M2 && i == (conv ? 3 : 1);
+                bool shaped = kind == LF_WEIGHT_CONV3D ? i >= 7 && i <= 10 : i == (conv ? 3 : 1);
+                bool right = type <= LF_F8_E5M2 && shaped;
                 g_autoptr(GError) error = NULL;
                 LfWeight *w = lf_weight_new(be, kind, none_of(type, shapes[i]), &error);
                 g_assert_cmpint(w != NULL, ==, right);
@@ -549,6 +601,9 @@ static void test_weight_sources(void)
                     g_assert_cmpint(lf_weight_in(w), ==, 5);
                     g_assert_cmpint((int) lf_weight_input(w), ==, be->activation_type);
                     g_assert_cmpint((int) w->kind, ==, (int) kind);
+                    if (kind == LF_WEIGHT_CONV3D)
+                        g_assert_cmpint(lf_weight_taps(w), ==,
+                                        (int) (shapes[i][2] * shapes[i][3] * shapes[i][4]));
                     lf_weight_free(be, w);
                     continue;
                 }

@@ -78,9 +78,10 @@ static void hook_patchify(LfBackend *be, LfTensor out, LfTensor x, LfTensor orde
     ask(call < 0 ? RECACHE : STEP_1 + (Stage) call);
 }
 
-static void hook_tanh_clamp(LfBackend *be, LfTensor out, LfTensor x)
+static void hook_take_latents(LfBackend *be, LfTensor out, LfTensor x, LfTensor scale,
+                              LfTensor shift, bool tanh_clamp)
 {
-    hook.ops.tanh_clamp(be, out, x);
+    hook.ops.take_latents(be, out, x, scale, shift, tanh_clamp);
     ask(DECODE);
 }
 
@@ -111,7 +112,7 @@ static LfOps hooked(const LfOps *ops)
     LfOps h = hook.ops = *ops;
     h.rms_norm = hook_rms_norm;
     h.patchify = hook_patchify;
-    h.tanh_clamp = hook_tanh_clamp;
+    h.take_latents = hook_take_latents;
     h.linear = hook_linear;
     h.conv3x3 = hook_conv3x3;
     return h;

@@ -37,7 +37,7 @@ LfTransposeBf16 lf_transpose_bf16_avx2, lf_transpose_bf16_avx512;
 
 /* `n_pixels` pixels of one row, all output channels: act(Σ runs + bias + residual). */
 typedef struct {
-    const float *runs[3]; /* of the first pixel; the next pixel's begin `step` later */
+    const float *runs[9]; /* of the first pixel; the next pixel's begin `step` later */
     int n_runs;
     int64_t length, step; /* inputs of one run */
     int n_pixels, n_out;
@@ -83,16 +83,27 @@ typedef struct {
 typedef void LfNormRow(float *out, const float *x, int64_t n, const LfNorm *norm);
 LfNormRow lf_norm_row_avx2, lf_norm_row_avx512;
 
+/* out = act(x / max(‖x‖, 1e-12)·√n ⊙ weight) for each of n_pixels rows of n numbers. */
+typedef void LfPixelNorm(float *out, const float *x, int64_t n_pixels, int64_t n,
+                         const float *weight, bool silu);
+LfPixelNorm lf_pixel_norm_avx2, lf_pixel_norm_avx512;
+
 /* ---- pointwise ------------------------------------------------------------------------------- */
 
 /* gate = gelu_tanh(gate)·up */
 typedef void LfGeluGate(float *gate, const float *up, int64_t n);
 LfGeluGate lf_gelu_gate_avx2, lf_gelu_gate_avx512;
 
-/* out [n_pixels, n_channels] = 3·tanh(x/3), the channels of x `stride` apart. */
-typedef void LfTanhClampPixels(float *out, const float *x, int64_t stride, int64_t n_channels,
-                               int64_t n_pixels);
-LfTanhClampPixels lf_tanh_clamp_pixels_avx2, lf_tanh_clamp_pixels_avx512;
+/* out [n_pixels, n_channels] = x ⊙ scale + shift, the channels of x `stride` apart; with
+ * `tanh_clamp` then 3·tanh(·/3). scale and shift [n_channels] or NULL. */
+typedef struct {
+    const float *scale, *shift;
+    int64_t stride, n_channels, n_pixels;
+    bool tanh_clamp;
+} LfTakePixels;
+
+typedef void LfTakeLatents(float *out, const float *x, const LfTakePixels *pixels);
+LfTakeLatents lf_take_pixels_avx2, lf_take_pixels_avx512;
 
 /* out = trunc(255·clamp(x, 0, 1)) */
 typedef void LfBytes(uint8_t *out, const float *x, int64_t n);

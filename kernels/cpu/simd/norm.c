@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Norm of one row. The sums run in several registers at once, for speed and because the rounding
+ * Norms of rows. The sums run in several registers at once, for speed and because the rounding
  * errors of short sums are small.
  */
+#include "activate.h"
 #include "dense.h"
 #include "vec.h"
 
@@ -62,4 +63,24 @@ void LF_SIMD(lf_norm_row)(float *out, const float *x, int64_t n, const LfNorm *n
         rest = sum / (float) n;
     float mean_square = squares / (float) n - rest * rest;
     apply(out, x, n, norm, shift, rest, 1.0f / sqrtf(mean_square + norm->eps));
+}
+
+INLINE void pixel_norm(float *out, const float *x, int64_t n, const float *weight, bool silu)
+{
+    float sum, squares;
+    sums(x, n, 0, &sum, &squares);
+    float length = sqrtf(squares), root = sqrtf((float) n);
+    Vec factor = vec_set1(root / (length > 1e-12f ? length : 1e-12f));
+    for (int64_t i = 0; i < n; i += LANES) {
+        int width = width_at(i, n);
+        Vec value = vec_load_n(x + i, width) * factor * vec_load_n(weight + i, width);
+        vec_store_n(out + i, silu ? vec_silu(value) : value, width);
+    }
+}
+
+void LF_SIMD(lf_pixel_norm)(float *out, const float *x, int64_t n_pixels, int64_t n,
+                            const float *weight, bool silu)
+{
+    for (int64_t p = 0; p < n_pixels; p++, out += n, x += n)
+        pixel_norm(out, x, n, weight, silu);
 }

@@ -30,20 +30,26 @@ INLINE Vec tanh_clamped(Vec x)
     return vec_set1(3) * vec_select_negative(size - vec_set1(0.3f), small, large);
 }
 
-/* A block of pixels × channels is transposed in registers. */
-void LF_SIMD(lf_tanh_clamp_pixels)(float *out, const float *x, int64_t stride, int64_t n_channels,
-                                   int64_t n_pixels)
+INLINE Vec taken(const LfTakePixels *t, const float *x, int64_t channel, int width)
 {
-    for (int64_t p = 0; p < n_pixels; p += LANES)
-        for (int64_t c = 0; c < n_channels; c += LANES) {
+    Vec value = vec_load_n(x + channel * t->stride, width);
+    if (t->scale)
+        value = vec_fma(value, vec_set1(t->scale[channel]), vec_set1(t->shift[channel]));
+    return t->tanh_clamp ? tanh_clamped(value) : value;
+}
+
+/* A block of pixels × channels is transposed in registers. */
+void LF_SIMD(lf_take_pixels)(float *out, const float *x, const LfTakePixels *t)
+{
+    for (int64_t p = 0; p < t->n_pixels; p += LANES)
+        for (int64_t c = 0; c < t->n_channels; c += LANES) {
             Vec block[LANES];
-            int pixels = width_at(p, n_pixels), channels = width_at(c, n_channels);
+            int pixels = width_at(p, t->n_pixels), channels = width_at(c, t->n_channels);
             for (int i = 0; i < LANES; i++)
-                block[i] = i < channels ? tanh_clamped(vec_load_n(x + (c + i) * stride + p, pixels))
-                                        : vec_set1(0);
+                block[i] = i < channels ? taken(t, x + p, c + i, pixels) : vec_set1(0);
             vec_transpose(block);
             for (int i = 0; i < pixels; i++)
-                vec_store_n(out + (p + i) * n_channels + c, block[i], channels);
+                vec_store_n(out + (p + i) * t->n_channels + c, block[i], channels);
         }
 }
 
