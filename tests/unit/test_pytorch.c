@@ -424,6 +424,35 @@ static void test_archives(void)
     g_byte_array_unref(bytes);
 }
 
+/* An archive of this many entries without data, which all lie at one place. */
+static GError *open_entries(guint n, guint n_names)
+{
+    static const Lie lie = {.wide = TRUE};
+    GByteArray *to = g_byte_array_new();
+    put_text(to, "PK\3\4");
+    put(to, 0, 8);
+    put(to, 0, 8);
+    put(to, 0, 10);
+    guint64 start = to->len;
+    for (guint i = 0; i < n; i++) {
+        g_autofree char *name = g_strdup_printf("%u", i % n_names);
+        put_record(to, &(Entry){name, "", 0}, 0, &lie);
+    }
+    put_end(to, start, n, &lie);
+    GError *error = lf_hostile_open(".pt", to->data, to->len);
+    g_byte_array_unref(to);
+    return error;
+}
+
+static void test_entries(void)
+{
+    g_autoptr(GError) many = open_entries(100000, 100000), more = open_entries(100001, 100001);
+    g_autoptr(GError) twice = open_entries(11, 10);
+    g_assert_nonnull(strstr(many->message, "without data.pkl"));
+    g_assert_nonnull(strstr(more->message, "too many entries"));
+    g_assert_nonnull(strstr(twice->message, "two entries of one name"));
+}
+
 /* ---- pickles that lie ------------------------------------------------------------------------ */
 
 #define BAD(told, text)                                                                            \
@@ -613,6 +642,33 @@ static void test_newer(void)
     }
 }
 
+/* A complex tensor in the decoder's half of umT5, which is not used, and one in the encoder's. */
+static void test_halves(void)
+{
+#define COMPLEX                                                                                    \
+    "ctorch._utils\n_rebuild_tensor_v2\n(" STORAGE("torch\nComplexFloatStorage",                   \
+                                                   "\3") "K\0K\3\x85K\1\x85" HOOKS "tR"
+#define T5(name)                                                                                   \
+    "\x80\2}(" TEXT("\x1f", "encoder.final_layer_norm.weight")                                     \
+        TENSOR("\6", "\1", "K\2\x85", "K\1\x85") TEXT("\x0c", name) COMPLEX "u."
+    static const struct {
+        const char *pickle;
+        gsize size;
+        bool refused;
+    } files[] = {{PICKLE(T5("decoder.any1")), false}, {PICKLE(T5("encoder.any1")), true}};
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *path = NULL;
+        GByteArray *bytes = archive(files[i].pickle, files[i].size, NULL);
+        LfTensorFile *file = open_bytes(bytes, &path);
+        g_autoptr(LfRecognised) r = lf_recognise(file, LF_FILE_UNKNOWN, NULL);
+        g_assert_cmpint(r->kind, ==, LF_FILE_TEXT_ENCODER);
+        g_assert_true(files[i].refused ==
+                      (r->problem && strstr(r->problem, "any1 cannot be read")));
+        lf_tensor_file_unref(file);
+        g_byte_array_unref(bytes);
+    }
+}
+
 /* ---- streams of before PyTorch 1.6 ----------------------------------------------------------- */
 
 #define MAGIC                                                                                      \
@@ -650,6 +706,21 @@ static void test_stream_views(void)
     LfTensorFile *file = open_bytes(bytes, &path);
     assert_tensor(file, "a", LF_F32, SHAPE(2), VALUES(4, 5));
     assert_tensor(file, "b", LF_F32, SHAPE(2), VALUES(3, 4));
+    lf_tensor_file_unref(file);
+    g_byte_array_unref(bytes);
+}
+
+/* Modules were written with the source of their classes: ("module", class, file, source). */
+static void test_stream_module(void)
+{
+    static const char pickles[] = HEAD "\x80\2}(" TEXT("\1", "a")
+        PLAIN_TENSOR TEXT("\1", "m") "(" TEXT("\6", "module") "cmine\nNet\n" TEXT("\1", "f")
+            TEXT("\1", "s") "tQ)\x81}bu." KEYS;
+    g_autofree char *path = NULL;
+    GByteArray *bytes = stream_of(PICKLE(pickles), 6);
+    LfTensorFile *file = open_bytes(bytes, &path);
+    assert_tensor(file, "a", LF_F32, SHAPE(2), VALUES(3, 4));
+    g_assert_cmpuint(lf_tensor_file_count(file), ==, 1);
     lf_tensor_file_unref(file);
     g_byte_array_unref(bytes);
 }
@@ -808,11 +879,14 @@ int main(int argc, char **argv)
     g_test_add_data_func("/pytorch/made-64", GINT_TO_POINTER(TRUE), test_made);
     g_test_add_func("/pytorch/fp8", test_fp8);
     g_test_add_func("/pytorch/archives", test_archives);
+    g_test_add_func("/pytorch/entries", test_entries);
     g_test_add_func("/pytorch/lies", test_lies);
     g_test_add_func("/pytorch/oddities", test_oddities);
     g_test_add_func("/pytorch/parameter-with-state", test_parameter_with_state);
     g_test_add_func("/pytorch/newer", test_newer);
+    g_test_add_func("/pytorch/halves", test_halves);
     g_test_add_func("/pytorch/stream-views", test_stream_views);
+    g_test_add_func("/pytorch/stream-module", test_stream_module);
     g_test_add_func("/pytorch/stream-lies", test_stream_lies);
     g_test_add_func("/pytorch/bombs", test_bombs);
     g_test_add_func("/pytorch/nested-bombs", test_nested_bombs);

@@ -17,6 +17,10 @@ static const LfFileTensor written[] = {
     {.name = "more", .type = LF_F32, .n_dims = 1, .shape = {1}, .data = floats, .size = 4},
 };
 
+/* Of the name of another one. */
+static const LfFileTensor odd = {
+    .name = "odd", .type = LF_U8, .n_dims = 1, .shape = {2}, .data = small, .size = 2};
+
 static void copy(const char *dir, const char *from, const char *to)
 {
     g_autofree char *source = g_build_filename(LF_TEST_DATA, from, NULL);
@@ -34,10 +38,13 @@ static GError *open_sharded(const char *index, LfTensorFile **file)
     char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
     g_autofree char *one = g_build_filename(dir, "one.safetensors", NULL);
     g_autofree char *two = g_build_filename(dir, "two.safetensors", NULL);
+    g_autofree char *again = g_build_filename(dir, "again.safetensors", NULL);
     g_autofree char *link = g_build_filename(dir, "link.safetensors", NULL);
     g_autofree char *path = g_build_filename(dir, "all.index.json", NULL);
     g_assert_true(lf_safetensors_write(one, written, 2, NULL));
     g_assert_true(lf_safetensors_write(two, written + 2, 2, NULL));
+    const LfFileTensor both[] = {written[2], odd};
+    g_assert_true(lf_safetensors_write(again, both, G_N_ELEMENTS(both), NULL));
     g_assert_cmpint(symlink(one, link), ==, 0);
     copy(dir, "views.pt", "zip.bin");
     copy(dir, "checkpoint_stream.pt", "stream.bin");
@@ -92,6 +99,27 @@ static void test_sharded_pytorch(void)
     lf_tensor_file_unref(file);
 }
 
+/* A tensor that two shards have is taken from the one that the index says. */
+static void test_twice(void)
+{
+    static const struct {
+        const char *index;
+        gsize size;
+    } of[] = {
+        {"{\"weight_map\": {\"odd\": \"one.safetensors\", \"scalar\": \"again.safetensors\"}}",
+         sizeof small},
+        {"{\"weight_map\": {\"b.weight\": \"one.safetensors\", \"odd\": \"again.safetensors\"}}",
+         2}};
+    for (gsize i = 0; i < G_N_ELEMENTS(of); i++) {
+        LfTensorFile *file;
+        GError *error = open_sharded(of[i].index, &file);
+        g_assert_no_error(error);
+        g_assert_cmpuint(lf_tensor_file_count(file), ==, 2);
+        g_assert_cmpuint(lf_tensor_file_find(file, "odd")->size, ==, of[i].size);
+        lf_tensor_file_unref(file);
+    }
+}
+
 static void test_refused(void)
 {
     static const struct {
@@ -138,6 +166,11 @@ static void test_too_many(void)
     g_assert_error(error, LF_ERROR, LF_ERROR_FORMAT);
     g_assert_nonnull(strstr(error->message, "more than 1000 shards"));
     g_string_free(index, TRUE);
+    g_autofree char *spaces = g_strnfill((8 << 20) + 1, ' ');
+    spaces[0] = '{';
+    g_autoptr(GError) large = open_sharded(spaces, NULL);
+    g_assert_error(large, LF_ERROR, LF_ERROR_FORMAT);
+    g_assert_nonnull(strstr(large->message, "no index"));
 }
 
 /* A shard alone is no model, whatever is in it; the only one of its set is. */
@@ -173,6 +206,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/sharded/safetensors", test_sharded);
     g_test_add_func("/sharded/pytorch", test_sharded_pytorch);
+    g_test_add_func("/sharded/twice", test_twice);
     g_test_add_func("/sharded/refused", test_refused);
     g_test_add_func("/sharded/too-many", test_too_many);
     g_test_add_func("/sharded/alone", test_alone);
