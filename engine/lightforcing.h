@@ -166,6 +166,17 @@ LfModel *lf_model_open(const char *location, const LfModelOptions *options, GErr
 LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOptions *options,
                              GError **error);
 
+/* Writes the model at `location` as one folder: model.json, and a file each of transformer, text
+ * encoder, decoder and tokenizer, LoRAs merged, types and order those of the device, so that it opens at
+ * the speed of the disk and makes the same frames as the original with the same options, bit for bit.
+ * `options`: precision is what the folder is for, AUTO that of `backend`, which is opened for this
+ * alone; the text encoder keeps the CPU's types where text_encoder_device is CPU; `progress` may cancel.
+ * `folder` must not exist, or, with `replace`, be such a folder. It appears at once when it is complete;
+ * after a failure there is nothing. Memory: about two copies of the largest matrix.
+ * LF_ERROR_WRITE, LF_ERROR_CANCELLED, and errors as lf_model_open. */
+gboolean lf_model_convert(const char *location, const char *folder, gboolean replace,
+                          const LfModelOptions *options, GError **error);
+
 LfModel *lf_model_ref(LfModel *model);
 void lf_model_unref(LfModel *model);
 

@@ -6,30 +6,23 @@
 
 #include "files/weights.h"
 #include "memory_plan.h"
+#include "model_files.h"
 #include "model_parts.h"
-#include "part_check.h"
 #include "prompt_cache.h"
 #include "text_device.h"
-
-typedef enum { TEXT_ENCODER, TRANSFORMER, DECODER, N_PARTS } Part;
-
-static const char *const part_names[N_PARTS] = {"text encoder", "transformer", "decoder"};
-static const LfFileKind kinds[N_PARTS] = {LF_FILE_TEXT_ENCODER, LF_FILE_TRANSFORMER,
-                                          LF_FILE_DECODER};
 
 typedef struct {
     LfModel *model;
     const LfModelOptions *options;
-    LfTensorFile *files[N_PARTS];     /* NULL: not there, or random */
-    LfWeightSource *sources[N_PARTS]; /* NULL: not there; the model owns them */
-    Part part;                        /* being loaded */
-    double done, total;               /* bytes */
+    LfModelFiles files;
+    LfModelFile part;   /* being loaded */
+    double done, total; /* bytes */
 } Loading;
 
 static bool report(Loading *l, double share, GError **error)
 {
     LfProgress progress = l->options->progress;
-    if (!progress || progress(part_names[l->part], share, l->options->progress_data))
+    if (!progress || progress(lf_model_file_name(l->part), share, l->options->progress_data))
         return true;
     return lf_fail(error, LF_ERROR_CANCELLED, "loading %s was cancelled", l->model->name);
 }
@@ -40,91 +33,6 @@ static bool report_tensor(size_t size, gpointer loading, GError **error)
     Loading *l = loading;
     l->done += (double) size;
     return report(l, l->total > 0 ? MIN(l->done / l->total, 1) : 0, error);
-}
-
-/* ---- files ----------------------------------------------------------------------------------- */
-
-static LfWeightSource *add_source(LfModel *m, LfWeightSource *source)
-{
-    g_ptr_array_add(m->sources, source);
-    return source;
-}
-
-/* Opens the file of a part, if the model has that part. */
-static bool open_part(Loading *l, Part part, const char *file, GError **error)
-{
-    if (!file)
-        return true;
-    g_autofree char *path = lf_model_config_path(l->model->config, file);
-    LfTensorFile *opened = l->files[part] = lf_tensor_file_open(path, error);
-    if (!opened)
-        return false;
-    const LfSourceOptions options = {.kind = kinds[part],
-                                     .copy = part == TRANSFORMER ? l->model->config->copy : NULL,
-                                     .log = &l->model->log};
-    LfWeightSource *source = lf_weight_source_file(opened, &options, error);
-    if (!source)
-        return false;
-    l->sources[part] = add_source(l->model, source);
-    g_autofree char *types = lf_tensor_file_types(opened);
-    lf_log(&l->model->log, LF_LOG_DEBUG, "%s: %s: %s, layout %s, %zu tensors (%s)",
-           part_names[part], path, lf_tensor_file_format(opened),
-           lf_weight_source_layout(l->sources[part]), lf_tensor_file_count(opened), types);
-    return true;
-}
-
-static bool add_lora(Loading *l, const char *path, double strength, GError **error)
-{
-    LfTensorFile *file = lf_tensor_file_open(path, error);
-    g_autofree char *notice = NULL;
-    bool added =
-        file && lf_weight_source_add_lora(l->sources[TRANSFORMER], file, strength, &notice, error);
-    if (notice)
-        lf_log(&l->model->log, LF_LOG_WARNING, "LoRA %s: %s", path, notice);
-    if (added)
-        lf_log(&l->model->log, LF_LOG_INFO, "LoRA %s: %zu tensors, strength %g", path,
-               lf_tensor_file_count(file), strength);
-    lf_tensor_file_unref(file);
-    return added;
-}
-
-/* Those of model.json, then those of the options. */
-static bool add_loras(Loading *l, GError **error)
-{
-    const LfModelConfig *c = l->model->config;
-    bool added = true;
-    for (int i = 0; i < c->n_loras && added; i++) {
-        g_autofree char *path = lf_model_config_path(c, c->loras[i].file);
-        added = add_lora(l, path, c->loras[i].strength, error);
-    }
-    for (int i = 0; i < l->options->n_loras && added; i++)
-        added = add_lora(l, l->options->loras[i].file, l->options->loras[i].strength, error);
-    return added;
-}
-
-static bool open_files(Loading *l, GError **error)
-{
-    LfModelConfig *c = l->model->config;
-    return open_part(l, TEXT_ENCODER, c->files.text_encoder, error) &&
-           open_part(l, TRANSFORMER, c->files.transformer, error) &&
-           open_part(l, DECODER, c->files.decoder, error) && add_loras(l, error);
-}
-
-static bool complete_decoder(LfDecoderConfig *config, LfWeightSource *source, GError **error)
-{
-    const LfDecoderClass *class = lf_decoder_class(config->type, source, error);
-    return class && class->complete(config, source, error);
-}
-
-/* Dimensions that model.json leaves out come from the tensors' shapes; then all parts must fit. */
-static bool complete(Loading *l, GError **error)
-{
-    LfModelConfig *c = l->model->config;
-    LfWeightSource *encoder = l->sources[TEXT_ENCODER], *decoder = l->sources[DECODER];
-    return lf_transformer_config_complete(&c->transformer, l->sources[TRANSFORMER], error) &&
-           (!encoder || lf_text_encoder_config_complete(&c->text_encoder, encoder, error)) &&
-           (!decoder || complete_decoder(&c->decoder, decoder, error)) &&
-           lf_model_config_check(c, error);
 }
 
 static bool load_tokenizer(LfModel *m, GError **error)
@@ -154,12 +62,12 @@ static bool load_text_encoder(LfModel *m, LfWeightSource *source, GError **error
 static bool load_part(Loading *l, GError **error)
 {
     LfModel *m = l->model;
-    LfWeightSource *source = l->sources[l->part];
+    LfWeightSource *source = l->files.sources[l->part];
     const LfDecoderClass *class;
     switch (l->part) {
-    case TEXT_ENCODER:
+    case LF_MODEL_TEXT_ENCODER:
         return load_text_encoder(m, source, error);
-    case TRANSFORMER:
+    case LF_MODEL_TRANSFORMER:
         m->transformer = lf_transformer_new(m->backend, &m->config->transformer, source, error);
         return m->transformer != NULL;
     default:
@@ -172,13 +80,12 @@ static bool load_part(Loading *l, GError **error)
 /* Everything is checked before any weight is read, which takes minutes. */
 static bool check_parts(Loading *l, GError **error)
 {
-    for (Part part = 0; part < N_PARTS; part++)
-        if (l->files[part] &&
-            !lf_part_check(kinds[part], l->model->config, l->sources[part], error))
-            return false;
-    if (l->sources[TEXT_ENCODER])
+    if (!lf_model_files_check(&l->files, l->model->config, error))
+        return false;
+    if (l->files.sources[LF_MODEL_TEXT_ENCODER])
         l->model->text_device = lf_text_device_choose(l->model, l->options->text_encoder_device,
-                                                      l->sources[TRANSFORMER], l->sources[DECODER]);
+                                                      l->files.sources[LF_MODEL_TRANSFORMER],
+                                                      l->files.sources[LF_MODEL_DECODER]);
     return true;
 }
 
@@ -190,13 +97,15 @@ static bool load_parts(Loading *l, GError **error)
     double before = 0;
     bool done = true;
     if (!check_parts(l, error) ||
-        !lf_memory_check_model(l->model, l->sources[TRANSFORMER], l->sources[TEXT_ENCODER],
-                               l->sources[DECODER], l->options->planned, error))
+        !lf_memory_check_model(l->model, l->files.sources[LF_MODEL_TRANSFORMER],
+                               l->files.sources[LF_MODEL_TEXT_ENCODER],
+                               l->files.sources[LF_MODEL_DECODER], l->options->planned, error))
         return false;
-    for (Part part = 0; part < N_PARTS; part++)
-        l->total += l->sources[part] ? (double) lf_weight_source_size(l->sources[part]) : 0;
-    for (Part part = 0; part < N_PARTS && done; part++) {
-        LfWeightSource *source = l->sources[part];
+    for (LfModelFile part = 0; part < LF_N_MODEL_FILES; part++)
+        l->total +=
+            l->files.sources[part] ? (double) lf_weight_source_size(l->files.sources[part]) : 0;
+    for (LfModelFile part = 0; part < LF_N_MODEL_FILES && done; part++) {
+        LfWeightSource *source = l->files.sources[part];
         if (!source)
             continue;
         l->part = part;
@@ -207,7 +116,7 @@ static bool load_parts(Loading *l, GError **error)
                l->model->backend->sync(l->model->backend, error);
         lf_weight_source_set_progress(source, NULL, NULL);
         lf_log(&l->model->log, LF_LOG_DEBUG, "%s: %s in %.2f s, %.1f MB in its file",
-               part_names[part], done ? "loaded" : "given up",
+               lf_model_file_name(part), done ? "loaded" : "given up",
                1e-6 * (double) (g_get_monotonic_time() - start),
                1e-6 * (double) lf_weight_source_size(source));
         before += (double) lf_weight_source_size(source);
@@ -270,7 +179,11 @@ static bool prepare(Loading *l, GError **error)
                        "%s: model.json has no \"transformer\": it needs one with a \"file\"",
                        m->name);
     lf_model_fill_info(m->config, &m->info);
-    return open_files(l, error) && complete(l, error) && load_tokenizer(m, error);
+    bool opened = lf_model_files_open(&l->files, m->config, l->options, error);
+    for (LfModelFile part = 0; part < LF_N_MODEL_FILES; part++)
+        if (l->files.sources[part])
+            g_ptr_array_add(m->sources, l->files.sources[part]);
+    return opened && load_tokenizer(m, error);
 }
 
 static const LfModelOptions defaults;
@@ -297,12 +210,11 @@ LfModel *lf_model_open(const char *location, const LfModelOptions *options, GErr
     if (!l.model)
         return NULL;
     bool loaded = prepare(&l, error) && load_parts(&l, error);
-    if (loaded && l.files[TEXT_ENCODER]) {
-        l.model->text_size = lf_weight_source_size(l.sources[TEXT_ENCODER]);
-        lf_prompt_cache_identify(l.model, l.files[TEXT_ENCODER]);
+    if (loaded && l.files.files[LF_MODEL_TEXT_ENCODER]) {
+        l.model->text_size = lf_weight_source_size(l.files.sources[LF_MODEL_TEXT_ENCODER]);
+        lf_prompt_cache_identify(l.model, l.files.files[LF_MODEL_TEXT_ENCODER]);
     }
-    for (Part part = 0; part < N_PARTS; part++)
-        lf_tensor_file_unref(l.files[part]);
+    lf_model_files_clear(&l.files);
     if (loaded)
         describe(l.model);
     else
@@ -322,12 +234,12 @@ gboolean lf_memory_plan(const char *location, const LfModelOptions *options,
     Loading l = {.model = model_new(name, config, options, error), .options = options};
     if (!l.model)
         return FALSE;
-    bool planned =
-        prepare(&l, error) && check_parts(&l, error) &&
-        lf_memory_plan_model(l.model, l.sources[TRANSFORMER], l.sources[TEXT_ENCODER],
-                             l.sources[DECODER], session ? session : &plain, plan, error);
-    for (Part part = 0; part < N_PARTS; part++)
-        lf_tensor_file_unref(l.files[part]);
+    bool planned = prepare(&l, error) && check_parts(&l, error) &&
+                   lf_memory_plan_model(l.model, l.files.sources[LF_MODEL_TRANSFORMER],
+                                        l.files.sources[LF_MODEL_TEXT_ENCODER],
+                                        l.files.sources[LF_MODEL_DECODER],
+                                        session ? session : &plain, plan, error);
+    lf_model_files_clear(&l.files);
     lf_model_unref(l.model);
     return planned;
 }
@@ -350,8 +262,9 @@ LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOpt
     Loading l = {.model = model_new(preset, config, options, error), .options = options};
     if (!l.model)
         return NULL;
-    LfWeightSource *source = add_source(l.model, lf_weight_source_random(seed));
-    l.sources[TRANSFORMER] = l.sources[DECODER] = source;
+    LfWeightSource *source = lf_weight_source_random(seed);
+    g_ptr_array_add(l.model->sources, source);
+    l.files.sources[LF_MODEL_TRANSFORMER] = l.files.sources[LF_MODEL_DECODER] = source;
     lf_model_fill_info(config, &l.model->info);
     l.model->info.can_encode = false;
     l.model->info.can_decode = true;

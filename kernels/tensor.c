@@ -239,3 +239,27 @@ bool lf_from_float(void *dst, LfType type, const float *src, int64_t n)
         ((uint16_t *) dst)[i] = lf_float_to_f16(src[i]);
     return type == LF_F32 || type == LF_BF16 || type == LF_F16;
 }
+
+/* Rounds to nearest even; saturates at ±448. */
+static uint8_t e4m3_from_float(float value)
+{
+    uint32_t bits = bits_of_float(value), size = bits & 0x7fffffff;
+    uint8_t sign = (uint8_t) (bits >> 24 & 0x80);
+    if (isnan(value))
+        return 0x7f;
+    if (fabsf(value) >= 448.0f)
+        return sign | 0x7e;
+    if (fabsf(value) < 0x1p-6f) /* subnormal: multiples of 2⁻⁹ */
+        return sign | (uint8_t) lrintf(fabsf(value) * 0x1p9f);
+    return sign | (uint8_t) ((size - (120u << 23) + 0x7ffff + (size >> 20 & 1)) >> 20);
+}
+
+void lf_quantise_row(uint8_t *codes, float *scale, const float *row, int64_t n)
+{
+    float largest = 0.0f;
+    for (int64_t i = 0; i < n; i++)
+        largest = fmaxf(largest, fabsf(row[i]));
+    *scale = fmaxf(largest / 448.0f, 1e-8f);
+    for (int64_t i = 0; codes && i < n; i++)
+        codes[i] = e4m3_from_float(row[i] / *scale);
+}

@@ -103,4 +103,8 @@ bool lf_to_float(float *dst, const void *src, LfType type, int64_t n);
  * untouched. */
 bool lf_from_float(void *dst, LfType type, const float *src, int64_t n);
 
+/* A row of n numbers in F8_E4M3, as a backend of precision FP8 makes it of a weight's: value = code ·
+ * scale, scale = max|row| / 448, codes rounded to nearest even. `codes` may be NULL. */
+void lf_quantise_row(uint8_t *codes, float *scale, const float *row, int64_t n);
+
 #endif

@@ -12,6 +12,7 @@
 
 int cli_info(int argc, char **argv);
 int cli_bench(int argc, char **argv);
+int cli_convert(int argc, char **argv);
 int cli_families(int argc, char **argv);
 int cli_replay(int argc, char **argv);
 

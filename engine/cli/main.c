@@ -10,6 +10,7 @@ static const struct {
 } commands[] = {
     {"info", "show what a model or a file of tensors holds, and what is missing", cli_info},
     {"bench", "measure how fast a model runs on this machine", cli_bench},
+    {"convert", "write a model as one folder that opens at the speed of the disk", cli_convert},
     {"families", "list the families of published checkpoints, and where they are", cli_families},
     {"replay", "run the sampler on recorded noise and text embeddings", cli_replay},
 };

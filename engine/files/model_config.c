@@ -9,6 +9,7 @@
 #include "family.h"
 #include "json.h"
 #include "map.h"
+#include "model_fields.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -16,19 +17,9 @@
 
 enum { MAX_CONFIG_SIZE = 1 << 20, MAX_FRAMES = 1 << 20, MAX_LORAS = 64 };
 
-typedef enum { TEXT, WHOLE, REAL, FLAG, STEPS, RATE, POSITIONS, ORDER, WORD, LORAS, FAMILY } Kind;
-
-typedef struct {
-    const char *section, *key;
-    Kind kind;
-    size_t offset;      /* in LfModelConfig */
-    double least, most; /* of WHOLE and REAL */
-    double normal;      /* default; 0 where a tensor's shape tells the value */
-} Field;
-
 #define AT(field) offsetof(LfModelConfig, field)
 
-static const Field fields[] = {
+const Field lf_model_fields[] = {
     {"transformer", "file", TEXT, AT(files.transformer), 0, 0, 0},
     {"transformer", "dim", WHOLE, AT(transformer.dim), 1, 1 << 16, 0},
     {"transformer", "heads", WHOLE, AT(transformer.heads), 1, 1024, 0},
@@ -73,7 +64,7 @@ static const Field fields[] = {
     {"sparse", "keep_near", WHOLE, AT(sparse.keep_near), 0, MAX_FRAMES, 2},
     {"sparse", "horizon", WHOLE, AT(sparse.horizon), 1, MAX_FRAMES, 63},
     {"sparse", "token_order", ORDER, AT(sparse.tile_rows), 0, 0, 0},
-};
+    {NULL, NULL, TEXT, 0, 0, 0, 0}};
 
 /* `format` is a literal. */
 #define refuse(error, format, ...)                                                                 \
@@ -87,13 +78,13 @@ static void *place(LfModelConfig *config, const Field *field)
 LfModelConfig *lf_model_config_new(void)
 {
     LfModelConfig *config = g_new0(LfModelConfig, 1);
-    for (gsize i = 0; i < G_N_ELEMENTS(fields); i++) {
-        if (fields[i].kind == WHOLE)
-            *(int *) place(config, &fields[i]) = (int) fields[i].normal;
-        else if (fields[i].kind == REAL)
-            *(double *) place(config, &fields[i]) = fields[i].normal;
-        else if (fields[i].kind == FLAG)
-            *(bool *) place(config, &fields[i]) = fields[i].normal != 0;
+    for (const Field *field = lf_model_fields; field->key; field++) {
+        if (field->kind == WHOLE)
+            *(int *) place(config, field) = (int) field->normal;
+        else if (field->kind == REAL)
+            *(double *) place(config, field) = field->normal;
+        else if (field->kind == FLAG)
+            *(bool *) place(config, field) = field->normal != 0;
     }
     config->video.fps_n = 16;
     config->video.fps_d = 1;
@@ -323,17 +314,17 @@ static bool read_field(LfModelConfig *config, const Field *field, JsonNode *node
 
 static bool is_section(const char *section)
 {
-    for (gsize i = 0; i < G_N_ELEMENTS(fields); i++)
-        if (strcmp(fields[i].section, section) == 0)
+    for (const Field *field = lf_model_fields; field->key; field++)
+        if (strcmp(field->section, section) == 0)
             return true;
     return false;
 }
 
 static const Field *field_of(const char *section, const char *key)
 {
-    for (gsize i = 0; i < G_N_ELEMENTS(fields); i++)
-        if (strcmp(fields[i].section, section) == 0 && strcmp(fields[i].key, key) == 0)
-            return &fields[i];
+    for (const Field *field = lf_model_fields; field->key; field++)
+        if (strcmp(field->section, section) == 0 && strcmp(field->key, key) == 0)
+            return field;
     return NULL;
 }
 

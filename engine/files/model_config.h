@@ -73,6 +73,9 @@ LfModelConfig *lf_model_config_new(void);
 LfModelConfig *lf_model_config_read(const char *location, GError **error);
 void lf_model_config_free(LfModelConfig *config);
 
+/* As the text of a model.json that reads as this configuration, whatever its path. Transfer full. */
+char *lf_model_config_text(const LfModelConfig *config);
+
 /* Refuses values that contradict each other, also those of different sections. Values of 0 are not
  * known yet and pass: check again after completing. */
 bool lf_model_config_check(const LfModelConfig *config, GError **error);

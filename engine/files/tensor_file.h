@@ -81,9 +81,24 @@ bool lf_file_tensor_is_real(const LfFileTensor *tensor);
  * and end inside of blocks. */
 void lf_file_tensor_read(const LfFileTensor *tensor, int64_t first, int64_t count, float *out);
 
-/* Writes tensors (without codings) as one safetensors file, through a temporary one that is renamed at the end. */
+/* Where the bytes of tensors come from while they are written. */
+typedef struct {
+    /* The bytes of tensor `index`, valid until the next call; NULL and an error stop the writing. */
+    const void *(*bytes)(size_t index, gpointer data, GError **error);
+    /* After every piece of some megabytes, with its size; or NULL. False and an error stop it. */
+    bool (*written)(size_t size, gpointer data, GError **error);
+    gpointer data;
+} LfTensorWriter;
+
+/* Writes tensors (without codings) as one safetensors file, through a temporary one that is renamed
+ * at the end. Those of equal element sizes stand in the file in this order, side by side. */
 bool lf_safetensors_write(const char *path, const LfFileTensor *tensors, size_t n_tensors,
                           GError **error);
+
+/* The same with bytes that are made one tensor after the other, in the order of the file; the tensors'
+ * `data` is not read. */
+bool lf_safetensors_write_from(const char *path, const LfFileTensor *tensors, size_t n_tensors,
+                               const LfTensorWriter *writer, GError **error);
 
 /* "[1536, 8960]", for messages. Transfer full. */
 char *lf_shape_text(int n_dims, const int64_t *shape);

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The inside of an LfWeightSource: for weight_source.c, lora.c and weights.c only.
+ * The inside of an LfWeightSource: for weight_source.c, lora.c, weights.c,
+ * weight_parts.c and export.c only.
  */
 #ifndef LF_FILES_WEIGHT_SOURCE_H
 #define LF_FILES_WEIGHT_SOURCE_H
 
 #include "layouts/layouts.h"
 #include "weights.h"
+
+struct LfWeightParts; /* weight_parts.h */
+
+/* Called with the parts of every binding, once it is bound. `floats`: they were read as float. */
+typedef void (*LfWeightObserver)(const struct LfWeightParts *parts, bool floats, gpointer data);
 
 /* A tensor under its canonical name. */
 typedef struct {
@@ -27,6 +33,8 @@ struct LfWeightSource {
     size_t kept_size;
     LfWeightProgress progress; /* or NULL */
     gpointer progress_data;
+    LfWeightObserver observer; /* or NULL */
+    gpointer observer_data;
 };
 
 /* Range `share` of `n_shares` equal ranges of the rows of a tensor; all of one that has a single

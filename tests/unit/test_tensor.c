@@ -316,6 +316,71 @@ static void test_arena_rows(void)
     lf_backend_close(be);
 }
 
+/* ---- rows in E4M3 ---------------------------------------------------------------------------- */
+
+static float code_value(unsigned code)
+{
+    uint8_t byte = (uint8_t) code;
+    float value;
+    g_assert_true(lf_to_float(&value, &byte, LF_F8_E4M3, 1));
+    return value;
+}
+
+/* The nearest code of 0 … 448 by search; of two the even one. */
+static unsigned nearest(float size)
+{
+    unsigned best = 0;
+    for (unsigned code = 1; code < 0x7f; code++) {
+        double now = fabs((double) size - (double) code_value(code));
+        double before = fabs((double) size - (double) code_value(best));
+        if (now < before || (now == before && code % 2 == 0))
+            best = code;
+    }
+    return best;
+}
+
+static void assert_row(const float *row, int64_t n)
+{
+    float scale, largest = 0;
+    g_autofree uint8_t *codes = g_malloc((gsize) n);
+    lf_quantise_row(codes, &scale, row, n);
+    for (int64_t i = 0; i < n; i++)
+        largest = MAX(largest, fabsf(row[i]));
+    g_assert_cmpfloat(scale, ==, MAX(largest / 448.0f, 1e-8f));
+    for (int64_t i = 0; i < n; i++) {
+        unsigned sign = signbit(row[i]) ? 0x80 : 0;
+        g_assert_cmpint(codes[i], ==, (int) (sign | nearest(fabsf(row[i] / scale))));
+    }
+    float alone;
+    lf_quantise_row(NULL, &alone, row, n);
+    g_assert_cmpfloat(alone, ==, scale);
+}
+
+/* Random rows; and, with a scale of 1, every code, the middles between two, and what is beside
+ * them. */
+static void test_quantise(void)
+{
+    float row[512] = {448.0f};
+    for (int round = 0; round < 20; round++) {
+        for (gsize i = 0; i < G_N_ELEMENTS(row); i++)
+            row[i] = (float) (g_test_rand_double_range(-1, 1) *
+                              pow(10, g_test_rand_double_range(-8, 2)));
+        assert_row(row, g_test_rand_int_range(1, G_N_ELEMENTS(row)));
+    }
+    int n = 0;
+    row[n++] = 448.0f;
+    for (unsigned code = 0; code < 0x7e; code++) {
+        float middle = (code_value(code) + code_value(code + 1)) / 2;
+        row[n++] = -code_value(code);
+        row[n++] = middle;
+        row[n++] = nextafterf(middle, 0);
+        row[n++] = -nextafterf(middle, 1000);
+    }
+    assert_row(row, n);
+    const float zeros[3] = {0};
+    assert_row(zeros, 3);
+}
+
 /* ---- the plan -------------------------------------------------------------------------------- */
 
 /* The plan has the types of the backend that it is like; no function of it does anything. */
@@ -438,6 +503,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tensor/arena", test_arena);
     g_test_add_func("/tensor/full-arena", test_full_arena);
     g_test_add_func("/tensor/arena-rows", test_arena_rows);
+    g_test_add_func("/tensor/quantise", test_quantise);
     g_test_add_func("/tensor/plan", test_plan);
     g_test_add_func("/tensor/plan-weights", test_plan_weights);
     g_test_add_func("/tensor/log", test_log);
