@@ -521,6 +521,8 @@ static void test_refused(void)
     GError *error = NULL;
     g_assert_false(lf_kv_cache_begin(cache, 1, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
+    g_assert_nonnull(strstr(error->message, "chunk 1 of the cache"));
+    g_assert_nonnull(strstr(error->message, "at chunk 0"));
     g_clear_error(&error);
     begin(cache, 0);
     g_assert_false(lf_kv_cache_begin(cache, 1, &error)); /* not committed */

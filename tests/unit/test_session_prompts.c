@@ -208,6 +208,35 @@ static void test_replaced_while_waiting(void)
     lf_model_unref(model);
 }
 
+/* On the encoder's thread, between an encoding and what becomes of it. */
+static void replace_at_the_end(LfLogLevel level, const char *message, gpointer session)
+{
+    LfSession *s = *(LfSession **) session;
+    uint64_t number = 0;
+    if (g_str_has_prefix(message, "prompt 2:")) {
+        set(s, 2);
+    } else if (g_str_has_prefix(message, "prompt 3:")) {
+        lf_text_unref(lf_prompts_take(&s->prompts, NULL, &number, NULL));
+        g_assert_cmpuint(number, ==, 1);
+    }
+}
+
+/* A prompt that is replaced after its last layer is never shown. */
+static void test_replaced_at_the_end(void)
+{
+    LfModel *model = stream_model(NULL);
+    LfSession *s = NULL;
+    LfSessionOptions options = beside;
+    options.log = (LfLog){replace_at_the_end, &s, LF_LOG_DEBUG};
+    s = stream_session(model, &options, prompts[0]);
+    g_assert_cmpuint(shown(s, NULL), ==, 1);
+    set(s, 1);
+    wait_until_idle(s);
+    g_assert_cmpuint(shown(s, NULL), ==, 3);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
 /* Embeddings that are set need no encoder, and outdate the prompt that it is at. */
 static void test_context_while_encoding(void)
 {
@@ -350,6 +379,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/session/prompts/newest-wins/wait", &wait, test_newest_wins);
     g_test_add_data_func("/session/prompts/newest-wins/beside", &beside, test_newest_wins);
     g_test_add_func("/session/prompts/replaced-while-waiting", test_replaced_while_waiting);
+    g_test_add_func("/session/prompts/replaced-at-the-end", test_replaced_at_the_end);
     g_test_add_func("/session/prompts/context-while-encoding", test_context_while_encoding);
     g_test_add_data_func("/session/prompts/cancel-and-destroy/wait", &wait,
                          test_cancel_and_destroy);

@@ -566,12 +566,14 @@ static void test_missing(void)
     plain_model_free(model);
 }
 
-static void assert_refused(LfTransformerConfig config, const PlainModel *model, int code)
+static void assert_refused(LfTransformerConfig config, const PlainModel *model, int code,
+                           const char *word)
 {
     GError *error = NULL;
     LfWeightSource *source;
     g_assert_null(open_transformer(&config, &source, model, NULL, &error));
     g_assert_error(error, LF_ERROR, code);
+    g_assert_nonnull(strstr(error->message, word));
     g_clear_error(&error);
     lf_weight_source_free(source);
 }
@@ -581,16 +583,47 @@ static void test_contradicted(void)
     LfTransformerConfig config = draw_config(), other = config;
     PlainModel *model = plain_model_draw(&config, LF_F32);
     other.ffn++;
-    assert_refused(other, model, LF_ERROR_SHAPE);
+    assert_refused(other, model, LF_ERROR_SHAPE, "ffn.0");
     other = config;
     other.layers++;
-    assert_refused(other, model, LF_ERROR_SHAPE);
-    other = config;
-    other.heads = config.dim; /* heads of one channel */
-    assert_refused(other, model, LF_ERROR_CONFIG);
-    other = config;
-    other.freq_dim = 7;
-    assert_refused(other, model, LF_ERROR_CONFIG);
+    g_autofree char *beyond = g_strdup_printf("blocks.%d.", config.layers);
+    assert_refused(other, model, LF_ERROR_SHAPE, beyond);
+    plain_model_free(model);
+}
+
+/* Each number alone is out of its range. What the heads would be is said, too. */
+static void test_impossible(void)
+{
+    static const struct {
+        gsize field;
+        int value;
+        const char *word;
+    } cases[] = {
+#define OUT_OF_RANGE(field, value, word) {offsetof(LfTransformerConfig, field), value, word}
+        OUT_OF_RANGE(layers, 0, "layers 0,"),
+        OUT_OF_RANGE(ffn, -1, "ffn -1,"),
+        OUT_OF_RANGE(freq_dim, 0, "freq_dim 0,"),
+        OUT_OF_RANGE(freq_dim, 7, "freq_dim 7,"),
+        OUT_OF_RANGE(text_dim, 0, "text_dim 0,"),
+        OUT_OF_RANGE(text_len, 0, "text_len 0 and"),
+        OUT_OF_RANGE(channels, 0, "channels 0 must"),
+        OUT_OF_RANGE(dim, 0, "dim 0 is not divisible by heads 2"),
+        OUT_OF_RANGE(dim, 49, "dim 49 is not"),
+        OUT_OF_RANGE(dim, 2 * 7, "dim 14 is not divisible by heads 2 into an even head size"),
+        OUT_OF_RANGE(dim, 2 * 4, "dim 8 is not"),
+        OUT_OF_RANGE(heads, 0, "heads 0"),
+        OUT_OF_RANGE(heads, 48, "heads 48"),
+#undef OUT_OF_RANGE
+    };
+    LfTransformerConfig config = draw_config();
+    config.heads = 2;
+    config.dim = 48;
+    PlainModel *model = plain_model_draw(&config, LF_F32);
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        LfTransformerConfig other = config;
+        G_STRUCT_MEMBER(int, &other, cases[i].field) = cases[i].value;
+        assert_refused(other, model, LF_ERROR_CONFIG, cases[i].word);
+    }
     plain_model_free(model);
 }
 
@@ -626,6 +659,7 @@ int main(int argc, char **argv)
     g_test_add_func("/transformer/timestep", test_timestep);
     g_test_add_func("/transformer/missing", test_missing);
     g_test_add_func("/transformer/contradicted", test_contradicted);
+    g_test_add_func("/transformer/impossible", test_impossible);
     int status = g_test_run();
     lf_backend_close(be);
     return status;
