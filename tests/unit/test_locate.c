@@ -82,6 +82,7 @@ static const Layout layouts[] = {
      {"m/t.safetensors", "m/e/model.safetensors", "m/spiece.model", "m/d.safetensors"},
      {NULL, "m/e/pytorch_model.bin", NULL, NULL}},
     {"a file beside", "t.pt", {NULL}, {"t.pt", "e.pt", "spiece.model", "d.pt"}, {NULL}},
+    {"other endings", "m", {NULL}, {"m/t.ckpt", "m/e.bin", "m/spiece.model", "m/d.gguf"}, {NULL}},
     {"hidden folders are not looked at",
      "m",
      {NULL},
