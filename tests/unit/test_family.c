@@ -87,6 +87,61 @@ static void test_rows(void)
     }
 }
 
+/* What the authors publish: latent frames of a chunk, steps, steps of the first chunk, shift (0: not
+ * shifted), window and sink, sparse attention, which copy of the weights. */
+static void test_published(void)
+{
+    static const struct {
+        const char *name;
+        int chunk;
+        const char *steps, *first_steps;
+        double shift;
+        int window, sink;
+        bool sparse;
+        const char *copy;
+    } rows[] = {
+        {"self-forcing-10s", 3, "1000,750,500,250", "", 5, 21, 0, false, NULL},
+        {"self-forcing", 3, "1000,750,500,250", "", 5, 21, 0, false, NULL},
+        {"light-forcing", 3, "1000,750,500,250", "", 5, 21, 0, true, NULL},
+        {"light-forcing-long", 3, "1000,750,500,250", "", 5, 12, 1, true, NULL},
+        {"causal-forcing-2step", 1, "1000,500", "1000,750,500,250", 5, 21, 0, false, NULL},
+        {"causal-forcing-1step", 1, "1000", "1000,750,500,250", 5, 21, 0, false, NULL},
+        {"causal-forcing-framewise", 1, "1000,750,500,250", "", 5, 21, 0, false, NULL},
+        {"causal-forcing-long", 3, "1000,750,500,250", "", 5, 21, 0, false, NULL},
+        {"causal-forcing", 3, "1000,750,500,250", "", 5, 21, 0, false, "generator"},
+        {"one-forcing", 3, "1000", "1000,750,500,250", 5, 21, 0, false, "generator"},
+        {"causal-rcm-framewise", 1, "999.375,937.5,833.333,625", "", 0, 21, 0, false, NULL},
+        {"causal-rcm", 3, "999.375,937.5,833.333,625", "", 0, 21, 0, false, NULL},
+        {"longlive", 3, "1000,750,500,250", "", 5, 12, 3, false, "generator"},
+        {"memflow", 3, "1000,750,500,250", "", 5, 12, 3, false, "generator"},
+        {"reward-forcing", 3, "1000,750,500,250", "", 5, 9, 3, false, NULL},
+        {"rolling-forcing", 3, "1000,800,600,400,200", "", 5, 27, 0, false, NULL},
+        {"self-gradient-forcing-plus-framewise", 1, "1000,750,500,250", "", 5, 21, 4, false, NULL},
+        {"self-gradient-forcing-plus", 3, "1000,750,500,250", "", 5, 12, 3, false, NULL},
+        {"self-gradient-forcing-framewise", 1, "1000,750,500,250", "", 5, 21, 0, false, NULL},
+        {"self-gradient-forcing", 3, "1000,750,500,250", "", 5, 21, 0, false, NULL},
+        {"infinite-forcing", 3, "1000,750,500,250", "", 5, 21, 0, false, NULL},
+        {"causvid", 3, "1000,757,522", "", 0, 0, 0, false, "generator"},
+        {"streamdiffusion-v2", 3, "1000,750,500,250", "", 0, 6, 3, false, "generator"},
+        {"livewan", 3, "1000,500", "", 1, 6, 0, false, NULL},
+    };
+    const LfFamily *f = lf_families;
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++, f++) {
+        g_autofree char *steps = lf_steps_text(&f->steps);
+        g_autofree char *first_steps = lf_steps_text(&f->first_steps);
+        g_assert_cmpstr(f->name, ==, rows[i].name);
+        g_assert_cmpint(f->chunk, ==, rows[i].chunk);
+        g_assert_cmpstr(steps, ==, rows[i].steps);
+        g_assert_cmpstr(first_steps, ==, rows[i].first_steps);
+        g_assert_cmpfloat(f->no_warp ? 0 : f->shift, ==, rows[i].shift);
+        g_assert_cmpint(f->window, ==, rows[i].window);
+        g_assert_cmpint(f->sink, ==, rows[i].sink);
+        g_assert_true(f->sparse == rows[i].sparse);
+        g_assert_cmpstr(f->copy, ==, rows[i].copy);
+    }
+    g_assert_null(f->name);
+}
+
 static void test_unknown(void)
 {
     g_autoptr(GError) error = NULL;
@@ -103,6 +158,7 @@ int main(int argc, char **argv)
     g_test_add_func("/family/paths", test_paths);
     g_test_add_func("/family/links", test_links);
     g_test_add_func("/family/rows", test_rows);
+    g_test_add_func("/family/published", test_published);
     g_test_add_func("/family/unknown", test_unknown);
     return g_test_run();
 }
