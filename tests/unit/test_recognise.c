@@ -347,6 +347,9 @@ static void test_notices(void)
     g_autoptr(LfRecognised) second = recognise(
         WAN "blocks.0.self_attn.q.memory_weight memory_head.modulation", LF_FILE_UNKNOWN, NULL);
     g_assert_nonnull(strstr(second->notice, "second set of weights"));
+    g_autoptr(LfRecognised) first_of_file =
+        recognise("blocks.0.self_attn.memory_weight " WAN, LF_FILE_UNKNOWN, NULL);
+    g_assert_nonnull(strstr(first_of_file->notice, "second set of weights"));
     for (gsize i = 0; i < G_N_ELEMENTS(bases); i++) {
         LfTensorFile *file = file_named(bases[i], WAN);
         g_autoptr(LfRecognised) r = lf_recognise(file, LF_FILE_TRANSFORMER, NULL);
@@ -489,11 +492,26 @@ static void test_anything(void)
     }
 }
 
+/* A word that marks what is never to be read does so wherever it stands in a name, as a whole. */
+static void test_never(void)
+{
+    static const char *const never[] = {"critic.blocks.0.q", "model.critic_ema.blocks.0.q",
+                                        "base.model.real_score", "x.y.optimizer.state"};
+    static const char *const other[] = {
+        "",          "model.blocks.0.q", "critics.blocks.0.q", "my_critic.q", "generator.criti",
+        "optimizers"};
+    for (gsize i = 0; i < G_N_ELEMENTS(never); i++)
+        g_assert_true(lf_recognise_never(never[i]));
+    for (gsize i = 0; i < G_N_ELEMENTS(other); i++)
+        g_assert_false(lf_recognise_never(other[i]));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
     g_test_add_func("/recognise/parts", test_parts);
+    g_test_add_func("/recognise/never", test_never);
     g_test_add_func("/recognise/several-parts", test_several_parts);
     g_test_add_func("/recognise/copies", test_copies);
     g_test_add_func("/recognise/records", test_records);

@@ -342,10 +342,37 @@ static void test_places(void)
     lf_tiny_model_remove(dir);
 }
 
+/* The numbers begin at a multiple of eight bytes, so that they can be read where they are mapped. */
+static void test_aligned(void)
+{
+    char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
+    for (int length = 1; length <= 16; length++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *name = g_strnfill((gsize) length, 'n'), *bytes = NULL;
+        g_autofree char *path = g_build_filename(dir, "a.safetensors", NULL);
+        const double value = g_test_rand_double();
+        const LfFileTensor tensor = {
+            .name = name, .type = LF_F64, .data = &value, .size = sizeof value};
+        guint64 header;
+        gsize size;
+        g_assert_true(lf_safetensors_write(path, &tensor, 1, &error));
+        g_assert_no_error(error);
+        g_assert_true(g_file_get_contents(path, &bytes, &size, NULL));
+        memcpy(&header, bytes, sizeof header);
+        header = GUINT64_FROM_LE(header);
+        g_assert_cmpuint(header % 8, ==, 0);
+        g_assert_cmpuint(size, ==, sizeof header + header + sizeof value);
+        g_assert_cmpmem(bytes + sizeof header + header, sizeof value, &value, sizeof value);
+        g_remove(path);
+    }
+    lf_tiny_model_remove(dir);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/safetensors/round-trip", test_round_trip);
+    g_test_add_func("/safetensors/aligned", test_aligned);
     g_test_add_func("/safetensors/write-fails", test_write_fails);
     g_test_add_func("/safetensors/accepted", test_accepted);
     g_test_add_func("/safetensors/lies", test_lies);
