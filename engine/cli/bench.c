@@ -6,6 +6,7 @@
 #include "bench.h"
 
 #include "cli.h"
+#include "progress.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -285,14 +286,23 @@ static int plan_runs(const Bench *b, const Options *o, Run *runs)
     return both ? 2 : 1;
 }
 
+/* How many of all chunks were generated. */
+static void show(const Bench *b, const Run *run, int n_done)
+{
+    cli_progress("measuring", lf_attention_name(run->attention),
+                 (double) n_done / (double) (b->n_results * b->n_chunks));
+}
+
 /* One stream after the other: on a GPU the decoder of one stream would share the device with the
  * next chunk of the other. */
 static bool run_one_by_one(Bench *b, Run *runs, GError **error)
 {
     for (int i = 0; i < b->n_results; i++) {
-        for (int index = 0; index < b->n_chunks; index++)
+        for (int index = 0; index < b->n_chunks; index++) {
+            show(b, &runs[i], i * b->n_chunks + index);
             if (!run_chunk(&runs[i], index, error))
                 return false;
+        }
         if (!end_run(&runs[i], error))
             return false;
     }
@@ -302,9 +312,11 @@ static bool run_one_by_one(Bench *b, Run *runs, GError **error)
 static bool run_in_turns(Bench *b, Run *runs, GError **error)
 {
     for (int index = 0; index < b->n_chunks; index++)
-        for (int i = 0; i < b->n_results; i++)
+        for (int i = 0; i < b->n_results; i++) {
+            show(b, &runs[i], index * b->n_results + i);
             if (!run_chunk(&runs[i], index, error))
                 return false;
+        }
     for (int i = 0; i < b->n_results; i++)
         if (!end_run(&runs[i], error))
             return false;
@@ -346,6 +358,7 @@ static int bench(const Options *o)
     plan(&b, o);
     b.n_results = plan_runs(&b, o, runs);
     bool done = run_all(&b, model, o, runs, &error);
+    cli_progress_end();
     if (done && o->json)
         bench_print_json(&b);
     else if (done)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cli.h"
+#include "progress.h"
 
 #include <stdio.h>
 
@@ -170,6 +171,7 @@ bool cli_parse(const CliHelp *help, const GOptionEntry *entries, CliOptions *com
 
 static void print_log(LfLogLevel level, const char *message, gpointer data)
 {
+    cli_progress_end();
     fprintf(stderr, "%s\n", message);
 }
 
@@ -192,14 +194,23 @@ LfModelOptions cli_model_options(const CliOptions *o)
     return options;
 }
 
+static gboolean show_loading(const char *part, double done, gpointer data)
+{
+    cli_progress("loading", part, done);
+    return TRUE;
+}
+
 LfModel *cli_open_model(const CliOptions *o, const LfSessionOptions *planned, GError **error)
 {
     LfModelOptions options = cli_model_options(o);
     options.planned = planned;
-    if (o->random)
-        return lf_model_new_random(o->random, 1, &options, error);
-    g_autofree char *location = cli_model_location(o, error);
-    return location ? lf_model_open(location, &options, error) : NULL;
+    options.progress = show_loading;
+    g_autofree char *location = o->random ? NULL : cli_model_location(o, error);
+    LfModel *model = o->random  ? lf_model_new_random(o->random, 1, &options, error)
+                     : location ? lf_model_open(location, &options, error)
+                                : NULL;
+    cli_progress_end();
+    return model;
 }
 
 LfSessionOptions cli_session_options(const CliOptions *o)

@@ -12,13 +12,10 @@ static bool shown;
 void cli_progress(const char *work, const char *part, double done)
 {
     static gint64 last;
-    static char last_part[64];
     gint64 now = g_get_monotonic_time();
-    bool is_new = g_strcmp0(part, last_part) != 0 || done >= 1;
-    if (!isatty(STDERR_FILENO) || (!is_new && shown && now - last < PERIOD))
+    if (!isatty(STDERR_FILENO) || (shown && done < 1 && now - last < PERIOD))
         return;
     last = now;
-    g_strlcpy(last_part, part, sizeof last_part);
     shown = true;
     fprintf(stderr, "\r\033[K%s %s %3.0f %%", work, part, 100 * CLAMP(done, 0, 1));
     fflush(stderr);

@@ -7,8 +7,7 @@
 
 #include <stdbool.h>
 
-/* Shows "WORK PART 42 %" in place of the line before; at most some ten times a second, but always a
- * new part and the end. */
+/* Shows "WORK PART 42 %" in place of the line before; at most ten times a second, but always the end. */
 void cli_progress(const char *work, const char *part, double done);
 
 /* Clears the line: before anything else is printed. */

@@ -68,7 +68,7 @@ static void test_usage(void)
     expect(run("info", "--help", NULL), 0, "DIR|FILE");
     expect(run("bench", "--help", NULL), 0, "--random");
     expect(run("replay", "--help", NULL), 0, "context");
-    const char *const commands[] = {"info", "bench", "families", "replay"};
+    const char *const commands[] = {"info", "bench", "convert", "families", "replay"};
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
         expect(run(commands[i], "-h", NULL), 0, "Examples:\n  lightforcing ");
         expect(run(commands[i], "-h", NULL), 0, "Exit status: 0 ");
