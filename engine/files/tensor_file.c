@@ -153,7 +153,7 @@ static bool refuse(const LfTensorFile *file, const char *bytes, gsize size, GErr
 {
     g_autofree char *what = lf_foreign_file(bytes, size, LF_WANTED_WEIGHTS);
     return lf_fail(error, LF_ERROR_FORMAT, "%s: %s", file->path,
-                   what ? what : "neither a safetensors nor a PyTorch file");
+                   what ? what : "it is nothing that is known: give " LF_WANTED_WEIGHTS);
 }
 
 static LfTensorFile *open_file(const char *path, bool shard, GError **error)

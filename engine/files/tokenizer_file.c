@@ -57,8 +57,7 @@ static GBytes *refuse(const File *file, GError **error)
 {
     g_autofree char *what = lf_foreign_file(file->bytes, file->size, LF_WANTED_TOKENIZER);
     lf_fail(error, LF_ERROR_FORMAT, "%s: %s", file->path,
-            what ? what
-                 : "neither a SentencePiece model nor a tokenizer.json nor a file of tensors");
+            what ? what : "it is nothing that is known: give " LF_WANTED_TOKENIZER);
     return NULL;
 }
 

@@ -53,6 +53,7 @@ static const Foreign files[] = {
     {BYTES("\x80\4\x95\5\0\0\0\0\0\0\0}\x94."), 0, "torch.save did not write"},
     {BYTES("\x89PNG\r\n\x1a\n"), 0, "picture"},
     {BYTES("\0"), 0, "download was not finished"},
+    {BYTES("\xfe\xca\x01\x07"), 0, "nothing that is known: give "},
 };
 
 static GByteArray *file_of(const Foreign *foreign)

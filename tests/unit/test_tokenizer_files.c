@@ -865,7 +865,7 @@ static void test_other_files(void)
         {"Entry not found", "download the file again"},
         {"{\"error\": \"Invalid credentials\"}", "a server's message"},
         {"{\"weight_map\": {}}", "no list model.vocab"},
-        {"\001\002\003\004\005\006\007\010\011\012", "neither a SentencePiece model"}};
+        {"\001\002\003\004\005\006\007\010\011\012", "nothing that is known: give a spiece.model"}};
     for (gsize i = 0; i < G_N_ELEMENTS(files); i++)
         check_message(files[i][0], strlen(files[i][0]), files[i][1]);
 
