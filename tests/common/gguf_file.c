@@ -84,6 +84,32 @@ void gguf_file_tensor(GgufFile *file, const char *name, uint32_t type, int n_dim
     file->n_tensors++;
 }
 
+/* From 2⁻¹² to 2⁻⁹, of either sign. */
+static void put_scale(guint8 *half)
+{
+    half[1] = (guint8) (g_test_rand_bit() << 7 | g_test_rand_int_range(3, 6) << 2 | (half[1] & 3));
+}
+
+guint8 *gguf_random_blocks(const LfCoding *coding, gsize n_blocks)
+{
+    static const struct {
+        const char *name;
+        int scales[2]; /* where they are in a block */
+    } rows[] = {{"Q4_0", {0, 0}}, {"Q4_1", {0, 2}},    {"Q5_0", {0, 0}},     {"Q5_1", {0, 2}},
+                {"Q8_0", {0, 0}}, {"Q2_K", {80, 82}},  {"Q3_K", {108, 108}}, {"Q4_K", {0, 2}},
+                {"Q5_K", {0, 2}}, {"Q6_K", {208, 208}}};
+    gsize size = n_blocks * coding->size, row = 0;
+    guint8 *blocks = g_malloc(size);
+    while (strcmp(rows[row].name, coding->name) != 0)
+        g_assert_cmpint(++row, <, G_N_ELEMENTS(rows));
+    for (gsize i = 0; i < size; i++)
+        blocks[i] = (guint8) g_test_rand_int_range(0, 256);
+    for (gsize i = 0; i < n_blocks; i++)
+        for (int k = 0; k < 2; k++)
+            put_scale(blocks + i * coding->size + rows[row].scales[k]);
+    return blocks;
+}
+
 typedef struct {
     GByteArray *tokens, *scores, *types;
     uint64_t n;

@@ -5,6 +5,8 @@
 #ifndef LF_TESTS_GGUF_FILE_H
 #define LF_TESTS_GGUF_FILE_H
 
+#include "engine/files/gguf_blocks.h"
+
 #include <glib.h>
 #include <stdint.h>
 
@@ -52,6 +54,9 @@ void gguf_file_array(GgufFile *file, const char *key, uint32_t type, uint64_t co
  * alignment. */
 void gguf_file_tensor(GgufFile *file, const char *name, uint32_t type, int n_dims,
                       const int64_t *shape, const void *data, gsize size);
+
+/* Random blocks of a quantised type, whose scales have the size of those of weights. Transfer full. */
+guint8 *gguf_random_blocks(const LfCoding *coding, gsize n_blocks);
 
 /* The metadata that llama.cpp's tools make of a serialised SentencePiece model. */
 void gguf_file_tokenizer(GgufFile *file, const void *model, gsize size);

@@ -207,7 +207,6 @@ static void test_info_lines(void)
     g_free(output.err);
 }
 
-/* A tensor and a part are missing: both are named. */
 /* A file with tensors that cannot be read, some of which would be needed. */
 static void test_info_unreadable(void)
 {
@@ -216,6 +215,16 @@ static void test_info_unreadable(void)
                    "complex cannot be read");
 }
 
+/* A file of which nothing is known but its tensors. */
+static void test_info_gguf(void)
+{
+    g_autofree char *path = g_build_filename(LF_TEST_DATA, "blocks.gguf", NULL);
+    expect_missing(run("info", path, NULL), "blocks.gguf: GGUF, 24 tensors",
+                   "(BF16 1, F16 1, F32 12, Q2_K 1, Q3_K 1, Q4_0 1");
+    expect_missing(run("info", path, NULL), "  Q6_K ", " Q6_K    [2, 256]");
+}
+
+/* A tensor and a part are missing: both are named. */
 static void test_info_missing(void)
 {
     g_autoptr(GError) error = NULL;
@@ -703,6 +712,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/info", test_info);
     g_test_add_func("/cli/info-lines", test_info_lines);
     g_test_add_func("/cli/info-unreadable", test_info_unreadable);
+    g_test_add_func("/cli/info-gguf", test_info_gguf);
     g_test_add_func("/cli/info-missing", test_info_missing);
     g_test_add_func("/cli/info-checkpoint", test_info_checkpoint);
     g_test_add_func("/cli/info-tokenizer", test_info_tokenizer);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The ways in which checkpoints are published, crossed with each other: dictionaries and prefixes,
- * wrappers inside of names, naming schemes, types and layouts of scales. The numbers of a small model
- * are drawn so that every type has them exactly: ±(4 … 7)/4 · 2^e, with e from −4 to 4. Whatever a
- * file is like, the bound numbers are these, bit for bit.
+ * wrappers inside of names, naming schemes, containers, types and layouts of scales. The numbers of a
+ * small model are drawn so that every type has them exactly: ±(4 … 7)/4 · 2^e, with e from −4 to 4.
+ * Whatever a file is like, the bound numbers are these, bit for bit; of quantised matrices, those of
+ * their blocks.
  */
 #include "names.h"
 
 #include "engine/files/recognise.h"
 #include "engine/files/weights.h"
+#include "tests/common/gguf_file.h"
 #include "tests/common/tiny_model.h"
 
 #include <glib/gstdio.h>
@@ -75,6 +77,7 @@ typedef struct {
     int64_t shape[LF_FILE_MAX_DIMS];
     int64_t count;
     Number *numbers;
+    float *decoded; /* in place of them, in a file where the tensor is quantised; else NULL */
 } Original;
 
 static void original_clear(gpointer data)
@@ -82,6 +85,7 @@ static void original_clear(gpointer data)
     Original *o = data;
     g_free(o->name);
     g_free(o->numbers);
+    g_free(o->decoded);
 }
 
 /* The tensors of a file of the small model, with numbers of their own. */
@@ -138,6 +142,8 @@ typedef struct {
     ScaleShape shape;
     const char *extra; /* beside each scaled matrix: a tensor's name */
     const char *record;
+    bool gguf;
+    bool blocks; /* matrices are quantised where their rows are whole blocks */
 } Storage;
 
 static const Storage storages[] = {
@@ -163,7 +169,28 @@ static const Storage storages[] = {
      .scale = "weight_scale",
      .shape = ONE,
      .record = "{\"format\": \"float8_e5m2\"}"},
+    {.type = LF_F32, .gguf = true},
+    {.type = LF_BF16, .gguf = true},
+    {.type = LF_F16, .gguf = true},
+    {.type = LF_F32, .gguf = true, .mixed = true},
+    {.type = LF_F32, .gguf = true, .mixed = true, .blocks = true},
+    {.type = LF_F16, .gguf = true, .blocks = true},
 };
+
+/* The types of GGUF files. */
+static const struct {
+    const char *name;
+    uint32_t id;
+} gguf_types[] = {{"F32", 0},  {"F16", 1},  {"BF16", 30}, {"F64", 28}, {"U8", 24},
+                  {"Q4_0", 2}, {"Q4_1", 3}, {"Q5_0", 6},  {"Q5_1", 7}, {"Q8_0", 8}};
+
+static uint32_t gguf_type(const char *name)
+{
+    gsize i = 0;
+    while (strcmp(gguf_types[i].name, name) != 0)
+        g_assert_cmpint(++i, <, G_N_ELEMENTS(gguf_types));
+    return gguf_types[i].id;
+}
 
 /* What stands in front of the copy that is read, and other copies in the file. */
 static const struct {
@@ -285,8 +312,45 @@ static int64_t place_of(const Scheme *scheme, const Original *o, int64_t n)
     return n % o->shape[0] * o->shape[1] + n / o->shape[0];
 }
 
+/* In GGUF files dimensions of 1 may be missing in front, and those above the fourth folded. */
+static int gguf_shape(const Original *o, int n_dims, int64_t *shape)
+{
+    if (n_dims == 5 && g_test_rand_bit()) {
+        shape[0] *= shape[1];
+        memmove(shape + 1, shape + 2, 3 * sizeof *shape);
+        n_dims = 4;
+    }
+    if (g_str_has_suffix(o->name, "modulation") && g_test_rand_bit()) {
+        n_dims--;
+        memmove(shape, shape + 1, (gsize) n_dims * sizeof *shape);
+    }
+    return n_dims;
+}
+
+/* Random blocks, and their numbers as those of the original. */
+static bool add_blocks(Written *w, const Scheme *scheme, Original *o, const char *full,
+                       const int64_t *shape)
+{
+    enum { N_PLAIN = 5, BLOCK = 32 };
+    if ((!is_quantised(o) && !scheme->turned) || o->n_dims != 2 || shape[1] % BLOCK != 0)
+        return false;
+    const char *name = gguf_types[g_test_rand_int_range(N_PLAIN, G_N_ELEMENTS(gguf_types))].name;
+    LfFileTensor t = {.name = kept(w, g_strdup(full)), .type = LF_U8, .n_dims = 2};
+    t.coding = lf_gguf_coding(name);
+    t.size = (size_t) o->count / BLOCK * t.coding->size;
+    t.data = kept(w, gguf_random_blocks(t.coding, (gsize) o->count / BLOCK));
+    memcpy(t.shape, shape, 2 * sizeof *shape);
+    g_array_append_val(w->tensors, t);
+    g_autofree float *values = g_new(float, o->count);
+    t.coding->decode(values, t.data, (size_t) o->count / BLOCK);
+    o->decoded = g_new(float, o->count);
+    for (int64_t n = 0; n < o->count; n++)
+        o->decoded[place_of(scheme, o, n)] = values[n];
+    return true;
+}
+
 /* One tensor as the scheme and the storage have it. */
-static void add_original(Written *w, const Scheme *scheme, const Storage *s, const Original *o,
+static void add_original(Written *w, const Scheme *scheme, const Storage *s, Original *o,
                          const char *full)
 {
     int64_t shape[LF_FILE_MAX_DIMS], rows = o->shape[0];
@@ -294,6 +358,11 @@ static void add_original(Written *w, const Scheme *scheme, const Storage *s, con
     LfType type = type_for(s, o);
     bool scaled = s->scale && is_quantised(o);
     g_autofree int *shifts = g_new0(int, rows);
+    g_clear_pointer(&o->decoded, g_free);
+    if (s->blocks && add_blocks(w, scheme, o, full, shape))
+        return;
+    if (s->gguf)
+        n_dims = gguf_shape(o, n_dims, shape);
     uint8_t *data = g_malloc((gsize) o->count * lf_type_size(type));
     for (int64_t r = 0; scaled && r < rows; r++)
         shifts[r] = r > 0 && s->shape < ROWS ? shifts[0] : g_test_rand_int_range(-2, 3);
@@ -341,6 +410,18 @@ static void add_others(Written *w, const Scheme *scheme, const GArray *originals
         }
 }
 
+static void save_gguf(const char *path, const GArray *tensors)
+{
+    GgufFile *file = gguf_file_new();
+    for (guint i = 0; i < tensors->len; i++) {
+        const LfFileTensor *t = &g_array_index(tensors, LfFileTensor, i);
+        gguf_file_tensor(file, t->name, gguf_type(lf_file_tensor_type_name(t)), t->n_dims, t->shape,
+                         t->data, t->size);
+    }
+    gguf_file_save(file, path);
+    gguf_file_free(file);
+}
+
 static LfTensorFile *write_file(const char *path, const GArray *originals, const Scheme *scheme,
                                 const Storage *storage, int dictionary, const char *wrapper)
 {
@@ -349,7 +430,7 @@ static LfTensorFile *write_file(const char *path, const GArray *originals, const
     Written w = {g_array_new(FALSE, FALSE, sizeof(LfFileTensor)),
                  g_ptr_array_new_with_free_func(g_free)};
     for (guint i = 0; i < originals->len; i++) {
-        const Original *o = &g_array_index(originals, Original, i);
+        Original *o = &g_array_index(originals, Original, i);
         g_autofree char *name = scheme->rename(o->name);
         g_autofree char *full = full_name(prefix, wrapper, name);
         add_original(&w, scheme, storage, o, full);
@@ -358,8 +439,11 @@ static LfTensorFile *write_file(const char *path, const GArray *originals, const
     add_list(&w, prefix, scheme->extra);
     if (storage->scale)
         add_list(&w, prefix, "scaled_fp8");
-    lf_safetensors_write(path, (const LfFileTensor *) (void *) w.tensors->data, w.tensors->len,
-                         &error);
+    if (storage->gguf)
+        save_gguf(path, w.tensors);
+    else
+        lf_safetensors_write(path, (const LfFileTensor *) (void *) w.tensors->data, w.tensors->len,
+                             &error);
     g_assert_no_error(error);
     g_array_unref(w.tensors);
     g_ptr_array_unref(w.memory);
@@ -375,17 +459,20 @@ static void assert_number_for_number(LfWeightSource *source, const Original *o)
     g_autoptr(GError) error = NULL;
     const LfFileTensor *t = lf_weight_source_find(source, o->name, &error);
     g_assert_no_error(error);
-    g_assert_cmpmem(t->shape, (gsize) t->n_dims * sizeof *t->shape, o->shape,
-                    (gsize) o->n_dims * sizeof *o->shape);
+    int missing = o->shape[0] == 1 ? o->n_dims - t->n_dims : 0;
+    g_assert_cmpint(missing, <=, 1);
+    g_assert_cmpmem(t->shape, (gsize) t->n_dims * sizeof *t->shape, o->shape + missing,
+                    (gsize) (o->n_dims - missing) * sizeof *o->shape);
+    const int64_t rows = o->shape[missing];
     const LfBinding binding = {.name = o->name,
                                .kind = o->n_dims > 1 ? LF_BIND_LINEAR : LF_BIND_VECTOR,
-                               .shape = {o->shape[0], o->n_dims > 1 ? o->count / o->shape[0] : 0}};
+                               .shape = {rows, o->n_dims > 1 ? o->count / rows : 0}};
     g_autofree float *values = lf_weights_read(source, "", &binding, &error);
     g_assert_no_error(error);
     for (int64_t n = 0; n < o->count; n++)
-        if (values[n] != value_of(o->numbers[n]))
+        if (values[n] != (o->decoded ? o->decoded[n] : value_of(o->numbers[n])))
             g_error("%s: number %d is %g, not %g", o->name, (int) n, values[n],
-                    value_of(o->numbers[n]));
+                    o->decoded ? o->decoded[n] : value_of(o->numbers[n]));
 }
 
 static void check(const GArray *originals, const Scheme *scheme, const Storage *storage,
@@ -394,9 +481,10 @@ static void check(const GArray *originals, const Scheme *scheme, const Storage *
     g_autoptr(GError) error = NULL;
     LfTensorFile *file = write_file(path, originals, scheme, storage, dictionary, wrapper);
     const LfSourceOptions options = {.kind = scheme->kind, .copy = dictionaries[dictionary].copy};
-    g_test_message("%s of %s, prefix \"%s\", wrapper \"%s\", %s, scale %s in shape %d",
+    g_test_message("%s of %s, prefix \"%s\", wrapper \"%s\", %s%s, scale %s in shape %d",
                    scheme->name, lf_file_kind_name(scheme->kind), dictionaries[dictionary].prefix,
-                   wrapper, lf_type_name(storage->type), storage->scale, storage->shape);
+                   wrapper, lf_type_name(storage->type), storage->gguf ? " in GGUF" : "",
+                   storage->scale, storage->shape);
     LfWeightSource *source = lf_weight_source_file(file, &options, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(lf_weight_source_layout(source), ==, scheme->name);
