@@ -94,6 +94,29 @@ static void test_query(void)
     source_free(source);
 }
 
+/* Of several formats the one that downstream names first is taken. */
+static void test_filter(void)
+{
+    static const char *const orders[] = {"RGB, NV12, BGRx", "NV12, BGRx, RGB", "BGRx, RGB, NV12"};
+    Source *source = source_new(NULL);
+    GstPad *pad = gst_element_get_static_pad(source->element, "src");
+    for (gsize i = 0; i < G_N_ELEMENTS(orders); i++) {
+        g_auto(GStrv) formats = g_strsplit(orders[i], ", ", -1);
+        g_autofree char *text =
+            g_strdup_printf("video/x-raw,format=%s; video/x-raw,format=%s; video/x-raw,format=%s",
+                            formats[0], formats[1], formats[2]);
+        GstCaps *filter = gst_caps_from_string(text), *caps = gst_pad_query_caps(pad, filter);
+        g_assert_cmpuint(gst_caps_get_size(caps), ==, 3);
+        for (guint k = 0; k < 3; k++)
+            g_assert_cmpstr(gst_structure_get_string(gst_caps_get_structure(caps, k), "format"), ==,
+                            formats[k]);
+        gst_caps_unref(filter);
+        gst_caps_unref(caps);
+    }
+    gst_object_unref(pad);
+    source_free(source);
+}
+
 static void refuse(const char *wanted)
 {
     Source *source = source_new(NULL);
@@ -379,6 +402,7 @@ int main(int argc, char **argv)
     g_test_add_func("/caps/other-size", test_other_size);
     g_test_add_func("/caps/colorimetry", test_colorimetry);
     g_test_add_func("/caps/query", test_query);
+    g_test_add_func("/caps/filter", test_filter);
     g_test_add_func("/caps/odd", test_odd_caps);
     g_test_add_func("/caps/renegotiation", test_renegotiation);
     g_test_add_func("/caps/packed", test_packed);

@@ -33,6 +33,22 @@ static void test_timestamps(void)
     source_free(source);
 }
 
+/* With chunks of one latent frame the first chunk is one picture, which waits for no other one when the
+ * stream is not live. */
+static void test_single_picture(void)
+{
+    Source *source = source_new("chunk-size", 1, NULL);
+    source_hold(source, 1);
+    gst_harness_play(source->harness);
+    GstBuffer *buffer = source_pull(source);
+    assert_stamps(buffer, 0, TRUE);
+    gst_buffer_unref(buffer);
+    source_wait_held(source);
+    source_release(source);
+    source_skip(source, 8);
+    source_free(source);
+}
+
 static char *replace_text(const char *text, const char *old, const char *new)
 {
     char **parts = g_strsplit(text, old, -1);
@@ -787,19 +803,27 @@ static void test_options(void)
     source_free(source);
 }
 
-/* What a sink reports of its quality is in the statistics. */
-static void test_qos(void)
+static double qos_proportion(Source *source)
 {
     double proportion = 0;
     GstStructure *stats = NULL;
-    Source *source = source_play(NULL, NULL);
-    source_skip(source, 1);
-    gst_harness_push_upstream_event(source->harness,
-                                    gst_event_new_qos(GST_QOS_TYPE_UNDERFLOW, 1.5, 0, 0));
     g_object_get(source->element, "stats", &stats, NULL);
     g_assert_true(gst_structure_get_double(stats, "qos-proportion", &proportion));
-    g_assert_cmpfloat(proportion, ==, 1.5);
     gst_structure_free(stats);
+    return proportion;
+}
+
+/* What a sink reports of its quality is in the statistics; 1 before it does. */
+static void test_qos(void)
+{
+    Source *source = source_new(NULL);
+    g_assert_cmpfloat(qos_proportion(source), ==, 1);
+    gst_harness_play(source->harness);
+    source_skip(source, 1);
+    g_assert_cmpfloat(qos_proportion(source), ==, 1);
+    gst_harness_push_upstream_event(source->harness,
+                                    gst_event_new_qos(GST_QOS_TYPE_UNDERFLOW, 1.5, 0, 0));
+    g_assert_cmpfloat(qos_proportion(source), ==, 1.5);
     source_free(source);
 }
 
@@ -915,6 +939,7 @@ int main(int argc, char **argv)
     tests_init(&argc, &argv);
     g_test_add_func("/frames/timestamps", test_timestamps);
     g_test_add_func("/frames/timestamps-ntsc", test_timestamps_ntsc);
+    g_test_add_func("/frames/single-picture", test_single_picture);
     g_test_add_func("/frames/timestamp-offset", test_timestamp_offset);
     g_test_add_func("/frames/num-buffers", test_num_buffers);
     g_test_add_func("/frames/duration", test_duration);
