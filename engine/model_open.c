@@ -89,6 +89,30 @@ static bool check_parts(Loading *l, GError **error)
     return true;
 }
 
+/* A planned session may need more memory than the model's own size, by which the place of the text
+ * encoder was chosen: then it takes the next one that needs less. */
+static bool check_memory(Loading *l, GError **error)
+{
+    LfWeightSource *const *sources = l->files.sources;
+    bool automatic = sources[LF_MODEL_TEXT_ENCODER] && l->model->backend->asynchronous &&
+                     l->options->text_encoder_device == LF_TEXT_ENCODER_AUTO;
+    for (;;) {
+        GError *problem = NULL;
+        if (lf_memory_check_model(l->model, sources[LF_MODEL_TRANSFORMER],
+                                  sources[LF_MODEL_TEXT_ENCODER], sources[LF_MODEL_DECODER],
+                                  l->options->planned, &problem))
+            return true;
+        if (!automatic || l->model->text_device == LF_TEXT_ENCODER_CPU) {
+            g_propagate_error(error, problem);
+            return false;
+        }
+        l->model->text_device++; /* DEVICE, STREAM, CPU */
+        lf_log(&l->model->log, LF_LOG_INFO, "text encoder: %s, because of the stream's memory: %s",
+               lf_text_encoder_device_name(l->model->text_device), problem->message);
+        g_error_free(problem);
+    }
+}
+
 /* A file may hold more than its part needs, so the progress of each part starts at the total size
  * of the files before it. Each part ends with a sync, because sessions read the weights on other
  * streams. */
@@ -96,10 +120,7 @@ static bool load_parts(Loading *l, GError **error)
 {
     double before = 0;
     bool done = true;
-    if (!check_parts(l, error) ||
-        !lf_memory_check_model(l->model, l->files.sources[LF_MODEL_TRANSFORMER],
-                               l->files.sources[LF_MODEL_TEXT_ENCODER],
-                               l->files.sources[LF_MODEL_DECODER], l->options->planned, error))
+    if (!check_parts(l, error) || !check_memory(l, error))
         return false;
     for (LfModelFile part = 0; part < LF_N_MODEL_FILES; part++)
         l->total +=

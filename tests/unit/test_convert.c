@@ -7,6 +7,7 @@
 #include "stream.h"
 
 #include "engine/files/tensor_file.h"
+#include "tests/common/gguf_file.h"
 
 #include <glib/gstdio.h>
 #include <signal.h>
@@ -86,7 +87,7 @@ static bool is_matrix_of_block(const LfFileTensor *t)
            t->n_dims == 2;
 }
 
-typedef enum { AS_BF16, AS_F32, AS_F16, MIXED, DIFFUSERS, FP8, FP8_AND_BF16, N_FORMS } Form;
+typedef enum { AS_BF16, AS_F32, AS_F16, MIXED, DIFFUSERS, FP8, FP8_AND_BF16, GGUF, N_FORMS } Form;
 
 static void add_in(Written *w, Form form, const LfFileTensor *t)
 {
@@ -105,13 +106,52 @@ static void add_in(Written *w, Form form, const LfFileTensor *t)
            t);
 }
 
-/* Writes dir/transformer.safetensors again in this form. */
+/* Q8_0: blocks of 32 numbers, a scale in F16 and as many signed bytes. */
+static void add_blocks(GgufFile *gguf, const LfFileTensor *t)
+{
+    enum { BLOCK = 32, SIZE = 2 + BLOCK };
+    gsize n_blocks = (gsize) lf_file_tensor_count(t) / BLOCK, size = n_blocks * SIZE;
+    g_autofree uint8_t *bytes = g_malloc(size);
+    for (gsize i = 0; i < size; i++)
+        bytes[i] = (uint8_t) g_test_rand_int_range(0, 256);
+    for (gsize i = 0; i < n_blocks; i++) {
+        uint16_t scale = lf_float_to_f16((float) g_test_rand_double_range(1e-4, 2e-3));
+        memcpy(bytes + i * SIZE, &scale, sizeof scale);
+    }
+    gguf_file_tensor(gguf, t->name, 8, t->n_dims, t->shape, bytes, size);
+}
+
+/* Matrices whose rows are whole blocks are quantised. */
+static void write_gguf(const LfTensorFile *file, const char *path)
+{
+    GgufFile *gguf = gguf_file_new();
+    gguf_file_text(gguf, "general.architecture", "wan");
+    for (size_t i = 0; i < lf_tensor_file_count(file); i++) {
+        const LfFileTensor *t = lf_tensor_file_nth(file, i);
+        g_autofree float *values = floats_of(t);
+        if (is_matrix_of_block(t) && t->shape[1] % 32 == 0)
+            add_blocks(gguf, t);
+        else
+            gguf_file_tensor(gguf, t->name, 0, t->n_dims, t->shape, values,
+                             (gsize) lf_file_tensor_count(t) * sizeof *values);
+    }
+    gguf_file_save(gguf, path);
+    gguf_file_free(gguf);
+}
+
+/* Writes dir/transformer.safetensors again in this form, which its bytes tell, not its name. */
 static void rewrite(const char *dir, Form form)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *path = g_build_filename(dir, "transformer.safetensors", NULL);
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
+    if (form == GGUF) {
+        g_remove(path); /* its map stays */
+        write_gguf(file, path);
+        lf_tensor_file_unref(file);
+        return;
+    }
     Written w = {g_array_new(FALSE, FALSE, sizeof(LfFileTensor)),
                  g_ptr_array_new_with_free_func(g_free)};
     for (size_t i = 0; i < lf_tensor_file_count(file); i++)
@@ -244,7 +284,7 @@ static void test_frames(void)
 
 static void test_lora(void)
 {
-    static const Form forms[] = {AS_BF16, MIXED, DIFFUSERS, FP8};
+    static const Form forms[] = {AS_BF16, MIXED, DIFFUSERS, FP8, GGUF};
     for (gsize i = 0; i < G_N_ELEMENTS(forms); i++)
         assert_conversion(forms[i], true, LF_PRECISION_AUTO);
 }

@@ -202,6 +202,37 @@ static void test_model_refused(void)
     lf_tiny_model_remove(dir);
 }
 
+/* Left to itself, the text encoder leaves the device to a planned session that needs its memory. */
+static void test_text_encoder_moves(void)
+{
+    GError *error = NULL;
+    if (!is_device())
+        return;
+    const LfSessionOptions options = {.width = 256, .height = 256};
+    LfModelOptions automatic = {.backend = stream_backend(), .planned = &options};
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    LfMemoryPlan plan = plan_of(dir, &options);
+    g_assert_cmpint((int) plan.text_encoder_device, ==, LF_TEXT_ENCODER_DEVICE);
+    g_assert_cmpuint(plan.bytes[LF_NEEDS_TEXT_ENCODER], >, 100);
+    set_free((double) plan.needed - 50);
+    LfModel *model = lf_model_open(dir, &automatic, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint((int) lf_model_text_encoder_device(model), !=, LF_TEXT_ENCODER_DEVICE);
+    LfSession *session = lf_session_new(model, &options, &error);
+    g_assert_no_error(error);
+    lf_session_free(session);
+    lf_model_unref(model);
+    g_assert_null(open_with(dir, &options, &error)); /* that asks for the device */
+    g_assert_error(error, LF_ERROR, LF_ERROR_MEMORY);
+    g_clear_error(&error);
+    set_free((double) (plan.needed - plan.bytes[LF_NEEDS_TEXT_ENCODER]) - 50);
+    g_assert_null(lf_model_open(dir, &automatic, &error)); /* it is not enough either */
+    g_assert_error(error, LF_ERROR, LF_ERROR_MEMORY);
+    g_clear_error(&error);
+    unsetenv("LF_STANDIN_MEMORY");
+    lf_tiny_model_remove(dir);
+}
+
 /* A session that cannot be is told when it is opened, not while the model loads. */
 static void test_impossible_session(void)
 {
@@ -240,6 +271,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory-plan/session-refused", test_session_refused);
     g_test_add_func("/memory-plan/cure", test_cure);
     g_test_add_func("/memory-plan/model-refused", test_model_refused);
+    g_test_add_func("/memory-plan/text-encoder-moves", test_text_encoder_moves);
     g_test_add_func("/memory-plan/impossible-session", test_impossible_session);
     g_test_add_func("/memory-plan/copied-options", test_copied_options);
     return g_test_run();
