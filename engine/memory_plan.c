@@ -111,6 +111,8 @@ static bool plan_all(const LfModel *m, const LfWorkerConfig *config, LfMemoryPla
         plan->height = config->geometry.height;
         plan->window = config->window;
         plan->chunk = config->geometry.chunk;
+        if (!config->has_text) /* nothing is encoded */
+            plan->bytes[LF_NEEDS_TEXT_ENCODER] = text_weights(m);
         if (!add_session(m, config, plan, error))
             return false;
     }

@@ -7,6 +7,7 @@
 #include "stream.h"
 
 #include "engine/files/tensor_file.h"
+#include "kernels/backend.h"
 #include "tests/common/gguf_file.h"
 
 #include <glib/gstdio.h>
@@ -239,7 +240,7 @@ static void assert_alone(const char *parent, const char *const *names)
 
 /* `precision`: with which both are opened; AUTO: the backend's own. The stand-in computes in F32,
  * whichever precision it tells. */
-static void assert_conversion(Form form, bool with_lora, LfPrecision precision)
+static void assert_conversion(const char *backend, Form form, bool with_lora, LfPrecision precision)
 {
     char *root = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
     g_autofree char *model = g_build_filename(root, "model", NULL);
@@ -249,7 +250,7 @@ static void assert_conversion(Form form, bool with_lora, LfPrecision precision)
     rewrite(model, form);
     g_autofree char *lora_file = with_lora ? write_lora(root) : NULL;
     const LfLora lora = {lora_file, 0.7};
-    const LfModelOptions plain = {.backend = stream_backend(), .precision = precision};
+    const LfModelOptions plain = {.backend = backend, .precision = precision};
     LfModelOptions options = plain, writing;
     options.loras = &lora;
     options.n_loras = with_lora;
@@ -278,7 +279,7 @@ static void test_frames(void)
 {
     for (Form form = 0; form < N_FORMS; form++) {
         g_test_message("form %d", form);
-        assert_conversion(form, false, LF_PRECISION_AUTO);
+        assert_conversion(stream_backend(), form, false, LF_PRECISION_AUTO);
     }
 }
 
@@ -286,7 +287,7 @@ static void test_lora(void)
 {
     static const Form forms[] = {AS_BF16, MIXED, DIFFUSERS, FP8, GGUF};
     for (gsize i = 0; i < G_N_ELEMENTS(forms); i++)
-        assert_conversion(forms[i], true, LF_PRECISION_AUTO);
+        assert_conversion(stream_backend(), forms[i], true, LF_PRECISION_AUTO);
 }
 
 /* Codes and scales of a file in FP8, in precision fp8. */
@@ -297,8 +298,26 @@ static void test_fp8_frames(void)
         return;
     }
     setenv("LF_STANDIN_FP8", "1", 1);
-    assert_conversion(FP8, false, LF_PRECISION_FP8);
+    assert_conversion(stream_backend(), FP8, false, LF_PRECISION_FP8);
     unsetenv("LF_STANDIN_FP8");
+}
+
+/* Every form in the precisions of a GPU, where there is one: what was rounded for it is what it would
+ * have rounded itself. */
+static void test_gpu(void)
+{
+    static const LfPrecision precisions[] = {LF_PRECISION_BF16, LF_PRECISION_FP8};
+    g_autoptr(GError) error = NULL;
+    LfBackend *be = lf_backend_open("cuda", 1, LF_PRECISION_FP8, NULL, &error);
+    if (!be) {
+        g_test_skip(error->message);
+        return;
+    }
+    lf_backend_close(be);
+    for (gsize i = 0; i < G_N_ELEMENTS(precisions); i++)
+        for (Form form = 0; form < N_FORMS; form++)
+            for (int lora = 0; lora < 2; lora++)
+                assert_conversion("cuda", form, lora, precisions[i]);
 }
 
 static void assert_same_info(const LfModelInfo *a, const LfModelInfo *b)
@@ -604,6 +623,7 @@ int main(int argc, char **argv)
     g_test_add_func("/convert/frames", test_frames);
     g_test_add_func("/convert/lora", test_lora);
     g_test_add_func("/convert/fp8-frames", test_fp8_frames);
+    g_test_add_func("/convert/gpu", test_gpu);
     g_test_add_func("/convert/settings", test_settings);
     g_test_add_func("/convert/family", test_family);
     g_test_add_func("/convert/fp8", test_fp8);

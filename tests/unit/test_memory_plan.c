@@ -64,6 +64,17 @@ static void test_sizes(void)
     assert_plan(NULL, &(LfSessionOptions){.window = -1});
 }
 
+/* A session without prompts needs no scratch of the text encoder. */
+static void test_no_text(void)
+{
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    LfMemoryPlan with = plan_of(dir, &(LfSessionOptions){0});
+    LfMemoryPlan without = plan_of(dir, &(LfSessionOptions){.no_text = TRUE});
+    g_assert_cmpuint(without.bytes[LF_NEEDS_TEXT_ENCODER], <, with.bytes[LF_NEEDS_TEXT_ENCODER]);
+    g_assert_cmpuint(without.bytes[LF_NEEDS_CACHE], ==, with.bytes[LF_NEEDS_CACHE]);
+    lf_tiny_model_remove(dir);
+}
+
 static void test_table(void)
 {
     char *dir = lf_tiny_model_make(NULL, NULL);
@@ -267,6 +278,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/memory-plan/sizes", test_sizes);
+    g_test_add_func("/memory-plan/no-text", test_no_text);
     g_test_add_func("/memory-plan/table", test_table);
     g_test_add_func("/memory-plan/session-refused", test_session_refused);
     g_test_add_func("/memory-plan/cure", test_cure);
