@@ -368,6 +368,21 @@ static void test_notices(void)
     g_remove(path);
 }
 
+/* GGUF files of Wan 2.1 itself have its name and a type. */
+static void test_base_gguf(void)
+{
+    static const char *const bases[] = {"wan2.1_t2v_1.3B-Q8_0.gguf",   "Wan2.1-T2V-1.3B-F16.gguf",
+                                        "wan2.1-t2v-1.3b-q4_k_m.gguf", "Wan2_1-T2V-1_3B-Q6_K.gguf",
+                                        "wan2.1-t2v-1.3b-q2_k.gguf",   "wan2.1_t2v_1.3B.gguf"};
+    static const char *const others[] = {
+        "self_forcing_dmd-Q8_0.gguf", "wan2.1-t2v-1.3b-self-forcing-q8_0.gguf",
+        "wan2.1-t2v-14b-q8_0.gguf", "causal-wan2.1-t2v-1.3b.gguf", "wan2.1-t2v-1.3b-q8_0.pt"};
+    for (gsize i = 0; i < G_N_ELEMENTS(bases); i++)
+        g_assert_true(lf_is_base_model(bases[i]));
+    for (gsize i = 0; i < G_N_ELEMENTS(others); i++)
+        g_assert_false(lf_is_base_model(others[i]));
+}
+
 /* ---- sources --------------------------------------------------------------------------------- */
 
 static void assert_no_source(const char *list, LfFileKind part, LfError code, const char *message)
@@ -517,6 +532,7 @@ int main(int argc, char **argv)
     g_test_add_func("/recognise/records", test_records);
     g_test_add_func("/recognise/metadata", test_metadata);
     g_test_add_func("/recognise/notices", test_notices);
+    g_test_add_func("/recognise/base-gguf", test_base_gguf);
     g_test_add_func("/recognise/sources", test_sources);
     g_test_add_func("/recognise/left-over", test_left_over);
     g_test_add_func("/recognise/anything", test_anything);
