@@ -100,13 +100,25 @@ static int64_t dimension(const LfRefusalInput *in, const char *name, int axis)
     return t && t->n_dims > axis ? t->shape[axis] : 0;
 }
 
+enum { PATCH = 4 }; /* pixels of a latent in a token */
+
+/* Channels of the latents that a patch embedding takes, whatever its dimensions were folded into;
+ * `unknown` where nothing tells. */
+static int64_t channels_taken(const LfRefusalInput *in, const LfFileTensor *patch, int64_t unknown)
+{
+    int64_t dim = dimension(in, "patch_embedding.bias", 0);
+    if (patch && patch->n_dims == 5)
+        return patch->shape[1];
+    return patch && dim > 0 ? lf_file_tensor_count(patch) / dim / PATCH : unknown;
+}
+
 static char *transformer(const LfRefusalInput *in)
 {
-    enum { PATCH = 4, CHANNELS_OF_2_2 = 48 }; /* pixels of a latent in a token */
+    enum { CHANNELS_OF_2_2 = 48 };
     bool diffusers = in->recognised->layout == &lf_layout_diffusers;
     int64_t made = dimension(in, diffusers ? "proj_out.weight" : "head.head.weight", 0) / PATCH;
     const LfFileTensor *patch = find(in, "patch_embedding.weight");
-    int64_t taken = patch && patch->n_dims == 5 ? patch->shape[1] : made;
+    int64_t taken = channels_taken(in, patch, made);
     if (taken == CHANNELS_OF_2_2 && made == CHANNELS_OF_2_2)
         return g_strdup("it is Wan 2.2 5B, whose latents have 48 channels: use a model of Wan 2.1");
     if (taken > made && made > 0)

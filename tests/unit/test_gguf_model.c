@@ -218,25 +218,47 @@ static void test_lora(void)
     folder_remove(folder);
 }
 
-/* ---- conversions that were not finished ------------------------------------------------------- */
+/* ---- transformers that are refused ----------------------------------------------------------- */
 
-static void test_unfinished(void)
+static void assert_refused(GgufFile *made, const char *word)
 {
-    static const float numbers[4];
     g_autoptr(GError) error = NULL;
     char *folder = folder_new();
     g_autofree char *path = g_build_filename(folder, "x.gguf", NULL);
-    GgufFile *made = gguf_file_new();
-    gguf_file_tensor(made, "head.modulation", T_F32, 3, (const int64_t[]){1, 2, 2}, numbers, 16);
     gguf_file_save(made, path);
     gguf_file_free(made);
     LfTensorFile *file = lf_tensor_file_open(path, &error);
     g_assert_no_error(error);
     g_assert_null(lf_weight_source_file(file, NULL, &error));
     g_assert_error(error, LF_ERROR, LF_ERROR_UNSUPPORTED);
-    g_assert_nonnull(strstr(error->message, "patch_embedding.weight is missing"));
+    g_assert_nonnull(strstr(error->message, word));
     lf_tensor_file_unref(file);
     folder_remove(folder);
+}
+
+static const float zeros[2 * 36 * 4];
+
+static GgufFile *begun(void)
+{
+    GgufFile *made = gguf_file_new();
+    gguf_file_tensor(made, "head.modulation", T_F32, 3, (const int64_t[]){1, 2, 2}, zeros, 16);
+    return made;
+}
+
+static void test_unfinished(void)
+{
+    assert_refused(begun(), "patch_embedding.weight is missing");
+}
+
+/* What a model takes is told by its patch embedding where that is folded, too. */
+static void test_folded(void)
+{
+    GgufFile *made = begun();
+    gguf_file_tensor(made, "head.head.weight", T_F32, 2, (const int64_t[]){64, 2}, zeros, 512);
+    gguf_file_tensor(made, "patch_embedding.bias", T_F32, 1, (const int64_t[]){2}, zeros, 8);
+    gguf_file_tensor(made, "patch_embedding.weight", T_F32, 4, (const int64_t[]){2 * 36, 1, 2, 2},
+                     zeros, sizeof zeros);
+    assert_refused(made, "it takes latents of 36 channels and makes 16");
 }
 
 int main(int argc, char **argv)
@@ -246,5 +268,6 @@ int main(int argc, char **argv)
     g_test_add_data_func("/gguf-model/quantised", GINT_TO_POINTER(TRUE), test_pictures);
     g_test_add_func("/gguf-model/lora", test_lora);
     g_test_add_func("/gguf-model/unfinished", test_unfinished);
+    g_test_add_func("/gguf-model/folded", test_folded);
     return g_test_run();
 }
