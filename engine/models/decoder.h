@@ -47,7 +47,7 @@ struct LfDecoderClass {
     LfDecoder *(*create)(LfBackend *be, const LfDecoderConfig *config, LfWeightSource *source,
                          GError **error);
     void (*destroy)(LfDecoder *decoder);
-    size_t (*memory)(const LfDecoder *decoder); /* bytes */
+    size_t (*memory)(const LfDecoder *decoder); /* bytes; of a plan's, about those of a real one */
 
     /* Allocates the state of a stream of this geometry. */
     LfDecoderState (*state)(const LfDecoder *decoder, const LfGeometry *geometry, LfArena *arena);
