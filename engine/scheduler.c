@@ -17,5 +17,6 @@ LfSchedule lf_schedule(const LfSteps *steps, bool warp, double shift)
         schedule.steps[i] =
             warp ? lf_warped_step(t, shift) : (LfStep){.sigma = (float) (t / 1000), .timestep = t};
     }
+    schedule.start = warp ? 1 : schedule.steps[0].sigma;
     return schedule;
 }

@@ -24,6 +24,9 @@ LfStep lf_warped_step(double d, double shift);
 typedef struct {
     LfStep steps[LF_MAX_STEPS];
     int n;
+    /* What the first step gets is this times noise. A warped list begins with plain noise, whatever
+     * its first σ is; another list with σ·ε, that is x_t with nothing known of x0, as rCM does. */
+    float start;
 } LfSchedule;
 
 /* Of a valid list; warped, or as it is. */

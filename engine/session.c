@@ -85,8 +85,11 @@ static void draw(LfWorker *w, LfTensor out, const LfChunkPlan *plan, int step)
  * as an argument. */
 static void draw_noise(LfWorker *w, const LfChunkPlan *plan)
 {
+    const LfSchedule *schedule = lf_worker_schedule(w);
     draw(w, w->x, plan, 0);
-    for (int step = 1; step < lf_worker_schedule(w)->n; step++)
+    if (schedule->start < 1) /* x − (1 − start)·x */
+        lf_denoise(w->be, w->x, w->x, w->x, 1 - schedule->start);
+    for (int step = 1; step < schedule->n; step++)
         draw(w, lf_tensor_at(w->noise, step), plan, step);
 }
 

@@ -8,11 +8,18 @@
 #define TWO   {2, {1000, 500}}
 #define ONE   {1, {1000}}
 #define FIVE  {5, {1000, 800, 600, 400, 200}}
-/* Flow times 1600/1601, 15/16, 5/6, 5/8. */
-#define RCM_4 {4, {1600e3 / 1601, 937.5, 2500.0 / 3, 625}}
+/* Flow times 1600/1601, 15/16, 5/6, 5/8; for two steps the third of them follows the first, or with
+ * noisy context the fourth. */
+#define RCM_START       (1600e3 / 1601)
+#define RCM_4           {4, {RCM_START, 937.5, 2500.0 / 3, 625}}
+#define RCM_2           {2, {RCM_START, 2500.0 / 3}}
+#define RCM_2_NOISY     {2, {RCM_START, 625}}
+#define RCM_1           {1, {RCM_START}}
 /* clang-format on */
 
 #define APACHE "Apache-2.0"
+
+#define RCM_FILE(end) "Causal_rCM_Wan2.1_T2V_1.3B_480p_TF-dCM-init_SF-DMD_" end ".pt"
 
 const LfFamily lf_families[] = {
     {.name = "self-forcing-10s",
@@ -127,6 +134,44 @@ const LfFamily lf_families[] = {
      .repository = "JiaqiFeng/OneForcing",
      .file = "checkpoints/one_forcing.pt",
      .licence = APACHE},
+    {.name = "causal-rcm-noisy-context-framewise",
+     .title = "Causal-rCM, frame-wise, two steps, noisy context",
+     .paths = "causal_rcm*_c1-1*noisy_ctx*",
+     .chunk = 1,
+     .steps = RCM_2_NOISY,
+     .first_steps = RCM_4,
+     .no_warp = true,
+     .shift = 1,
+     .window = 21,
+     .differs = "its authors keep the keys and values of the last denoising step as the context; "
+                "here a clean pass makes them",
+     .repository = "worstcoder/rcm-Wan",
+     .file = RCM_FILE("c1-1_step2_noisy_ctx"),
+     .licence = APACHE},
+    {.name = "causal-rcm-2step-framewise",
+     .title = "Causal-rCM, frame-wise, two steps",
+     .paths = "causal_rcm*_c1-1*step2*",
+     .chunk = 1,
+     .steps = RCM_2,
+     .first_steps = RCM_4,
+     .no_warp = true,
+     .shift = 1,
+     .window = 21,
+     .repository = "worstcoder/rcm-Wan",
+     .file = RCM_FILE("c1-1_step2"),
+     .licence = APACHE},
+    {.name = "causal-rcm-1step-framewise",
+     .title = "Causal-rCM, frame-wise, one step",
+     .paths = "causal_rcm*_c1-1*step1*",
+     .chunk = 1,
+     .steps = RCM_1,
+     .first_steps = RCM_4,
+     .no_warp = true,
+     .shift = 1,
+     .window = 21,
+     .repository = "worstcoder/rcm-Wan",
+     .file = RCM_FILE("c1-1_step2"),
+     .licence = APACHE},
     {.name = "causal-rcm-framewise",
      .title = "Causal-rCM, frame-wise",
      .paths = "causal_rcm*_c1-1*",
@@ -135,8 +180,46 @@ const LfFamily lf_families[] = {
      .no_warp = true,
      .shift = 1,
      .window = 21,
-     .repository = "NVlabs/rcm",
-     .file = "Causal_rCM_Wan2.1_T2V_1.3B_480p_…_c1-1_step4.pt",
+     .repository = "worstcoder/rcm-Wan",
+     .file = RCM_FILE("c1-1_step4"),
+     .licence = APACHE},
+    {.name = "causal-rcm-noisy-context",
+     .title = "Causal-rCM, two steps, noisy context",
+     .paths = "causal_rcm*noisy_ctx*",
+     .chunk = 3,
+     .steps = RCM_2_NOISY,
+     .first_steps = RCM_4,
+     .no_warp = true,
+     .shift = 1,
+     .window = 21,
+     .differs = "its authors keep the keys and values of the last denoising step as the context; "
+                "here a clean pass makes them",
+     .repository = "worstcoder/rcm-Wan",
+     .file = RCM_FILE("c3-3_step2_noisy_ctx"),
+     .licence = APACHE},
+    {.name = "causal-rcm-2step",
+     .title = "Causal-rCM, two steps",
+     .paths = "causal_rcm*step2*",
+     .chunk = 3,
+     .steps = RCM_2,
+     .first_steps = RCM_4,
+     .no_warp = true,
+     .shift = 1,
+     .window = 21,
+     .repository = "worstcoder/rcm-Wan",
+     .file = RCM_FILE("c3-3_step2"),
+     .licence = APACHE},
+    {.name = "causal-rcm-1step",
+     .title = "Causal-rCM, one step",
+     .paths = "causal_rcm*step1*",
+     .chunk = 3,
+     .steps = RCM_1,
+     .first_steps = RCM_4,
+     .no_warp = true,
+     .shift = 1,
+     .window = 21,
+     .repository = "worstcoder/rcm-Wan",
+     .file = RCM_FILE("c3-3_step1"),
      .licence = APACHE},
     {.name = "causal-rcm",
      .title = "Causal-rCM",
@@ -146,8 +229,8 @@ const LfFamily lf_families[] = {
      .no_warp = true,
      .shift = 1,
      .window = 21,
-     .repository = "NVlabs/rcm",
-     .file = "Causal_rCM_Wan2.1_T2V_1.3B_480p_…_c3-3_step4.pt",
+     .repository = "worstcoder/rcm-Wan",
+     .file = RCM_FILE("c3-3_step4"),
      .licence = APACHE},
     {.name = "longlive",
      .title = "LongLive",

@@ -41,6 +41,8 @@ static void test_exact(void)
     g_assert_cmpfloat(third.timestep, ==, 833.3333129883f);
     LfStep first = lf_warped_step(1000, 5);
     g_assert_true(first.sigma == 1 && first.timestep == 1000);
+    g_assert_cmpfloat(lf_schedule(&listed, true, 5).start, ==, 1);
+    g_assert_cmpfloat(lf_schedule(&(LfSteps){2, {750, 250}}, true, 5).start, ==, 1);
 }
 
 static void test_grid(void)
@@ -78,6 +80,7 @@ static void test_rcm(void)
     g_assert_true(lf_steps_parse("999.3753903810119,937.5,833.3333333333334,625", &steps, NULL));
     LfSchedule schedule = lf_schedule(&steps, false, 5);
     g_assert_cmpint(schedule.n, ==, 4);
+    g_assert_cmpfloat(fabs(schedule.start - flow[0]), <=, 3e-8);
     for (int i = 0; i < 4; i++) {
         g_assert_cmpfloat(fabs(schedule.steps[i].timestep - 1000 * flow[i]), <=, 2e-13 * 1000);
         g_assert_cmpfloat(fabs(schedule.steps[i].sigma - flow[i]), <=, 3e-8);
@@ -92,6 +95,7 @@ static void test_as_given(void)
 {
     const LfSteps steps = {3, {1000, 757, 522}};
     LfSchedule schedule = lf_schedule(&steps, false, 8);
+    g_assert_cmpfloat(schedule.start, ==, 1);
     for (int i = 0; i < 3; i++) {
         g_assert_cmpfloat(schedule.steps[i].timestep, ==, steps.at[i]);
         g_assert_cmpfloat(schedule.steps[i].sigma, ==, (float) (steps.at[i] / 1000));

@@ -229,7 +229,7 @@ static double reference_chunk(Case *c, float *const *clean, int index, int drawn
     s.latents[index] = rounded;
     noise(drawn_noise, count, (uint64_t) drawn, 0, NULL);
     for (int64_t i = 0; i < count; i++)
-        x[i] = drawn_noise[i];
+        x[i] = drawn_noise[i] * (c->warp ? 1 : flow_time(c, steps->at[0]));
     for (int step = 0; step < steps->n; step++) {
         double sigma = flow_time(c, steps->at[step]);
         s.timestep[index] = 1000 * sigma;
