@@ -67,9 +67,23 @@ float *ref_weight(const char *name, int n_dims, const int64_t *shape, gboolean s
 /* ---- files of weights ------------------------------------------------------------------------ */
 
 typedef struct {
-    GArray *tensors; /* LfFileTensor, names and data owned */
+    GArray *tensors; /* as of ref_tensors_new */
     char **silent;
 } Weights;
+
+static void tensor_clear(gpointer data)
+{
+    LfFileTensor *t = data;
+    g_free((char *) t->name);
+    g_free((void *) t->data);
+}
+
+GArray *ref_tensors_new(void)
+{
+    GArray *tensors = g_array_new(FALSE, FALSE, sizeof(LfFileTensor));
+    g_array_set_clear_func(tensors, tensor_clear);
+    return tensors;
+}
 
 static gboolean is_silent(const Weights *weights, const char *name)
 {
@@ -133,18 +147,12 @@ static void write_weights(Weights *weights, const char *path)
     const LfFileTensor *tensors = (const LfFileTensor *) (void *) weights->tensors->data;
     lf_safetensors_write(path, tensors, weights->tensors->len, &error);
     g_assert_no_error(error);
-    for (guint i = 0; i < weights->tensors->len; i++) {
-        g_free((char *) tensors[i].name);
-        g_free((void *) tensors[i].data);
-    }
-    g_array_free(weights->tensors, TRUE);
-    g_strfreev(weights->silent);
+    g_array_unref(weights->tensors);
 }
 
-void ref_write_transformer(const char *path, int layers, const char *silent)
+GArray *ref_transformer(int layers, const char *silent)
 {
-    Weights weights = {g_array_new(FALSE, FALSE, sizeof(LfFileTensor)),
-                       silent ? g_strsplit(silent, "|", -1) : NULL};
+    Weights weights = {ref_tensors_new(), silent ? g_strsplit(silent, "|", -1) : NULL};
     ADD(&weights, g_strdup("patch_embedding.weight"), REF_DIM, REF_CHANNELS, 1, 2, 2);
     ADD(&weights, g_strdup("patch_embedding.bias"), REF_DIM);
     add_linear(&weights, "text_embedding.0", REF_DIM, REF_TEXT_DIM);
@@ -156,7 +164,13 @@ void ref_write_transformer(const char *path, int layers, const char *silent)
         add_block(&weights, layer);
     add_linear(&weights, "head.head", 4 * REF_CHANNELS, REF_DIM);
     ADD(&weights, g_strdup("head.modulation"), 1, 2, REF_DIM);
-    write_weights(&weights, path);
+    g_strfreev(weights.silent);
+    return weights.tensors;
+}
+
+void ref_write_transformer(const char *path, int layers, const char *silent)
+{
+    write_weights(&(Weights){.tensors = ref_transformer(layers, silent)}, path);
 }
 
 static void add_conv(Weights *weights, int index, int64_t out, int64_t in, gboolean bias)
@@ -177,7 +191,7 @@ static void add_memory_block(Weights *weights, int index, int64_t width)
 
 void ref_write_decoder(const char *path, const int widths[4])
 {
-    Weights weights = {g_array_new(FALSE, FALSE, sizeof(LfFileTensor)), NULL};
+    Weights weights = {ref_tensors_new(), NULL};
     add_conv(&weights, 1, widths[0], REF_CHANNELS, TRUE);
     for (int stage = 0; stage < 3; stage++) {
         int first = 3 + 6 * stage, times = stage == 0 ? 1 : 2;

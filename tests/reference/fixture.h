@@ -31,6 +31,11 @@ float *ref_numbers(const char *name, int64_t count, double scale, double mean);
 /* A weight by the rule of its name and shape; `silent`: all zero. Transfer full. */
 float *ref_weight(const char *name, int n_dims, const int64_t *shape, gboolean silent);
 
+/* A list of LfFileTensor that owns their names and data, and that of a transformer of `layers`
+ * layers, F32; `silent` as below. Transfer full (g_array_unref). */
+GArray *ref_tensors_new(void);
+GArray *ref_transformer(int layers, const char *silent);
+
 /* Writes the weights of a transformer of `layers` layers, or of a decoder with these widths, to
  * `path`. `silent`: NULL, or names joined with '|', the weights whose name contains one are zero.
  */
