@@ -72,6 +72,11 @@ static void count_conv3d(LfBackend *be, LfTensor out, LfTensor x, LfTensor past,
     count(be, elements(out) * (double) (lf_weight_in(weight) * lf_weight_taps(weight)));
 }
 
+static void count_frame_attention(LfBackend *be, LfTensor out, LfTensor x)
+{
+    count(be, 2 * elements(out) * (double) x.shape[1]);
+}
+
 LfBackend *lf_flop_counter_init(LfFlopCounter *counter, const LfBackend *like)
 {
     const LfBackend *plan = lf_backend_plan(like);
@@ -86,5 +91,6 @@ LfBackend *lf_flop_counter_init(LfFlopCounter *counter, const LfBackend *like)
     counter->ops.conv3x3 = count_conv3x3;
     counter->ops.conv3x3_up2 = count_conv3x3_up2;
     counter->ops.conv3d = count_conv3d;
+    counter->ops.frame_attention = count_frame_attention;
     return &counter->base;
 }

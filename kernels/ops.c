@@ -514,11 +514,17 @@ void lf_conv3d(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfW
 
 void lf_pixel_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, bool silu)
 {
-    REQUIRE(x.n_dims > 0 && (x.type == be->decoder_type || x.type == LF_F32), x);
-    REQUIRE(out.type == be->decoder_type || out.type == be->activation_type, out);
-    REQUIRE(has_shape(out, out.type, x.n_dims, x.shape), out, x);
+    REQUIRE(lf_is_set(x) && x.type == be->decoder_type && SAME(out, x), out, x);
     REQUIRE(SHAPE(weight, F32, x.shape[x.n_dims - 1]), weight, x);
     RUN(pixel_norm, out, x, weight, silu);
+}
+
+void lf_frame_attention(LfBackend *be, LfTensor out, LfTensor x)
+{
+    const int64_t *s = out.shape;
+    REQUIRE(P_SHAPE(out, s[0], s[1], s[2]), out);
+    REQUIRE(P_SHAPE(x, s[0], s[1], 3 * s[2]), x, out);
+    RUN(frame_attention, out, x);
 }
 
 void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x)

@@ -236,10 +236,14 @@ void lf_conv3x3_up2(LfBackend *be, LfTensor out, LfTensor x, const LfWeight *wei
 void lf_conv3d(LfBackend *be, LfTensor out, LfTensor x, LfTensor past, const LfWeight *weight,
                LfTensor bias, LfTensor residual);
 
-/* The norm of Wan's VAE, over the channels of each pixel: out P or A = act(x P or F32 / max(‖x‖,
- * 1e-12)·√C ⊙ weight F32 [C]), of any one shape whose last dimension is C; silu: x·σ(x). out may be
- * x where their types are equal. Bound: bytes. */
+/* The norm of Wan's VAE, over the channels of each pixel: out P = act(x P / max(‖x‖, 1e-12)·√C ⊙
+ * weight F32 [C]), of any one shape whose last dimension is C; silu: x·σ(x). out may be x.
+ * Bound: bytes. */
 void lf_pixel_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, bool silu);
+
+/* Attention among the n pixels of each frame, with one head: out P [f, n, C] = softmax(q·kᵀ/√C)·v;
+ * a row of x P [f, n, 3·C] is q, k, v. Exact softmax, sums in F32. Bound: 4·f·n²·C FLOP. */
+void lf_frame_attention(LfBackend *be, LfTensor out, LfTensor x);
 
 /* out U8 [f, h, w, 3] = trunc(255·clamp(x P [f, h, w, 3], 0, 1)). */
 void lf_rgb8(LfBackend *be, LfTensor out, LfTensor x);
@@ -286,6 +290,7 @@ bool lf_pixels(LfBackend *be, const LfPicture *picture, LfTensor rgb, GError **e
     ENTRY(conv3x3_up2)                                                                             \
     ENTRY(conv3d)                                                                                  \
     ENTRY(pixel_norm)                                                                              \
+    ENTRY(frame_attention)                                                                         \
     ENTRY(rgb8)                                                                                    \
     ENTRY(pixels)
 

@@ -177,6 +177,7 @@ static void fill_table(LfOps *ops, LfCpuIsa isa)
     lf_cpu_select_init(ops, isa);
     lf_cpu_attention_init(ops, isa);
     lf_cpu_text_init(ops, isa);
+    lf_cpu_frame_attention_init(ops, isa);
     lf_cpu_conv_init(ops, isa);
     lf_cpu_pointwise_init(ops, isa);
     lf_cpu_noise_init(ops, isa);

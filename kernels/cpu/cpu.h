@@ -64,6 +64,7 @@ void lf_cpu_rope_init(LfOps *ops, LfCpuIsa isa);
 void lf_cpu_attention_init(LfOps *ops, LfCpuIsa isa);
 void lf_cpu_select_init(LfOps *ops, LfCpuIsa isa);
 void lf_cpu_text_init(LfOps *ops, LfCpuIsa isa);
+void lf_cpu_frame_attention_init(LfOps *ops, LfCpuIsa isa);
 void lf_cpu_conv_init(LfOps *ops, LfCpuIsa isa);
 void lf_cpu_pointwise_init(LfOps *ops, LfCpuIsa isa);
 void lf_cpu_noise_init(LfOps *ops, LfCpuIsa isa);

@@ -518,6 +518,7 @@ static void fill_table(LfCuda *cuda)
     lf_cuda_select_init(cuda);
     lf_cuda_attention_init(cuda);
     lf_cuda_text_init(cuda);
+    lf_cuda_frame_attention_init(cuda);
     lf_cuda_conv_init(cuda);
     lf_cuda_pointwise_init(cuda);
     lf_cuda_noise_init(cuda);

@@ -113,6 +113,7 @@ void lf_cuda_rope_init(LfCuda *cuda);
 void lf_cuda_select_init(LfCuda *cuda);
 void lf_cuda_attention_init(LfCuda *cuda);
 void lf_cuda_text_init(LfCuda *cuda);
+void lf_cuda_frame_attention_init(LfCuda *cuda);
 void lf_cuda_conv_init(LfCuda *cuda);
 void lf_cuda_pointwise_init(LfCuda *cuda);
 void lf_cuda_noise_init(LfCuda *cuda);

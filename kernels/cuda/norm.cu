@@ -346,8 +346,8 @@ void rms_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, float ep
  * A few lanes take a pixel, each one piece of 8 channels or two. */
 
 struct PixelNorm {
-    const void *x;
-    void *out;
+    const __half *x;
+    __half *out;
     const float *weight;
     int64_t n_pixels;
     int n, lanes; /* channels; lanes of a pixel */
@@ -367,7 +367,6 @@ __device__ inline float pixel_factor(float squares, int n)
     return sqrtf((float) n) / fmaxf(sqrtf(squares), 1e-12f);
 }
 
-template <typename In, typename Out>
 __global__ void __launch_bounds__(PIXEL_THREADS) norm_pixels(const PixelNorm p)
 {
     int64_t thread = (int64_t) blockIdx.x * PIXEL_THREADS + threadIdx.x;
@@ -380,7 +379,7 @@ __global__ void __launch_bounds__(PIXEL_THREADS) norm_pixels(const PixelNorm p)
         int first = (i * p.lanes + lane) * COLUMNS;
         if (!exists || first >= p.n)
             continue;
-        auto piece = *(const Pack<In, COLUMNS> *) ((const In *) p.x + pixel * p.n + first);
+        auto piece = *(const Pack<__half, COLUMNS> *) (p.x + pixel * p.n + first);
 #pragma unroll
         for (int j = 0; j < COLUMNS; j++) {
             values[i][j] = to_float(piece.at[j]);
@@ -395,60 +394,48 @@ __global__ void __launch_bounds__(PIXEL_THREADS) norm_pixels(const PixelNorm p)
         int first = (i * p.lanes + lane) * COLUMNS;
         if (!exists || first >= p.n)
             continue;
-        Pack<Out, COLUMNS> piece;
+        Pack<__half, COLUMNS> piece;
 #pragma unroll
         for (int j = 0; j < COLUMNS; j++)
-            piece.at[j] = from_float<Out>(pixel_value(p, values[i][j], factor, first + j));
-        *(Pack<Out, COLUMNS> *) ((Out *) p.out + pixel * p.n + first) = piece;
+            piece.at[j] = from_float<__half>(pixel_value(p, values[i][j], factor, first + j));
+        *(Pack<__half, COLUMNS> *) (p.out + pixel * p.n + first) = piece;
     }
 }
 
 /* A warp takes a pixel of any number of channels. */
-template <typename In, typename Out>
 __global__ void __launch_bounds__(PIXEL_THREADS) norm_pixels_plain(const PixelNorm p)
 {
     int64_t pixel = ((int64_t) blockIdx.x * PIXEL_THREADS + threadIdx.x) / 32;
     if (pixel >= p.n_pixels)
         return;
-    const In *x = (const In *) p.x + pixel * p.n;
-    Out *out = (Out *) p.out + pixel * p.n;
+    const __half *x = p.x + pixel * p.n;
+    __half *out = p.out + pixel * p.n;
     float squares = 0.0f;
     for (int i = threadIdx.x % 32; i < p.n; i += 32)
         squares += to_float(x[i]) * to_float(x[i]);
     float factor = pixel_factor(warp_sum(squares), p.n);
     for (int i = threadIdx.x % 32; i < p.n; i += 32)
-        out[i] = from_float<Out>(pixel_value(p, to_float(x[i]), factor, i));
-}
-
-template <typename In, typename Out> void launch_pixels(LfCuda *cuda, PixelNorm p)
-{
-    int pieces = p.n / COLUMNS;
-    bool whole = p.n % COLUMNS == 0 && pieces <= 32 * MOST_PIECES && (uintptr_t) p.x % 32 == 0 &&
-                 lf_cuda_is_aligned(p.out);
-    for (p.lanes = 1; p.lanes < 32 && p.lanes < pieces;)
-        p.lanes *= 2;
-    if (whole)
-        norm_pixels<In, Out>
-            <<<blocks_for(p.n_pixels * p.lanes, PIXEL_THREADS), PIXEL_THREADS, 0, cuda->stream>>>(
-                p);
-    else
-        norm_pixels_plain<In, Out>
-            <<<blocks_for(p.n_pixels * 32, PIXEL_THREADS), PIXEL_THREADS, 0, cuda->stream>>>(p);
+        out[i] = from_float<__half>(pixel_value(p, to_float(x[i]), factor, i));
 }
 
 void pixel_norm(LfBackend *be, LfTensor out, LfTensor x, LfTensor weight, bool silu)
 {
     LfCuda *cuda = lf_cuda(be);
     int64_t n = weight.shape[0];
-    PixelNorm p = {x.data, out.data, lf_f32(weight), lf_tensor_count(x) / n, (int) n, 1, silu};
-    if (x.type == LF_F32 && out.type == LF_F16)
-        launch_pixels<float, __half>(cuda, p);
-    else if (x.type == LF_F32)
-        launch_pixels<float, bf16>(cuda, p);
-    else if (out.type == LF_F16)
-        launch_pixels<__half, __half>(cuda, p);
+    PixelNorm p = {(const __half *) x.data, (__half *) out.data, lf_f32(weight)};
+    p.n_pixels = lf_tensor_count(x) / n;
+    p.n = (int) n;
+    p.silu = silu;
+    int pieces = p.n / COLUMNS;
+    for (p.lanes = 1; p.lanes < 32 && p.lanes < pieces;)
+        p.lanes *= 2;
+    if (p.n % COLUMNS == 0 && pieces <= 32 * MOST_PIECES && lf_cuda_is_aligned(p.x) &&
+        lf_cuda_is_aligned(p.out))
+        norm_pixels<<<blocks_for(p.n_pixels * p.lanes, PIXEL_THREADS), PIXEL_THREADS, 0,
+                      cuda->stream>>>(p);
     else
-        launch_pixels<__half, bf16>(cuda, p);
+        norm_pixels_plain<<<blocks_for(p.n_pixels * 32, PIXEL_THREADS), PIXEL_THREADS, 0,
+                            cuda->stream>>>(p);
     lf_cuda_launched(cuda, "pixel_norm");
 }
 

@@ -512,6 +512,18 @@ static void call_conv3d(LfBackend *be, const Shape *s, const Set *t)
     lf_conv3d(be, t->out, t->x, t->past, t->weight, t->a, LF_NONE);
 }
 
+/* Frames, pixels, channels. */
+static void make_frames(Machine *m, const Shape *s, Set *set)
+{
+    set->x = tensor(m, LF_F16, s->size[0], s->size[1], 3 * s->size[2]);
+    set->out = tensor(m, LF_F16, s->size[0], s->size[1], s->size[2]);
+}
+
+static void call_frames(LfBackend *be, const Shape *s, const Set *t)
+{
+    lf_frame_attention(be, t->out, t->x);
+}
+
 /* Frames, height, width, channels. */
 static void make_pixel_norm(Machine *m, const Shape *s, Set *set)
 {
@@ -600,6 +612,11 @@ static void call_rgb(LfBackend *be, const Shape *s, const Set *t)
             call_conv3d, {f, h, w, in, out, side},                                                 \
             .flops = 6.0 * (side) * (side) * (f) * (h) * (w) * (in) * (out)                        \
     }
+#define FRAMES(what, f, n, c)                                                                      \
+    {                                                                                              \
+        "frame_attention", what, make_frames, call_frames, {f, n, c},                              \
+            .flops = 4.0 * (f) * (n) * (n) * (c)                                                   \
+    }
 #define PIXEL_NORM(f, h, w, n)                                                                     \
     {                                                                                              \
         "pixel_norm", #f "x" #h "x" #w " " #n, make_pixel_norm, call_pixel_norm, {f, h, w, n},     \
@@ -672,6 +689,8 @@ static const Shape shapes[] = {
     CONV3D(4, 256, 384, 48, 48, 3),
     CONV3D(4, 512, 768, 24, 24, 3),
     CONV3D(4, 512, 768, 24, 3, 3),
+    FRAMES("3x64x96 384", 3, 64 * 96, 384),
+    FRAMES("3x64x96 96", 3, 64 * 96, 96),
     PIXEL_NORM(3, 64, 96, 384),
     PIXEL_NORM(4, 512, 768, 96),
     PIXEL_NORM(4, 512, 768, 24),

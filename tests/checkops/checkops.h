@@ -31,7 +31,7 @@ typedef struct {
     }
 
 extern const CheckOp linear_ops[], norm_ops[], rope_ops[], select_ops[], attention_ops[],
-    text_ops[], conv_ops[], pointwise_ops[], noise_ops[],
+    text_ops[], frame_attention_ops[], conv_ops[], pointwise_ops[], noise_ops[],
     pixels_ops[]; /* each ends with a nameless one */
 
 /* ---- sizes and numbers, from the seed that the test program prints (--seed sets it) ---------- */

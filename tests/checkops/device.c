@@ -518,6 +518,12 @@ static void conv3d(LfBackend *be, LfTensor y, LfTensor x, LfTensor past, const L
     finish(&call);
 }
 
+static void frame_attention(LfBackend *be, LfTensor y, LfTensor x)
+{
+    LfType p = device_of(be)->decoder_type;
+    two(be, y, p, x, p, lf_frame_attention);
+}
+
 static void pixel_norm(LfBackend *be, LfTensor y, LfTensor x, LfTensor weight, bool silu)
 {
     Call call = begin(be);
@@ -567,6 +573,7 @@ static const LfOps mirror_ops = {
     .conv3x3_up2 = conv3x3_up2,
     .conv3d = conv3d,
     .pixel_norm = pixel_norm,
+    .frame_attention = frame_attention,
     .rgb8 = rgb8,
     .pixels = pixels,
 };

@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const CheckOp *const stems[] = {linear_ops,    norm_ops,  rope_ops, select_ops,
-                                       attention_ops, text_ops,  conv_ops, pointwise_ops,
-                                       noise_ops,     pixels_ops};
+static const CheckOp *const stems[] = {
+    linear_ops,          norm_ops, rope_ops,      select_ops, attention_ops, text_ops,
+    frame_attention_ops, conv_ops, pointwise_ops, noise_ops,  pixels_ops};
 
 static const char *const isas[] = {"c", "avx2", "avx512"};
 static const char *const device_levels[] = {"plain", "sm80", "sm90"};

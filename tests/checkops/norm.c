@@ -162,13 +162,9 @@ static LfTensor pixels(int64_t n_pixels, int64_t width, LfType type)
 
 static void pixel_norm_case(LfBackend *be, int64_t n_pixels, int64_t width, bool in_place)
 {
-    LfType types[] = {picture_of(be), LF_F32, activation_of(be)};
-    LfType from = types[random_size(2) - 1], to = in_place ? from : types[2 * random_size(2) - 2];
     bool silu = random_size(2) == 1;
-    if (in_place)
-        from = to = picture_of(be);
-    LfTensor x = pixels(n_pixels, width, from), weight = input(LF_F32, width);
-    LfTensor out = in_place ? x : hold(output(LF_F32, n_pixels, width), to);
+    LfTensor x = pixels(n_pixels, width, picture_of(be)), weight = input(LF_F32, width);
+    LfTensor out = in_place ? x : hold(output(LF_F32, n_pixels, width), picture_of(be));
     double *want = as_double(x);
     for (int64_t p = 0; p < n_pixels; p++) {
         double *r = want + p * width, squares = 0.0;

@@ -25,8 +25,7 @@ enum {
     MAX_ARGS = 12
 };
 
-/* The types of ops.h, in letters: A, P, R; F F32, I I32, U U8; X is A or F32, Q is P or F32,
- * Y is P or A. */
+/* The types of ops.h, in letters: A, P, R; F F32, I I32, U U8; X is A or F32, Q is P or F32. */
 typedef struct {
     char type;
     int64_t shape[LF_MAX_DIMS];
@@ -200,6 +199,11 @@ static void call_conv3d_alone(LfBackend *be, const LfTensor *t)
     lf_conv3d(be, t[0], t[1], LF_NONE, weight_3d(1), LF_NONE, LF_NONE);
 }
 
+static void call_frame_attention(LfBackend *be, const LfTensor *t)
+{
+    lf_frame_attention(be, t[0], t[1]);
+}
+
 static void call_pixel_norm(LfBackend *be, const LfTensor *t)
 {
     lf_pixel_norm(be, t[0], t[1], t[2], true);
@@ -307,7 +311,8 @@ static const Case cases[] = {
      {AS(P, 3, 4, 6, 7), AS(P, 3, 4, 6, 5), AS(P, 2, 4, 6, 5), SO(F, "?", 7),
       SO(P, "?", 3, 4, 6, 7)}},
     {"lf_conv3d", call_conv3d_alone, {AS(Q, 2, 4, 6, 7), AS(P, 2, 4, 6, 5)}},
-    {"lf_pixel_norm", call_pixel_norm, {AS(Y, 2, 4, 6, 5), AS(Q, 2, 4, 6, 5), AS(F, 5)}},
+    {"lf_pixel_norm", call_pixel_norm, {AS(P, 2, 4, 6, 5), AS(P, 2, 4, 6, 5), AS(F, 5)}},
+    {"lf_frame_attention", call_frame_attention, {AS(P, 2, 6, 5), AS(P, 2, 6, 15)}},
     {"lf_rgb8", call_rgb8, {AS(U, 2, 4, 6, 3), AS(P, 2, 4, 6, 3)}},
 };
 
@@ -317,7 +322,7 @@ static LfType type_of(const LfBackend *be, char letter)
 {
     if (strchr("ARX", letter))
         return be->activation_type;
-    if (strchr("PQY", letter))
+    if (strchr("PQ", letter))
         return be->decoder_type;
     return letter == 'F' ? LF_F32 : letter == 'I' ? LF_I32 : LF_U8;
 }
@@ -325,7 +330,7 @@ static LfType type_of(const LfBackend *be, char letter)
 static bool takes_type(const LfBackend *be, char letter, LfType type)
 {
     return type == type_of(be, letter) || (strchr("XQ", letter) && type == LF_F32) ||
-           (letter == 'Y' && type == be->activation_type) || (letter == 'R' && type == LF_F8_E4M3);
+           (letter == 'R' && type == LF_F8_E4M3);
 }
 
 static bool allows(const Arg *arg, const char *change)
