@@ -31,6 +31,7 @@ bool lf_worker_shadow(LfWorker *shadow, const LfWorker *w, LfBackend *be, uint64
         return false;
     }
     shadow->past.be = be;
+    shadow->decoder.begun = true;
     shadow->graphs = (LfGraphs){.be = be};
     shadow->scratch = shadow->own_decoder_scratch = lf_arena_plan();
     shadow->decoder_scratch =

@@ -69,13 +69,9 @@ static void recognise(LfCandidate *candidate, LfTensorFile *file)
     candidate->part = parts[r->kind];
     candidate->teacher = r->teacher;
     candidate->has_tokens = r->kind == LF_FILE_TEXT_ENCODER && lf_tokenizer_is_inside(file);
+    candidate->slow = r->kind == LF_FILE_DECODER && r->layout != &lf_layout_taehv;
     if (r->problem)
         candidate->problem = g_strdup_printf("%s: %s", candidate->path, r->problem);
-    else if (r->kind == LF_FILE_DECODER && r->layout != &lf_layout_taehv)
-        candidate->problem =
-            g_strdup_printf("%s: it is the VAE of Wan 2.1, which is not supported: "
-                            "use taew2_1",
-                            candidate->path);
 }
 
 LfCandidate *lf_candidate_new(const char *path)

@@ -14,6 +14,7 @@ typedef struct {
     char *problem;   /* why it cannot be used, with the cure; NULL: it can */
     bool teacher;    /* a transformer that is known not to be autoregressive */
     bool has_tokens; /* a text encoder with a tokenizer inside */
+    bool slow;       /* a decoder that takes many times as long as TAEHV */
 } LfCandidate;
 
 typedef struct {

@@ -69,6 +69,8 @@ static bool is_better(const LfCandidate *a, const LfCandidate *b)
 {
     if (a->teacher != b->teacher)
         return b->teacher;
+    if (a->slow != b->slow)
+        return b->slow;
     if (a->part == LF_PART_TOKENIZER) /* they are all umT5's, and this is the original's format */
         return !g_str_has_suffix(b->path, ".model") || g_str_has_suffix(a->path, ".model");
     return is_newer_format(a->path, b->path);

@@ -22,7 +22,7 @@ typedef struct {
 
 typedef struct {
     char type[16]; /* of a class in models/decoder.h; "": recognised by its tensors */
-    int widths[4]; /* channels of the stages; from the shapes */
+    int widths[5]; /* channels of the stages, as many as the type has; from the shapes */
     int channels;  /* of the latents */
 } LfDecoderConfig;
 

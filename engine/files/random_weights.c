@@ -55,9 +55,12 @@ static const float *normal_table(void)
     return table;
 }
 
-/* "blocks.0.self_attn.norm_q.weight" → true, "blocks.0.ffn.0.weight" → false. */
+/* "blocks.0.self_attn.norm_q.weight" and "decoder.head.0.gamma" → true, "blocks.0.ffn.0.weight" →
+ * false. */
 static bool is_norm_weight(const char *name)
 {
+    if (g_str_has_suffix(name, ".gamma"))
+        return true;
     const char *end = g_strrstr(name, ".weight");
     if (!end || strcmp(end, ".weight") != 0)
         return false;

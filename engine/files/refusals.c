@@ -145,6 +145,23 @@ static char *text_encoder(const LfRefusalInput *in)
     return NULL;
 }
 
+/* Whether the VAE's convolutions are no plain ones: the tensor is not there, but others of its name
+ * are, or it has other dimensions. */
+static bool is_factored(const LfRefusalInput *in)
+{
+    static const char module[] = "decoder.middle.0.residual.2.";
+    bool parts = false;
+    for (size_t i = 0; i < lf_tensor_file_count(in->file); i++) {
+        const char *name = name_at(in, i);
+        if (!name || !g_str_has_prefix(name, module))
+            continue;
+        if (g_str_equal(name + strlen(module), "weight"))
+            return lf_tensor_file_nth(in->file, i)->n_dims != 5;
+        parts |= !g_str_equal(name + strlen(module), "bias");
+    }
+    return parts;
+}
+
 static char *decoder(const LfRefusalInput *in)
 {
     enum { CHANNELS_OF_2_2 = 48, ROWS_OF_2_2 = 12 };
@@ -157,6 +174,9 @@ static char *decoder(const LfRefusalInput *in)
         dimension(in, "decoder.conv_in.weight", 1) == CHANNELS_OF_2_2 ||
         find(in, "decoder.upsamples.0.upsamples.0.residual.2.weight"))
         return g_strdup("it is the VAE of Wan 2.2: use that of Wan 2.1, or taew2_1");
+    if (is_factored(in))
+        return g_strdup("its convolutions are stored as factors, as those of LightVAE Pro and Lite "
+                        "are, which is not supported: use Wan2.1_VAE, lightvaew2_1 or taew2_1");
     return NULL;
 }
 

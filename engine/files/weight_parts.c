@@ -17,7 +17,7 @@ void lf_weight_parts_clear(LfWeightParts *parts)
 /* Whether the file's shape is the expected one, as this kind of binding reads it. */
 static bool fits(const LfWeightParts *parts, const LfFileTensor *t, const int64_t *shape)
 {
-    int first = 0, n = parts->n_dims;
+    int first = 0, last = t->n_dims, n = parts->n_dims;
     if (parts->binding->kind == LF_BIND_LINEAR || parts->binding->kind == LF_BIND_LINEAR_FP8) {
         int64_t columns = 1;
         for (int i = 1; i < t->n_dims; i++)
@@ -26,7 +26,11 @@ static bool fits(const LfWeightParts *parts, const LfFileTensor *t, const int64_
     }
     while (parts->binding->kind == LF_BIND_VECTOR && t->n_dims - first > n && t->shape[first] == 1)
         first++;
-    return t->n_dims - first == n && memcmp(t->shape + first, shape, n * sizeof *shape) == 0;
+    while (parts->binding->kind == LF_BIND_VECTOR && last - first > n && t->shape[last - 1] == 1)
+        last--;
+    while (parts->binding->kind == LF_BIND_CONV3D && n > last && shape[n - 1] == 1)
+        n--;
+    return last - first == n && memcmp(t->shape + first, shape, n * sizeof *shape) == 0;
 }
 
 static bool check(const LfWeightParts *parts, const LfWeightPart *part, GError **error)

@@ -20,6 +20,8 @@ static LfWeightKind weight_kind(LfBindKind kind)
         return LF_WEIGHT_CONV3X3;
     case LF_BIND_CONV_UP2:
         return LF_WEIGHT_CONV_UP2;
+    case LF_BIND_CONV3D:
+        return LF_WEIGHT_CONV3D;
     case LF_BIND_EMBEDDING:
         return LF_WEIGHT_EMBEDDING;
     case LF_BIND_LINEAR_FP8:

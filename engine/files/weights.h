@@ -91,9 +91,10 @@ typedef enum {
     LF_BIND_LINEAR_FP8, /* the same, of a transformer's block: FP8 where the precision is */
     LF_BIND_CONV3X3,    /* field LfWeight *, [out, in, 3, 3] */
     LF_BIND_CONV_UP2,   /* field LfWeight *, [out, in, 3, 3] */
-    LF_BIND_EMBEDDING,  /* field LfWeight *, [rows, width] */
-    LF_BIND_VECTOR /* field LfTensor, converted to F32 in the arena, shape as given (leading ones
-                      of the file's are ignored) */
+    LF_BIND_CONV3D,    /* field LfWeight *, [out, in, t, k, k]; the file may lack ones at the end */
+    LF_BIND_EMBEDDING, /* field LfWeight *, [rows, width] */
+    LF_BIND_VECTOR /* field LfTensor, converted to F32 in the arena, shape as given (ones before and
+                      behind it in the file's are ignored) */
 } LfBindKind;
 
 /* One row of a table. `name` is appended to the prefix. Several names joined with '|' are stacked
@@ -104,7 +105,7 @@ typedef struct {
     const char *name;
     size_t offset; /* of the field in the struct */
     LfBindKind kind;
-    int64_t shape[4];    /* ends at the first 0 */
+    int64_t shape[5];    /* ends at the first 0 */
     int64_t first, rows; /* see above; usually 0, 0 */
 } LfBinding;
 

@@ -30,7 +30,7 @@ const LfDecoderClass *lf_decoder_class(const char *type, LfWeightSource *source,
         lf_fail(
             error, LF_ERROR_SHAPE,
             "decoder: the file's tensors (layout \"%s\") match none of the types %s: use TAEHV, "
-            "such as taew2_1.safetensors",
+            "such as taew2_1.safetensors, or the VAE of Wan 2.1",
             source ? lf_weight_source_layout(source) : "", types);
     return NULL;
 }
@@ -45,4 +45,5 @@ void lf_decoder_state_reset(LfBackend *be, LfDecoderState *state)
 {
     for (int i = 0; i < state->n; i++)
         lf_clear(be, state->past[i]);
+    state->begun = false;
 }

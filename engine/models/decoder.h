@@ -14,7 +14,7 @@
 
 /* A row for each "type" of model.json; its class is lf_decoder_<type>. A file without a type is
  * tried as each of them, in this order. */
-#define LF_DECODERS(X) X(tiny)
+#define LF_DECODERS(X) X(tiny) X(wan)
 
 typedef struct LfDecoderClass LfDecoderClass;
 
@@ -28,6 +28,7 @@ enum { LF_MAX_DECODER_STATE = 64 };
 /* A decoder's state between chunks, in an order of its class; all zero at the start of a scene. */
 typedef struct {
     int n;
+    bool begun; /* latents of the scene were decoded; for classes that treat its first one apart */
     LfTensor past[LF_MAX_DECODER_STATE];
 } LfDecoderState;
 
@@ -54,9 +55,9 @@ struct LfDecoderClass {
 
     /* rgb U8 [format.frames·n, H, W, 3] = decoder(latents F32 [n, C, h, w]); an F32 rgb gets the
      * colours before they are clamped to 0…1 and rounded to bytes. All frames are written; the
-     * caller drops format.trimmed of a scene's first chunk. `cancelled`, or NULL, is read before
-     * every layer; false when it was set. The state advances at the very end, so a cancelled call
-     * leaves it unchanged. */
+     * caller drops format.trimmed of a scene's first chunk, which may be black. `cancelled`, or
+     * NULL, is read before every layer; false when it was set. The state advances at the very end,
+     * so a cancelled call leaves it unchanged. */
     bool (*forward)(const LfDecoder *decoder, LfBackend *be, LfArena *scratch, LfTensor rgb,
                     LfTensor latents, LfDecoderState *state, const int *cancelled);
 };

@@ -73,7 +73,8 @@ static void add_conv(Tiny *d, const char *name, LfWeight **weight, LfTensor *bia
                      int64_t in)
 {
     LfBinding *row = add(d, LF_BIND_CONV3X3, weight, "%s.weight", name);
-    memcpy(row->shape, (int64_t[]){out, in, 3, 3}, sizeof row->shape);
+    const int64_t shape[] = {out, in, 3, 3};
+    memcpy(row->shape, shape, sizeof shape);
     add(d, LF_BIND_VECTOR, bias, "%s.bias", name)->shape[0] = out;
 }
 

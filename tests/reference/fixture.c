@@ -58,6 +58,8 @@ float *ref_weight(const char *name, int n_dims, const int64_t *shape, gboolean s
         return ref_numbers(name, count, 0.25, 1.25);
     if (strstr(name, "norm") && g_str_has_suffix(name, "weight"))
         return ref_numbers(name, count, 0.25, 1);
+    if (g_str_has_suffix(name, "gamma"))
+        return ref_numbers(name, count, 0.25, 1);
     if (g_str_has_suffix(name, "bias"))
         return ref_numbers(name, count, 0.125, g_str_equal(name, "decoder.22.bias") ? 0.5 : 0);
     double gain = g_str_equal(name, "decoder.22.weight") ? 0.25 : 1;
@@ -203,6 +205,70 @@ void ref_write_decoder(const char *path, const int widths[4])
         add_conv(&weights, first + 5, widths[stage + 1], width, FALSE);
     }
     add_conv(&weights, 22, 3, widths[3], TRUE);
+    write_weights(&weights, path);
+}
+
+/* A convolution of the VAE: t taps in time, k in height and width; 0 of either: not there. */
+static void add_vae_conv(Weights *weights, const char *module, int64_t out, int64_t in, int t,
+                         int k)
+{
+    char *name = g_strconcat(module, ".weight", NULL);
+    if (t)
+        ADD(weights, name, out, in, t, k, k);
+    else
+        ADD(weights, name, out, in, k, k);
+    ADD(weights, g_strconcat(module, ".bias", NULL), out);
+}
+
+static void add_residual(Weights *weights, const char *module, int64_t in, int64_t out)
+{
+    char *convs[] = {g_strconcat(module, ".residual.2", NULL),
+                     g_strconcat(module, ".residual.6", NULL),
+                     g_strconcat(module, ".shortcut", NULL)};
+    ADD(weights, g_strconcat(module, ".residual.0.gamma", NULL), in, 1, 1, 1);
+    add_vae_conv(weights, convs[0], out, in, 3, 3);
+    ADD(weights, g_strconcat(module, ".residual.3.gamma", NULL), out, 1, 1, 1);
+    add_vae_conv(weights, convs[1], out, out, 3, 3);
+    if (in != out)
+        add_vae_conv(weights, convs[2], out, in, 1, 1);
+    for (size_t i = 0; i < G_N_ELEMENTS(convs); i++)
+        g_free(convs[i]);
+}
+
+static void add_resample(Weights *weights, const char *module, int64_t in, gboolean time)
+{
+    char *conv = g_strconcat(module, ".resample.1", NULL);
+    add_vae_conv(weights, conv, in / 2, in, 0, 3);
+    if (time) {
+        ADD(weights, g_strconcat(module, ".time_conv.weight", NULL), 2 * in, in, 3, 1, 1);
+        ADD(weights, g_strconcat(module, ".time_conv.bias", NULL), 2 * in);
+    }
+    g_free(conv);
+}
+
+void ref_write_wan_vae(const char *path, const int widths[5])
+{
+    Weights weights = {g_array_new(FALSE, FALSE, sizeof(LfFileTensor)), NULL};
+    int64_t in = widths[0];
+    add_vae_conv(&weights, "conv2", REF_CHANNELS, REF_CHANNELS, 1, 1);
+    add_vae_conv(&weights, "decoder.conv1", in, REF_CHANNELS, 3, 3);
+    add_residual(&weights, "decoder.middle.0", in, in);
+    ADD(&weights, g_strdup("decoder.middle.1.norm.gamma"), in, 1, 1);
+    add_vae_conv(&weights, "decoder.middle.1.to_qkv", 3 * in, in, 0, 1);
+    add_vae_conv(&weights, "decoder.middle.1.proj", in, in, 0, 1);
+    add_residual(&weights, "decoder.middle.2", in, in);
+    for (int place = 0; place < 15; place++) {
+        char *module = g_strdup_printf("decoder.upsamples.%d", place);
+        int64_t out = widths[place / 4 + 1];
+        if (place % 4 == 3)
+            add_resample(&weights, module, in, place < 8);
+        else
+            add_residual(&weights, module, in, out);
+        in = place % 4 == 3 ? in / 2 : out;
+        g_free(module);
+    }
+    ADD(&weights, g_strdup("decoder.head.0.gamma"), in, 1, 1, 1);
+    add_vae_conv(&weights, "decoder.head.2", 3, in, 3, 3);
     write_weights(&weights, path);
 }
 

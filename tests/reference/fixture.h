@@ -41,6 +41,7 @@ GArray *ref_transformer(int layers, const char *silent);
  */
 void ref_write_transformer(const char *path, int layers, const char *silent);
 void ref_write_decoder(const char *path, const int widths[4]);
+void ref_write_wan_vae(const char *path, const int widths[5]);
 
 /* A directory in the system's temporary one, and its removal with the files in it. */
 char *ref_directory(void);

@@ -22,7 +22,6 @@ import types
 sys.dont_write_bytecode = True
 
 import numpy as np
-import sentencepiece
 import torch
 
 SOURCES = os.environ.get('LF_REFERENCE_SOURCES', '.')
@@ -169,6 +168,7 @@ def make_text_encoder(directory, config):
     from utils.wan_wrapper import WanTextEncoder
     from wan.modules.t5 import T5Encoder
     c, rows = config['text_encoder'], config['transformer']['text_len']
+    import sentencepiece
     pieces = sentencepiece.SentencePieceProcessor(
         model_file=os.path.join(directory, config['tokenizer']['file']))
 

@@ -96,7 +96,7 @@ static LfDecoder *decoder_new(Weights *w, LfBackend *be, LfWeightSource **source
 {
     g_autoptr(GError) failure = NULL;
     LfDecoderConfig config = {.channels = CHANNELS};
-    memcpy(config.widths, w->widths, sizeof config.widths);
+    memcpy(config.widths, w->widths, sizeof w->widths);
     int fd = g_file_open_tmp("decoder-XXXXXX.safetensors", &w->path, &failure);
     g_assert_no_error(failure);
     g_close(fd, NULL);

@@ -114,6 +114,14 @@ static void test_parts(void)
          "Wan VAE", NULL},
         {"decoder.middle.0.residual.0.gamma decoder.upsamples.0.upsamples.0.residual.2.weight",
          LF_FILE_DECODER, "Wan VAE", "VAE of Wan 2.2"},
+        {"decoder.middle.0.residual.0.gamma decoder.middle.0.residual.2.weight:F32:8x8x3x3x3 "
+         "decoder.middle.0.residual.2.bias encoder.conv1.weight conv1.weight",
+         LF_FILE_DECODER, "Wan VAE", NULL},
+        {"decoder.middle.0.residual.0.gamma decoder.middle.0.residual.2.spatial.weight "
+         "decoder.middle.0.residual.2.bias",
+         LF_FILE_DECODER, "Wan VAE", "LightVAE Pro"},
+        {"decoder.middle.0.residual.0.gamma decoder.middle.0.residual.2.weight:F32:8x8x3x3",
+         LF_FILE_DECODER, "Wan VAE", "LightVAE Pro"},
         {"decoder.mid_block.resnets.0.norm1.gamma", LF_FILE_DECODER, "diffusers VAE", NULL},
         {"blocks.0.self_attn.q.lora_A.weight blocks.0.self_attn.q.lora_B.weight", LF_FILE_LORA,
          NULL, NULL},
