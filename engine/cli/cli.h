@@ -15,6 +15,7 @@ int cli_bench(int argc, char **argv);
 int cli_convert(int argc, char **argv);
 int cli_families(int argc, char **argv);
 int cli_replay(int argc, char **argv);
+int cli_decode(int argc, char **argv);
 
 enum {
     CLI_DONE = 0,

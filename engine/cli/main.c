@@ -13,6 +13,7 @@ static const struct {
     {"convert", "write a model as one folder that opens at the speed of the disk", cli_convert},
     {"families", "list the families of published checkpoints, and where they are", cli_families},
     {"replay", "run the sampler on recorded noise and text embeddings", cli_replay},
+    {"decode", "decode the latents of a file with a decoder alone", cli_decode},
 };
 
 static void print_usage(FILE *out)

@@ -68,7 +68,7 @@ static void test_usage(void)
     expect(run("info", "--help", NULL), 0, "DIR|FILE");
     expect(run("bench", "--help", NULL), 0, "--random");
     expect(run("replay", "--help", NULL), 0, "context");
-    const char *const commands[] = {"info", "bench", "convert", "families", "replay"};
+    const char *const commands[] = {"info", "bench", "convert", "families", "replay", "decode"};
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
         expect(run(commands[i], "-h", NULL), 0, "Examples:\n  lightforcing ");
         expect(run(commands[i], "-h", NULL), 0, "Exit status: 0 ");
@@ -77,6 +77,7 @@ static void test_usage(void)
     }
     expect(run("info", NULL), 2, "name a model");
     expect(run("replay", NULL), 2, "--input");
+    expect(run("decode", "-i", "a", "-o", "b", NULL), 2, "--decoder");
 }
 
 static void test_version(void)
@@ -701,6 +702,96 @@ static void test_replay_errors(void)
     g_remove(in);
 }
 
+/* ---- decode ---------------------------------------------------------------------------------- */
+
+static LfTensorFile *decoded(const char *decoder, const char *in, const char *out,
+                             const char *chunk)
+{
+    g_autoptr(GError) error = NULL;
+    expect(run("decode", "--decoder", decoder, "-i", in, "-o", out, "--chunk", chunk, NULL), 0, "");
+    LfTensorFile *file = lf_tensor_file_open(out, &error);
+    g_assert_no_error(error);
+    return file;
+}
+
+/* Each colour lies in the byte that the stream made of it, but for rounding on the border of two. */
+static void assert_colours(const LfFileTensor *bytes, const LfFileTensor *colours)
+{
+    int64_t n = bytes->shape[0], h = bytes->shape[1], w = bytes->shape[2];
+    const int64_t shape[] = {n, 3, h, w};
+    g_assert_cmpint(colours->n_dims, ==, 4);
+    g_assert_cmpmem(colours->shape, sizeof shape, shape, sizeof shape);
+    for (int64_t i = 0; i < n * h * w * 3; i++) {
+        int64_t frame = i / (3 * h * w), pixel = i / 3 % (h * w), c = i % 3;
+        float colour;
+        memcpy(&colour, (const uint8_t *) colours->data + 4 * ((frame * 3 + c) * h * w + pixel),
+               sizeof colour);
+        g_assert_true(colour >= -1 && colour <= 1);
+        double difference = 127.5 * ((double) colour + 1) - ((const uint8_t *) bytes->data)[i];
+        g_assert_cmpfloat(difference, >=, -0.01);
+        g_assert_cmpfloat(difference, <=, 1.01);
+    }
+}
+
+/* The latents of a stream give its frames, whatever the chunk, by file and by folder. */
+static void test_decode(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *in = scratch_file("noise.safetensors"), *latents = scratch_file("latents");
+    g_autofree char *out = scratch_file("decoded.safetensors");
+    g_autofree char *decoder = g_build_filename(model_dir, "decoder.safetensors", NULL);
+    g_autofree float *noise = random_numbers(noise_count());
+    g_autofree float *context = random_numbers(6 * LF_TINY_TEXT_DIM);
+    const int64_t shape[] = {6, LF_TINY_TEXT_DIM};
+    const LfFileTensor input[] = {tensor("context", LF_F32, context, 2, shape),
+                                  tensor("noise", LF_F32, noise, 6, noise_shape)};
+    g_assert_true(lf_safetensors_write(in, input, 2, &error));
+    LfTensorFile *stream = replayed(in, latents, "--decode");
+    const char *const chunks[] = {"1", "2", "3", "64"};
+    for (guint i = 0; i < G_N_ELEMENTS(chunks); i++) {
+        LfTensorFile *file = decoded(i % 2 ? model_dir : decoder, latents, out, chunks[i]);
+        assert_colours(lf_tensor_file_find(stream, "frames"), lf_tensor_file_find(file, "frames"));
+        lf_tensor_file_unref(file);
+    }
+    lf_tensor_file_unref(stream);
+    g_remove(in);
+    g_remove(latents);
+    g_remove(out);
+}
+
+static void test_decode_errors(void)
+{
+    g_autofree char *in = scratch_file("bad.safetensors"), *out = scratch_file("never");
+    g_autofree char *decoder = g_build_filename(model_dir, "decoder.safetensors", NULL);
+    g_autofree char *transformer = g_build_filename(model_dir, "transformer.safetensors", NULL);
+    g_autofree float *numbers = random_numbers(2 * LF_TINY_CHANNELS * 6);
+    const int64_t good[] = {2, LF_TINY_CHANNELS, 2, 3}, more[] = {1, 2 * LF_TINY_CHANNELS, 2, 3};
+    const int64_t flat[] = {2 * LF_TINY_CHANNELS, 2, 3};
+    const struct {
+        LfFileTensor tensor;
+        const char *decoder, *word;
+    } bad[] = {
+        {tensor("noise", LF_F32, numbers, 4, good), decoder, "latents: missing"},
+        {tensor("latents", LF_I32, numbers, 4, good), decoder, "latents: F32"},
+        {tensor("latents", LF_F32, numbers, 3, flat), decoder, "latents: F32 [n, channels, h, w]"},
+        {tensor("latents", LF_F32, numbers, 4, more), decoder, "channels expected by the decoder"},
+        {tensor("latents", LF_F32, numbers, 4, good), transformer, "decoder"},
+        {tensor("latents", LF_F32, numbers, 4, good), scratch_dir, "no decoder in this folder"},
+        {tensor("latents", LF_F32, numbers, 4, good), "/nowhere", "/nowhere"},
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_assert_true(lf_safetensors_write(in, &bad[i].tensor, 1, NULL));
+        expect(run("decode", "--decoder", bad[i].decoder, "-i", in, "-o", out, NULL), 1,
+               bad[i].word);
+        g_assert_false(g_file_test(out, G_FILE_TEST_EXISTS));
+    }
+    expect(run("decode", "--decoder", decoder, "-i", in, "-o", "/nowhere/out", NULL), 1,
+           "/nowhere");
+    expect(run("decode", "--decoder", decoder, "-i", in, "-o", out, "--chunk", "65", NULL), 2,
+           "--chunk 65");
+    g_remove(in);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -727,6 +818,8 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/replay", test_replay);
     g_test_add_func("/cli/replay-options", test_replay_options);
     g_test_add_func("/cli/replay-errors", test_replay_errors);
+    g_test_add_func("/cli/decode", test_decode);
+    g_test_add_func("/cli/decode-errors", test_decode_errors);
     int status = g_test_run();
     lf_tiny_model_remove(model_dir);
     g_rmdir(scratch_dir);
