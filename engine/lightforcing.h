@@ -51,8 +51,9 @@ char *lf_steps_text(const LfSteps *steps);
 typedef struct LfModel LfModel;
 typedef struct LfSessionOptions LfSessionOptions; /* see below */
 
-#define LF_MAX_SIZE     8192 /* pixels, of a width or height */
-#define LF_MAX_CHUNK    64   /* latent frames */
+#define LF_MAX_SIZE     8192      /* pixels, of a width or height */
+#define LF_MAX_CHUNK    64        /* latent frames */
+#define LF_MAX_WINDOW   (1 << 20) /* likewise, of the sink, too */
 #define LF_MIN_SHIFT    0.01
 #define LF_MAX_SHIFT    100.0
 #define LF_MAX_SPARSITY 0.999 /* target share of skipped key blocks */
@@ -266,9 +267,9 @@ struct LfSessionOptions {
     double sparsity;  /* target share of skipped key blocks, 0 < s < 1; 0: the model's. The base
                          of Chunk-Aware Growth moves by as much as the target does */
     gboolean uniform; /* no Chunk-Aware Growth: every chunk but a scene's first gets the target */
-    int window;       /* latent frames, the chunk included; 0: the model's; −1: unbounded */
-    int sink;         /* latent frames; 0: the model's; −1: none */
-    int keep_frames;  /* past latent frames from which sparse attention selects key blocks, for each
+    int window; /* latent frames, the chunk included, at most LF_MAX_WINDOW; 0: the model's; −1: unbounded */
+    int sink;        /* latent frames; 0: the model's; −1: none */
+    int keep_frames; /* past latent frames from which sparse attention selects key blocks, for each
                          query block; 0: the model's; −1: all of the window */
     LfTransition transition;
     LfTextEncoding text_encoding;

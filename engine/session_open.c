@@ -68,12 +68,11 @@ static bool check_options(const LfModel *m, const LfSessionOptions *o, GError **
     if (!(o->sparsity >= 0 && o->sparsity <= LF_MAX_SPARSITY))
         return lf_fail(error, LF_ERROR_CONFIG, "sparsity %g: choose a share from 0 to %g",
                        o->sparsity, LF_MAX_SPARSITY);
-    if (o->window < -1 || o->sink < -1)
+    if (o->window < -1 || o->window > LF_MAX_WINDOW || o->sink < -1 || o->sink > LF_MAX_WINDOW)
         return lf_fail(
             error, LF_ERROR_CONFIG,
-            "window %d, sink %d: choose a number of latent frames, 0 for the model's, -1 "
-            "for none",
-            o->window, o->sink);
+            "window %d, sink %d: choose 1 to %d latent frames, 0 for the model's, -1 for none",
+            o->window, o->sink, LF_MAX_WINDOW);
     if (o->keep_frames < -1 || (o->keep_frames > 0 && o->keep_frames < fixed))
         return lf_fail(
             error, LF_ERROR_CONFIG,

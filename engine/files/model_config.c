@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { MAX_CONFIG_SIZE = 1 << 20, MAX_FRAMES = 1 << 20, MAX_LORAS = 64 };
+enum { MAX_CONFIG_SIZE = 1 << 20, MAX_LORAS = 64 };
 
 #define AT(field) offsetof(LfModelConfig, field)
 
@@ -52,17 +52,17 @@ const Field lf_model_fields[] = {
     {"schedule", "first_steps", STEPS, AT(schedule.first_steps), 0, 0, 0},
     {"schedule", "shift", REAL, AT(schedule.shift), LF_MIN_SHIFT, LF_MAX_SHIFT, 5},
     {"schedule", "warp", FLAG, AT(schedule.warp), 0, 0, 1},
-    {"cache", "window", WHOLE, AT(cache.window), 0, MAX_FRAMES, 21},
-    {"cache", "sink", WHOLE, AT(cache.sink), 0, MAX_FRAMES, 0},
+    {"cache", "window", WHOLE, AT(cache.window), 0, LF_MAX_WINDOW, 21},
+    {"cache", "sink", WHOLE, AT(cache.sink), 0, LF_MAX_WINDOW, 0},
     {"cache", "positions", POSITIONS, AT(cache.relative), 0, 0, 0},
     {"sparse", "target", REAL, AT(sparse.target), 0, LF_MAX_SPARSITY, 0.88},
     {"sparse", "base", REAL, AT(sparse.base), 0, LF_MAX_SPARSITY, 0.98},
     {"sparse", "query_block", WHOLE, AT(sparse.query_block), 1, LF_MAX_BLOCK, 64},
     {"sparse", "key_block", WHOLE, AT(sparse.key_block), 1, LF_MAX_BLOCK, 64},
-    {"sparse", "keep_frames", WHOLE, AT(sparse.keep_frames), 1, MAX_FRAMES, 6},
-    {"sparse", "keep_sink", WHOLE, AT(sparse.keep_sink), 0, MAX_FRAMES, 1},
-    {"sparse", "keep_near", WHOLE, AT(sparse.keep_near), 0, MAX_FRAMES, 2},
-    {"sparse", "horizon", WHOLE, AT(sparse.horizon), 1, MAX_FRAMES, 63},
+    {"sparse", "keep_frames", WHOLE, AT(sparse.keep_frames), 1, LF_MAX_WINDOW, 6},
+    {"sparse", "keep_sink", WHOLE, AT(sparse.keep_sink), 0, LF_MAX_WINDOW, 1},
+    {"sparse", "keep_near", WHOLE, AT(sparse.keep_near), 0, LF_MAX_WINDOW, 2},
+    {"sparse", "horizon", WHOLE, AT(sparse.horizon), 1, LF_MAX_WINDOW, 63},
     {"sparse", "token_order", ORDER, AT(sparse.tile_rows), 0, 0, 0},
     {NULL, NULL, TEXT, 0, 0, 0, 0}};
 

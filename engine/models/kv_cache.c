@@ -62,12 +62,12 @@ static bool grow_layer(LfKvCache *cache, Frames *layer, int slots, GError **erro
 {
     const LfKvCacheConfig *c = &cache->config;
     LfArena plan = lf_arena_plan(), memory;
-    double values = 3.0 * slots * c->heads * c->geometry.frame_tokens * c->head_dim;
-    if (values > (double) (G_MAXINT64 / 8)) { /* the sizes below would wrap */
-        g_set_error(
-            error, LF_ERROR, LF_ERROR_MEMORY,
-            "attention window too large: it would need %.0f TB of memory; set a smaller window",
-            values * sizeof(float) / 1e12);
+    double tokens = (double) slots * c->geometry.frame_tokens;
+    if (tokens > G_MAXINT) { /* counts of tokens would wrap */
+        g_set_error(error, LF_ERROR, LF_ERROR_MEMORY,
+                    "attention window too large: it would need %.3f TB of memory for each layer; "
+                    "set a smaller window",
+                    3 * tokens * c->heads * c->head_dim * sizeof(float) / 1e12);
         return false;
     }
     alloc_frames(cache, &plan, slots);

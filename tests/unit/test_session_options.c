@@ -52,7 +52,9 @@ static void test_bad_options(void)
         {{.tile_rows = 2}, LF_ERROR_CONFIG, "tiles of 2x0 tokens: choose rows and columns"},
         {{.tile_rows = -1, .tile_cols = 2}, LF_ERROR_CONFIG, "tiles of -1x2"},
         {{.tile_rows = -2, .tile_cols = -2}, LF_ERROR_CONFIG, "tiles of -2x-2"},
-        {{.width = 8192, .height = 8192, .window = G_MAXINT}, LF_ERROR_MEMORY, "memory"},
+        {{.window = G_MAXINT}, LF_ERROR_CONFIG, "choose 1 to 1048576"},
+        {{.width = 8192, .height = 8192, .window = 1 << 20}, LF_ERROR_MEMORY, "memory"},
+        {{.width = 8192, .height = 8192, .window = 8192}, LF_ERROR_MEMORY, "1.237 TB"},
     };
     LfModel *model = stream_model(NULL);
     for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
