@@ -44,6 +44,7 @@ const Field lf_model_fields[] = {
     {"tokenizer", "file", TEXT, AT(files.tokenizer), 0, 0, 0},
     {"decoder", "type", WORD, AT(decoder.type), 0, 0, 0},
     {"decoder", "file", TEXT, AT(files.decoder), 0, 0, 0},
+    {"decoder", "latents", WORD, AT(decoder.latents), 0, 0, 0},
     {"video", "width", WHOLE, AT(video.width), LF_SIZE_STEP, LF_MAX_SIZE, 832},
     {"video", "height", WHOLE, AT(video.height), LF_SIZE_STEP, LF_MAX_SIZE, 480},
     {"video", "fps", RATE, AT(video.fps_n), 0, 0, 0},

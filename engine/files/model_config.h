@@ -24,6 +24,8 @@ typedef struct {
     char type[16]; /* of a class in models/decoder.h; "": recognised by its tensors */
     int widths[5]; /* channels of the stages, as many as the type has; from the shapes */
     int channels;  /* of the latents */
+    char latents
+        [16]; /* that a TAEHV was trained on: "normalised" or "raw"; "": by the file's name */
 } LfDecoderConfig;
 
 typedef struct {

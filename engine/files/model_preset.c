@@ -10,7 +10,7 @@
 static const LfModelConfig demo = {
     .transformer = {256, 4, 768, 8, 256, 192, 48, 16},
     .text_encoder = {257, 192, 192, 3, 384, 3, 32, 128},
-    .decoder = {"tiny", {64, 64, 32, 16}, 16},
+    .decoder = {"tiny", {64, 64, 32, 16}, 16, "normalised"},
     .video = {256, 160, 16, 1, 3},
     .schedule = {{4, {1000, 750, 500, 250}}, {0}, 5.0, true},
     .cache = {12, 1, true},
@@ -23,7 +23,7 @@ static const LfModelConfig demo = {
 static const LfModelConfig wan = {
     .transformer = {1536, 12, 8960, 30, 256, 4096, 512, 16},
     .text_encoder = {256384, 4096, 4096, 64, 10240, 24, 32, 128},
-    .decoder = {"tiny", {256, 128, 64, 64}, 16},
+    .decoder = {"tiny", {256, 128, 64, 64}, 16, "normalised"},
     .video = {832, 480, 16, 1, 3},
     .schedule = {{4, {1000, 750, 500, 250}}, {0}, 5.0, true},
     .cache = {21, 0, false},

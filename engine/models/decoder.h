@@ -62,6 +62,11 @@ struct LfDecoderClass {
                     LfTensor latents, LfDecoderState *state, const int *cancelled);
 };
 
+/* The published statistics of the latents of Wan 2.1: the transformer's are normalised, z = (μ −
+ * mean) / deviation in each channel. */
+enum { LF_WAN21_CHANNELS = 16 };
+extern const float lf_wan21_means[LF_WAN21_CHANNELS], lf_wan21_deviations[LF_WAN21_CHANNELS];
+
 #define LF_DECLARE_DECODER(type) extern const LfDecoderClass lf_decoder_##type;
 LF_DECODERS(LF_DECLARE_DECODER)
 #undef LF_DECLARE_DECODER

@@ -11,6 +11,8 @@
  * stands directly before a 3×3 convolution and commutes with the doubling in size. So the two
  * become one 3×3 convolution for each frame when the weights are loaded, and more frames cost
  * nothing extra.
+ *
+ * LightTAE is the same network, trained on latents that are not normalised.
  */
 #include "decoder.h"
 
@@ -41,6 +43,7 @@ typedef struct {
     int channels;
     LfWeight *first, *last;
     LfTensor first_bias, last_bias;
+    LfTensor mean, deviation; /* for raw latents; else LF_NONE */
     MemoryBlock blocks[N_BLOCKS];
     Step steps[N_STAGES];
     LfArena vectors;
@@ -175,6 +178,32 @@ static bool load_steps(Tiny *d, LfWeightSource *source, GError **error)
 
 /* ---- the configuration ----------------------------------------------------------------------- */
 
+static const char of_taehv[] = "normalised", of_lighttae[] = "raw";
+
+/* No tensor tells LightTAE from TAEHV. */
+static bool is_light(const LfWeightSource *source)
+{
+    if (!source->file)
+        return false;
+    g_autofree char *name = g_path_get_basename(lf_tensor_file_path(source->file));
+    g_autofree char *lower = g_ascii_strdown(name, -1);
+    return strstr(lower, "lighttae") != NULL;
+}
+
+static bool check(const LfDecoderConfig *c, GError **error)
+{
+    if (*c->latents && !g_str_equal(c->latents, of_taehv) && !g_str_equal(c->latents, of_lighttae))
+        return lf_fail(
+            error, LF_ERROR_CONFIG,
+            "decoder.latents is \"%s\": use \"normalised\" (TAEHV) or \"raw\" (LightTAE)",
+            c->latents);
+    if (g_str_equal(c->latents, of_lighttae) && c->channels != LF_WAN21_CHANNELS)
+        return lf_fail(error, LF_ERROR_CONFIG,
+                       "decoder.latents is \"raw\", but latents of %d channels are not Wan 2.1's",
+                       c->channels);
+    return true;
+}
+
 static bool complete(LfDecoderConfig *config, LfWeightSource *source, GError **error)
 {
     static const struct {
@@ -189,6 +218,9 @@ static bool complete(LfDecoderConfig *config, LfWeightSource *source, GError **e
         {"widths[3]", "decoder.20.weight", offsetof(LfDecoderConfig, widths[3]), 0},
     };
     bool done = true;
+    if (!*config->latents)
+        g_strlcpy(config->latents, is_light(source) ? of_lighttae : of_taehv,
+                  sizeof config->latents);
     for (size_t i = 0; i < G_N_ELEMENTS(numbers) && done; i++)
         done = lf_config_dimension(source, "decoder", numbers[i].key,
                                    (int *) ((char *) config + numbers[i].offset), numbers[i].name,
@@ -198,8 +230,9 @@ static bool complete(LfDecoderConfig *config, LfWeightSource *source, GError **e
 
 static char *describe(const LfDecoderConfig *c)
 {
-    return g_strdup_printf("%d/%d/%d/%d channels", c->widths[0], c->widths[1], c->widths[2],
-                           c->widths[3]);
+    return g_strdup_printf("%d/%d/%d/%d channels%s", c->widths[0], c->widths[1], c->widths[2],
+                           c->widths[3],
+                           g_str_equal(c->latents, of_lighttae) ? ", raw latents (LightTAE)" : "");
 }
 
 /* ---- the object ------------------------------------------------------------------------------ */
@@ -215,9 +248,19 @@ static void destroy(LfDecoder *decoder)
     g_free(d);
 }
 
+static LfTensor statistics(Tiny *d, const float *values)
+{
+    LfTensor t = lf_arena_tensor(&d->vectors, LF_F32, LF_WAN21_CHANNELS);
+    if (t.data) /* no plan */
+        lf_upload(d->backend, t, values);
+    return t;
+}
+
 static LfDecoder *create(LfBackend *be, const LfDecoderConfig *config, LfWeightSource *source,
                          GError **error)
 {
+    if (!check(config, error))
+        return NULL;
     Tiny *d = g_new0(Tiny, 1);
     d->base.class = &lf_decoder_tiny;
     d->backend = be;
@@ -225,10 +268,16 @@ static LfDecoder *create(LfBackend *be, const LfDecoderConfig *config, LfWeightS
     memcpy(d->widths, config->widths, sizeof d->widths);
     list_weights(d);
     size_t vectors = lf_weights_vector_size(d->bindings, d->n_bindings);
+    vectors += 2 * LF_ARENA_ALIGNMENT; /* statistics */
     if (lf_arena_init(&d->vectors, be, vectors, error) &&
         lf_weights_bind(be, source, prefix, d->bindings, d->n_bindings, &d->vectors, d, error) &&
-        load_steps(d, source, error))
+        load_steps(d, source, error)) {
+        if (g_str_equal(config->latents, of_lighttae)) {
+            d->mean = statistics(d, lf_wan21_means);
+            d->deviation = statistics(d, lf_wan21_deviations);
+        }
         return &d->base;
+    }
     destroy(&d->base);
     return NULL;
 }
@@ -361,7 +410,7 @@ static LfTensor enter(Run *run, LfTensor latents)
     LfTensor x = lf_arena_tensor(run->scratch, type, 1 + n, h, w, d->widths[0]);
     size_t mark = run->scratch->used;
     LfTensor z = lf_arena_tensor(run->scratch, type, n, h, w, d->channels);
-    lf_take_latents(run->be, z, latents, LF_NONE, LF_NONE, true);
+    lf_take_latents(run->be, z, latents, d->deviation, d->mean, true);
     lf_conv3x3(run->be, lf_tensor_slice(x, 1, n), z, LF_NONE, d->first, d->first_bias, LF_NONE,
                true);
     lf_arena_release(run->scratch, mark);

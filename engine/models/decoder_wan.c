@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum {
-    CHANNELS = 16, /* of the latents */
+    CHANNELS = LF_WAN21_CHANNELS,
     N_STAGES = 4,
     N_DOUBLINGS = 2, /* of the frames, behind the first two stages */
     BLOCKS_OF_STAGE = 3,
@@ -29,14 +29,6 @@ enum {
 };
 
 G_STATIC_ASSERT((int) MAX_SLOTS <= (int) LF_MAX_DECODER_STATE);
-
-/* The published statistics of the latents, z = (μ − mean)/deviation. */
-static const float means[CHANNELS] = {-0.7571f, -0.7089f, -0.9113f, 0.1075f,  -0.1745f, 0.9653f,
-                                      -0.1517f, 1.5508f,  0.4134f,  -0.0715f, 0.5517f,  -0.3632f,
-                                      -0.1922f, -0.9497f, 0.2503f,  -0.2921f};
-static const float deviations[CHANNELS] = {2.8184f, 1.4541f, 2.3275f, 2.6558f, 1.2196f, 1.7708f,
-                                           2.6052f, 2.0743f, 3.2687f, 2.1526f, 2.8652f, 1.5579f,
-                                           1.6382f, 1.1253f, 2.8251f, 1.9160f};
 
 typedef struct {
     LfWeight *weight;
@@ -274,6 +266,10 @@ static bool check(const LfDecoderConfig *c, GError **error)
         return lf_fail(error, LF_ERROR_SHAPE,
                        "decoder: latents of %d channels, but Wan 2.1's have %d", c->channels,
                        CHANNELS);
+    if (*c->latents && !g_str_equal(c->latents, "normalised"))
+        return lf_fail(error, LF_ERROR_CONFIG,
+                       "decoder.latents is \"%s\", but a VAE takes \"normalised\" ones",
+                       c->latents);
     for (int i = 0; i <= N_STAGES; i++)
         if (c->widths[i] < 2)
             return lf_fail(error, LF_ERROR_SHAPE,
@@ -307,8 +303,8 @@ static LfDecoder *create(LfBackend *be, const LfDecoderConfig *config, LfWeightS
     if (lf_arena_init(&d->vectors, be, vectors, error) &&
         lf_weights_bind(be, source, "", d->bindings, d->n_bindings, &d->vectors, d, error) &&
         load_head(d, config->widths[N_STAGES], source, error)) {
-        d->mean = vector(d, CHANNELS, means);
-        d->deviation = vector(d, CHANNELS, deviations);
+        d->mean = vector(d, CHANNELS, lf_wan21_means);
+        d->deviation = vector(d, CHANNELS, lf_wan21_deviations);
         return &d->base;
     }
     destroy(&d->base);

@@ -455,6 +455,98 @@ static void test_cancelled(void)
     stream_free(s);
 }
 
+/* LightTAE takes the latents that TAEHV takes, times their deviations, plus their means. */
+static void test_raw_latents(void)
+{
+    enum { H = 2, W = 3, N = 2, COUNT = LF_WAN21_CHANNELS * H * W };
+    g_autoptr(GError) error = NULL;
+    LfBackend *be = lf_backend_open_cpu(2, NULL);
+    LfWeightSource *source = lf_weight_source_random((uint64_t) g_test_rand_int());
+    const LfGeometry g = {.latent_width = W, .latent_height = H};
+    LfArena arena = {0};
+    float *pictures[2];
+    g_assert_true(lf_arena_init(&arena, be, 8 << 20, &error));
+    LfTensor z = lf_arena_tensor(&arena, LF_F32, N, LF_WAN21_CHANNELS, H, W);
+    for (int i = 0; i < N * COUNT; i++)
+        lf_f32(z)[i] = (float) g_test_rand_double_range(-1, 1);
+    for (int raw = 0; raw < 2; raw++) {
+        LfDecoderConfig config = {.widths = {8, 8, 8, 8}, .channels = LF_WAN21_CHANNELS};
+        g_strlcpy(config.latents, raw ? "raw" : "normalised", sizeof config.latents);
+        LfDecoder *decoder = lf_decoder_tiny.create(be, &config, source, &error);
+        g_assert_no_error(error);
+        size_t mark = arena.used;
+        LfDecoderState state = lf_decoder_tiny.state(decoder, &g, &arena);
+        LfTensor rgb = lf_arena_tensor(&arena, LF_F32, 4 * N, 8 * H, 8 * W, 3);
+        lf_decoder_state_reset(be, &state);
+        g_assert_true(lf_decoder_tiny.forward(decoder, be, &arena, rgb, z, &state, NULL));
+        pictures[raw] = g_memdup2(rgb.data, lf_tensor_size(rgb));
+        lf_arena_release(&arena, mark);
+        lf_decoder_free(decoder);
+        for (int i = 0; i < N * COUNT; i++) { /* what gives the same pictures as raw ones */
+            int c = i / (H * W) % LF_WAN21_CHANNELS;
+            lf_f32(z)[i] = (lf_f32(z)[i] - lf_wan21_means[c]) / lf_wan21_deviations[c];
+        }
+    }
+    double wrong = 0, size = 0;
+    for (int i = 0; i < 4 * N * 64 * H * W * 3; i++) {
+        wrong += pow((double) pictures[0][i] - (double) pictures[1][i], 2);
+        size += pow((double) pictures[0][i], 2);
+    }
+    g_assert_cmpfloat(size, >, 0);
+    g_assert_cmpfloat(sqrt(wrong), <=, 1e-5 * sqrt(size));
+    g_free(pictures[0]);
+    g_free(pictures[1]);
+    lf_arena_clear(&arena);
+    lf_weight_source_free(source);
+    lf_backend_close(be);
+}
+
+/* The name of the file tells LightTAE, unless model.json does; other words are refused. */
+static void test_latents_of(void)
+{
+    static const struct {
+        const char *file, *given, *wanted;
+    } cases[] = {{"taew2_1.safetensors", "", "normalised"},
+                 {"LightTAEw2_1.safetensors", "", "raw"},
+                 {"lighttaew2_1.safetensors", "normalised", "normalised"},
+                 {"tae.safetensors", "raw", "raw"}};
+    Weights *w = weights_new((int[]){4, 4, 4, 4}, rates);
+    g_autofree char *dir = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *path = g_build_filename(dir, cases[i].file, NULL);
+        LfDecoderConfig config = {0};
+        g_assert_true(lf_safetensors_write(path, w->tensors, w->n, NULL));
+        LfTensorFile *file = lf_tensor_file_open(path, NULL);
+        LfWeightSource *source = lf_weight_source_file(file, NULL, NULL);
+        g_strlcpy(config.latents, cases[i].given, sizeof config.latents);
+        g_assert_true(lf_decoder_tiny.complete(&config, source, NULL));
+        g_assert_cmpstr(config.latents, ==, cases[i].wanted);
+        g_autofree char *text = lf_decoder_tiny.describe(&config);
+        g_assert_cmpint(strstr(text, "LightTAE") != NULL, ==, g_str_equal(cases[i].wanted, "raw"));
+        lf_weight_source_free(source);
+        lf_tensor_file_unref(file);
+        g_remove(path);
+    }
+    g_rmdir(dir);
+    weights_free(w);
+}
+
+static void test_latents_refused(void)
+{
+    g_autoptr(GError) word = NULL, channels = NULL;
+    LfWeightSource *source = lf_weight_source_random(1);
+    LfDecoderConfig config = {
+        .widths = {4, 4, 4, 4}, .channels = LF_WAN21_CHANNELS, .latents = "cooked"};
+    g_assert_null(lf_decoder_tiny.create(lf_backend_plan(NULL), &config, source, &word));
+    g_assert_error(word, LF_ERROR, LF_ERROR_CONFIG);
+    g_assert_nonnull(strstr(word->message, "\"cooked\""));
+    config = (LfDecoderConfig){.widths = {4, 4, 4, 4}, .channels = 5, .latents = "raw"};
+    g_assert_null(lf_decoder_tiny.create(lf_backend_plan(NULL), &config, source, &channels));
+    g_assert_error(channels, LF_ERROR, LF_ERROR_CONFIG);
+    g_assert_nonnull(strstr(channels->message, "5 channels"));
+    lf_weight_source_free(source);
+}
+
 static void test_missing(void)
 {
     g_autoptr(GError) error = NULL;
@@ -481,5 +573,8 @@ int main(int argc, char **argv)
     g_test_add_func("/decoder/tiny/streaming", test_streaming);
     g_test_add_func("/decoder/tiny/cancelled", test_cancelled);
     g_test_add_func("/decoder/tiny/missing", test_missing);
+    g_test_add_func("/decoder/tiny/raw-latents", test_raw_latents);
+    g_test_add_func("/decoder/tiny/latents-of", test_latents_of);
+    g_test_add_func("/decoder/tiny/latents-refused", test_latents_refused);
     return g_test_run();
 }
