@@ -141,6 +141,13 @@ static void update_generator(GstLightForcingSrc *self)
     gst_light_forcing_generator_set_prefetch(self->generator, self->settings.prefetch);
 }
 
+/* NULL for the empty text, with which a location is not set. */
+static const char *text_of(const GValue *value)
+{
+    const char *text = g_value_get_string(value);
+    return text && *text ? text : NULL;
+}
+
 static void gst_light_forcing_src_set_property(GObject *object, guint id, const GValue *value,
                                                GParamSpec *pspec)
 {
@@ -156,8 +163,8 @@ static void gst_light_forcing_src_set_property(GObject *object, guint id, const 
         update_prompt(self);
     else if (field == &self->settings.is_live)
         gst_base_src_set_live(GST_BASE_SRC(self), g_value_get_boolean(value));
-    else if (field == &self->settings.prompt_location && g_value_get_string(value))
-        load_prompt(self, g_value_get_string(value));
+    else if (field == &self->settings.prompt_location && text_of(value))
+        load_prompt(self, text_of(value));
 }
 
 static void gst_light_forcing_src_get_property(GObject *object, guint id, GValue *value,

@@ -3,8 +3,8 @@
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-/* PATH: a string that is not set when it is empty. */
-typedef enum { STRING, PATH, BOOLEAN, INT, UINT, INT64, DOUBLE, ENUM, FLAGS } Kind;
+/* OPTIONAL: a string that is not set when it is empty. */
+typedef enum { STRING, OPTIONAL, BOOLEAN, INT, UINT, INT64, DOUBLE, ENUM, FLAGS } Kind;
 
 typedef struct {
     const char *name, *nick, *blurb;
@@ -51,7 +51,7 @@ static const Property properties[] = {
      * Since: 0.1
      */
     {"prompt-location", "Prompt location",
-     "Path of a UTF-8 text file; read once, when the property is set, into prompt", PATH,
+     "Path of a UTF-8 text file; read once, when the property is set, into prompt", OPTIONAL,
      FIELD(prompt_location), ALWAYS},
 
     /**
@@ -112,7 +112,8 @@ static const Property properties[] = {
      */
     {"model-location", "Model location",
      "Directory or checkpoint of the model (unset = $LIGHTFORCING_MODEL, or the installed model)",
-     PATH, FIELD(model_location), .flags = GST_PARAM_MUTABLE_READY | GST_PARAM_DOC_SHOW_DEFAULT},
+     OPTIONAL, FIELD(model_location),
+     .flags = GST_PARAM_MUTABLE_READY | GST_PARAM_DOC_SHOW_DEFAULT},
 
     /**
      * GstLightForcingSrc:text-encoder-location:
@@ -122,7 +123,7 @@ static const Property properties[] = {
      * Since: 0.1
      */
     {"text-encoder-location", "Text encoder location",
-     "File or directory of the text encoder (unset = the model's own)", PATH,
+     "File or directory of the text encoder (unset = the model's own)", OPTIONAL,
      FIELD(text_encoder_location), STOPPED},
 
     /**
@@ -133,7 +134,7 @@ static const Property properties[] = {
      * Since: 0.1
      */
     {"tokenizer-location", "Tokenizer location",
-     "File or directory of the tokenizer (unset = the model's own)", PATH,
+     "File or directory of the tokenizer (unset = the model's own)", OPTIONAL,
      FIELD(tokenizer_location), STOPPED},
 
     /**
@@ -144,8 +145,8 @@ static const Property properties[] = {
      * Since: 0.1
      */
     {"decoder-location", "Decoder location",
-     "File or directory of the decoder (unset = the model's own)", PATH, FIELD(decoder_location),
-     STOPPED},
+     "File or directory of the decoder (unset = the model's own)", OPTIONAL,
+     FIELD(decoder_location), STOPPED},
 
     /**
      * GstLightForcingSrc:model-family:
@@ -157,7 +158,7 @@ static const Property properties[] = {
      * Since: 0.1
      */
     {"model-family", "Model family",
-     "Family of checkpoints whose sampling defaults are used (unset = the path's)", STRING,
+     "Family of checkpoints whose sampling defaults are used (unset = the path's)", OPTIONAL,
      FIELD(model_family), STOPPED},
 
     /**
@@ -170,7 +171,7 @@ static const Property properties[] = {
      */
     {"model-copy", "Model copy",
      "Copy of the transformer to read from a checkpoint (unset = the family's, or the average)",
-     STRING, FIELD(model_copy), STOPPED},
+     OPTIONAL, FIELD(model_copy), STOPPED},
 
     /**
      * GstLightForcingSrc:lora:
@@ -181,7 +182,7 @@ static const Property properties[] = {
      *
      * Since: 0.1
      */
-    {"lora", "LoRA", "LoRA files to add: FILE[:STRENGTH],FILE[:STRENGTH]...", STRING, FIELD(lora),
+    {"lora", "LoRA", "LoRA files to add: FILE[:STRENGTH],FILE[:STRENGTH]...", OPTIONAL, FIELD(lora),
      STOPPED},
 
     /**
@@ -320,8 +321,8 @@ static const Property properties[] = {
      *
      * Since: 0.1
      */
-    {"steps", "Steps", "Denoising steps, such as 1000,750,500,250 (unset = model default)", PATH,
-     FIELD(steps), STOPPED},
+    {"steps", "Steps", "Denoising steps, such as 1000,750,500,250 (unset = model default)",
+     OPTIONAL, FIELD(steps), STOPPED},
 
     /**
      * GstLightForcingSrc:first-steps:
@@ -332,8 +333,8 @@ static const Property properties[] = {
      * Since: 0.1
      */
     {"first-steps", "First steps",
-     "Denoising steps of a scene's first chunk (unset = model default, or the same as steps)", PATH,
-     FIELD(first_steps), STOPPED},
+     "Denoising steps of a scene's first chunk (unset = model default, or the same as steps)",
+     OPTIONAL, FIELD(first_steps), STOPPED},
 
     /**
      * GstLightForcingSrc:shift:
@@ -439,7 +440,7 @@ static GParamSpec *make_spec(const Property *p)
     GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | p->flags;
     switch (p->kind) {
     case STRING:
-    case PATH:
+    case OPTIONAL:
         return g_param_spec_string(p->name, p->nick, p->blurb, NULL, flags);
     case BOOLEAN:
         return g_param_spec_boolean(p->name, p->nick, p->blurb, (gboolean) p->initial, flags);
@@ -504,7 +505,7 @@ void gst_light_forcing_settings_init(GstLightForcingSettings *s)
             *(gint64 *) field = p->initial;
         else if (p->kind == DOUBLE)
             *(gdouble *) field = p->real_initial;
-        else if (p->kind != STRING && p->kind != PATH)
+        else if (p->kind != STRING && p->kind != OPTIONAL)
             *(gint *) field = (gint) p->initial;
     }
 }
@@ -512,14 +513,14 @@ void gst_light_forcing_settings_init(GstLightForcingSettings *s)
 void gst_light_forcing_settings_clear(GstLightForcingSettings *s)
 {
     for (guint i = 0; i < G_N_ELEMENTS(properties); i++)
-        if (properties[i].kind == STRING || properties[i].kind == PATH)
+        if (properties[i].kind == STRING || properties[i].kind == OPTIONAL)
             g_clear_pointer(&G_STRUCT_MEMBER(char *, s, properties[i].offset), g_free);
 }
 
-static void set_string(char **field, const char *text, gboolean is_path)
+static void set_string(char **field, const char *text, gboolean optional)
 {
     g_free(*field);
-    *field = text && (*text || !is_path) ? g_strdup(text) : NULL;
+    *field = text && (*text || !optional) ? g_strdup(text) : NULL;
 }
 
 gconstpointer gst_light_forcing_settings_set(GstLightForcingSettings *s, guint id,
@@ -531,8 +532,8 @@ gconstpointer gst_light_forcing_settings_set(GstLightForcingSettings *s, guint i
     gpointer field = G_STRUCT_MEMBER_P(s, p->offset);
     switch (p->kind) {
     case STRING:
-    case PATH:
-        set_string(field, g_value_get_string(value), p->kind == PATH);
+    case OPTIONAL:
+        set_string(field, g_value_get_string(value), p->kind == OPTIONAL);
         break;
     case BOOLEAN:
         *(gboolean *) field = g_value_get_boolean(value);
@@ -567,7 +568,7 @@ gboolean gst_light_forcing_settings_get(const GstLightForcingSettings *s, guint 
     gconstpointer field = (const char *) s + p->offset;
     switch (p->kind) {
     case STRING:
-    case PATH:
+    case OPTIONAL:
         g_value_set_string(value, *(char *const *) field);
         break;
     case BOOLEAN:

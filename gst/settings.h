@@ -14,7 +14,7 @@ G_BEGIN_DECLS
 /* The owner locks. */
 typedef struct {
     char *prompt;
-    /* Never "". */
+    /* These are never "". */
     char *prompt_location, *model_location;
     char *text_encoder_location, *tokenizer_location, *decoder_location;
     char *model_family, *model_copy, *lora;

@@ -68,6 +68,8 @@ static void expect_not_playing(Source *source, GQuark domain, gint code, const c
     }
     source_check(message, GST_MESSAGE_ERROR, domain, code, part);
     source_expect_progress(source, GST_PROGRESS_TYPE_ERROR);
+    source_expect(source, GST_MESSAGE_ERROR, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
+                  "Internal data stream error");
     source_free(source);
 }
 
@@ -136,6 +138,31 @@ static void test_missing_part(void)
     source_free(source);
     g_free(decoder);
     lf_tiny_model_remove(model);
+}
+
+/* A model that cannot encode prompts, and one whose text encoder is another file. */
+static void test_missing_text_encoder(void)
+{
+    char *model = lf_tiny_model_make(NULL, &(LfTinyModel){.without = "text_encoder"});
+    expect_not_ready(source_new("model-location", model, NULL), GST_STREAM_ERROR,
+                     GST_STREAM_ERROR_WRONG_TYPE, "text-encoder-location");
+    char *encoder = file_of(tiny_model(), "text_encoder.safetensors");
+    Source *source =
+        source_play(NULL, "model-location", model, "text-encoder-location", encoder, NULL);
+    source_skip(source, 1);
+    source_free(source);
+    g_free(encoder);
+    lf_tiny_model_remove(model);
+}
+
+/* What is no list of LoRAs, and a list with a file that is not there. */
+static void test_loras(void)
+{
+    expect_not_ready(source_new("lora", "a.safetensors:101", NULL), GST_RESOURCE_ERROR,
+                     GST_RESOURCE_ERROR_SETTINGS, "lora: \"a.safetensors:101\"");
+    expect_not_playing(source_new("lora", "/no/such/style.safetensors:0.5", NULL),
+                       GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND,
+                       "/no/such/style.safetensors: ");
 }
 
 static void test_missing_file(void)
@@ -342,6 +369,108 @@ static void test_failing_later(gconstpointer live)
     source_free(source);
 }
 
+static GstBusSyncReply refuse_after_first_chunk(GstBus *bus, GstMessage *message, gpointer data)
+{
+    if (gst_message_has_name(message, "lightforcing-chunk"))
+        g_atomic_int_set(&refuse_memory, TRUE);
+    return GST_BUS_PASS;
+}
+
+/* A live stream whose first chunk is one picture waits with it for the second chunk. When that one
+ * fails, the picture still leaves. The model was loaded and the stream had begun: its progress has
+ * been completed, and does not end once more. */
+static void test_failing_second(void)
+{
+    gboolean completed = FALSE;
+    GstMessage *message;
+    Source *source = source_new("messages", 2 /* chunk */, "chunk-size", 1, "is-live", TRUE,
+                                "backend", GST_LIGHT_FORCING_BACKEND_CPU, NULL);
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
+    gst_bus_set_sync_handler(source->bus, refuse_after_first_chunk, NULL, NULL);
+    gst_harness_use_testclock(source->harness);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    g_assert_true(gst_harness_crank_single_clock_wait(source->harness));
+    source_skip(source, 1);
+    g_atomic_int_set(&refuse_memory, FALSE);
+    gboolean ended = FALSE;
+    while (!ended) {
+        GstProgressType type = GST_PROGRESS_TYPE_CONTINUE;
+        GError *error = NULL;
+        message = source_message(source, GST_MESSAGE_ERROR | GST_MESSAGE_PROGRESS);
+        g_assert_nonnull(message);
+        if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_PROGRESS)
+            gst_message_parse_progress(message, &type, NULL, NULL);
+        else
+            gst_message_parse_error(message, &error, NULL);
+        completed |= type == GST_PROGRESS_TYPE_COMPLETE;
+        g_assert_cmpint((gint) type, !=, GST_PROGRESS_TYPE_ERROR);
+        ended = g_error_matches(error, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED);
+        g_clear_error(&error);
+        gst_message_unref(message);
+    }
+    g_assert_true(completed);
+    g_assert_cmpuint(gst_harness_buffers_received(source->harness), ==, 1);
+    source_free(source);
+}
+
+/* ---- memory of others ------------------------------------------------------------------------ */
+
+typedef struct {
+    GstAllocator parent;
+} Sealed;
+
+typedef struct {
+    GstAllocatorClass parent;
+} SealedClass;
+
+static GType sealed_get_type(void);
+G_DEFINE_TYPE(Sealed, sealed, GST_TYPE_ALLOCATOR)
+
+static GstMemory *sealed_alloc(GstAllocator *allocator, gsize size, GstAllocationParams *params)
+{
+    GstMemory *memory = g_new0(GstMemory, 1);
+    gst_memory_init(memory, GST_MEMORY_FLAG_NO_SHARE, allocator, NULL, size, 0, 0, size);
+    return memory;
+}
+
+static void sealed_free(GstAllocator *allocator, GstMemory *memory)
+{
+    g_free(memory);
+}
+
+static gpointer sealed_map(GstMemory *memory, gsize size, GstMapFlags flags)
+{
+    return NULL;
+}
+
+static void sealed_class_init(SealedClass *class)
+{
+    GST_ALLOCATOR_CLASS(class)->alloc = sealed_alloc;
+    GST_ALLOCATOR_CLASS(class)->free = sealed_free;
+}
+
+static void sealed_init(Sealed *sealed)
+{
+    GST_ALLOCATOR(sealed)->mem_type = "sealed";
+    GST_ALLOCATOR(sealed)->mem_map = sealed_map;
+    GST_OBJECT_FLAG_SET(sealed, GST_ALLOCATOR_FLAG_CUSTOM_ALLOC);
+}
+
+/* Buffers of downstream that cannot be written end the stream, and say whose fault it is. */
+static void test_unwritable_memory(void)
+{
+    GstAllocator *allocator = gst_object_ref_sink(g_object_new(sealed_get_type(), NULL));
+    Source *source = source_new(NULL);
+    gst_harness_set_propose_allocator(source->harness, allocator, NULL);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    source_expect(source, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_WRITE,
+                  "downstream allocator");
+    source_expect(source, GST_MESSAGE_ERROR, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
+                  "Internal data stream error");
+    g_assert_cmpuint(source_stat(source, "frames"), ==, 0);
+    source_free(source);
+}
+
 /* ---- prompts --------------------------------------------------------------------------------- */
 
 static char *huge_text(void)
@@ -375,6 +504,11 @@ static void test_empty_prompt(void)
     GstMessage *message = source_prompt_message(source);
     g_assert_cmpstr(gst_structure_get_string(gst_message_get_structure(message), "prompt"), ==, "");
     gst_message_unref(message);
+    GstEvent *event;
+    while ((event = gst_harness_try_pull_event(source->harness))) { /* a tag cannot be empty */
+        g_assert_cmpint((gint) GST_EVENT_TYPE(event), !=, GST_EVENT_TAG);
+        gst_event_unref(event);
+    }
     source_free(source);
 }
 
@@ -521,10 +655,10 @@ static void test_untrained(void)
 static void test_prompt_location(void)
 {
     char *path = g_build_filename(tiny_model(), "prompt.txt", NULL), *prompt;
-    g_assert_true(g_file_set_contents(path, "a \\green\\ \"ring\"\n", -1, NULL));
+    g_assert_true(g_file_set_contents(path, " a \\green\\\n\"ring\" \n\n", -1, NULL));
     Source *source = source_new("prompt-location", path, NULL);
     g_object_get(source->element, "prompt", &prompt, NULL);
-    g_assert_cmpstr(prompt, ==, "a \\green\\ \"ring\"");
+    g_assert_cmpstr(prompt, ==, " a \\green\\\n\"ring\""); /* without the end of its last line */
     g_free(prompt);
     g_object_set(source->element, "prompt", "later", NULL); /* what is set last counts */
     g_object_get(source->element, "prompt", &prompt, NULL);
@@ -549,6 +683,8 @@ static void test_prompt_location(void)
     g_object_set(source->element, "prompt-location", tiny_model(), NULL); /* a directory */
     source_expect(source, GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_READ,
                   tiny_model());
+    g_object_set(source->element, "prompt-location", "", "prompt-location", NULL, NULL);
+    g_assert_null(gst_bus_pop_filtered(source->bus, GST_MESSAGE_WARNING)); /* no file: no reading */
     g_object_get(source->element, "prompt", &prompt, NULL);
     g_assert_cmpstr(prompt, ==, "later");
     g_free(prompt);
@@ -563,6 +699,29 @@ static void test_prompt_location_missing(void)
 {
     expect_not_playing(source_new("prompt", NULL, "prompt-location", "/no/such/prompt", NULL),
                        GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "/no/such/prompt");
+    expect_not_playing(source_new("prompt", NULL, "prompt-location", "/no/such/prompt",
+                                  "prompt-location", "/none/either", NULL),
+                       GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "/none/either");
+}
+
+/* Where something else is the reason, the file is not named. */
+static void test_prompt_location_other_reason(void)
+{
+    gsize size;
+    char *model = lf_tiny_model_make(NULL, NULL);
+    char *bytes = contents(model, "transformer.safetensors", &size);
+    rewrite(model, "transformer.safetensors", bytes, (gssize) size / 2);
+    expect_not_playing(source_new("model-location", model, "prompt", NULL, "prompt-location",
+                                  "/no/such/prompt", NULL),
+                       GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT, "transformer.safetensors");
+    g_free(bytes);
+    lf_tiny_model_remove(model);
+    expect_not_playing(
+        source_new("prompt", "red \xff ball", "prompt-location", "/no/such/prompt", NULL),
+        GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "UTF-8");
+    expect_not_playing(source_new("prompt", NULL, "prompt-location", "/no/such/prompt", "prompt",
+                                  "a ball", "prompt", NULL, NULL),
+                       GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "Set the property prompt");
 }
 
 /* ---- what handlers may do -------------------------------------------------------------------- */
@@ -630,6 +789,8 @@ int main(int argc, char **argv)
     g_test_add_func("/errors/absent-path", test_absent_path);
     g_test_add_func("/errors/not-json", test_not_json);
     g_test_add_func("/errors/missing-part", test_missing_part);
+    g_test_add_func("/errors/missing-text-encoder", test_missing_text_encoder);
+    g_test_add_func("/errors/loras", test_loras);
     g_test_add_func("/errors/missing-file", test_missing_file);
     g_test_add_func("/errors/truncated", test_truncated);
     g_test_add_func("/errors/missing-tensor", test_missing_tensor);
@@ -645,6 +806,8 @@ int main(int argc, char **argv)
     g_test_add_func("/errors/no-thread", test_no_thread);
     g_test_add_data_func("/errors/failing-later", NULL, test_failing_later);
     g_test_add_data_func("/errors/failing-later/live", "live", test_failing_later);
+    g_test_add_func("/errors/failing-second", test_failing_second);
+    g_test_add_func("/errors/unwritable-memory", test_unwritable_memory);
     g_test_add_func("/errors/no-prompt", test_no_prompt);
     g_test_add_func("/errors/bad-first-prompt", test_bad_first_prompt);
     g_test_add_func("/errors/empty-prompt", test_empty_prompt);
@@ -653,6 +816,7 @@ int main(int argc, char **argv)
     g_test_add_func("/errors/unknown-words", test_unknown_words);
     g_test_add_func("/errors/prompt-location", test_prompt_location);
     g_test_add_func("/errors/prompt-location-missing", test_prompt_location_missing);
+    g_test_add_func("/errors/prompt-location-other-reason", test_prompt_location_other_reason);
     g_test_add_func("/errors/handlers-ask", test_handlers_ask);
     g_test_add_func("/errors/failing-again", test_failing_again);
     return tests_run();

@@ -4,6 +4,137 @@
  */
 #include "gst/settings.h"
 
+/* ---- an object with these properties --------------------------------------------------------- */
+
+typedef struct {
+    GObject parent;
+    GstLightForcingSettings settings;
+} Holder;
+
+typedef struct {
+    GObjectClass parent;
+} HolderClass;
+
+static GType holder_get_type(void);
+G_DEFINE_TYPE(Holder, holder, G_TYPE_OBJECT)
+
+static void holder_set(GObject *object, guint id, const GValue *value, GParamSpec *spec)
+{
+    g_assert_nonnull(
+        gst_light_forcing_settings_set(&((Holder *) (gpointer) object)->settings, id, value));
+}
+
+static void holder_get(GObject *object, guint id, GValue *value, GParamSpec *spec)
+{
+    g_assert_true(
+        gst_light_forcing_settings_get(&((Holder *) (gpointer) object)->settings, id, value));
+}
+
+static void holder_finalize(GObject *object)
+{
+    gst_light_forcing_settings_clear(&((Holder *) (gpointer) object)->settings);
+    G_OBJECT_CLASS(holder_parent_class)->finalize(object);
+}
+
+static void holder_class_init(HolderClass *class)
+{
+    G_OBJECT_CLASS(class)->set_property = holder_set;
+    G_OBJECT_CLASS(class)->get_property = holder_get;
+    G_OBJECT_CLASS(class)->finalize = holder_finalize;
+    gst_light_forcing_settings_install(G_OBJECT_CLASS(class));
+}
+
+static void holder_init(Holder *holder)
+{
+    gst_light_forcing_settings_init(&holder->settings);
+}
+
+/* Each property is the field of its name: the values all differ. */
+static void test_fields(void)
+{
+    Holder *holder = g_object_new(
+        holder_get_type(), "prompt", "a", "prompt-location", "b", "model-location", "c",
+        "text-encoder-location", "d", "tokenizer-location", "e", "decoder-location", "f",
+        "model-family", "g", "model-copy", "h", "lora", "i", "steps", "j", "first-steps", "k",
+        "seed", G_GINT64_CONSTANT(1) << 40, "backend", 1, "cuda-device-id", 2, "precision", 3,
+        "text-encoder-device", 2, "attention", 1, "sparsity", 0.5, "sparsity-growth", FALSE,
+        "attention-window", 11, "attention-sink", 12, "chunk-size", 13, "shift", 14.5,
+        "prompt-transition", 2, "keyframe-requests", 0, "is-live", TRUE, "on-underrun", 1,
+        "prefetch", 15, "timestamp-offset", G_GINT64_CONSTANT(1) << 41, "messages", 2,
+        "send-prompt-tags", FALSE, "prompt-cache", FALSE, NULL);
+    const GstLightForcingSettings *s = &holder->settings;
+    g_assert_cmpstr(s->prompt, ==, "a");
+    g_assert_cmpstr(s->prompt_location, ==, "b");
+    g_assert_cmpstr(s->model_location, ==, "c");
+    g_assert_cmpstr(s->text_encoder_location, ==, "d");
+    g_assert_cmpstr(s->tokenizer_location, ==, "e");
+    g_assert_cmpstr(s->decoder_location, ==, "f");
+    g_assert_cmpstr(s->model_family, ==, "g");
+    g_assert_cmpstr(s->model_copy, ==, "h");
+    g_assert_cmpstr(s->lora, ==, "i");
+    g_assert_cmpstr(s->steps, ==, "j");
+    g_assert_cmpstr(s->first_steps, ==, "k");
+    g_assert_cmpint(s->seed, ==, G_GINT64_CONSTANT(1) << 40);
+    g_assert_cmpint(s->backend, ==, 1);
+    g_assert_cmpint(s->cuda_device_id, ==, 2);
+    g_assert_cmpint(s->precision, ==, 3);
+    g_assert_cmpint(s->text_encoder_device, ==, 2);
+    g_assert_cmpint(s->attention, ==, 1);
+    g_assert_cmpfloat(s->sparsity, ==, 0.5);
+    g_assert_false(s->sparsity_growth);
+    g_assert_cmpint(s->attention_window, ==, 11);
+    g_assert_cmpint(s->attention_sink, ==, 12);
+    g_assert_cmpint(s->chunk_size, ==, 13);
+    g_assert_cmpfloat(s->shift, ==, 14.5);
+    g_assert_cmpint(s->prompt_transition, ==, 2);
+    g_assert_cmpint(s->keyframe_requests, ==, 0);
+    g_assert_true(s->is_live);
+    g_assert_cmpint(s->on_underrun, ==, 1);
+    g_assert_cmpuint(s->prefetch, ==, 15);
+    g_assert_cmpint(s->timestamp_offset, ==, G_GINT64_CONSTANT(1) << 41);
+    g_assert_cmpuint(s->messages, ==, 2);
+    g_assert_false(s->send_prompt_tags);
+    g_assert_false(s->prompt_cache);
+    g_object_set(holder, "send-prompt-tags", TRUE, "prompt-cache", TRUE, "sparsity-growth", TRUE,
+                 "is-live", FALSE, NULL);
+    g_assert_true(s->send_prompt_tags);
+    g_assert_true(s->prompt_cache);
+    g_assert_true(s->sparsity_growth);
+    g_assert_false(s->is_live);
+    g_object_unref(holder);
+}
+
+/* The empty text is a prompt, and elsewhere the same as none. */
+static void test_empty_texts(void)
+{
+    guint n;
+    Holder *holder = g_object_new(holder_get_type(), NULL);
+    GParamSpec **specs = g_object_class_list_properties(G_OBJECT_GET_CLASS(holder), &n);
+    for (guint i = 0; i < n; i++)
+        if (G_IS_PARAM_SPEC_STRING(specs[i]))
+            g_object_set(holder, specs[i]->name, "x", specs[i]->name, "", NULL);
+    g_free(specs);
+    const GstLightForcingSettings *s = &holder->settings;
+    const char *const empty[] = {s->prompt_location,
+                                 s->model_location,
+                                 s->text_encoder_location,
+                                 s->tokenizer_location,
+                                 s->decoder_location,
+                                 s->model_family,
+                                 s->model_copy,
+                                 s->lora,
+                                 s->steps,
+                                 s->first_steps};
+    for (gsize i = 0; i < G_N_ELEMENTS(empty); i++)
+        g_assert_null(empty[i]);
+    g_assert_cmpstr(s->prompt, ==, "");
+    g_object_set(holder, "prompt", NULL, NULL);
+    g_assert_null(s->prompt);
+    g_object_unref(holder);
+}
+
+/* ---- for the engine -------------------------------------------------------------------------- */
+
 static LfSessionOptions session_options(const GstLightForcingSettings *settings)
 {
     LfSessionOptions options;
@@ -148,6 +279,26 @@ static void test_backends(void)
     }
 }
 
+static void test_model(void)
+{
+    GstLightForcingSettings s = {.model_location = (char *) "a",
+                                 .text_encoder_location = (char *) "b",
+                                 .tokenizer_location = (char *) "c",
+                                 .decoder_location = (char *) "d",
+                                 .model_family = (char *) "e",
+                                 .model_copy = (char *) "f",
+                                 .lora = (char *) "g"};
+    LfModelOptions options = gst_light_forcing_settings_model(&s);
+    g_assert_cmpstr(options.text_encoder_location, ==, "b");
+    g_assert_cmpstr(options.tokenizer_location, ==, "c");
+    g_assert_cmpstr(options.decoder_location, ==, "d");
+    g_assert_cmpstr(options.family, ==, "e");
+    g_assert_cmpstr(options.copy, ==, "f");
+    g_assert_cmpint(options.n_loras, ==, 0);
+    g_assert_null(options.progress);
+    g_assert_null(options.planned);
+}
+
 static void test_precisions(void)
 {
     static const LfPrecision wanted[] = {LF_PRECISION_AUTO, LF_PRECISION_FP32, LF_PRECISION_BF16,
@@ -177,6 +328,9 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     gst_init(&argc, &argv);
+    g_test_add_func("/settings/fields", test_fields);
+    g_test_add_func("/settings/empty-texts", test_empty_texts);
+    g_test_add_func("/settings/model", test_model);
     g_test_add_func("/settings/defaults", test_defaults);
     g_test_add_func("/settings/window-and-sink", test_window_and_sink);
     g_test_add_func("/settings/sparsity", test_sparsity);
