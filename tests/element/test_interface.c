@@ -17,13 +17,19 @@ static const struct {
 } properties[] = {
     {"prompt", PLAYING, NULL},
     {"prompt-location", PLAYING, NULL},
+    {"prompt-cache", READY, "true"},
     {"seed", PLAYING, "-1"},
     {"model-location", READY | GST_PARAM_DOC_SHOW_DEFAULT, NULL},
     {"text-encoder-location", READY, NULL},
+    {"tokenizer-location", READY, NULL},
     {"decoder-location", READY, NULL},
+    {"model-family", READY, NULL},
+    {"model-copy", READY, NULL},
+    {"lora", READY, NULL},
     {"backend", READY, "auto"},
     {"cuda-device-id", READY, "-1"},
     {"precision", READY, "auto"},
+    {"text-encoder-device", READY, "auto"},
     {"attention", PLAYING, "auto"},
     {"sparsity", PLAYING | GST_PARAM_CONTROLLABLE, "-1"},
     {"sparsity-growth", READY, "true"},
@@ -43,6 +49,21 @@ static const struct {
     {"send-prompt-tags", PLAYING, "false"},
 };
 
+static const struct {
+    const char *name;
+    double min, max;
+} ranges[] = {
+    {"seed", -1, (double) G_MAXINT64},
+    {"cuda-device-id", -1, 1023},
+    {"sparsity", -1, 0.999},
+    {"attention-window", -1, G_MAXINT},
+    {"attention-sink", -1, G_MAXINT},
+    {"chunk-size", 0, 64},
+    {"shift", 0, 100},
+    {"prefetch", 1, 16},
+    {"timestamp-offset", 0, (double) G_MAXINT64},
+};
+
 static void assert_value(GObject *object, GParamSpec *spec, const char *wanted)
 {
     GValue value = G_VALUE_INIT, parsed = G_VALUE_INIT;
@@ -60,6 +81,26 @@ static void assert_value(GObject *object, GParamSpec *spec, const char *wanted)
     g_value_unset(&parsed);
 }
 
+static void assert_range(GParamSpec *spec, double min, double max)
+{
+    double found[2] = {0, 0};
+    if (G_IS_PARAM_SPEC_INT(spec)) {
+        found[0] = G_PARAM_SPEC_INT(spec)->minimum;
+        found[1] = G_PARAM_SPEC_INT(spec)->maximum;
+    } else if (G_IS_PARAM_SPEC_UINT(spec)) {
+        found[0] = G_PARAM_SPEC_UINT(spec)->minimum;
+        found[1] = G_PARAM_SPEC_UINT(spec)->maximum;
+    } else if (G_IS_PARAM_SPEC_INT64(spec)) {
+        found[0] = (double) G_PARAM_SPEC_INT64(spec)->minimum;
+        found[1] = (double) G_PARAM_SPEC_INT64(spec)->maximum;
+    } else if (G_IS_PARAM_SPEC_DOUBLE(spec)) {
+        found[0] = G_PARAM_SPEC_DOUBLE(spec)->minimum;
+        found[1] = G_PARAM_SPEC_DOUBLE(spec)->maximum;
+    }
+    g_assert_cmpfloat(found[0], ==, min);
+    g_assert_cmpfloat(found[1], ==, max);
+}
+
 static void test_properties(void)
 {
     GstElement *element = gst_element_factory_make("lightforcingsrc", NULL);
@@ -72,6 +113,9 @@ static void test_properties(void)
         g_assert_cmpuint(strlen(g_param_spec_get_blurb(spec)), >, 0);
         assert_value(G_OBJECT(element), spec, properties[i].value);
     }
+    for (guint i = 0; i < G_N_ELEMENTS(ranges); i++)
+        assert_range(g_object_class_find_property(G_OBJECT_GET_CLASS(element), ranges[i].name),
+                     ranges[i].min, ranges[i].max);
     gst_object_unref(element);
 }
 
@@ -103,6 +147,19 @@ static void get(GstElement *element, GParamSpec *spec, GValue *value)
     g_object_get_property(G_OBJECT(element), spec->name, value);
 }
 
+/* All properties but the `changed` first ones still have their defaults. */
+static void assert_others(GstElement *element, GParamSpec **specs, guint changed, guint n)
+{
+    GValue value = G_VALUE_INIT;
+    g_value_init(&value, G_TYPE_INT);
+    for (guint i = changed; i < n; i++)
+        if (specs[i]->owner_type == G_OBJECT_TYPE(element) && specs[i]->flags & G_PARAM_WRITABLE) {
+            get(element, specs[i], &value);
+            g_assert_true(g_param_value_defaults(specs[i], &value));
+        }
+    g_value_unset(&value);
+}
+
 /* Every property, also one that is not in the list above, starts with its default and keeps what is
  * set; setting one of them changes no other. */
 static void test_values(void)
@@ -124,6 +181,7 @@ static void test_values(void)
         g_object_set_property(G_OBJECT(element), specs[i]->name, &wanted);
         get(element, specs[i], &value);
         g_assert_cmpint(g_param_values_cmp(specs[i], &wanted, &value), ==, 0);
+        assert_others(element, specs, i + 1, n);
     }
     g_value_unset(&wanted);
     g_value_unset(&value);
@@ -144,6 +202,51 @@ static void test_types(void)
             g_assert_true(gst_type_is_plugin_api(specs[i]->value_type, &flags));
     }
     g_free(specs);
+    gst_object_unref(element);
+}
+
+/* The names of the values, for gst-launch and for applications, in the order of their numbers. */
+static void test_nicks(void)
+{
+    static const struct {
+        const char *property, *type, *nicks;
+    } types[] = {{"backend", "GstLightForcingBackend", "0 auto, 1 cpu, 2 cuda"},
+                 {"precision", "GstLightForcingPrecision", "0 auto, 1 fp32, 2 bf16, 3 fp8"},
+                 {"text-encoder-device", "GstLightForcingTextEncoderDevice",
+                  "0 auto, 1 device, 2 stream, 3 cpu"},
+                 {"attention", "GstLightForcingAttention", "0 auto, 1 dense, 2 sparse"},
+                 {"prompt-transition", "GstLightForcingTransition", "0 continue, 1 recache, 2 cut"},
+                 {"on-underrun", "GstLightForcingUnderrun", "0 shift, 1 repeat, 2 none"},
+                 {"keyframe-requests", "GstLightForcingKeyframes", "0 none, 1 cut, 2 prompt"},
+                 {"messages", "GstLightForcingMessages", "0 none, 1 prompt, 2 chunk"}};
+    GstElement *element = gst_element_factory_make("lightforcingsrc", NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(types); i++) {
+        GParamSpec *spec =
+            g_object_class_find_property(G_OBJECT_GET_CLASS(element), types[i].property);
+        GString *nicks = g_string_new(NULL);
+        if (G_IS_PARAM_SPEC_ENUM(spec)) {
+            const GEnumClass *class = G_PARAM_SPEC_ENUM(spec)->enum_class;
+            for (guint v = 0; v < class->n_values; v++)
+                g_string_append_printf(nicks, "%s%d %s", v ? ", " : "", class->values[v].value,
+                                       class->values[v].value_nick);
+        } else {
+            const GFlagsClass *class = G_PARAM_SPEC_FLAGS(spec)->flags_class;
+            for (guint v = 0; v < class->n_values; v++)
+                g_string_append_printf(nicks, "%s%u %s", v ? ", " : "", class->values[v].value,
+                                       class->values[v].value_nick);
+        }
+        g_assert_cmpstr(g_type_name(spec->value_type), ==, types[i].type);
+        g_assert_cmpstr(nicks->str, ==, types[i].nicks);
+        g_string_free(nicks, TRUE);
+    }
+    gst_object_unref(element);
+}
+
+/* A restart of an element that has no stream does nothing. */
+static void test_restart(void)
+{
+    GstElement *element = gst_element_factory_make("lightforcingsrc", NULL);
+    g_signal_emit_by_name(element, "restart", (gint64) 1);
     gst_object_unref(element);
 }
 
@@ -200,6 +303,8 @@ int main(int argc, char **argv)
     g_test_add_func("/interface/properties", test_properties);
     g_test_add_func("/interface/values", test_values);
     g_test_add_func("/interface/types", test_types);
+    g_test_add_func("/interface/nicks", test_nicks);
+    g_test_add_func("/interface/restart", test_restart);
     g_test_add_func("/interface/stats", test_stats);
     g_test_add_func("/interface/factory", test_factory);
     return tests_run();

@@ -155,6 +155,30 @@ static void test_fallback(void)
     poster_clear(&poster);
 }
 
+static void test_prompt_failure(void)
+{
+    Poster poster;
+    poster_init(&poster);
+    GError *error = g_error_new(LF_ERROR, LF_ERROR_DEVICE, "it is the %s", "cause");
+    gst_light_forcing_post_prompt_failure(poster.element, error);
+    expect(&poster, GST_MESSAGE_WARNING, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED,
+           "New prompt not encoded, the previous one stays: it is the cause", "", NULL);
+    g_error_free(error);
+    poster_clear(&poster);
+}
+
+static void test_untrained(void)
+{
+    Poster poster;
+    poster_init(&poster);
+    gst_light_forcing_post_untrained(poster.element);
+    expect(&poster, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
+           "Sparse attention with a model that was not trained for it: pictures get worse, the "
+           "longer the stream. Set attention=auto or dense.",
+           "the model has no section \"sparse\", and its family is not a sparse one", NULL);
+    poster_clear(&poster);
+}
+
 static void test_tokens(void)
 {
     static const struct {
@@ -361,6 +385,8 @@ int main(int argc, char **argv)
     g_type_ensure(GST_TYPE_LIGHT_FORCING_TRANSITION);
     g_test_add_func("/messages/problems", test_problems);
     g_test_add_func("/messages/fallback", test_fallback);
+    g_test_add_func("/messages/prompt-failure", test_prompt_failure);
+    g_test_add_func("/messages/untrained", test_untrained);
     g_test_add_func("/messages/tokens", test_tokens);
     g_test_add_func("/messages/progress", test_progress);
     g_test_add_func("/messages/prompt", test_prompt);
