@@ -4,6 +4,7 @@
  */
 #include "source.h"
 
+#include <gst/base/gstbasesrc.h>
 #include <gst/video/gstvideopool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +38,22 @@ static void assert_caps(Source *source, const char *wanted)
 static void test_default(void)
 {
     Source *source = source_play(NULL, NULL);
+    guint blocksize = 0;
     source_skip(source, 1);
     assert_caps(source, "video/x-raw,format=(string)I420,width=(int)64,height=(int)64," COMMON
                         ",colorimetry=(string)bt601,chroma-site=(string)mpeg2");
+    g_object_get(source->element, "blocksize", &blocksize, NULL);
+    g_assert_cmpuint(blocksize, ==, 64 * 64 * 3 / 2);
+    source_free(source);
+}
+
+/* When nothing else is asked for, the size is the model's, width and height; when no model is named, it
+ * is that of the environment. */
+static void test_model_size(void)
+{
+    Source *source = source_play("video/x-raw,format=RGB", "model-location", NULL, NULL);
+    source_skip(source, 1);
+    assert_caps(source, "video/x-raw,format=(string)RGB,width=(int)256,height=(int)160," COMMON);
     source_free(source);
 }
 
@@ -49,7 +63,82 @@ static void test_other_size(void)
     GstBuffer *buffer = source_pull(source);
     assert_caps(source, "video/x-raw,format=(string)RGB,width=(int)96,height=(int)32," COMMON);
     g_assert_cmpuint(gst_buffer_get_size(buffer), ==, 96 * 32 * 3);
+    g_assert_null(gst_buffer_get_video_meta(buffer)); /* nobody downstream knows it */
     gst_buffer_unref(buffer);
+    source_free(source);
+}
+
+/* Holds a query for caps on the streaming thread. */
+typedef struct {
+    GThread *not_this;
+    GstPad *until_flushing; /* or NULL: until `open` is set */
+    gint reached, open;     /* atomic */
+} Held;
+
+static GstPadProbeReturn hold_caps(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+    Held *held = data;
+    if (GST_QUERY_TYPE(GST_PAD_PROBE_INFO_QUERY(info)) != GST_QUERY_CAPS ||
+        g_thread_self() == held->not_this)
+        return GST_PAD_PROBE_OK;
+    g_atomic_int_set(&held->reached, TRUE);
+    while (held->until_flushing ? !GST_PAD_IS_FLUSHING(held->until_flushing)
+                                : !g_atomic_int_get(&held->open))
+        g_usleep(1000);
+    return GST_PAD_PROBE_OK;
+}
+
+static GstBusSyncReply open_when_loaded(GstBus *bus, GstMessage *message, gpointer data)
+{
+    Held *held = data;
+    g_autofree char *text = NULL;
+    if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_PROGRESS)
+        gst_message_parse_progress(message, NULL, NULL, &text);
+    if (g_strcmp0(text, "Warming up") == 0)
+        g_atomic_int_set(&held->reached, TRUE);
+    return GST_BUS_PASS;
+}
+
+/* A model may be loaded before the size is known: nothing is generated until then. */
+static void test_late_size(void)
+{
+    Held held = {.not_this = g_thread_self()}, loaded = {0};
+    Source *source = source_new(NULL);
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
+    gst_bus_set_sync_handler(source->bus, open_when_loaded, &loaded, NULL);
+    gst_harness_set_sink_caps_str(source->harness, "video/x-raw,format=RGB,width=96,height=32");
+    gst_pad_add_probe(source->harness->sinkpad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, hold_caps,
+                      &held, NULL);
+    gst_harness_set_blocking_push_mode(source->harness);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    while (!g_atomic_int_get(&held.reached) || !g_atomic_int_get(&loaded.reached))
+        g_usleep(1000);
+    g_usleep(50 * 1000); /* for a generator that would go on */
+    g_assert_cmpuint(source_stat(source, "chunks"), ==, 0);
+    g_atomic_int_set(&held.open, TRUE);
+    GstBuffer *buffer = source_pull(source);
+    g_assert_cmpuint(gst_buffer_get_size(buffer), ==, 96 * 32 * 3);
+    gst_buffer_unref(buffer);
+    source_free(source);
+}
+
+/* A negotiation that the end of the stream interrupts is no failure that downstream could cure. */
+static void test_interrupted(void)
+{
+    GstMessage *message;
+    Source *source = source_new(NULL);
+    GstPad *pad = gst_element_get_static_pad(source->element, "src");
+    Held held = {.not_this = g_thread_self(), .until_flushing = pad};
+    gst_pad_add_probe(source->harness->sinkpad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, hold_caps,
+                      &held, NULL);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    while (!g_atomic_int_get(&held.reached))
+        g_usleep(1000);
+    gst_element_set_state(source->element, GST_STATE_NULL);
+    while ((message = gst_bus_pop_filtered(source->bus, GST_MESSAGE_WARNING | GST_MESSAGE_ERROR))) {
+        source_check(message, GST_MESSAGE_WARNING, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_INIT, "");
+    }
+    gst_object_unref(pad);
     source_free(source);
 }
 
@@ -123,7 +212,7 @@ static void refuse(const char *wanted)
     gst_harness_set_sink_caps_str(source->harness, wanted);
     gst_element_set_state(source->element, GST_STATE_PLAYING);
     source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT,
-                  "multiples of 16");
+                  "width and height must be multiples of 16, the frame rate must be 16/1.");
     source_expect(source, GST_MESSAGE_ERROR, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
                   "Internal data stream error");
     source_free(source);
@@ -138,6 +227,72 @@ static void test_odd_caps(void)
     refuse("video/x-raw,pixel-aspect-ratio=2/1");
     refuse("video/x-raw,format=I420,colorimetry=bt2020");
     refuse("audio/x-raw");
+}
+
+/* The debug text has downstream's caps, and ours. */
+static void test_odd_caps_debug(void)
+{
+    char *debug = NULL;
+    Source *source = source_new(NULL);
+    gst_harness_set_sink_caps_str(source->harness, "audio/x-raw");
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    GstMessage *message = source_message(source, GST_MESSAGE_WARNING);
+    gst_message_parse_warning(message, NULL, &debug);
+    g_assert_nonnull(strstr(debug, "downstream takes audio/x-raw; possible are video/x-raw, "));
+    g_free(debug);
+    gst_message_unref(message);
+    source_free(source);
+}
+
+/* Downstream asks for another size in the middle of a stream. */
+static void test_size_stays(void)
+{
+    Source *source = source_new(NULL);
+    gst_harness_set_sink_caps_str(source->harness, "video/x-raw,format=RGB,width=80,height=48");
+    gst_harness_set_drop_buffers(source->harness, TRUE);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    gst_message_unref(source_prompt_message(source));
+    gst_harness_set_sink_caps_str(source->harness, "video/x-raw,format=RGB,width=96,height=48");
+    gst_harness_push_upstream_event(source->harness, gst_event_new_reconfigure());
+    source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT,
+                  "the size stays 80x48 while the stream lasts, the frame rate must be 16/1.");
+    source_expect(source, GST_MESSAGE_ERROR, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
+                  "Internal data stream error");
+    source_free(source);
+}
+
+static void play_size(Source *source, int width, int height)
+{
+    g_autofree char *wanted =
+        g_strdup_printf("video/x-raw,format=RGB,width=%d,height=%d", width, height);
+    gst_harness_set_sink_caps_str(source->harness, wanted);
+    source_set_state(source, GST_STATE_PLAYING);
+    GstBuffer *buffer = source_pull(source);
+    g_assert_cmpuint(gst_buffer_get_size(buffer), ==, (guint) (width * height * 3));
+    gst_buffer_unref(buffer);
+}
+
+/* Each stream has its own size: from READY on another one is possible. NULL forgets the model. */
+static void test_next_size(void)
+{
+    Source *source = source_new("num-buffers", 1, NULL);
+    GstPad *pad = gst_element_get_static_pad(source->element, "src");
+    source_set_state(source, GST_STATE_READY);
+    GstCaps *ready = gst_pad_query_caps(pad, NULL), *template = gst_pad_get_pad_template_caps(pad);
+    play_size(source, 80, 48);
+    source_set_state(source, GST_STATE_READY);
+    GstCaps *caps = gst_pad_query_caps(pad, NULL);
+    g_assert_true(gst_caps_is_equal(caps, ready));
+    gst_caps_unref(caps);
+    play_size(source, 32, 96);
+    source_set_state(source, GST_STATE_NULL);
+    caps = gst_pad_query_caps(pad, NULL);
+    g_assert_true(gst_caps_is_equal(caps, template));
+    gst_caps_unref(caps);
+    gst_caps_unref(ready);
+    gst_caps_unref(template);
+    gst_object_unref(pad);
+    source_free(source);
 }
 
 /* The format may change between frames, the size may not. */
@@ -395,18 +550,75 @@ static void test_padding(void)
     g_free(padded);
 }
 
+/* What downstream says of its memory: a pool of buffers that are too small, or a number of buffers
+ * without a pool, and that it takes strides. */
+typedef struct {
+    GstBufferPool *pool;
+    gboolean strides;
+} Offer;
+
+static GstPadProbeReturn make_offer(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+    const Offer *offer = data;
+    GstQuery *query = GST_PAD_PROBE_INFO_QUERY(info);
+    if (GST_QUERY_TYPE(query) != GST_QUERY_ALLOCATION)
+        return GST_PAD_PROBE_OK;
+    gst_query_add_allocation_pool(query, offer->pool, 16, 3, 0);
+    if (offer->strides)
+        gst_query_add_allocation_meta(query, GST_VIDEO_META_API_TYPE, NULL);
+    return GST_PAD_PROBE_HANDLED;
+}
+
+/* Buffers have room for a frame in any case, the pool is downstream's if there is one, and its least
+ * number of buffers counts. Strides are described to who understands that, and to nobody else. */
+static void test_offers(void)
+{
+    for (int i = 0; i < 3; i++) {
+        Offer offer = {.pool = i == 0 ? gst_buffer_pool_new() : NULL, .strides = i == 2};
+        guint size = 0, min = 0;
+        Source *source = source_new(NULL);
+        gst_pad_add_probe(source->harness->sinkpad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, make_offer,
+                          &offer, NULL);
+        gst_harness_set_sink_caps_str(source->harness, "video/x-raw,format=RGB");
+        gst_harness_set_blocking_push_mode(source->harness);
+        source_set_state(source, GST_STATE_PLAYING);
+        GstBuffer *buffer = source_pull(source);
+        g_assert_cmpuint(gst_buffer_get_size(buffer), ==, WIDTH * HEIGHT * 3);
+        g_assert_cmpint(gst_buffer_get_video_meta(buffer) != NULL, ==, offer.strides);
+        gst_buffer_unref(buffer);
+
+        GstBufferPool *pool = gst_base_src_get_buffer_pool(GST_BASE_SRC(source->element));
+        GstStructure *config = gst_buffer_pool_get_config(pool);
+        gst_buffer_pool_config_get_params(config, NULL, &size, &min, NULL);
+        g_assert_true(i > 0 || pool == offer.pool);
+        g_assert_cmpuint(size, >=, WIDTH * HEIGHT * 3);
+        g_assert_cmpuint(min, ==, 3);
+        gst_structure_free(config);
+        gst_object_unref(pool);
+        source_free(source);
+        gst_clear_object(&offer.pool);
+    }
+}
+
 int main(int argc, char **argv)
 {
     tests_init(&argc, &argv);
     g_test_add_func("/caps/default", test_default);
+    g_test_add_func("/caps/model-size", test_model_size);
+    g_test_add_func("/caps/late-size", test_late_size);
+    g_test_add_func("/caps/interrupted", test_interrupted);
     g_test_add_func("/caps/other-size", test_other_size);
     g_test_add_func("/caps/colorimetry", test_colorimetry);
     g_test_add_func("/caps/query", test_query);
     g_test_add_func("/caps/filter", test_filter);
     g_test_add_func("/caps/odd", test_odd_caps);
+    g_test_add_func("/caps/odd-debug", test_odd_caps_debug);
+    g_test_add_func("/caps/size-stays", test_size_stays);
+    g_test_add_func("/caps/next-size", test_next_size);
     g_test_add_func("/caps/renegotiation", test_renegotiation);
     g_test_add_func("/caps/packed", test_packed);
     g_test_add_func("/caps/planar", test_planar);
     g_test_add_func("/caps/padding", test_padding);
+    g_test_add_func("/caps/offers", test_offers);
     return tests_run();
 }
