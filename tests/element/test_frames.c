@@ -191,6 +191,7 @@ static void test_latency_not_live(void)
     gst_query_parse_latency(query, &live, &min, &max);
     g_assert_false(live);
     g_assert_cmpuint(min, ==, 0);
+    g_assert_cmpuint(max, ==, GST_CLOCK_TIME_NONE);
     gst_query_unref(query);
     source_free(source);
 }
@@ -254,6 +255,54 @@ static void test_random_seed(void)
     g_assert_cmpstr(random, ==, named);
     g_free(random);
     g_free(named);
+}
+
+/* The seed is known before the first frame; it is another one for every stream. */
+static void test_seed_at_start(void)
+{
+    gint64 seeds[3];
+    Source *source = source_new("is-live", TRUE, NULL);
+    for (int i = 0; i < 3; i++) {
+        gst_element_set_state(source->element, GST_STATE_PAUSED);
+        seeds[i] = seed_in_stats(source);
+        gst_element_set_state(source->element, GST_STATE_READY);
+        g_object_set(source->element, "seed", (gint64) -1, NULL);
+    }
+    source_free(source);
+    g_assert_cmpint(seeds[0], ==, 1);
+    g_assert_cmpint(seeds[1], >=, 0);
+    g_assert_cmpint(seeds[2], >=, 0);
+    g_assert_cmpint(seeds[1], !=, seeds[2]);
+}
+
+static GBytes *first_picture(Source *source)
+{
+    source_set_state(source, GST_STATE_PLAYING);
+    GBytes *picture = source_pull_bytes(source);
+    source_set_state(source, GST_STATE_READY);
+    return picture;
+}
+
+/* A model is another one when a part of it comes from elsewhere: for two elements at a time, and for
+ * one element after READY. */
+static void test_other_decoder(void)
+{
+    char *other = lf_tiny_model_make(NULL, &(LfTinyModel){.seed = 5});
+    g_autofree char *decoder = g_build_filename(other, "decoder.safetensors", NULL);
+    Source *playing = source_play(NULL, NULL);
+    g_autoptr(GBytes) usual = source_pull_bytes(playing);
+    Source *source = source_new("num-buffers", 1, "decoder-location", decoder, NULL);
+    g_autoptr(GBytes) changed = first_picture(source);
+    g_object_set(source->element, "decoder-location", NULL, NULL);
+    g_autoptr(GBytes) again = first_picture(source);
+    g_object_set(source->element, "decoder-location", decoder, NULL);
+    g_autoptr(GBytes) changed_again = first_picture(source);
+    source_free(source);
+    source_free(playing);
+    g_assert_false(g_bytes_equal(usual, changed));
+    g_assert_true(g_bytes_equal(usual, again));
+    g_assert_true(g_bytes_equal(changed, changed_again));
+    lf_tiny_model_remove(other);
 }
 
 static void test_ready_forgets(void)
@@ -325,6 +374,36 @@ static void test_prompt_change(void)
     g_assert_cmpuint(id, ==, 2);
     g_assert_true(frame == FIRST_CHUNK || frame == FIRST_CHUNK + 12);
     gst_message_unref(message);
+    source_free(source);
+}
+
+/* Of several prompts that are set while a chunk is generated the last one shows, from the next chunk
+ * on. */
+static void test_prompts_in_a_row(void)
+{
+    static const char *const prompts[] = {"a red ball", "a blue star"};
+    Source *source = source_new(NULL);
+    source_hold(source, 1);
+    gst_harness_set_blocking_push_mode(source->harness);
+    source_set_state(source, GST_STATE_PLAYING);
+    source_wait_held(source);
+    g_object_set(source->element, "prompt", "a green ring", NULL);
+    g_object_set(source->element, "prompt", prompts[1], NULL);
+    source_release(source);
+    source_skip(source, FIRST_CHUNK + 12 + 2);
+    for (guint64 i = 0; i < 2; i++) {
+        GstMessage *message = source_prompt_message(source);
+        const GstStructure *s = gst_message_get_structure(message);
+        guint64 frame = 0, id = 0, chunk = 0;
+        g_assert_true(gst_structure_get(s, "frame", G_TYPE_UINT64, &frame, "prompt-id",
+                                        G_TYPE_UINT64, &id, "chunk", G_TYPE_UINT64, &chunk, NULL));
+        g_assert_cmpstr(gst_structure_get_string(s, "prompt"), ==, prompts[i]);
+        g_assert_cmpuint(frame, ==, i * (FIRST_CHUNK + 12));
+        g_assert_cmpuint(id, ==, 1 + 2 * i);
+        g_assert_cmpuint(chunk, ==, 2 * i);
+        gst_message_unref(message);
+    }
+    g_assert_cmpuint(source_stat(source, "prompts"), ==, 2);
     source_free(source);
 }
 
@@ -475,11 +554,11 @@ static void test_events(void)
     source_free(source);
 }
 
-static void test_tags_and_keyframes(void)
+static void test_tags_and_keyframes(gconstpointer requests)
 {
     Order order;
     Source *source = source_new("send-prompt-tags", TRUE, NULL);
-    gst_util_set_object_arg(G_OBJECT(source->element), "keyframe-requests", "prompt");
+    gst_util_set_object_arg(G_OBJECT(source->element), "keyframe-requests", requests);
     order_watch(&order, source);
     source_set_state(source, GST_STATE_PLAYING);
     source_skip(source, 2);
@@ -487,7 +566,8 @@ static void test_tags_and_keyframes(void)
     source_skip(source, 40);
     source_free(source);
     g_test_message("%s", order.order->str);
-    g_assert_true(g_regex_match_simple("^STD\\.+KT\\.+$", order.order->str, 0, 0));
+    const char *wanted = strcmp(requests, "prompt") == 0 ? "^STD\\.+KT\\.+$" : "^STD\\.+T\\.+$";
+    g_assert_true(g_regex_match_simple(wanted, order.order->str, 0, 0));
     order_clear(&order);
 }
 
@@ -934,6 +1014,42 @@ static void test_controlled_sparsity(gconstpointer data)
     g_assert_cmpfloat(controlled.sparsity[3], ==, .8);
 }
 
+/* After READY all begins anew: frames, times of controlled values, messages, statistics. */
+static void test_second_stream(void)
+{
+    static const double wanted[] = {.25, .5, .75};
+    Source *source = source_new("num-buffers", FIRST_CHUNK + 24, "messages", 3, NULL);
+    Controlled controlled = {.element = source->element};
+    GstControlSource *values = gst_interpolation_control_source_new();
+    g_object_set(values, "mode", GST_INTERPOLATION_MODE_NONE, NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(wanted); i++)
+        gst_timed_value_control_source_set(GST_TIMED_VALUE_CONTROL_SOURCE(values),
+                                           (i ? FIRST_CHUNK + 12 * (i - 1) : 0) * FRAME_DURATION,
+                                           wanted[i]);
+    gst_object_add_control_binding(
+        GST_OBJECT(source->element),
+        gst_direct_control_binding_new_absolute(GST_OBJECT(source->element), "sparsity", values));
+    gst_object_unref(values);
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
+    gst_bus_set_sync_handler(source->bus, read_sparsity, &controlled, NULL);
+    for (int run = 0; run < 2; run++) {
+        g_atomic_int_set(&controlled.n, 0);
+        source_set_state(source, GST_STATE_PLAYING);
+        for (guint i = 0; i < FIRST_CHUNK + 24; i++) {
+            GstBuffer *buffer = source_pull(source);
+            assert_stamps(buffer, i, i == 0);
+            gst_buffer_unref(buffer);
+        }
+        for (guint i = 0; i < G_N_ELEMENTS(wanted); i++)
+            g_assert_cmpfloat(controlled.sparsity[i], ==, wanted[i]);
+        check_transition(source_prompt_message(source), "a red ball", "cut");
+        g_assert_cmpuint(source_stat(source, "frames"), ==, FIRST_CHUNK + 24);
+        g_assert_cmpuint(source_stat(source, "prompts"), ==, 1);
+        source_set_state(source, GST_STATE_READY);
+    }
+    source_free(source);
+}
+
 int main(int argc, char **argv)
 {
     tests_init(&argc, &argv);
@@ -948,14 +1064,20 @@ int main(int argc, char **argv)
     g_test_add_func("/frames/latency-not-live", test_latency_not_live);
     g_test_add_func("/frames/seed", test_seed);
     g_test_add_func("/frames/random-seed", test_random_seed);
+    g_test_add_func("/frames/seed-at-start", test_seed_at_start);
+    g_test_add_func("/frames/other-decoder", test_other_decoder);
     g_test_add_func("/frames/ready-forgets", test_ready_forgets);
+    g_test_add_func("/frames/second-stream", test_second_stream);
     g_test_add_func("/frames/prompt-messages", test_prompt_messages);
     g_test_add_func("/frames/prompt-change", test_prompt_change);
+    g_test_add_func("/frames/prompts-in-a-row", test_prompts_in_a_row);
     g_test_add_func("/frames/messages", test_messages);
     g_test_add_func("/frames/message-flags", test_message_flags);
     g_test_add_func("/frames/events", test_events);
     g_test_add_func("/frames/early-restart", test_early_restart);
-    g_test_add_func("/frames/tags-and-keyframes", test_tags_and_keyframes);
+    g_test_add_data_func("/frames/tags-and-keyframes", "prompt", test_tags_and_keyframes);
+    g_test_add_data_func("/frames/tags-and-keyframes/cut", "cut", test_tags_and_keyframes);
+    g_test_add_data_func("/frames/tags-and-keyframes/none", "none", test_tags_and_keyframes);
     g_test_add_data_func("/frames/transition/continue", "continue", test_transition);
     g_test_add_data_func("/frames/transition/recache", "recache", test_transition);
     g_test_add_data_func("/frames/transition/cut", "cut", test_transition);
