@@ -152,6 +152,43 @@ static void test_frame_wise(void)
     source_free(source);
 }
 
+typedef struct {
+    GstElement *element;
+    guint n;       /* chunks that were reported */
+    gint released; /* atomic */
+} Scenes;
+
+/* Restarts with the fourth chunk, and holds the worker as it reports the fifth. */
+static GstBusSyncReply restart_then_hold(GstBus *bus, GstMessage *message, gpointer data)
+{
+    Scenes *scenes = data;
+    if (!gst_message_has_name(message, "lightforcing-chunk"))
+        return GST_BUS_PASS;
+    scenes->n++;
+    if (scenes->n == 3)
+        g_signal_emit_by_name(scenes->element, "restart", (gint64) 2);
+    while (scenes->n == 5 && !g_atomic_int_get(&scenes->released))
+        g_usleep(1000);
+    return GST_BUS_PASS;
+}
+
+/* Only a stream waits with its first picture: that of a later scene, which is one frame, too, leaves at
+ * its time while the chunk behind it is generated. */
+static void test_frame_wise_restart(void)
+{
+    Source *source = source_new("is-live", TRUE, "chunk-size", 1, "messages", 2 /* chunk */, NULL);
+    Scenes scenes = {.element = source->element};
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
+    gst_bus_set_sync_handler(source->bus, restart_then_hold, &scenes, NULL);
+    gst_harness_use_testclock(source->harness);
+    gst_harness_set_time(source->harness, START);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    for (guint i = 0; i < 1 + 4 + 4 + 1; i++)
+        g_assert_cmpint(next_at(source, START + i * FRAME_DURATION), ==, i == 0 || i == 9);
+    g_atomic_int_set(&scenes.released, TRUE);
+    source_free(source);
+}
+
 /* ---- too late -------------------------------------------------------------------------------- */
 
 /* Five frames in time, then the clock jumps by a second. The frame that waited is pushed with its
@@ -197,6 +234,44 @@ static void test_shift(void)
     g_assert_cmpuint(source_stat(source, "shifted-time"), ==, now - due);
     expect_qos(source, due, now - due, 7, 1);
     source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED, "1 late");
+    source_free(source);
+}
+
+typedef struct {
+    GstHarness *harness;
+    guint64 frame;
+    GstClockTime to;
+} Jump;
+
+/* The clock goes on to `to` as the frame `frame` leaves. */
+static GstPadProbeReturn jump(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+    const Jump *j = data;
+    if (GST_BUFFER_OFFSET(GST_PAD_PROBE_INFO_BUFFER(info)) == j->frame)
+        gst_harness_set_time(j->harness, j->to);
+    return GST_PAD_PROBE_OK;
+}
+
+/* Two late frames in a row are one underrun, which has cost what both were late. */
+static void test_shift_twice(void)
+{
+    Source *source = live_new(tiny_model(), "shift");
+    const GstClockTime due = START + 6 * FRAME_DURATION;
+    const GstClockTime now = START + 5 * FRAME_DURATION + GST_SECOND;
+    const GstClockTime then = now + FRAME_DURATION + GST_SECOND / 4;
+    Jump j = {.harness = source->harness, .frame = 6, .to = then};
+    GstPad *pad = gst_element_get_static_pad(source->element, "src");
+    gst_pad_add_probe(pad, GST_PAD_PROBE_TYPE_BUFFER, jump, &j, NULL);
+    gst_object_unref(pad);
+    g_assert_cmpuint(fall_behind(source), ==, due);
+    g_assert_true(next_at(source, now));
+    g_assert_true(next_at(source, then));
+    g_assert_false(next_at(source, then + FRAME_DURATION));
+    g_assert_false(next_at(source, then + 2 * FRAME_DURATION));
+    g_assert_cmpuint(source_stat(source, "underruns"), ==, 1);
+    g_assert_cmpuint(source_stat(source, "shifted-time"), ==, now - due + GST_SECOND / 4);
+    expect_qos(source, due, now - due + GST_SECOND / 4, 8, 2);
+    source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED, "2 late");
     source_free(source);
 }
 
@@ -365,6 +440,51 @@ static void test_repeat(void)
                20);
     source_expect(source, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
                   "20 late");
+    source_free(source);
+}
+
+/* What happens when a frame is late can be changed while the stream plays. */
+static void test_change_to_repeat(void)
+{
+    Source *source = repeating_new();
+    gst_util_set_object_arg(G_OBJECT(source->element), "on-underrun", "shift");
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    for (guint i = 0; i < FIRST_CHUNK + 5; i++) {
+        if (i == 3)
+            gst_util_set_object_arg(G_OBJECT(source->element), "on-underrun", "repeat");
+        next_at(source, START + i * FRAME_DURATION);
+    }
+    g_assert_cmpuint(source_stat(source, "repeated"), ==, 5);
+    source_free(source);
+}
+
+/* A stream that ended in an underrun leaves nothing to the next one: neither the underrun nor the frame
+ * that was repeated. The next one begins with its own first frame, at the time that it is then. */
+static void test_second_stream(void)
+{
+    GstMessage *message;
+    Source *source = repeating_new();
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    for (guint i = 0; i < FIRST_CHUNK + 3; i++)
+        next_at(source, START + i * FRAME_DURATION);
+    g_assert_cmpuint(source_stat(source, "repeated"), ==, 3);
+    source_release(source);
+    source_set_state(source, GST_STATE_READY);
+    while ((message = gst_bus_pop(source->bus)))
+        gst_message_unref(message);
+    const GstClockTime now = START + 60 * GST_SECOND;
+    gst_harness_set_time(source->harness, now);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    for (guint i = 0; i < 5; i++) {
+        GstBuffer *buffer = next_frame(source);
+        g_assert_cmpuint(GST_BUFFER_OFFSET(buffer), ==, i);
+        g_assert_cmpuint(GST_BUFFER_PTS(buffer), ==, now + i * FRAME_DURATION);
+        g_assert_cmpint(GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT), ==, i == 0);
+        gst_buffer_unref(buffer);
+    }
+    g_assert_cmpuint(source_stat(source, "repeated"), ==, 0);
+    g_assert_cmpuint(source_stat(source, "underruns"), ==, 0);
+    g_assert_null(gst_bus_pop_filtered(source->bus, GST_MESSAGE_QOS));
     source_free(source);
 }
 
@@ -583,7 +703,9 @@ int main(int argc, char **argv)
     g_test_add_func("/live/stop-while-waiting", test_stop_while_waiting);
     g_test_add_func("/live/prefetch", test_prefetch);
     g_test_add_func("/live/frame-wise", test_frame_wise);
+    g_test_add_func("/live/frame-wise-restart", test_frame_wise_restart);
     g_test_add_func("/live/shift", test_shift);
+    g_test_add_func("/live/shift-twice", test_shift_twice);
     g_test_add_func("/live/none", test_none);
     g_test_add_func("/live/half-a-frame", test_half_a_frame);
     g_test_add_func("/live/long-underrun", test_long_underrun);
@@ -592,6 +714,8 @@ int main(int argc, char **argv)
     g_test_add_func("/live/load-time", test_load_time);
     g_test_add_func("/live/latencies", test_latencies);
     g_test_add_func("/live/repeat", test_repeat);
+    g_test_add_func("/live/change-to-repeat", test_change_to_repeat);
+    g_test_add_func("/live/second-stream", test_second_stream);
     g_test_add_func("/live/repeat-controlled", test_repeat_controlled);
     g_test_add_func("/live/repeat-long-delay", test_repeat_long_delay);
     g_test_add_func("/live/pauses", test_pauses);
