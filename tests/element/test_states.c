@@ -6,7 +6,22 @@
 
 #include "gst/enums.h"
 
+#include <dlfcn.h>
 #include <string.h>
+
+/* ---- who waits for a worker ------------------------------------------------------------------ */
+
+static GThread *stopper; /* atomic; a thread that stops an element */
+static gint stopping; /* atomic: that thread waits for the worker, which knows that it is to end */
+
+/* Replaces GLib's function, for the plugin, too. */
+__attribute__((visibility("default"))) gpointer g_thread_join(GThread *thread)
+{
+    gpointer (*real)(GThread *) = (gpointer(*)(GThread *)) dlsym(RTLD_NEXT, "g_thread_join");
+    if (g_atomic_pointer_get(&stopper) == g_thread_self())
+        g_atomic_int_set(&stopping, TRUE);
+    return real(thread);
+}
 
 static Source *source_of_demo(void)
 {
@@ -34,7 +49,9 @@ static void test_sequences(void)
 typedef struct {
     GMutex lock;
     GCond changed;
+    gint from; /* percent; messages before that pass */
     gboolean open, reached;
+    char *text; /* of the message that is held */
 } Gate;
 
 static GstBusSyncReply wait_at_gate(GstBus *bus, GstMessage *message, gpointer data)
@@ -43,9 +60,14 @@ static GstBusSyncReply wait_at_gate(GstBus *bus, GstMessage *message, gpointer d
     GstProgressType type = GST_PROGRESS_TYPE_START;
     if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_PROGRESS)
         gst_message_parse_progress(message, &type, NULL, NULL);
-    if (type != GST_PROGRESS_TYPE_CONTINUE)
+    gint percent = 0;
+    if (type != GST_PROGRESS_TYPE_CONTINUE ||
+        !gst_structure_get_int(gst_message_get_structure(message), "percent", &percent) ||
+        percent < gate->from)
         return GST_BUS_PASS;
     g_mutex_lock(&gate->lock);
+    if (!gate->text)
+        gst_message_parse_progress(message, NULL, NULL, &gate->text);
     gate->reached = TRUE;
     g_cond_broadcast(&gate->changed);
     while (!gate->open)
@@ -68,41 +90,142 @@ static gpointer set_null(gpointer source)
     return NULL;
 }
 
+static void gate_init(Gate *gate, Source *source)
+{
+    g_mutex_init(&gate->lock);
+    g_cond_init(&gate->changed);
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
+    gst_bus_set_sync_handler(source->bus, wait_at_gate, gate, NULL);
+}
+
+static void gate_wait(Gate *gate)
+{
+    g_mutex_lock(&gate->lock);
+    while (!gate->reached)
+        g_cond_wait(&gate->changed, &gate->lock);
+    g_mutex_unlock(&gate->lock);
+}
+
+static void gate_open(Gate *gate)
+{
+    g_mutex_lock(&gate->lock);
+    gate->open = TRUE;
+    g_cond_broadcast(&gate->changed);
+    g_mutex_unlock(&gate->lock);
+}
+
+static void gate_clear(Gate *gate, Source *source)
+{
+    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
+    g_mutex_clear(&gate->lock);
+    g_cond_clear(&gate->changed);
+    g_free(gate->text);
+}
+
 /* Starting does not wait for the model: it returns while the loading is held. Stopping does not
  * either: the rest of the model is not loaded. */
 static void test_progress(void)
 {
     Gate gate = {0};
     Source *source = source_of_demo();
-    g_mutex_init(&gate.lock);
-    g_cond_init(&gate.changed);
-    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
-    gst_bus_set_sync_handler(source->bus, wait_at_gate, &gate, NULL);
+    gate_init(&gate, source);
     gst_element_set_state(source->element, GST_STATE_PAUSED);
     source_expect_progress(source, GST_PROGRESS_TYPE_START);
-    g_mutex_lock(&gate.lock);
-    while (!gate.reached)
-        g_cond_wait(&gate.changed, &gate.lock);
-    g_mutex_unlock(&gate.lock);
+    gate_wait(&gate);
 
     GThread *thread = g_thread_new("stop", set_null, source);
     while (target_of(source) != GST_STATE_NULL)
         g_usleep(1000);
-    g_mutex_lock(&gate.lock);
-    gate.open = TRUE;
-    g_cond_broadcast(&gate.changed);
-    g_mutex_unlock(&gate.lock);
+    gate_open(&gate);
     g_thread_join(thread);
     source_expect_progress(source, GST_PROGRESS_TYPE_CONTINUE);
     source_expect_progress(source, GST_PROGRESS_TYPE_CANCELED);
-    gst_bus_set_sync_handler(source->bus, NULL, NULL, NULL);
-    g_mutex_clear(&gate.lock);
-    g_cond_clear(&gate.changed);
+    gate_clear(&gate, source);
 
     source_set_state(source, GST_STATE_PLAYING);
     source_expect_progress(source, GST_PROGRESS_TYPE_START);
     source_expect_progress(source, GST_PROGRESS_TYPE_COMPLETE);
     source_free(source);
+}
+
+static void expect_loading(Source *source, const char *wanted)
+{
+    g_autofree char *text = NULL;
+    GstProgressType type;
+    source_expect_progress(source, GST_PROGRESS_TYPE_START);
+    GstMessage *message = source_message(source, GST_MESSAGE_PROGRESS);
+    gst_message_parse_progress(message, &type, NULL, &text);
+    g_assert_cmpint((gint) type, ==, GST_PROGRESS_TYPE_CONTINUE);
+    g_assert_cmpstr(text, ==, wanted);
+    gst_message_unref(message);
+}
+
+static gpointer set_ready(gpointer source)
+{
+    g_atomic_pointer_set(&stopper, g_thread_self());
+    source_set_state(source, GST_STATE_READY);
+    g_atomic_pointer_set(&stopper, NULL);
+    return NULL;
+}
+
+static int count_loading(Source *source);
+
+/* A stop while the model loads ends that, and tells of nothing more than that it was cancelled; the next
+ * start loads it all, and tells of that from its beginning on. */
+static void test_cancelled_load(void)
+{
+    GstProgressType type;
+    Gate gate = {0};
+    Source *source = source_of_demo();
+    gate_init(&gate, source);
+    gst_element_set_state(source->element, GST_STATE_PAUSED);
+    gate_wait(&gate);
+    g_autofree char *first = g_strdup(gate.text);
+    GThread *thread = g_thread_new("stop", set_ready, source);
+    while (!g_atomic_int_get(&stopping))
+        g_usleep(1000);
+    gate_open(&gate);
+    g_thread_join(thread);
+    g_atomic_int_set(&stopping, FALSE);
+    gate_clear(&gate, source);
+    expect_loading(source, first);
+    GstMessage *message = source_message(source, GST_MESSAGE_PROGRESS | GST_MESSAGE_ERROR);
+    g_assert_cmpint((gint) GST_MESSAGE_TYPE(message), ==, GST_MESSAGE_PROGRESS);
+    gst_message_parse_progress(message, &type, NULL, NULL);
+    g_assert_cmpint((gint) type, ==, GST_PROGRESS_TYPE_CANCELED);
+    gst_message_unref(message);
+    source_set_state(source, GST_STATE_PLAYING);
+    expect_loading(source, first);
+    g_assert_cmpint(count_loading(source), >=, 2);
+    source_free(source);
+}
+
+/* An element that waits for another one's load tells how far that is, and can be stopped. */
+static void test_wait_for_load(void)
+{
+    Gate gate = {.from = 1};
+    Source *source = source_of_demo(), *other = source_of_demo();
+    gate_init(&gate, source);
+    gst_element_set_state(source->element, GST_STATE_PAUSED);
+    gate_wait(&gate);
+    g_assert_true(g_str_has_prefix(gate.text, "Loading "));
+    for (int i = 0; i < 2; i++) {
+        gst_element_set_state(other->element, GST_STATE_PAUSED);
+        expect_loading(other, gate.text);
+        if (i > 0)
+            break;
+        source_set_state(other, GST_STATE_NULL); /* would not return */
+        source_expect_progress(other, GST_PROGRESS_TYPE_CANCELED);
+        g_assert_null(gst_bus_pop_filtered(other->bus, GST_MESSAGE_ERROR));
+    }
+    gate_open(&gate);
+    source_expect_progress(source, GST_PROGRESS_TYPE_START);
+    source_expect_progress(source, GST_PROGRESS_TYPE_COMPLETE);
+    source_expect_progress(other, GST_PROGRESS_TYPE_COMPLETE);
+    source_set_state(source, GST_STATE_NULL);
+    gate_clear(&gate, source);
+    source_free(source);
+    source_free(other);
 }
 
 /* "Loading PART, N %", the percentage as in the field; a new part, or a fifth more of the work. */
@@ -162,6 +285,8 @@ static void test_ready_on_device(void)
     g_assert_cmpstr(text + strlen("Ready on "), ==, gst_structure_get_string(stats, "device-name"));
     gst_structure_free(stats);
     g_free(text);
+    source_set_state(source, GST_STATE_READY); /* nothing was left to be cancelled */
+    g_assert_null(gst_bus_pop_filtered(source->bus, GST_MESSAGE_PROGRESS));
     source_free(source);
 }
 
@@ -402,7 +527,8 @@ static void test_log(void)
         "I: model /",       "D: start\n",   "I: loaded ",
         "I: running on ",   "I: caps ",     "D: prompt set: \"a blue star\"\n",
         "D: chunk 0: ",     "D: chunk 1: ", "I: prompt shown from 0:00:00.0",
-        "I: restart with ", "D: stop\n",    "D: unlock\n"};
+        "I: restart with ", "D: stop\n",    "D: unlock\n",
+        ": opening /" /* of the engine */};
     GString *log = g_string_new(NULL);
     gst_debug_add_log_function(keep_line, log, NULL);
     gst_debug_set_threshold_for_name("lightforcingsrc", GST_LEVEL_DEBUG);
@@ -494,6 +620,8 @@ int main(int argc, char **argv)
     tests_init(&argc, &argv);
     g_test_add_func("/states/sequences", test_sequences);
     g_test_add_func("/states/progress", test_progress);
+    g_test_add_func("/states/cancelled-load", test_cancelled_load);
+    g_test_add_func("/states/wait-for-load", test_wait_for_load);
     g_test_add_func("/states/ready-on-device", test_ready_on_device);
     g_test_add_func("/states/null-at-any-time", test_null_at_any_time);
     g_test_add_func("/states/large-chunk", test_large_chunk);
