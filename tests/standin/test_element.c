@@ -6,6 +6,7 @@
 #include "gst/enums.h"
 #include "tests/element/source.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,6 +116,14 @@ static void test_prompt_fails(gconstpointer live)
         g_assert_cmpstr(gst_structure_get_string(gst_message_get_structure(message), "prompt"), ==,
                         "a blue star on yellow sand");
         gst_message_unref(message);
+        /* Now that it is encoded, the same text is no new prompt. */
+        g_object_set(source->element, "prompt", "a blue star on yellow sand", NULL);
+        g_object_set(source->element, "prompt", "a green ring", NULL);
+        guint64 id = 0;
+        message = source_prompt_message(source);
+        gst_structure_get_uint64(gst_message_get_structure(message), "prompt-id", &id);
+        g_assert_cmpuint(id, ==, 4);
+        gst_message_unref(message);
     } else {
         source_expect(source, GST_MESSAGE_ERROR, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED,
                       "embedding");
@@ -122,6 +131,55 @@ static void test_prompt_fails(gconstpointer live)
     gst_element_set_state(source->element, GST_STATE_NULL);
     clear_switches();
     source_free(source);
+}
+
+typedef struct {
+    GMutex lock;
+    guint n;
+    double ms; /* of all of them */
+} Decoded;
+
+static void add_decoded(GstDebugCategory *category, GstDebugLevel level, const char *file,
+                        const char *function, gint line, GObject *object, GstDebugMessage *message,
+                        gpointer data)
+{
+    Decoded *decoded = data;
+    guint chunk;
+    double ms;
+    if (g_strcmp0(gst_debug_category_get_name(category), "lightforcingsrc") != 0 ||
+        sscanf(gst_debug_message_get(message), "chunk %u: decoded in %lf ms", &chunk, &ms) != 2)
+        return;
+    g_mutex_lock(&decoded->lock);
+    g_assert_cmpuint(chunk, ==, decoded->n++);
+    decoded->ms += ms;
+    g_mutex_unlock(&decoded->lock);
+}
+
+/* The time of each chunk's decoder is known once the next chunk is there, and all of them count. */
+static void test_decode_times(void)
+{
+    Decoded decoded = {0};
+    g_mutex_init(&decoded.lock);
+    gst_debug_add_log_function(add_decoded, &decoded, NULL);
+    gst_debug_set_threshold_for_name("lightforcingsrc", GST_LEVEL_DEBUG);
+    setenv("LF_STANDIN_SLOW", "rgb8:2000", 1);
+    Source *source = source_new("backend", GST_LIGHT_FORCING_BACKEND_CUDA, NULL);
+    source_hold(source, 6);
+    gst_harness_set_drop_buffers(source->harness, TRUE);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    source_wait_held(source);
+    unsetenv("LF_STANDIN_SLOW");
+    double sum = (double) source_stat(source, "decode-time-avg") / GST_MSECOND *
+                 (double) source_stat(source, "chunks");
+    gst_debug_remove_log_function(add_decoded);
+    gst_debug_unset_threshold_for_name("lightforcingsrc");
+    g_test_message("%u chunks, %.1f ms", decoded.n, decoded.ms);
+    g_assert_cmpuint(source_stat(source, "chunks"), ==, 7);
+    g_assert_cmpuint(decoded.n, ==, 6);
+    g_assert_cmpfloat(decoded.ms, >, 6 * 2);
+    g_assert_cmpfloat_with_epsilon(sum, decoded.ms, 1);
+    source_free(source);
+    g_mutex_clear(&decoded.lock);
 }
 
 /* The default backend, auto: the frames equal the CPU's, whichever device is used. */
@@ -193,6 +251,7 @@ int main(int argc, char **argv)
         g_autofree char *path = g_strconcat("/element/standin/text-encoder/", devices[i], NULL);
         g_test_add_data_func(path, devices[i], test_text_encoder_device);
     }
+    g_test_add_func("/element/standin/decode-times", test_decode_times);
     g_test_add_func("/element/standin/unsupported", test_unsupported);
     g_test_add_func("/element/standin/old-driver", test_old_driver);
     return tests_run();
