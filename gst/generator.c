@@ -130,8 +130,6 @@ static gboolean open_session(GstLightForcingGenerator *g, LfModel *model, GError
     g_mutex_lock(&g->lock);
     g->model = model;
     g->session = session;
-    if (g->stopping)
-        lf_session_cancel(session);
     g_mutex_unlock(&g->lock);
     return g->callbacks.opened(g->data, error);
 }

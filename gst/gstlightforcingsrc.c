@@ -657,5 +657,4 @@ static void gst_light_forcing_src_init(GstLightForcingSrc *self)
     gst_light_forcing_pacer_init(&self->pacer);
     self->stats.qos_proportion = 1;
     gst_base_src_set_format(GST_BASE_SRC(self), GST_FORMAT_TIME);
-    gst_base_src_set_live(GST_BASE_SRC(self), self->settings.is_live);
 }
