@@ -65,6 +65,192 @@ static void test_bad_options(void)
     lf_model_unref(model);
 }
 
+/* The first and the last value of each range, alone. */
+static void test_limits(void)
+{
+    static const LfSessionOptions good[] = {
+        {.width = 16},
+        {.width = 8192},
+        {.height = 16},
+        {.height = 8192},
+        {.attention = LF_ATTENTION_SPARSE},
+        {.text_encoding = LF_TEXT_BESIDE},
+        {.transition = LF_TRANSITION_CUT},
+        {.sparsity = LF_MAX_SPARSITY},
+        {.window = -1},
+        {.window = LF_MAX_WINDOW},
+        {.sink = -1},
+        {.sink = LF_MAX_WINDOW},
+        {.keep_frames = -1},
+        {.keep_frames = 2},
+        {.query_block = 1},
+        {.query_block = 4096},
+        {.key_block = 1},
+        {.key_block = 4096},
+        {.chunk = 1},
+        {.chunk = 64},
+        {.steps = {1, {1000}}},
+        {.first_steps = {1, {0.001}}},
+        {.shift = 0.01},
+        {.shift = 100},
+        {.tile_rows = -1, .tile_cols = -1},
+        {.tile_rows = 1, .tile_cols = 4},
+    };
+    static const struct {
+        LfSessionOptions options;
+        const char *word;
+    } bad[] = {
+        {{.width = 8208}, "width 8208: choose a multiple of 16, 16 to 8192"},
+        {{.height = 8208}, "height 8208"},
+        {{.text_encoding = 2}, "text_encoding 2: there are wait and beside"},
+        {{.text_encoding = -1}, "text_encoding -1"},
+        {{.sparsity = 0.9991}, "sparsity 0.9991: choose a share from 0 to 0.999"},
+        {{.window = LF_MAX_WINDOW + 1}, "window 1048577, sink 0"},
+        {{.sink = LF_MAX_WINDOW + 1}, "window 0, sink 1048577"},
+        {{.query_block = 4097}, "query_block 4097"},
+        {{.key_block = -1}, "key_block -1"},
+        {{.tile_cols = 2}, "tiles of 0x2"},
+        {{.tile_rows = -1}, "tiles of -1x0"},
+        {{.tile_cols = -1}, "tiles of 0x-1"},
+        {{.tile_rows = 2, .tile_cols = -1}, "tiles of 2x-1"},
+    };
+    LfModel *model = stream_model_on(NULL, "cpu");
+    LfWorkerConfig config;
+    for (guint i = 0; i < G_N_ELEMENTS(good); i++) {
+        g_autoptr(GError) error = NULL;
+        lf_session_config(model, &good[i], &config, &error);
+        g_assert_no_error(error);
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
+        GError *error = NULL;
+        g_assert_false(lf_session_config(model, &bad[i].options, &config, &error));
+        stream_assert_error(&error, LF_ERROR_CONFIG, bad[i].word);
+    }
+    lf_model_unref(model);
+}
+
+static void assert_schedule(const LfSchedule *schedule, double shift, const LfSteps *steps)
+{
+    g_assert_cmpint(schedule->n, ==, steps->n);
+    for (int i = 0; i < steps->n; i++) {
+        double s = steps->at[i] / 1000, sigma = shift * s / (1 + (shift - 1) * s);
+        g_assert_cmpfloat_with_epsilon(schedule->steps[i].sigma, sigma, 1e-6);
+        g_assert_cmpfloat_with_epsilon(schedule->steps[i].timestep, 1000 * sigma, 1e-3);
+    }
+}
+
+/* What a session computes with: the model's numbers, all different, or else the options'. */
+static void test_numbers(void)
+{
+    g_autoptr(GError) error = NULL;
+    LfModel *model = stream_model_on(NULL, "cpu");
+    LfModelConfig *c = model->config;
+    LfWorkerConfig w;
+    const LfSteps steps = {2, {900, 300}}, first = {3, {1000, 500, 100}}, other = {1, {700}};
+    c->video.width = 96;
+    c->video.height = 64;
+    c->video.chunk = 2;
+    c->cache.window = 14;
+    c->cache.sink = 4;
+    c->cache.relative = true;
+    c->schedule.steps = steps;
+    c->schedule.first_steps = first;
+    c->schedule.shift = 3;
+    c->sparse.given = true;
+    c->sparse.target = 0.4;
+    c->sparse.base = 0.6;
+    c->sparse.query_block = 6;
+    c->sparse.key_block = 5;
+    c->sparse.keep_frames = 9;
+    c->sparse.keep_sink = 1;
+    c->sparse.keep_near = 3;
+    c->sparse.horizon = 17;
+    c->sparse.tile_rows = 4;
+    c->sparse.tile_cols = 2;
+    g_assert_true(lf_session_config(model, &(LfSessionOptions){0}, &w, &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(w.geometry.width, ==, 96);
+    g_assert_cmpint(w.geometry.height, ==, 64);
+    g_assert_cmpint(w.geometry.chunk, ==, 2);
+    g_assert_cmpint(w.geometry.tile_rows, ==, 4);
+    g_assert_cmpint(w.geometry.tile_cols, ==, 2);
+    g_assert_cmpint(w.window, ==, 14);
+    g_assert_cmpint(w.sink, ==, 4);
+    g_assert_true(w.relative && w.has_text && w.has_pixels && !w.scheme.one_map);
+    g_assert_cmpint(w.key_block, ==, 5);
+    g_assert_cmpint(w.scheme.query_block, ==, 6);
+    g_assert_cmpint(w.scheme.selection.keep_frames, ==, 9);
+    g_assert_cmpint(w.scheme.selection.keep_sink, ==, 1);
+    g_assert_cmpint(w.scheme.selection.keep_near, ==, 3);
+    assert_schedule(&w.schedule, 3, &steps);
+    assert_schedule(&w.first, 3, &first);
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 8}, "");
+    const LfStreamConfig *stream = &s->stream.config;
+    g_assert_cmpuint(s->stream.seed, ==, 8);
+    g_assert_cmpint(stream->geometry.width, ==, 96);
+    g_assert_cmpint(stream->window, ==, 14);
+    g_assert_true(stream->sparse && !stream->uniform);
+    g_assert_cmpfloat(stream->target, ==, 0.4);
+    g_assert_cmpfloat(stream->base, ==, 0.6);
+    g_assert_cmpint(stream->horizon, ==, 17);
+    lf_session_free(s);
+
+    const LfSessionOptions options = {.width = 32,
+                                      .height = 48,
+                                      .chunk = 3,
+                                      .window = 10,
+                                      .sink = 2,
+                                      .query_block = 3,
+                                      .key_block = 2,
+                                      .keep_frames = 7,
+                                      .steps = other,
+                                      .shift = 6,
+                                      .tile_rows = 3,
+                                      .tile_cols = 1,
+                                      .one_map = TRUE,
+                                      .no_text = TRUE,
+                                      .no_decoder = TRUE};
+    c->cache.relative = false;
+    g_assert_true(lf_session_config(model, &options, &w, &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(w.geometry.width, ==, 32);
+    g_assert_cmpint(w.geometry.height, ==, 48);
+    g_assert_cmpint(w.geometry.chunk, ==, 3);
+    g_assert_cmpint(w.geometry.tile_rows, ==, 3);
+    g_assert_cmpint(w.geometry.tile_cols, ==, 1);
+    g_assert_cmpint(w.window, ==, 10);
+    g_assert_cmpint(w.sink, ==, 2);
+    g_assert_true(!w.relative && !w.has_text && !w.has_pixels && w.scheme.one_map);
+    g_assert_cmpint(w.key_block, ==, 2);
+    g_assert_cmpint(w.scheme.query_block, ==, 3);
+    g_assert_cmpint(w.scheme.selection.keep_frames, ==, 7);
+    assert_schedule(&w.schedule, 6, &other);
+    assert_schedule(&w.first, 6, &first);
+    lf_model_unref(model);
+}
+
+/* What other threads request in passing is brought into its range; a context is not. */
+static void test_requests(void)
+{
+    g_autoptr(GError) error = NULL;
+    float row[LF_TINY_TEXT_DIM] = {0};
+    LfModel *model = stream_model_on(NULL, "cpu");
+    LfSession *s = stream_session(model, NULL, "a ring");
+    lf_session_set_transition(s, 9);
+    g_assert_cmpint(s->request.transition, ==, LF_TRANSITION_CUT);
+    lf_session_set_transition(s, LF_TRANSITION_RECACHE);
+    g_assert_cmpint(s->request.transition, ==, LF_TRANSITION_RECACHE);
+    lf_session_set_attention(s, LF_ATTENTION_SPARSE, 2);
+    g_assert_cmpint(s->request.attention, ==, LF_ATTENTION_SPARSE);
+    g_assert_cmpfloat(s->request.sparsity, ==, LF_MAX_SPARSITY);
+    g_assert_false(lf_session_set_context(s, row, -1, LF_TINY_TEXT_DIM, &error));
+    stream_assert_error(&error, LF_ERROR_SHAPE, "context is [-1, 32], expected [0 … 24, 32]");
+    g_assert_true(lf_session_set_context(s, row, 1, LF_TINY_TEXT_DIM, &error));
+    g_assert_no_error(error);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
 /* A shift has no meaning for steps that are used as they are. */
 static void test_shift_without_warp(void)
 {
@@ -311,6 +497,9 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/session/bad-options", test_bad_options);
+    g_test_add_func("/session/limits", test_limits);
+    g_test_add_func("/session/numbers", test_numbers);
+    g_test_add_func("/session/requests", test_requests);
     g_test_add_func("/session/shift-without-warp", test_shift_without_warp);
     g_test_add_func("/session/missing-parts", test_missing_parts);
     g_test_add_func("/chunk/read-errors", test_read_errors);

@@ -61,6 +61,12 @@ static void test_sparsity(void)
     for (uint64_t i = 0; i < 25; i++)
         g_assert_cmpfloat_with_epsilon(lf_stream_sparsity(&s, &request, i),
                                        lf_stream_sparsity(&moved, &own, i), 1e-12);
+    request.sparsity = 0.95; /* nor beyond what attention can skip */
+    moved.config.target = 0.95;
+    moved.config.base = LF_MAX_SPARSITY;
+    g_assert_cmpfloat_with_epsilon(lf_stream_sparsity(&s, &request, 25),
+                                   lf_stream_sparsity(&moved, &own, 25), 1e-12);
+    request.sparsity = 0.5;
     s.config.uniform = true;
     g_assert_cmpfloat(lf_stream_sparsity(&s, &request, 1), ==, 0.5);
     request.attention = LF_ATTENTION_DENSE;
@@ -135,9 +141,15 @@ static void test_steady(void)
     LfRequest request = {.prompt_id = 1};
     g_assert_cmpfloat(lf_stream_sparsity(&s, &request, 22), ==,
                       lf_stream_sparsity(&s, &request, 1000));
+    s.config.window = 90; /* the growth has ended before the window is full */
+    g_assert_cmpuint(lf_stream_steady_index(&s), ==, 31);
     s.config.window = 0;
     next(&s, &request);
     g_assert_cmpuint(lf_stream_steady_index(&s), ==, 1);
+    request = (LfRequest){.prompt_id = 2, .transition = LF_TRANSITION_CUT};
+    next(&s, &request);
+    next(&s, &request);
+    g_assert_cmpuint(lf_stream_steady_index(&s), ==, 2);
 }
 
 int main(int argc, char **argv)
