@@ -3,6 +3,7 @@
 #include "engine/models/decoder.h"
 #include "tests/common/tiny_model.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* Reads `text` as the model.json of a fresh directory. */
@@ -36,8 +37,18 @@ static void test_defaults(void)
     g_assert_true(c->schedule.warp);
     g_assert_cmpint(c->cache.window, ==, 21);
     g_assert_false(c->cache.relative);
+    g_assert_cmpint(c->cache.sink, ==, 0);
+    g_assert_cmpint(c->text_encoder.buckets, ==, 0);
+    g_assert_cmpint(c->text_encoder.max_distance, ==, 128);
     g_assert_false(c->sparse.given);
+    g_assert_cmpfloat(c->sparse.target, ==, 0.88);
     g_assert_cmpfloat(c->sparse.base, ==, 0.98);
+    g_assert_cmpint(c->sparse.query_block, ==, 64);
+    g_assert_cmpint(c->sparse.key_block, ==, 64);
+    g_assert_cmpint(c->sparse.keep_frames, ==, 6);
+    g_assert_cmpint(c->sparse.keep_sink, ==, 1);
+    g_assert_cmpint(c->sparse.keep_near, ==, 2);
+    g_assert_cmpint(c->sparse.horizon, ==, 63);
     g_assert_cmpint(c->sparse.tile_rows, ==, 0);
     lf_model_config_free(c);
 }
@@ -127,6 +138,22 @@ static const struct {
     {"{\"sparse\": {\"token_order\": \"0x4\"}}", "sparse.token_order"},
     {"{\"sparse\": {\"token_order\": \"2x-4\"}}", "sparse.token_order"},
     {"{\"sparse\": {\"token_order\": \"2x4x\"}}", "sparse.token_order"},
+    {"{\"sparse\": {\"token_order\": \"4294967298x2\"}}", "sparse.token_order: expected"},
+    {"{\"sparse\": {\"token_order\": \"2x4294967298\"}}", "sparse.token_order: expected"},
+    {"{\"video\": {\"height\": 100}}", "832×100 is no multiple of 16"},
+    {"{\"video\": {\"fps\": 1000.5}}", "video.fps"},
+    {"{\"video\": {\"fps\": -1}}", "video.fps"},
+    {"{\"video\": {\"fps\": \"1001/1\"}}", "video.fps"},
+    {"{\"video\": {\"fps\": \"1000001/1001\"}}", "video.fps"},
+    {"{\"video\": {\"fps\": \"1/1000001\"}}", "video.fps"},
+    {"{\"video\": {\"fps\": \"-16/-1\"}}", "video.fps"},
+    {"{\"decoder\": {\"file\": \"a\", \"type\": \"abcdefghijklmnop\"}}", "at most 15 bytes"},
+    {"{\"decoder\": {\"file\": \"a\", \"type\": \"\"}}", "decoder.type"},
+    {"{\"decoder\": {\"type\": \"tiny\"}}", "decoder.file: missing"},
+    {"{\"text_encoder\": {\"dim\": 4}}", "text_encoder.file: missing"},
+    {"{\"transformer\": {\"file\": \"a\", \"family\": 5}}", "(no text)"},
+    {"{\"transformer\": {\"file\": \"a\", \"family\": \"none-such\"}}", "none-such"},
+    {"{\"transformer\": {\"file\": \"a\", \"lora\": [{\"file\": \"\"}]}}", "transformer.lora.file"},
     {"{\"sparse\": {\"token_order\": \"8x8\"}}", "tiles of 8x8 tokens do not divide"},
     {"{\"transformer\": {\"dim\": 256}}", "transformer.file"},
     {"{\"transformer\": {\"file\": \"\"}}", "transformer.file"},
@@ -160,6 +187,167 @@ static void test_refused(void)
         g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
         g_assert_nonnull(strstr(error->message, refused[i].named));
     }
+}
+
+/* Every number of model.json: its section and key, its range, where it arrives, and what else has to
+ * be said, in the section and outside, so that the ends of the range contradict nothing. */
+#define FIELD(member) offsetof(LfModelConfig, member)
+static const struct {
+    const char *section, *key;
+    bool real;
+    double least, most;
+    gsize at;
+    const char *also, *outside;
+} ranges[] = {
+    {"transformer", "dim", false, 1, 65536, FIELD(transformer.dim), "", ""},
+    {"transformer", "heads", false, 1, 1024, FIELD(transformer.heads), "", ""},
+    {"transformer", "ffn", false, 1, 1048576, FIELD(transformer.ffn), "", ""},
+    {"transformer", "layers", false, 1, 1024, FIELD(transformer.layers), "", ""},
+    {"transformer", "freq_dim", false, 2, 65536, FIELD(transformer.freq_dim), "", ""},
+    {"transformer", "text_dim", false, 1, 65536, FIELD(transformer.text_dim), "", ""},
+    {"transformer", "text_len", false, 1, 65536, FIELD(transformer.text_len), "", ""},
+    {"transformer", "channels", false, 1, 1024, FIELD(transformer.channels), "", ""},
+    {"text_encoder", "vocab", false, 4, 16777216, FIELD(text_encoder.vocab), "", ""},
+    {"text_encoder", "dim", false, 1, 65536, FIELD(text_encoder.dim), "", ""},
+    {"text_encoder", "attention_dim", false, 1, 65536, FIELD(text_encoder.attention_dim), "", ""},
+    {"text_encoder", "heads", false, 1, 1024, FIELD(text_encoder.heads), "", ""},
+    {"text_encoder", "ffn", false, 1, 1048576, FIELD(text_encoder.ffn), "", ""},
+    {"text_encoder", "layers", false, 1, 1024, FIELD(text_encoder.layers), "", ""},
+    {"text_encoder", "buckets", false, 4, 65536, FIELD(text_encoder.buckets),
+     ", \"max_distance\": 16385", ""},
+    {"text_encoder", "max_distance", false, 2, 1048576, FIELD(text_encoder.max_distance), "", ""},
+    {"video", "width", false, 16, 8192, FIELD(video.width), "", ""},
+    {"video", "height", false, 16, 8192, FIELD(video.height), "", ""},
+    {"video", "chunk", false, 1, 64, FIELD(video.chunk), "", ", \"cache\": {\"window\": 0}"},
+    {"schedule", "shift", true, 0.01, 100, FIELD(schedule.shift), "", ""},
+    {"cache", "window", false, 0, 1048576, FIELD(cache.window), "", ""},
+    {"cache", "sink", false, 0, 1048576, FIELD(cache.sink), ", \"window\": 0", ""},
+    {"sparse", "target", true, 0, 0.999, FIELD(sparse.target), "", ""},
+    {"sparse", "base", true, 0, 0.999, FIELD(sparse.base), "", ""},
+    {"sparse", "query_block", false, 1, 4096, FIELD(sparse.query_block), "", ""},
+    {"sparse", "key_block", false, 1, 4096, FIELD(sparse.key_block), "", ""},
+    {"sparse", "keep_frames", false, 1, 1048576, FIELD(sparse.keep_frames),
+     ", \"keep_sink\": 0, \"keep_near\": 1", ""},
+    {"sparse", "keep_sink", false, 0, 1048576, FIELD(sparse.keep_sink),
+     ", \"keep_frames\": 1048576, \"keep_near\": 0", ""},
+    {"sparse", "keep_near", false, 0, 1048576, FIELD(sparse.keep_near),
+     ", \"keep_frames\": 1048576, \"keep_sink\": 0", ""},
+    {"sparse", "horizon", false, 1, 1048576, FIELD(sparse.horizon), "", ""},
+};
+
+static LfModelConfig *read_range(gsize i, double value, GError **error)
+{
+    static const char *const with_files[] = {"transformer", "text_encoder", NULL};
+    char number[G_ASCII_DTOSTR_BUF_SIZE];
+    const char *file = g_strv_contains(with_files, ranges[i].section) ? "\"file\": \"a\", " : "";
+    g_ascii_dtostr(number, sizeof number, value);
+    g_autofree char *text =
+        g_strdup_printf("{\"%s\": {%s\"%s\": %s%s}%s}", ranges[i].section, file, ranges[i].key,
+                        number, ranges[i].also, ranges[i].outside);
+    return read_text(text, -1, error);
+}
+
+/* The ends of each range are taken, and each number is its own field's; a little outside is refused. */
+static void test_ranges(void)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(ranges); i++) {
+        double least = ranges[i].least, most = ranges[i].most, step = ranges[i].real ? 1e-4 : 1;
+        const double inside[] = {least, most}, outside[] = {least - step, most + step};
+        g_autofree char *name = g_strdup_printf("%s.%s: ", ranges[i].section, ranges[i].key);
+        for (int end = 0; end < 2; end++) {
+            g_autoptr(GError) error = NULL;
+            LfModelConfig *c = read_range(i, inside[end], &error);
+            g_assert_no_error(error);
+            const char *at = (const char *) c + ranges[i].at;
+            double got = ranges[i].real ? *(const double *) (gconstpointer) at
+                                        : *(const int *) (gconstpointer) at;
+            g_assert_cmpfloat(got, ==, inside[end]);
+            lf_model_config_free(c);
+            g_assert_null(read_range(i, outside[end], &error));
+            g_assert_error(error, LF_ERROR, LF_ERROR_CONFIG);
+            g_assert_nonnull(strstr(error->message, name));
+            g_assert_nonnull(strstr(error->message, "is not in"));
+        }
+    }
+}
+
+/* Texts that are at the border of a contradiction or a list, and taken. */
+static void test_taken(void)
+{
+    static const char *const taken[] = {
+        "{\"transformer\": {\"file\": \"a\", \"dim\": 12, \"heads\": 2}}",
+        "{\"transformer\": {\"file\": \"a\", \"text_dim\": 32},"
+        " \"text_encoder\": {\"file\": \"b\", \"dim\": 32}}",
+        "{\"text_encoder\": {\"file\": \"a\", \"buckets\": 32, \"max_distance\": 9}}",
+        "{\"text_encoder\": {\"file\": \"a\", \"attention_dim\": 64, \"heads\": 4}}",
+        "{\"cache\": {\"window\": 4, \"sink\": 1}}",
+        "{\"cache\": {\"positions\": \"absolute\"}}",
+        "{\"sparse\": {\"keep_frames\": 3, \"keep_sink\": 1, \"keep_near\": 2}}",
+        "{\"sparse\": {\"token_order\": \"raster\"}}",
+        "{\"sparse\": {\"token_order\": \"30x52\"}}",
+        "{\"schedule\": {\"steps\": [1000, 16,15,14,13,12,11,10,9,8,7,6,5,4,3,2]}}",
+        "{\"video\": {\"fps\": 1000}}",
+        "{\"video\": {\"fps\": \"1000000/1000000\"}}",
+        "{\"video\": {\"fps\": \"1/1000000\"}}",
+        "{\"video\": {\"fps\": 0.001}}",
+        "{\"decoder\": {\"file\": \"a\", \"type\": \"abcdefghijklmno\"}}",
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(taken); i++) {
+        g_autoptr(GError) error = NULL;
+        LfModelConfig *c = read_text(taken[i], -1, &error);
+        g_assert_no_error(error);
+        lf_model_config_free(c);
+    }
+}
+
+/* A list of LoRAs of the longest length; a strength that is not given is 1. */
+static void test_loras(void)
+{
+    for (int n = 63; n <= 65; n++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GString) text = g_string_new("{\"transformer\": {\"file\": \"a\", \"lora\": [");
+        for (int i = 0; i < n; i++)
+            g_string_append_printf(text, "%s{\"file\": \"l%d\"%s}", i ? ", " : "", i,
+                                   i == 1 ? ", \"strength\": -0.5" : "");
+        g_string_append(text, "]}}");
+        LfModelConfig *c = read_text(text->str, -1, &error);
+        g_assert_true((c != NULL) == (n <= 64));
+        if (!c) {
+            g_assert_nonnull(
+                strstr(error->message, "transformer.lora: expected a list of at most 64"));
+            continue;
+        }
+        g_assert_cmpint(c->n_loras, ==, n);
+        for (int i = 0; i < n; i++) {
+            g_autofree char *file = g_strdup_printf("l%d", i);
+            g_assert_cmpstr(c->loras[i].file, ==, file);
+            g_assert_cmpfloat(c->loras[i].strength, ==, i == 1 ? -0.5 : 1);
+        }
+        lf_model_config_free(c);
+    }
+}
+
+/* What the files tell is checked against each other, too. */
+static void test_contradictions(void)
+{
+    g_autoptr(GError) error = NULL;
+    LfModelConfig *c = lf_model_config_new();
+    c->transformer.channels = c->decoder.channels = 5;
+    c->transformer.text_dim = c->text_encoder.dim = 7;
+    g_assert_true(lf_model_config_check(c, &error));
+    c->decoder.channels = 4;
+    g_assert_false(lf_model_config_check(c, &error));
+    g_assert_nonnull(strstr(error->message, "latents of 5 channels, the decoder takes 4"));
+    g_clear_error(&error);
+    c->decoder.channels = 0;
+    c->text_encoder.dim = 6;
+    g_assert_false(lf_model_config_check(c, &error));
+    g_assert_nonnull(strstr(error->message, "transformer.text_dim 7, but text_encoder.dim 6"));
+    c->text_encoder.dim = 0;
+    g_clear_error(&error);
+    g_assert_true(lf_model_config_check(c, &error));
+    g_assert_no_error(error);
+    lf_model_config_free(c);
 }
 
 static void assert_no_json(const char *text, gssize size)
@@ -356,6 +544,10 @@ int main(int argc, char **argv)
     g_test_add_func("/model-config/defaults", test_defaults);
     g_test_add_func("/model-config/values", test_values);
     g_test_add_func("/model-config/refused", test_refused);
+    g_test_add_func("/model-config/ranges", test_ranges);
+    g_test_add_func("/model-config/taken", test_taken);
+    g_test_add_func("/model-config/loras", test_loras);
+    g_test_add_func("/model-config/contradictions", test_contradictions);
     g_test_add_func("/model-config/no-json", test_no_json);
     g_test_add_func("/model-config/nesting", test_nesting);
     g_test_add_func("/model-config/places", test_places);
