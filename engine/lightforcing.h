@@ -161,8 +161,8 @@ char *lf_model_missing(const char *location, const LfModelOptions *options);
 /* Loads a model. Blocks; files stay mapped while the model lives. `options` may be NULL. */
 LfModel *lf_model_open(const char *location, const LfModelOptions *options, GError **error);
 
-/* A model of known dimensions with random weights, created in memory. `preset`: "demo" or
- * "wan-1.3b". Its frames mean nothing; its speed is that of a trained model. `seed` determines the
+/* A model of known dimensions with random weights, created in memory. `preset`: "demo",
+ * "wan-1.3b", "wan-1.3b-vae" or "wan-1.3b-lightvae". Its frames mean nothing; its speed is that of a trained model. `seed` determines the
  * weights. */
 LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOptions *options,
                              GError **error);

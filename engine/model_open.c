@@ -270,8 +270,8 @@ LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOpt
 {
     LfModelConfig *config = lf_model_config_preset(preset);
     if (!config) {
-        lf_fail(error, LF_ERROR_NOT_FOUND, "no preset \"%s\": there are \"demo\" and \"wan-1.3b\"",
-                preset);
+        g_autofree char *presets = lf_model_config_presets();
+        lf_fail(error, LF_ERROR_NOT_FOUND, "no preset \"%s\": there are %s", preset, presets);
         return NULL;
     }
     options = options ? options : &defaults;

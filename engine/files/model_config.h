@@ -98,7 +98,11 @@ bool lf_text_encoder_config_complete(LfTextEncoderConfig *config, LfWeightSource
 bool lf_config_dimension(LfWeightSource *source, const char *part, const char *key, int *value,
                          const char *name, int n_dims, int axis, GError **error);
 
-/* "demo" or "wan-1.3b" without files: for random weights. NULL when there is no such preset. */
+/* "demo", "wan-1.3b", and this with the VAE ("wan-1.3b-vae") or LightVAE ("wan-1.3b-lightvae") in place
+ * of TAEHV; without files: for random weights. NULL when there is no such preset. */
 LfModelConfig *lf_model_config_preset(const char *name);
+
+/* The names of all presets, for messages. Transfer full. */
+char *lf_model_config_presets(void);
 
 #endif

@@ -30,11 +30,35 @@ static const LfModelConfig wan = {
     .sparse = {true, 0.88, 0.98, 128, 64, 6, 1, 2, 63, 0, 0},
 };
 
+static const LfDecoderConfig vae = {"wan", {384, 384, 384, 192, 96}, 16, ""};
+static const LfDecoderConfig light_vae = {"wan", {96, 96, 96, 48, 24}, 16, ""};
+
+static const struct {
+    const char *name;
+    const LfModelConfig *config;
+    const LfDecoderConfig *decoder; /* in place of the configuration's; or NULL */
+} presets[] = {
+    {"demo", &demo, NULL},
+    {"wan-1.3b", &wan, NULL},
+    {"wan-1.3b-vae", &wan, &vae},
+    {"wan-1.3b-lightvae", &wan, &light_vae},
+};
+
 LfModelConfig *lf_model_config_preset(const char *name)
 {
-    if (strcmp(name, "demo") == 0)
-        return g_memdup2(&demo, sizeof demo);
-    if (strcmp(name, "wan-1.3b") == 0)
-        return g_memdup2(&wan, sizeof wan);
+    for (gsize i = 0; i < G_N_ELEMENTS(presets); i++)
+        if (strcmp(name, presets[i].name) == 0) {
+            LfModelConfig *config = g_memdup2(presets[i].config, sizeof *config);
+            config->decoder = presets[i].decoder ? *presets[i].decoder : config->decoder;
+            return config;
+        }
     return NULL;
+}
+
+char *lf_model_config_presets(void)
+{
+    GString *list = g_string_new(NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(presets); i++)
+        g_string_append_printf(list, "%s\"%s\"", i > 0 ? ", " : "", presets[i].name);
+    return g_string_free(list, FALSE);
 }

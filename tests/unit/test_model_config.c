@@ -462,9 +462,16 @@ static void test_demo(void)
     g_assert_cmpmem(file, sizeof *file, preset, sizeof *preset);
     lf_model_config_free(file);
     lf_model_config_free(preset);
-    preset = lf_model_config_preset("wan-1.3b");
-    g_assert_true(lf_model_config_check(preset, &error));
-    lf_model_config_free(preset);
+    static const char *const wan[] = {"wan-1.3b", "wan-1.3b-vae", "wan-1.3b-lightvae"};
+    for (gsize i = 0; i < G_N_ELEMENTS(wan); i++) {
+        preset = lf_model_config_preset(wan[i]);
+        g_assert_true(lf_model_config_check(preset, &error));
+        g_assert_cmpstr(preset->decoder.type, ==, i ? "wan" : "tiny");
+        g_assert_cmpint(preset->decoder.widths[4], ==, i == 0 ? 0 : i == 1 ? 96 : 24);
+        lf_model_config_free(preset);
+    }
+    g_autofree char *names_of_all = lf_model_config_presets();
+    g_assert_nonnull(strstr(names_of_all, "\"demo\", \"wan-1.3b\""));
     g_assert_null(lf_model_config_preset("wan-14b"));
 }
 
