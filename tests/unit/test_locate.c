@@ -133,6 +133,109 @@ static void test_layouts(void)
     }
 }
 
+/* Every name of a folder that is looked into beside a model, whatever its case; no other one. */
+static void test_neighbours(void)
+{
+    static const char *const names[] = {
+        "autoencoders", "CLIP",         "decoders",    "encoders",      "Google",
+        "models",       "models--a--b", "split_files", "taehv_2",       "text_encoder",
+        "tokenizer_2",  "umt5-xxl",     "VAE_approx",  "Wan2.1-T2V-1B", "Wan_2.1_other",
+        "WanVideo",     "Wan-AI",       "others",      "myvae",         "wan2.2"};
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        LfLocated located = {0};
+        char *root = folder_new();
+        bool known = i < G_N_ELEMENTS(names) - 3;
+        g_autofree char *decoder = g_build_filename(names[i], "a", "d.pt", NULL);
+        g_autofree char *full = g_build_filename(root, decoder, NULL);
+        g_autofree char *location = g_build_filename(root, "m", NULL);
+        put(root, LF_PART_TRANSFORMER, "m/t.pt");
+        put(root, LF_PART_DECODER, decoder);
+        g_assert_true(lf_locate(location, ALL, &located, NULL));
+        g_assert_cmpstr(located.files[LF_PART_DECODER], ==, known ? full : NULL);
+        lf_located_clear(&located);
+        folder_remove(root);
+    }
+}
+
+/* How deep a folder and its neighbours are looked into, and how far up. */
+static void test_depths(void)
+{
+    static const struct {
+        const char *location, *transformer, *decoder;
+        bool found, found_decoder;
+    } cases[] = {
+        {"m", "m/1/2/3/t.pt", "m/1/2/3/d.pt", true, true},
+        {"m", "m/1/2/3/4/t.pt", "x/d.pt", false, false},
+        {"m", "m/t.pt", "m/1/2/3/4/d.pt", true, false},
+        {"m", "m/t.pt", "vae/1/2/3/d.pt", true, true},
+        {"m", "m/t.pt", "vae/1/2/3/4/d.pt", true, false},
+        {"1/2/3/4/m", "1/2/3/4/m/t.pt", "vae/d.pt", true, true},
+        {"1/2/3/4/5/m", "1/2/3/4/5/m/t.pt", "vae/d.pt", true, false},
+        {"m/t.pt", "m/t.pt", "m/a/d.pt", true, false},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        LfLocated located = {0};
+        char *root = folder_new();
+        g_autofree char *location = g_build_filename(root, cases[i].location, NULL);
+        put(root, LF_PART_TRANSFORMER, cases[i].transformer);
+        put(root, LF_PART_DECODER, cases[i].decoder);
+        g_assert_true(lf_locate(location, ALL, &located, NULL) == cases[i].found);
+        g_assert_true((located.files[LF_PART_DECODER] != NULL) == cases[i].found_decoder);
+        lf_located_clear(&located);
+        folder_remove(root);
+    }
+}
+
+/* A file that names the newest revision may name a folder of the snapshots alone. */
+static void test_revisions(void)
+{
+    g_autofree char *longest = g_strnfill(128, 'a'), *longer = g_strnfill(129, 'a');
+    const struct {
+        const char *ref;
+        bool followed;
+    } cases[] = {{"new", true},     {" new\n", true}, {"gone", false},
+                 {"../new", false}, {longest, true},  {longer, false}};
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        LfLocated located = {0};
+        char *root = folder_new();
+        g_autofree char *name = g_strstrip(g_strdup(cases[i].ref));
+        g_autofree char *path =
+            g_build_filename("hub/snapshots", cases[i].followed ? name : "new", "t.pt", NULL);
+        g_autofree char *hub = g_build_filename(root, "hub", NULL);
+        put(root, LF_PART_TRANSFORMER, path);
+        put(root, LF_PART_TRANSFORMER, "hub/other/t2.pt");
+        folder_text(root, "hub/refs/main", cases[i].ref);
+        if (strchr(cases[i].ref, '/'))
+            folder_text(root, "hub/new/any", "");
+        bool found = lf_locate(hub, 1U << LF_PART_TRANSFORMER, &located, NULL);
+        g_assert_true(found == cases[i].followed); /* without the revision there are two */
+        lf_located_clear(&located);
+        folder_remove(root);
+    }
+}
+
+/* Of many files of one part eight are named. */
+static void test_many(void)
+{
+    for (int n = 8; n <= 9; n++) {
+        g_autoptr(GError) error = NULL;
+        LfLocated located = {0};
+        char *root = folder_new();
+        for (int i = 0; i < n; i++) {
+            g_autofree char *name = g_strdup_printf("d%d.pt", i);
+            put(root, LF_PART_DECODER, name);
+        }
+        g_autofree char *count = g_strdup_printf("%d files are a decoder", n);
+        g_assert_false(lf_locate(root, 1U << LF_PART_DECODER, &located, &error));
+        g_assert_nonnull(strstr(error->message, count));
+        g_assert_nonnull(strstr(error->message, "/d7.pt"));
+        g_assert_null(strstr(error->message, "/d8.pt"));
+        g_assert_true((strstr(error->message, " …") != NULL) == (n > 8));
+        lf_located_clear(&located);
+        folder_remove(root);
+    }
+}
+
 static void put_vae(const char *root, const char *name)
 {
     static const float number = 1;
@@ -294,6 +397,9 @@ static void test_several(void)
 {
     static const char *const options[LF_N_PARTS] = {"model-location", "text-encoder-location", NULL,
                                                     "decoder-location"};
+    g_assert_cmpstr(lf_part_option(LF_PART_TOKENIZER), ==, "tokenizer-location");
+    g_assert_cmpstr(lf_part_name(LF_PART_TOKENIZER), ==, "tokenizer");
+    g_assert_cmpstr(lf_part_name(LF_PART_TEXT_ENCODER), ==, "text encoder");
     for (LfPart part = 0; part < LF_N_PARTS; part++) {
         if (!options[part])
             continue;
@@ -443,6 +549,10 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/locate/layouts", test_layouts);
+    g_test_add_func("/locate/neighbours", test_neighbours);
+    g_test_add_func("/locate/depths", test_depths);
+    g_test_add_func("/locate/revisions", test_revisions);
+    g_test_add_func("/locate/many", test_many);
     g_test_add_func("/locate/vae", test_vae);
     g_test_add_func("/locate/inner-tokenizer", test_inner_tokenizer);
     g_test_add_func("/locate/wanted", test_wanted);

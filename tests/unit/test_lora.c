@@ -5,6 +5,7 @@
 #include "stream.h"
 
 #include "engine/files/layouts/layouts.h"
+#include "engine/files/lora.h"
 #include "engine/files/weights.h"
 
 #include <glib/gstdio.h>
@@ -149,6 +150,7 @@ static const Dialect dialects[] = {
     {"diffusion_model.", ".lora_A.weight", ".lora_B.weight", false, false, true},
     {"transformer.", ".lora_A.weight", ".lora_B.weight", true, false, false},
     {"transformer.", ".lora.down.weight", ".lora.up.weight", true, false, false},
+    {"pipe.transformer.", "_lora.down.weight", "_lora.up.weight", true, false, false},
     {"lora_unet_", ".lora_down.weight", ".lora_up.weight", false, true, true},
     {"lora_unet__", ".lora_down.weight", ".lora_up.weight", false, true, true},
     {"lycoris_", ".lora_down.weight", ".lora_up.weight", true, true, true},
@@ -277,6 +279,34 @@ static void test_several(void)
     fixture_clear(&f);
 }
 
+/* Differences of a tensor that the weights have in three parts: each part takes its share of rows.
+ * With strength 0 nothing is added. */
+static void test_shared_difference(void)
+{
+    static const char *const names[] = {"blocks.0.self_attn.q.bias", "blocks.0.self_attn.k.bias",
+                                        "blocks.0.self_attn.v.bias"};
+    Fixture f = fixture_new();
+    Written w = written_new(), none = written_new();
+    float *wanted[3];
+    const float *bias = add(&w, "blocks.0.attn1.to_qkv.diff_b", 3 * DIM, 0);
+    add(&none, "blocks.0.self_attn.q.diff_b", DIM, 0);
+    for (int part = 0; part < 3; part++) {
+        wanted[part] = read_all(f.plain, names[part], LF_BIND_VECTOR, DIM, 0);
+        for (int i = 0; i < DIM; i++)
+            wanted[part][i] += 2 * bias[part * DIM + i];
+    }
+    apply(&f, &w, 2);
+    apply(&f, &none, 0);
+    for (int part = 0; part < 3; part++) {
+        g_autofree float *got = read_all(f.source, names[part], LF_BIND_VECTOR, DIM, 0);
+        assert_close(got, wanted[part], DIM);
+        g_free(wanted[part]);
+    }
+    written_clear(&w);
+    written_clear(&none);
+    fixture_clear(&f);
+}
+
 /* ---- of image-to-video models ---------------------------------------------------------------- */
 
 /* What such a LoRA has for the picture is left out, and said; the rest is added as it stands. */
@@ -381,6 +411,101 @@ static void test_refused(void)
     assert_refused(&w, LF_ERROR_FORMAT, "blocks.0.self_attn.k.weight");
 }
 
+/* Endings of other kinds of adapters: a file that has one beside sound matrices is refused. */
+static void test_other_adapters(void)
+{
+    static const char *const others[] = {
+        "dora_scale", "lora_mid.weight", "reshape_weight", "w_norm",    "b_norm",
+        "hada_w1_a",  "hada_w1_b",       "hada_w2_a",      "hada_w2_b", "lokr_w1",
+        "lokr_w1_a",  "lokr_w1_b",       "lokr_w2",        "lokr_w2_a", "lokr_w2_b"};
+    for (gsize i = 0; i < G_N_ELEMENTS(others); i++) {
+        g_autofree char *name = g_strconcat("blocks.0.self_attn.q.", others[i], NULL);
+        Written w = written_new();
+        g_assert_true(lf_lora_is_name(name));
+        add(&w, "blocks.0.self_attn.q.lora_A.weight", RANK, DIM);
+        add(&w, "blocks.0.self_attn.q.lora_B.weight", DIM, RANK);
+        add(&w, name, DIM, 0);
+        assert_refused(&w, LF_ERROR_UNSUPPORTED, name);
+    }
+    g_assert_false(lf_lora_is_name("blocks.0.self_attn.q.weight"));
+}
+
+/* Every word by which a module is the picture's: a file of one such module is of no use. */
+static void test_words_of_picture(void)
+{
+    static const char *const words[] = {"blocks.0.cross_attn.k_img",
+                                        "blocks.0.cross_attn.v_img",
+                                        "img_emb.proj.1",
+                                        "blocks.0.attn2.add_k_proj",
+                                        "blocks.0.attn2.add_v_proj",
+                                        "condition_embedder.image_embedder.ff.net.2"};
+    for (gsize i = 0; i < G_N_ELEMENTS(words); i++) {
+        Written w = written_new();
+        g_autofree char *down = g_strconcat(words[i], ".lora_A.weight", NULL);
+        g_autofree char *up = g_strconcat(words[i], ".lora_B.weight", NULL);
+        add(&w, down, RANK, DIM);
+        add(&w, up, DIM, RANK);
+        assert_refused(&w, LF_ERROR_SHAPE, "use one made for text-to-video");
+    }
+}
+
+/* Of many modules that the model lacks the first three are named. */
+static void test_unmatched(void)
+{
+    static const char *const lists[] = {"1 of its 1 modules (blocks.10.ffn.0):",
+                                        "2 of its 2 modules (blocks.10.ffn.0, blocks.11.ffn.0):",
+                                        "3 of its 3 modules (blocks.10.ffn.0, blocks.11.ffn.0, "
+                                        "blocks.12.ffn.0):",
+                                        "4 of its 4 modules (blocks.10.ffn.0, blocks.11.ffn.0, "
+                                        "blocks.12.ffn.0, …):",
+                                        "5 of its 5 modules (blocks.10.ffn.0, blocks.11.ffn.0, "
+                                        "blocks.12.ffn.0, …):"};
+    for (int n = 1; n <= (int) G_N_ELEMENTS(lists); n++) {
+        Written w = written_new();
+        for (int i = 0; i < n; i++) {
+            g_autofree char *name = g_strdup_printf("blocks.%d.ffn.0.diff", 10 + i);
+            add(&w, name, FFN, DIM);
+        }
+        assert_refused(&w, LF_ERROR_SHAPE, lists[n - 1]);
+    }
+}
+
+static void test_refused_more(void)
+{
+    g_autoptr(GError) error = NULL;
+    Written w = written_new();
+    add(&w, "blocks.0.self_attn.q.lora_B.weight", DIM, RANK);
+    assert_refused(&w, LF_ERROR_FORMAT, "blocks.0.self_attn.q has no down (A) matrix");
+    w = written_new();
+    add(&w, "blocks.0.self_attn.q.lora_A.weight", RANK, DIM);
+    add(&w, "blocks.0.self_attn.q.lora_B.weight", DIM + 1, RANK);
+    assert_refused(&w, LF_ERROR_SHAPE, "is [49, 48], the model's is [48, 48]");
+    w = written_new();
+    add(&w, "blocks.0.self_attn.q.lora_A.weight", RANK, DIM - 1);
+    add(&w, "blocks.0.self_attn.q.lora_B.weight", DIM, RANK);
+    assert_refused(&w, LF_ERROR_SHAPE, "is [48, 47], the model's is [48, 48]");
+    w = written_new();
+    add(&w, "blocks.0.self_attn.q.diff_b", DIM + 1, 0);
+    assert_refused(&w, LF_ERROR_SHAPE, "self_attn.q.bias is [49, 1], the model's is [48]");
+    w = written_new();
+    add(&w, "blocks.0.self_attn.q.lora_A.weight", DIM, DIM);
+    add(&w, "blocks.0.self_attn.q.lora_B.weight", DIM, 0);
+    assert_refused(&w, LF_ERROR_SHAPE, "no rank in common");
+    w = written_new();
+    add(&w, "blocks.0.self_attn.q.lora_A.weight", RANK, DIM);
+    add(&w, "blocks.0.self_attn.q.lora_B.weight", DIM, RANK);
+    g_array_index(w.tensors, LfFileTensor, 1).type = LF_I32;
+    assert_refused(&w, LF_ERROR_UNSUPPORTED, "lora_B.weight (I32) is not understood");
+
+    Fixture f = fixture_new();
+    char *notice;
+    LfWeightSource *random = lf_weight_source_random(1);
+    g_assert_false(lf_weight_source_add_lora(random, f.base, 1, &notice, &error));
+    stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "random weights take no LoRA");
+    lf_weight_source_free(random);
+    fixture_clear(&f);
+}
+
 /* ---- in a model ------------------------------------------------------------------------------ */
 
 /* Named in model.json and in the options alike; the same pictures as from a merged file. */
@@ -472,6 +597,11 @@ int main(int argc, char **argv)
     g_test_add_func("/lora/several", test_several);
     g_test_add_func("/lora/of-picture", test_of_picture);
     g_test_add_func("/lora/refused", test_refused);
+    g_test_add_func("/lora/refused/more", test_refused_more);
+    g_test_add_func("/lora/refused/unmatched", test_unmatched);
+    g_test_add_func("/lora/refused/other-adapters", test_other_adapters);
+    g_test_add_func("/lora/refused/words-of-picture", test_words_of_picture);
+    g_test_add_func("/lora/differences/shared", test_shared_difference);
     g_test_add_func("/lora/model", test_model);
     return g_test_run();
 }
