@@ -95,7 +95,6 @@ LfChunk *lf_chunk_pool_take(LfChunkPool *pool, GError **error)
     g_atomic_ref_count_init(&chunk->refs);
     g_atomic_ref_count_inc(&pool->refs);
     chunk->pool = pool;
-    chunk->info = (LfChunkInfo){0};
     g_atomic_int_set(&chunk->waited, 0);
     return chunk;
 }

@@ -31,7 +31,6 @@ static void record(LfWorker *w, LfChunkEvent event)
 static void read_text(LfWorker *w, uint64_t prompt_id, const LfText *text)
 {
     LfTensor context = LF_NONE;
-    w->encoded = 0;
     if (lf_is_set(text->rows)) {
         context = lf_tensor_slice(w->context, 0, text->rows.shape[0]);
         lf_upload(w->be, context, text->rows.data);

@@ -39,7 +39,7 @@ const LfDecoderClass *lf_decoder_class(const char *type, LfWeightSource *source,
             error, LF_ERROR_SHAPE,
             "decoder: the file's tensors (layout \"%s\") match none of the types %s: use TAEHV, "
             "such as taew2_1.safetensors, or the VAE of Wan 2.1",
-            source ? lf_weight_source_layout(source) : "", types);
+            lf_weight_source_layout(source), types);
     return NULL;
 }
 

@@ -295,8 +295,10 @@ static void test_shared_difference(void)
         for (int i = 0; i < DIM; i++)
             wanted[part][i] += 2 * bias[part * DIM + i];
     }
-    apply(&f, &w, 2);
     apply(&f, &none, 0);
+    g_assert_null(lf_lora_updates(f.source, names[0]));
+    apply(&f, &w, 2);
+    g_assert_cmpuint(lf_lora_updates(f.source, names[0])->len, ==, 1);
     for (int part = 0; part < 3; part++) {
         g_autofree float *got = read_all(f.source, names[part], LF_BIND_VECTOR, DIM, 0);
         assert_close(got, wanted[part], DIM);
@@ -305,6 +307,26 @@ static void test_shared_difference(void)
     written_clear(&w);
     written_clear(&none);
     fixture_clear(&f);
+}
+
+/* An alpha is one number; anything else under its name is none. */
+static void test_alpha(void)
+{
+    static const char name[] = "blocks.0.self_attn.q.weight";
+    for (int count = 1; count <= 2; count++) {
+        Fixture f = fixture_new();
+        Written w = written_new();
+        g_autofree float *wanted = read_all(f.plain, name, LF_BIND_LINEAR, DIM, DIM);
+        const float *down = add(&w, "blocks.0.self_attn.q.lora_A.weight", RANK, DIM);
+        const float *up = add(&w, "blocks.0.self_attn.q.lora_B.weight", DIM, RANK);
+        const float *alpha = add(&w, "blocks.0.self_attn.q.alpha", count, 0);
+        merge(wanted, count == 1 ? (double) *alpha / RANK : 1, up, down, DIM, DIM);
+        apply(&f, &w, 1);
+        g_autofree float *got = read_all(f.source, name, LF_BIND_LINEAR, DIM, DIM);
+        assert_close(got, wanted, DIM * DIM);
+        written_clear(&w);
+        fixture_clear(&f);
+    }
 }
 
 /* ---- of image-to-video models ---------------------------------------------------------------- */
@@ -488,7 +510,7 @@ static void test_refused_more(void)
     add(&w, "blocks.0.self_attn.q.diff_b", DIM + 1, 0);
     assert_refused(&w, LF_ERROR_SHAPE, "self_attn.q.bias is [49, 1], the model's is [48]");
     w = written_new();
-    add(&w, "blocks.0.self_attn.q.lora_A.weight", DIM, DIM);
+    add(&w, "blocks.0.self_attn.q.lora_A.weight", 1, DIM);
     add(&w, "blocks.0.self_attn.q.lora_B.weight", DIM, 0);
     assert_refused(&w, LF_ERROR_SHAPE, "no rank in common");
     w = written_new();
@@ -594,6 +616,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, &dialects[i], test_dialect);
     }
     g_test_add_func("/lora/differences", test_differences);
+    g_test_add_func("/lora/alpha", test_alpha);
     g_test_add_func("/lora/several", test_several);
     g_test_add_func("/lora/of-picture", test_of_picture);
     g_test_add_func("/lora/refused", test_refused);

@@ -99,6 +99,110 @@ static void test_info_of_json(void)
     folder_remove(root);
 }
 
+/* Each file that model.json names has to be there, and the decoder of a known type. */
+static void test_probe_missing(void)
+{
+    static const char format[] =
+        "{\"transformer\": {\"file\": \"t\", \"lora\": [{\"file\": \"k\"}, {\"file\": \"l\"}]},"
+        " \"text_encoder\": {\"file\": \"e\"}, \"tokenizer\": {\"file\": \"s\"},"
+        " \"decoder\": {\"file\": \"d\", \"type\": \"%s\"}}";
+    static const char *const files[][2] = {{"t", "transformer"}, {"e", "text encoder"},
+                                           {"s", "tokenizer"},   {"d", "decoder"},
+                                           {"k", "LoRA"},        {"l", "LoRA"}};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *tiny = g_strdup_printf(format, "tiny"), *other = g_strdup_printf(format, "x");
+    LfModelInfo info;
+    char *root = folder_new();
+    folder_text(root, "model.json", tiny);
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++)
+        folder_text(root, files[i][0], "any");
+    g_assert_true(lf_model_probe(root, NULL, &info, &error));
+    g_assert_no_error(error);
+    g_assert_true(info.can_encode && info.can_decode && !info.sparse);
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *path = g_build_filename(root, files[i][0], NULL);
+        g_autofree char *word = g_strdup_printf(
+            "%s: no such file, which model.json names as the %s", path, files[i][1]);
+        g_assert_cmpint(g_remove(path), ==, 0);
+        g_assert_false(lf_model_probe(root, NULL, &info, &error));
+        stream_assert_error(&error, LF_ERROR_NOT_FOUND, word);
+        folder_text(root, files[i][0], "any");
+    }
+    folder_text(root, "model.json", other);
+    g_assert_false(lf_model_probe(root, NULL, &info, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "\"x\"");
+    folder_remove(root);
+}
+
+/* A text encoder without its tokenizer takes no prompts, nor a tokenizer without its encoder. */
+static void test_can_encode(void)
+{
+    static const char *const parts[] = {"text_encoder", "tokenizer", "decoder"};
+    for (gsize i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *text =
+            g_strdup_printf("{\"transformer\": {\"file\": \"t\"}, \"%s\": {\"file\": \"f\"%s}}",
+                            parts[i], i == 2 ? ", \"type\": \"tiny\"" : "");
+        LfModelInfo info;
+        char *root = folder_new();
+        folder_text(root, "t", "any");
+        folder_text(root, "f", "any");
+        folder_text(root, "model.json", text);
+        g_assert_true(lf_model_probe(root, NULL, &info, &error));
+        g_assert_no_error(error);
+        g_assert_false(info.can_encode);
+        g_assert_true(info.can_decode == (i == 2));
+        folder_remove(root);
+    }
+}
+
+/* Ids are checked before anything is encoded: how many, and that each is in the vocabulary. */
+static void test_ids(void)
+{
+    g_autoptr(GError) error = NULL;
+    LfModel *model = stream_model(NULL);
+    int32_t ids[LF_TINY_TEXT_LEN + 1] = {0};
+    g_autofree float *out = g_new(float, (LF_TINY_TEXT_LEN + 1) * LF_TINY_TEXT_DIM);
+    ids[3] = 433;
+    g_assert_true(lf_model_encode(model, ids, LF_TINY_TEXT_LEN, out, &error));
+    g_assert_no_error(error);
+    g_assert_false(lf_model_encode(model, ids, LF_TINY_TEXT_LEN + 1, out, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "25 token ids: model");
+    ids[3] = 434;
+    g_assert_false(lf_model_encode(model, ids, 4, out, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "token id 434 at position 3 out of range 0…433");
+    ids[3] = -1;
+    g_assert_false(lf_model_encode(model, ids, 4, out, &error));
+    stream_assert_error(&error, LF_ERROR_CONFIG, "token id -1 at position 3");
+    g_assert_true(lf_model_encode(model, ids, 3, out, &error));
+    lf_model_unref(model);
+    model = stream_model(&(LfTinyModel){.without = "text_encoder"});
+    g_assert_false(lf_model_encode(model, ids, 3, out, &error));
+    stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "has no text encoder");
+    lf_model_unref(model);
+}
+
+/* A model is called like its folder or its checkpoint, however the location is written. */
+static void test_names(void)
+{
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_autofree char *before = g_get_current_dir(), *name = g_path_get_basename(dir);
+    g_autofree char *slash = g_strconcat(dir, "/", NULL);
+    g_autofree char *checkpoint = g_build_filename(dir, "transformer.safetensors", NULL);
+    const char *const locations[] = {dir, slash, ".", "model.json", "./", checkpoint};
+    g_assert_cmpint(g_chdir(dir), ==, 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(locations); i++) {
+        g_autoptr(GError) error = NULL;
+        LfModel *model = lf_model_open(locations[i], &(LfModelOptions){.backend = "cpu"}, &error);
+        g_assert_no_error(error);
+        g_assert_cmpstr(lf_model_name(model), ==,
+                        locations[i] == checkpoint ? "transformer.safetensors" : name);
+        lf_model_unref(model);
+    }
+    g_assert_cmpint(g_chdir(before), ==, 0);
+    lf_tiny_model_remove(dir);
+}
+
 static void test_probe_and_info(void)
 {
     g_autoptr(GError) error = NULL;
@@ -285,12 +389,15 @@ static void test_default_location(void)
     g_setenv("LIGHTFORCING_MODEL", "/some/where", TRUE);
     g_autofree char *named = lf_model_default_location();
     g_assert_cmpstr(named, ==, "/some/where");
-    g_unsetenv("LIGHTFORCING_MODEL");
+    g_setenv("LIGHTFORCING_MODEL", "", TRUE); /* as if it were not set */
     g_autofree char *below =
         g_build_filename(g_get_user_data_dir(), "lightforcing", "models", "demo", NULL);
     g_assert_cmpint(g_mkdir_with_parents(below, 0700), ==, 0);
     g_autofree char *found = lf_model_default_location();
     g_assert_cmpstr(found, ==, below);
+    g_unsetenv("LIGHTFORCING_MODEL");
+    g_autofree char *again = lf_model_default_location();
+    g_assert_cmpstr(again, ==, below);
     if (before)
         g_setenv("LIGHTFORCING_MODEL", before, TRUE);
 }
@@ -303,6 +410,7 @@ static void test_random(void)
     g_assert_no_error(error);
     g_assert_cmpstr(lf_model_name(model), ==, "demo");
     g_assert_false(lf_model_info(model)->can_encode);
+    g_assert_true(lf_model_info(model)->can_decode);
     g_assert_cmpint(lf_model_tokenize(model, "a star", NULL, 0, &error), ==, -1);
     stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "demo");
     LfSessionOptions options = {.width = 64, .height = 48, .no_text = TRUE};
@@ -323,6 +431,10 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/model/progress", test_progress);
     g_test_add_func("/model/probe-and-info", test_probe_and_info);
+    g_test_add_func("/model/probe-missing", test_probe_missing);
+    g_test_add_func("/model/can-encode", test_can_encode);
+    g_test_add_func("/model/ids", test_ids);
+    g_test_add_func("/model/names", test_names);
     g_test_add_func("/model/info-of-json", test_info_of_json);
     g_test_add_func("/model/fallback", test_fallback);
     g_test_add_func("/model/errors", test_errors);
