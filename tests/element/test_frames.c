@@ -49,6 +49,21 @@ static void test_single_picture(void)
     source_free(source);
 }
 
+/* No frame comes twice. */
+static void test_every_frame(void)
+{
+    Source *source = source_play(NULL, NULL);
+    GBytes *last = source_pull_bytes(source);
+    for (guint frame = 1; frame < FIRST_CHUNK + 24; frame++) {
+        GBytes *bytes = source_pull_bytes(source);
+        g_assert_false(g_bytes_equal(bytes, last));
+        g_bytes_unref(last);
+        last = bytes;
+    }
+    g_bytes_unref(last);
+    source_free(source);
+}
+
 static char *replace_text(const char *text, const char *old, const char *new)
 {
     char **parts = g_strsplit(text, old, -1);
@@ -177,6 +192,20 @@ static void test_convert(void)
         gst_pad_query_convert(pad, GST_FORMAT_TIME, GST_SECOND, GST_FORMAT_BYTES, &result));
     g_assert_cmpint(result, ==, 16 * 64 * 64 * 4);
     gst_object_unref(pad);
+    source_free(source);
+}
+
+/* There is no way back, nor forward. */
+static void test_no_seek(void)
+{
+    gboolean seekable = TRUE;
+    Source *source = source_play(NULL, "num-buffers", 40, NULL);
+    source_skip(source, 1);
+    GstQuery *query = gst_query_new_seeking(GST_FORMAT_TIME);
+    g_assert_true(gst_element_query(source->element, query));
+    gst_query_parse_seeking(query, NULL, &seekable, NULL, NULL);
+    g_assert_false(seekable);
+    gst_query_unref(query);
     source_free(source);
 }
 
@@ -1058,6 +1087,8 @@ int main(int argc, char **argv)
     g_test_add_func("/frames/single-picture", test_single_picture);
     g_test_add_func("/frames/timestamp-offset", test_timestamp_offset);
     g_test_add_func("/frames/num-buffers", test_num_buffers);
+    g_test_add_func("/frames/every-frame", test_every_frame);
+    g_test_add_func("/frames/no-seek", test_no_seek);
     g_test_add_func("/frames/duration", test_duration);
     g_test_add_func("/frames/early-queries", test_early_queries);
     g_test_add_func("/frames/convert", test_convert);

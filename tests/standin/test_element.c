@@ -182,6 +182,19 @@ static void test_decode_times(void)
     g_mutex_clear(&decoded.lock);
 }
 
+/* The memory of the stream that is to come is planned before the model is loaded. */
+static void test_planned(void)
+{
+    setenv("LF_STANDIN_MEMORY", "500", 1);
+    Source *source =
+        source_new("backend", GST_LIGHT_FORCING_BACKEND_CUDA, "attention-window", 100000, NULL);
+    gst_element_set_state(source->element, GST_STATE_PLAYING);
+    source_expect(source, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT,
+                  "Not enough memory for the model: ");
+    unsetenv("LF_STANDIN_MEMORY");
+    source_free(source);
+}
+
 /* The default backend, auto: the frames equal the CPU's, whichever device is used. */
 static void check_auto(const char *state)
 {
@@ -252,6 +265,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, devices[i], test_text_encoder_device);
     }
     g_test_add_func("/element/standin/decode-times", test_decode_times);
+    g_test_add_func("/element/standin/planned", test_planned);
     g_test_add_func("/element/standin/unsupported", test_unsupported);
     g_test_add_func("/element/standin/old-driver", test_old_driver);
     return tests_run();
