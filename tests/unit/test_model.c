@@ -383,6 +383,98 @@ static void test_other_parts(void)
     lf_tiny_model_remove(other);
 }
 
+static void keep_finding(const LfFinding *f, gpointer text)
+{
+    g_string_append_printf(text, "%s: %s%s%s\n", f->subject, f->description ? f->description : "",
+                           f->problem ? " | " : "", f->problem ? f->problem : "");
+}
+
+static void assert_findings(const char *dir, const char *json, const char *wanted)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GString) text = g_string_new(NULL), named = g_string_new(wanted);
+    folder_text(dir, "model.json", json);
+    g_assert_true(lf_inspect_model(dir, keep_finding, text, &error));
+    g_assert_no_error(error);
+    g_string_replace(named, "DIR", dir, 0);
+    g_assert_cmpstr(text->str, ==, named->str);
+}
+
+/* Every part and every number that an inspection tells, each number different. */
+static void test_inspect(void)
+{
+    static const float zeros[3 * LF_TINY_DIM];
+    static const LfFileTensor lora[] = {{"blocks.1.self_attn.k.lora_A.weight",
+                                         LF_F32,
+                                         2,
+                                         {3, LF_TINY_DIM},
+                                         zeros,
+                                         sizeof zeros,
+                                         NULL},
+                                        {"blocks.1.self_attn.k.lora_B.weight",
+                                         LF_F32,
+                                         2,
+                                         {LF_TINY_DIM, 3},
+                                         zeros,
+                                         sizeof zeros,
+                                         NULL}};
+    static const char parts[] = "\"text_encoder\": {\"file\": \"text_encoder.safetensors\"},"
+                                "\"tokenizer\": {\"file\": \"spiece.model\"},"
+                                "\"decoder\": {\"file\": \"decoder.safetensors\"}";
+    g_autoptr(GError) error = NULL;
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_autofree char *path = g_build_filename(dir, "l.safetensors", NULL);
+    g_autofree char *tokenizer = g_build_filename(dir, "spiece.model", NULL);
+    g_autofree char *full = g_strdup_printf(
+        "{\"transformer\": {\"file\": \"transformer.safetensors\", \"heads\": 2, \"text_len\": 21,"
+        "  \"lora\": [{\"file\": \"l.safetensors\", \"strength\": -0.5}, {\"file\": \"none\"}]}, "
+        "%s,"
+        " \"video\": {\"width\": 64, \"height\": 48, \"fps\": \"30000/1001\", \"chunk\": 2},"
+        " \"schedule\": {\"steps\": [900, 10], \"first_steps\": [800, 20, 5], \"shift\": 3.5},"
+        " \"cache\": {\"window\": 8, \"sink\": 4, \"positions\": \"relative\"},"
+        " \"sparse\": {\"target\": 0.25, \"base\": 0.5, \"query_block\": 6, \"key_block\": 7,"
+        "  \"keep_frames\": 9, \"keep_sink\": 1, \"keep_near\": 5, \"horizon\": 33,"
+        "  \"token_order\": \"3x4\"}}",
+        parts);
+    g_autofree char *plain =
+        g_strdup_printf("{\"transformer\": {\"file\": \"transformer.safetensors\"},"
+                        " \"schedule\": {\"warp\": false}, \"cache\": {\"window\": 0}, %s}",
+                        parts);
+    g_assert_true(lf_safetensors_write(path, lora, 2, NULL));
+    g_assert_true(g_file_test(tokenizer, G_FILE_TEST_EXISTS));
+    assert_findings(dir, full,
+                    "model: DIR\n"
+                    "family: none that the path tells: the defaults are Self-Forcing's\n"
+                    "transformer: causal Wan, 2 layers of 48, 2 heads of 24, ffn 96, text of 21 × "
+                    "32, latents of 4 "
+                    "channels, layout Wan\n"
+                    "LoRA: added to the transformer with strength -0.5\n"
+                    "LoRA:  | DIR/none: No such file or directory\n"
+                    "text encoder: umT5, 1 layers of 32, 2 heads, ffn 48, vocabulary of 434\n"
+                    "tokenizer: spiece.model: SentencePiece, 257 pieces\n"
+                    "decoder: tiny decoder (TAEHV), 16/12/8/8 channels, latents of 4 channels\n"
+                    "video: 64×48, 30000/1001 frames a second, chunks of 2 latent frames\n"
+                    "schedule: steps 900,10; first chunk 800,20,5, shift 3.5\n"
+                    "cache: window 8, sink 4, positions relative\n"
+                    "tokens: in tiles of 3x4\n"
+                    "sparse: target 0.25, base 0.5, blocks of 6 queries and 7 keys, 9 frames kept "
+                    "(first 1, last 5), "
+                    "horizon 33\n");
+    assert_findings(dir, plain,
+                    "model: DIR\n"
+                    "family: none that the path tells: the defaults are Self-Forcing's\n"
+                    "transformer: causal Wan, 2 layers of 48, ffn 96, text of 512 × 32, latents of "
+                    "4 channels, layout Wan\n"
+                    "text encoder: umT5, 1 layers of 32, 2 heads, ffn 48, vocabulary of 434\n"
+                    "tokenizer: spiece.model: SentencePiece, 257 pieces\n"
+                    "decoder: tiny decoder (TAEHV), 16/12/8/8 channels, latents of 4 channels\n"
+                    "video: 832×480, 16/1 frames a second, chunks of 3 latent frames\n"
+                    "schedule: steps 1000,750,500,250, as they are (no warp)\n"
+                    "cache: window 0 (unlimited), sink 0, positions absolute\n"
+                    "sparse: none: attention is dense unless asked for\n");
+    lf_tiny_model_remove(dir);
+}
+
 static void test_default_location(void)
 {
     g_autofree char *before = g_strdup(g_getenv("LIGHTFORCING_MODEL"));
@@ -440,6 +532,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/errors", test_errors);
     g_test_add_func("/model/log", test_log);
     g_test_add_func("/model/other-parts", test_other_parts);
+    g_test_add_func("/model/inspect", test_inspect);
     g_test_add_func("/model/default-location", test_default_location);
     g_test_add_func("/model/random", test_random);
     int status = g_test_run();

@@ -575,6 +575,83 @@ static void test_flops_by_hand(void)
     lf_model_unref(model);
 }
 
+/* A chunk's text is counted as long as it is, the longest one before there is any. The encoder's
+ * scratch counts from its first prompt on. */
+static void test_of_prompt(void)
+{
+    LfModel *model = stream_model_on(NULL, "cpu");
+    LfSession *s = stream_session(model, NULL, "");
+    LfFlops longest = lf_session_flops(s);
+    size_t scratch = lf_session_memory(s).scratch;
+    g_assert_true(lf_session_set_prompt(s, "a star", NULL));
+    stream_drop(s, 1);
+    LfFlops own = lf_session_flops(s);
+    g_assert_cmpfloat(own.transformer, <, longest.transformer);
+    g_assert_cmpfloat(own.decoder, ==, longest.decoder);
+    g_assert_cmpuint(lf_session_memory(s).scratch, ==, scratch + s->prompts.memory);
+    g_assert_cmpuint(s->prompts.memory, >, 0);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
+/* ---- times ----------------------------------------------------------------------------------- */
+
+static const LfWorker *timed;
+
+static int number_of(const LfEvent *event)
+{
+    for (int i = 0; i < LF_N_CHUNK_EVENTS; i++)
+        if (timed->events[i] == event)
+            return i;
+    return 9;
+}
+
+/* From event 2 to event 3 it takes 23 ms. */
+static int64_t tell_events(LfBackend *be, LfEvent *from, LfEvent *to)
+{
+    return 1000000 * (10 * number_of(from) + number_of(to));
+}
+
+static void keep_chunk(LfLogLevel level, const char *message, gpointer line)
+{
+    if (g_str_has_prefix(message, "chunk "))
+        g_string_assign(line, message);
+}
+
+/* Each time is that between the events of its phase, in the information and in the log. */
+static void test_times(void)
+{
+    g_autoptr(GString) line = g_string_new(NULL);
+    LfModel *model = stream_model_on(NULL, "cpu");
+    LfSessionOptions o = {.log = {keep_chunk, line, LF_LOG_TRACE}};
+    LfSession *s = stream_session(model, &o, prompt);
+    timed = &s->worker;
+    s->worker.be->event_elapsed = tell_events;
+    lf_session_set_transition(s, LF_TRANSITION_RECACHE);
+    for (int i = 0; i < 3; i++) {
+        if (i == 2)
+            g_assert_true(lf_session_set_prompt(s, "a blue star", NULL));
+        LfChunk *chunk = stream_next(s);
+        const LfChunkInfo *info = lf_chunk_info(chunk);
+        g_assert_true((info->text_time >= 1000000) == (i != 1)); /* and the wait before it */
+        g_assert_true((info->text_time == 0) == (i == 1));
+        g_assert_cmpint(info->recache_time, ==, i == 2 ? 12000000 : 0);
+        g_assert_cmpint(info->denoise_time, ==, 23000000);
+        g_assert_cmpint(info->clean_time, ==, 34000000);
+        g_assert_cmpint(info->decode_time, ==, 99000000);
+        const char *const tells[] = {"chunk 0: frames 0+9, prompt 1, continue, sparsity 0.000;",
+                                     "chunk 1: frames 9+12, prompt 1, continue, sparsity 0.",
+                                     "chunk 2: frames 21+12, prompt 2, recache, sparsity 0."};
+        g_assert_true(g_str_has_prefix(line->str, tells[i]));
+        g_assert_true(
+            g_str_has_suffix(line->str, i == 2 ? ", recache 12.0, denoise 23.0, clean pass 34.0"
+                                               : ", recache 0.0, denoise 23.0, clean pass 34.0"));
+        lf_chunk_unref(chunk);
+    }
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
 /* ---- numbers in ------------------------------------------------------------------------------ */
 
 /* The numbers of the engine's generator, as a replacement for it. */
@@ -582,6 +659,31 @@ static void same_noise(float *out, int64_t count, uint64_t chunk, int step, gpoi
 {
     LfBackend *be = data;
     lf_noise(be, lf_tensor(out, LF_F32, count), 42, (uint32_t) chunk, (uint32_t) step);
+}
+
+/* Of each chunk its steps, in order; a chunk whose memory is only planned draws none. */
+static void expected_noise(float *out, int64_t count, uint64_t chunk, int step, gpointer data)
+{
+    int *calls = data;
+    g_assert_cmpuint(chunk, ==, *calls / LF_TINY_STEPS);
+    g_assert_cmpint(step, ==, *calls % LF_TINY_STEPS);
+    g_assert_cmpint(count, ==, LF_TINY_CHUNK * LF_TINY_CHANNELS * 8 * 8);
+    memset(out, 0, (size_t) count * sizeof *out);
+    ++*calls;
+}
+
+static void test_noise_calls(void)
+{
+    LfModel *model = stream_model(NULL);
+    for (int window = -1; window <= 0; window++) {
+        int calls = 0;
+        LfSession *s = stream_session(model, &(LfSessionOptions){.window = window}, prompt);
+        lf_session_set_noise(s, expected_noise, &calls);
+        stream_drop(s, 4);
+        g_assert_cmpint(calls, ==, 4 * LF_TINY_STEPS);
+        lf_session_free(s);
+    }
+    lf_model_unref(model);
 }
 
 static void other_noise(float *out, int64_t count, uint64_t chunk, int step, gpointer data)
@@ -799,7 +901,10 @@ int main(int argc, char **argv)
                          test_no_allocation);
     g_test_add_func("/session/memory-and-flops", test_memory_and_flops);
     g_test_add_func("/session/flops-by-hand", test_flops_by_hand);
+    g_test_add_func("/session/of-prompt", test_of_prompt);
+    g_test_add_func("/session/times", test_times);
     g_test_add_func("/session/noise", test_noise);
+    g_test_add_func("/session/noise/calls", test_noise_calls);
     g_test_add_func("/session/context", test_context);
     g_test_add_func("/session/token-counts", test_token_counts);
     g_test_add_func("/session/demo", test_demo);
