@@ -287,7 +287,6 @@ LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOpt
     g_ptr_array_add(l.model->sources, source);
     l.files.sources[LF_MODEL_TRANSFORMER] = l.files.sources[LF_MODEL_DECODER] = source;
     lf_model_fill_info(config, &l.model->info);
-    l.model->info.can_encode = false;
     l.model->info.can_decode = true;
     bool loaded = load_parts(&l, error);
     if (!loaded) {

@@ -5,6 +5,7 @@
 #include "stream.h"
 
 #include "engine/files/tensor_file.h"
+#include "engine/model.h"
 #include "tests/common/folder.h"
 
 #include <glib/gstdio.h>
@@ -179,6 +180,21 @@ static void test_ids(void)
     model = stream_model(&(LfTinyModel){.without = "text_encoder"});
     g_assert_false(lf_model_encode(model, ids, 3, out, &error));
     stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "has no text encoder");
+    lf_model_unref(model);
+}
+
+/* The memory of a model is that of its parts. */
+static void test_memory(void)
+{
+    LfModel *model = stream_model_on(NULL, "cpu");
+    size_t decoder = model->decoder->class->memory(model->decoder), sources = 0;
+    for (guint i = 0; i < model->sources->len; i++)
+        sources += lf_weight_source_memory(model->sources->pdata[i]);
+    g_assert_cmpuint(decoder, >, 0);
+    g_assert_cmpuint(lf_text_encoder_memory(model->text_encoder), >, 0);
+    g_assert_cmpuint(lf_model_memory(model), ==,
+                     lf_transformer_memory(model->transformer) +
+                         lf_text_encoder_memory(model->text_encoder) + decoder + sources);
     lf_model_unref(model);
 }
 
@@ -482,6 +498,11 @@ static void test_default_location(void)
     g_autofree char *named = lf_model_default_location();
     g_assert_cmpstr(named, ==, "/some/where");
     g_setenv("LIGHTFORCING_MODEL", "", TRUE); /* as if it were not set */
+    g_autofree char *last = g_build_filename(*g_get_system_data_dirs(), "last", NULL);
+    g_autofree char *shared = g_build_filename(last, "lightforcing", "models", "demo", NULL);
+    g_assert_cmpint(g_mkdir_with_parents(shared, 0700), ==, 0);
+    g_autofree char *of_system = lf_model_default_location();
+    g_assert_cmpstr(of_system, ==, shared);
     g_autofree char *below =
         g_build_filename(g_get_user_data_dir(), "lightforcing", "models", "demo", NULL);
     g_assert_cmpint(g_mkdir_with_parents(below, 0700), ==, 0);
@@ -490,6 +511,7 @@ static void test_default_location(void)
     g_unsetenv("LIGHTFORCING_MODEL");
     g_autofree char *again = lf_model_default_location();
     g_assert_cmpstr(again, ==, below);
+    folder_remove(g_steal_pointer(&last));
     if (before)
         g_setenv("LIGHTFORCING_MODEL", before, TRUE);
 }
@@ -519,13 +541,16 @@ int main(int argc, char **argv)
 {
     /* Before GLib reads it: the user's data directory is this test's own. */
     g_autofree char *home = g_dir_make_tmp("lightforcing-XXXXXX", NULL);
+    g_autofree char *system = g_strdup_printf("%s/system:%s/system/last", home, home);
     g_setenv("XDG_DATA_HOME", home, TRUE);
+    g_setenv("XDG_DATA_DIRS", system, TRUE);
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/model/progress", test_progress);
     g_test_add_func("/model/probe-and-info", test_probe_and_info);
     g_test_add_func("/model/probe-missing", test_probe_missing);
     g_test_add_func("/model/can-encode", test_can_encode);
     g_test_add_func("/model/ids", test_ids);
+    g_test_add_func("/model/memory", test_memory);
     g_test_add_func("/model/names", test_names);
     g_test_add_func("/model/info-of-json", test_info_of_json);
     g_test_add_func("/model/fallback", test_fallback);
@@ -537,7 +562,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/random", test_random);
     int status = g_test_run();
     const char *const made[] = {"lightforcing/models/demo", "lightforcing/models", "lightforcing",
-                                ""};
+                                "system", ""};
     for (guint i = 0; i < G_N_ELEMENTS(made); i++) {
         g_autofree char *dir = g_build_filename(home, made[i], NULL);
         g_rmdir(dir);

@@ -248,6 +248,29 @@ static void test_flops(void)
     lf_model_unref(model);
 }
 
+/* With an unbounded window they are those of the next chunk, which may be the first. */
+static void test_flops_of_next(void)
+{
+    LfModel *model = stream_model_on(NULL, "cpu");
+    const LfSteps four = {4, {1000, 750, 500, 250}}, two = {2, {1000, 500}};
+    const LfSessionOptions options[] = {{.window = -1, .steps = four},
+                                        {.window = -1, .steps = two, .first_steps = four},
+                                        {.window = -1, .steps = two}};
+    double first[3], second[3];
+    for (guint i = 0; i < 3; i++) {
+        LfSession *s = stream_session(model, &options[i], prompt);
+        first[i] = lf_session_flops(s).transformer;
+        stream_drop(s, 1);
+        second[i] = lf_session_flops(s).transformer;
+        lf_session_free(s);
+    }
+    g_assert_cmpfloat(first[1], ==, first[0]);
+    g_assert_cmpfloat(first[2], <, first[0]);
+    g_assert_cmpfloat(second[1], ==, second[2]);
+    g_assert_cmpfloat(second[2], <, second[0]);
+    lf_model_unref(model);
+}
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Nothing is allocated after the first chunk, also where the later chunks have more steps. */
@@ -281,6 +304,7 @@ int main(int argc, char **argv)
     g_test_add_func("/steps/first", test_first_steps);
     g_test_add_func("/steps/same-first", test_same_first);
     g_test_add_func("/steps/flops", test_flops);
+    g_test_add_func("/steps/flops/next", test_flops_of_next);
     g_test_add_func("/chunk/no-allocation", test_no_allocation);
     return g_test_run();
 }
