@@ -37,7 +37,6 @@ bool lf_worker_shadow(LfWorker *shadow, const LfWorker *w, LfBackend *be, uint64
     shadow->decoder_scratch =
         w->decoder_scratch == &w->scratch ? &shadow->scratch : &shadow->own_decoder_scratch;
     shadow->text.rows = lf_model_text_len(w->model);
-    shadow->encoded = 0;
     shadow->noise_source = NULL;
     shadow->cancelled = 0;
     return true;

@@ -426,6 +426,34 @@ static void test_pool(void)
     lf_model_unref(model);
 }
 
+static void *no_memory(LfBackend *be, size_t size)
+{
+    return NULL;
+}
+
+/* Without memory for another chunk the error tells how much one takes, latents included; the chunks
+ * that there are go on being used. */
+static void test_no_memory(void)
+{
+    g_autoptr(GError) error = NULL;
+    LfModel *model = stream_model_on(NULL, "cpu");
+    LfSession *s = stream_session(model, &(LfSessionOptions){.seed = 2}, "a ring");
+    LfChunk *only = stream_next(s);
+    void *(*alloc)(LfBackend *, size_t) = s->worker.be->alloc;
+    s->worker.be->alloc = no_memory;
+    g_assert_null(lf_session_next(s, &error)); /* 3072 bytes of latents, 147456 of pictures */
+    stream_assert_error(&error, LF_ERROR_MEMORY, "no 0.2 MB of memory for another chunk");
+    lf_chunk_unref(only);
+    LfChunk *again = stream_next(s);
+    g_assert_true(again == only);
+    g_assert_cmpuint(lf_chunk_info(again)->index, ==, 1);
+    s->worker.be->alloc = alloc;
+    lf_chunk_unref(stream_next(s));
+    lf_chunk_unref(again);
+    lf_session_free(s);
+    lf_model_unref(model);
+}
+
 /* A picture in the device's own memory, with lines longer than need be, is the host's. */
 static void test_device_memory(void)
 {
@@ -506,6 +534,7 @@ int main(int argc, char **argv)
     g_test_add_func("/chunk/strides", test_strides);
     g_test_add_func("/chunk/outlives", test_outlives);
     g_test_add_func("/chunk/pool", test_pool);
+    g_test_add_func("/chunk/no-memory", test_no_memory);
     g_test_add_func("/session-options/device-memory", test_device_memory);
     g_test_add_func("/session-options/log", test_log);
     return g_test_run();
