@@ -5,6 +5,7 @@
  */
 #include "stream.h"
 
+#include "engine/files/tensor_file.h"
 #include "engine/prompt_cache.h"
 #include "engine/session.h"
 #include "tests/common/folder.h"
@@ -236,6 +237,54 @@ static void test_no_folder(void)
     lf_model_unref(model);
 }
 
+static void assert_identity(LfModel *model, const LfTensorFile *file, const uint8_t *wanted,
+                            bool same)
+{
+    lf_prompt_cache_identify(model, file);
+    g_assert_true((memcmp(model->text_identity, wanted, LF_IDENTITY_SIZE) == 0) == same);
+}
+
+/* Whatever decides the numbers of a text makes another identity: each number of the configuration,
+ * the precision and the kind of the device on which it is encoded, the time of the file. */
+static void test_identity(void)
+{
+    g_autoptr(GError) error = NULL;
+    uint8_t own[LF_IDENTITY_SIZE];
+    char *dir = lf_tiny_model_make(NULL, NULL);
+    g_autofree char *path = g_build_filename(dir, "text_encoder.safetensors", NULL);
+    LfModel *model = lf_model_open(dir, &(LfModelOptions){.backend = "cpu"}, &error);
+    g_assert_no_error(error);
+    LfTensorFile *file = lf_tensor_file_open(path, &error);
+    g_assert_no_error(error);
+    LfTextEncoderConfig *c = &model->config->text_encoder;
+    int *const numbers[] = {&c->vocab, &c->dim,    &c->attention_dim, &c->heads,
+                            &c->ffn,   &c->layers, &c->buckets,       &c->max_distance};
+    memcpy(own, model->text_identity, sizeof own);
+    assert_identity(model, file, own, true);
+    for (gsize i = 0; i < G_N_ELEMENTS(numbers); i++) {
+        ++*numbers[i];
+        assert_identity(model, file, own, false);
+        --*numbers[i];
+    }
+    LfBackend *be = model->backend;
+    LfType type = be->activation_type;
+    const char *name = be->name;
+    be->activation_type = LF_BF16;
+    assert_identity(model, file, own, false);
+    be->activation_type = type;
+    be->name = "other";
+    model->text_device = LF_TEXT_ENCODER_DEVICE;
+    assert_identity(model, file, own, false);
+    model->text_device = LF_TEXT_ENCODER_CPU; /* beside that device */
+    assert_identity(model, file, own, true);
+    be->name = name;
+    set_time(path, 1000000);
+    assert_identity(model, file, own, false);
+    lf_tensor_file_unref(file);
+    lf_model_unref(model);
+    lf_tiny_model_remove(dir);
+}
+
 /* By default the texts of a small encoder are not kept; those of a large one are, in the user's cache
  * directory. */
 static void test_default(void)
@@ -264,6 +313,7 @@ int main(int argc, char **argv)
     g_test_add_func("/prompt-cache/collision", test_collision);
     g_test_add_func("/prompt-cache/limit", test_limit);
     g_test_add_func("/prompt-cache/no-folder", test_no_folder);
+    g_test_add_func("/prompt-cache/identity", test_identity);
     g_test_add_func("/prompt-cache/default", test_default);
     return g_test_run();
 }
