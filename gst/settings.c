@@ -283,7 +283,7 @@ static const Property properties[] = {
     {"attention-window", "Attention window",
      "Attention window in latent frames, 4 video frames each (-1 = model default, 0 = unlimited, "
      "memory grows)",
-     INT, FIELD(attention_window), STOPPED, .min = -1, .max = G_MAXINT, .initial = -1},
+     INT, FIELD(attention_window), STOPPED, .min = -1, .max = LF_MAX_WINDOW, .initial = -1},
 
     /**
      * GstLightForcingSrc:attention-sink:
@@ -295,7 +295,7 @@ static const Property properties[] = {
      */
     {"attention-sink", "Attention sink",
      "Attention-sink size in latent frames (-1 = model default, 0 = none)", INT,
-     FIELD(attention_sink), STOPPED, .min = -1, .max = G_MAXINT, .initial = -1},
+     FIELD(attention_sink), STOPPED, .min = -1, .max = LF_MAX_WINDOW, .initial = -1},
 
     /**
      * GstLightForcingSrc:chunk-size:

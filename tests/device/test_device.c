@@ -403,7 +403,7 @@ static void test_errors(void)
     stream_assert_error(&error, LF_ERROR_UNSUPPORTED, "fp32");
     LfModel *model = both_model(NULL, "cuda", LF_PRECISION_AUTO);
     /* Every latent frame has its keys and values: this many fit on no GPU. */
-    g_assert_null(lf_session_new(model, &(LfSessionOptions){.window = 300000000}, &error));
+    g_assert_null(lf_session_new(model, &(LfSessionOptions){.window = LF_MAX_WINDOW}, &error));
     stream_assert_error(&error, LF_ERROR_MEMORY, "window");
     LfSession *session = stream_session(model, NULL, prompt); /* and life goes on */
     run_chunks(session, 2);
