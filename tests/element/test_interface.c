@@ -5,6 +5,8 @@
  */
 #include "source.h"
 
+#include "engine/lightforcing.h"
+
 #include <string.h>
 
 #define READY   GST_PARAM_MUTABLE_READY
@@ -56,8 +58,8 @@ static const struct {
     {"seed", -1, (double) G_MAXINT64},
     {"cuda-device-id", -1, 1023},
     {"sparsity", -1, 0.999},
-    {"attention-window", -1, G_MAXINT},
-    {"attention-sink", -1, G_MAXINT},
+    {"attention-window", -1, LF_MAX_WINDOW},
+    {"attention-sink", -1, LF_MAX_WINDOW},
     {"chunk-size", 0, 64},
     {"shift", 0, 100},
     {"prefetch", 1, 16},
