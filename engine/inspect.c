@@ -41,10 +41,12 @@ static void tell_problem(const Inspection *i, const char *subject, const char *p
 /* Each completes the part's dimensions and appends its description to `text`. False and an error when
  * a tensor that tells one is missing or does not fit. */
 
-static bool inspect_transformer(LfTransformerConfig *c, LfWeightSource *source, GString *text,
+static bool inspect_transformer(LfModelConfig *config, LfWeightSource *source, GString *text,
                                 GError **error)
 {
-    bool heads_known = c->heads > 0; /* no shape tells them, and no shape depends on them */
+    LfTransformerConfig *c = &config->transformer;
+    /* No shape tells the heads: a file by itself may leave them to whatever model.json names it. */
+    bool heads_known = c->heads > 0 || config->directory;
     c->heads = heads_known ? c->heads : 1;
     if (!lf_transformer_config_complete(c, source, error))
         return false;
@@ -87,7 +89,7 @@ static bool inspect_source(LfModelConfig *c, Part part, LfWeightSource *source, 
 {
     switch (part) {
     case TRANSFORMER:
-        return inspect_transformer(&c->transformer, source, text, error);
+        return inspect_transformer(c, source, text, error);
     case TEXT_ENCODER:
         return inspect_text_encoder(&c->text_encoder, source, text, error);
     default:

@@ -18,7 +18,7 @@ static void put_text(GByteArray *to, const char *text)
 static void put_number(GByteArray *to, uint64_t value, int n_bytes)
 {
     for (int i = 0; i < n_bytes; i++)
-        put(to, &(uint8_t){(uint8_t) (value >> 8 * i)}, 1);
+        put(to, &(uint8_t){i < 8 ? (uint8_t) (value >> 8 * i) : 0}, 1);
 }
 
 /* ---- the pickle, protocol 2 ------------------------------------------------------------------ */

@@ -248,7 +248,7 @@ static void add_resample(Weights *weights, const char *module, int64_t in, gbool
 
 void ref_write_wan_vae(const char *path, const int widths[5])
 {
-    Weights weights = {g_array_new(FALSE, FALSE, sizeof(LfFileTensor)), NULL};
+    Weights weights = {ref_tensors_new(), NULL};
     int64_t in = widths[0];
     add_vae_conv(&weights, "conv2", REF_CHANNELS, REF_CHANNELS, 1, 1);
     add_vae_conv(&weights, "decoder.conv1", in, REF_CHANNELS, 3, 3);
