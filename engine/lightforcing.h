@@ -110,8 +110,8 @@ typedef struct {
 } LfModelOptions;
 
 /* Overwrites `to`, without freeing what it held, by a copy of `from` that owns its strings and
- * LoRAs, without `planned`; progress and log are copied as pointers. lf_model_options_clear frees such a copy and
- * leaves all-zero options. */
+ * LoRAs, without `planned`; progress and log are copied as pointers. lf_model_options_clear frees
+ * such a copy and leaves all-zero options. */
 void lf_model_options_copy(LfModelOptions *to, const LfModelOptions *from);
 void lf_model_options_clear(LfModelOptions *options);
 
@@ -162,8 +162,8 @@ char *lf_model_missing(const char *location, const LfModelOptions *options);
 LfModel *lf_model_open(const char *location, const LfModelOptions *options, GError **error);
 
 /* A model of known dimensions with random weights, created in memory. `preset`: "demo",
- * "wan-1.3b", "wan-1.3b-vae" or "wan-1.3b-lightvae". Its frames mean nothing; its speed is that of a trained model. `seed` determines the
- * weights. */
+ * "wan-1.3b", "wan-1.3b-vae" or "wan-1.3b-lightvae". Its frames mean nothing; its speed is that of
+ * a trained model. `seed` determines the weights. */
 LfModel *lf_model_new_random(const char *preset, uint64_t seed, const LfModelOptions *options,
                              GError **error);
 
@@ -267,9 +267,10 @@ struct LfSessionOptions {
     double sparsity;  /* target share of skipped key blocks, 0 < s < 1; 0: the model's. The base
                          of Chunk-Aware Growth moves by as much as the target does */
     gboolean uniform; /* no Chunk-Aware Growth: every chunk but a scene's first gets the target */
-    int window; /* latent frames, the chunk included, at most LF_MAX_WINDOW; 0: the model's; −1: unbounded */
-    int sink;        /* latent frames; 0: the model's; −1: none */
-    int keep_frames; /* past latent frames from which sparse attention selects key blocks, for each
+    int window;       /* latent frames, the chunk included, at most LF_MAX_WINDOW; 0: the model's;
+                         −1: unbounded */
+    int sink;         /* latent frames, at most LF_MAX_WINDOW; 0: the model's; −1: none */
+    int keep_frames;  /* past latent frames from which sparse attention selects key blocks, for each
                          query block; 0: the model's; −1: all of the window */
     LfTransition transition;
     LfTextEncoding text_encoding;

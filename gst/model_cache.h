@@ -23,9 +23,9 @@ void gst_light_forcing_model_release(GstLightForcingModel *claim); /* NULL is fi
 gboolean gst_light_forcing_model_is(const GstLightForcingModel *claim, const char *location,
                                     const LfModelOptions *options);
 
-/* The loaded model; `planned` as in LfModelOptions. Blocks while this or another thread loads it. `progress` is called on this
- * thread and may stop the load or the wait; if other threads wait, one of them loads it then.
- * Transfer none: valid while the model is claimed. */
+/* The loaded model; `planned` as in LfModelOptions. Blocks while this or another thread loads it.
+ * `progress` is called on this thread and may stop the load or the wait; if other threads wait, one
+ * of them loads it then. Transfer none: valid while the model is claimed. */
 LfModel *gst_light_forcing_model_load(GstLightForcingModel *claim, const LfSessionOptions *planned,
                                       LfProgress progress, gpointer progress_data, GError **error);
 
